@@ -1,0 +1,1 @@
+//! Era1 and ere archive files: read in place, written, verified.

@@ -1,0 +1,1 @@
+//! The uTP transport as a state machine without I/O.

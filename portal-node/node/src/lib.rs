@@ -1,0 +1,1 @@
+//! A Cairn peer: validation pipeline, sub-network services, JSON-RPC and metrics.

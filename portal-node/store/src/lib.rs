@@ -1,0 +1,1 @@
+//! The content store: append-only volumes, a rebuildable index, archives in place.

@@ -1,0 +1,1 @@
+//! Many peers at once: local networks for tests, the demonstration and benchmarks.
