@@ -1,1 +1,27 @@
-//! The uTP transport as a state machine without I/O.
+//! The uTP transport ([BEP 29]) as a state machine without I/O, for carriers that deliver datagrams of a known peer.
+//!
+//! A [`Connection`] is one stream. It opens no socket, reads no clock and draws no random number: packets and the time
+//! go in ([`Connection::handle_packet`], [`Connection::handle_timeout`]); packets, a deadline and events come out
+//! ([`Connection::poll_transmit`], [`Connection::poll_timeout`], [`Connection::poll_event`]). Whoever owns it, a driver
+//! over discv5's TALKREQ or a test with a simulated link, does after each call into it:
+//!
+//! 1. `poll_transmit` until it returns `None`, sending each packet;
+//! 2. `poll_event` until it returns `None`;
+//! 3. arm one timer at `poll_timeout` and call `handle_timeout` when it goes off.
+//!
+//! What differs from BEP 29 follows the Portal network's `utp/discv5-utp.md`: the connection ID is agreed upon outside
+//! of uTP, the accepting side may send data at once, and the answer to a SYN carries the sequence number of the first
+//! data packet, not of a packet before it. Loss detection is RFC 9002's, on SACK; congestion control is LEDBAT's (RFC
+//! 6817) with the growth of CUBIC (RFC 9438) while the queueing delay is far below the target.
+//!
+//! [BEP 29]: https://www.bittorrent.org/beps/bep_0029.html
+
+mod config;
+mod connection;
+mod error;
+mod packet;
+
+pub use config::Config;
+pub use connection::{Connection, Event, Stats};
+pub use error::{CloseReason, DecodeError, PacketError, ReadError, WriteError};
+pub use packet::{HEADER_LEN, Header, MAX_SELECTIVE_ACK_LEN, Packet, PacketType, SelectiveAck, VERSION};
