@@ -1,3 +1,45 @@
-//! The `cairn` command.
+//! The `cairn` command: a storage peer, a fetcher and a seeder of Ethereum's history.
+//!
+//! `main` only joins the parts: [`cli`] says what a person can type, [`settings`] lays flags, environment and the
+//! configuration file over each other, [`commands`] does the work, [`failure`] turns what went wrong into one line and
+//! an exit code.
 
-fn main() {}
+mod cli;
+mod commands;
+mod failure;
+mod files;
+mod output;
+mod progress;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{cli::Cli, failure::Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let settings = settings::Settings::load(cli.global)?;
+    output::start_logging(&settings)?;
+    // Two TLS stacks stand in the dependency tree; rustls does not choose between them by itself.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Internal(format!("cannot start the asynchronous runtime: {error}")))?;
+    let outcome = runtime.block_on(commands::run(cli.command, settings));
+    // A blocking task (a disk read, a hash) may still be under way; the process does not wait for it for ever.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}

@@ -1,0 +1,286 @@
+//! What a person can type. The text here is the manual.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings::{GlobalArgs, NodeArgs};
+
+/// Keeps, fetches and seeds Ethereum's history, peer to peer.
+///
+/// Each piece is checked against the chain itself before it is stored, served or printed. Flags win over CAIRN_*
+/// environment variables, those over the configuration file.
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  a fault of the program or the machine
+  2  a command line that cannot be parsed
+  3  a setting that makes no sense
+  4  not found on the network
+  5  data that is damaged or does not match the chain
+  6  a file that cannot be read or written
+  7  a peer, mirror or node that cannot be reached
+  130  interrupted";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a storage peer within a budget of disk
+    Run(NodeArgs),
+    /// Serve archives (.era1, .ere) in place and hand their content to the peers that store it
+    Seed(SeedArgs),
+    /// Fetch verified headers, bodies, receipts or blocks by number or range
+    Fetch(FetchArgs),
+    /// Show, import or fetch the lists that headers are proved against
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Check archives: every header proved, every body and receipt list against its header
+    Verify(VerifyArgs),
+    /// Convert archives between era1 and ere
+    Convert(ConvertArgs),
+    /// Ask a running peer how it is
+    Status(StatusArgs),
+    /// Print this peer's node record
+    Enr(EnrArgs),
+    /// Show the main job on a small network inside this process
+    Demo(DemoArgs),
+}
+
+/// Flags of `cairn seed`.
+#[derive(Debug, Args)]
+pub(crate) struct SeedArgs {
+    /// Archives or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// What `cairn fetch` fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Header, body and receipts
+    Block,
+    /// Header
+    Header,
+    /// Transactions, ommers and withdrawals
+    Body,
+    /// Receipts
+    Receipts,
+}
+
+/// How `cairn fetch` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FetchFormat {
+    /// A JSON object a block, a line each
+    Json,
+    /// RLP; of several pieces, one after another
+    Rlp,
+}
+
+/// Flags of `cairn fetch`.
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// A block number, or a range: 100..200 without 200, 100..=200 with it
+    #[arg(value_name = "BLOCKS")]
+    pub(crate) blocks: BlockRange,
+    /// What to fetch
+    #[arg(long, value_enum, default_value = "block", value_name = "WHAT")]
+    pub(crate) what: What,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "json", value_name = "FORMAT")]
+    pub(crate) format: FetchFormat,
+    /// Write to this file; a name that ends in .ere or .era1 makes an archive of the range
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Blocks under way at once
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) parallel: usize,
+    /// Seconds to look for a piece before giving up
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// Commands of `cairn trust`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustCommand {
+    /// Show the trust roots and which lists behind them are here
+    Show,
+    /// Import a list from a file; which one it is follows from the root that it has
+    Import(TrustImportArgs),
+    /// Fetch the lists from peers, or from an HTTP mirror
+    Fetch(TrustFetchArgs),
+}
+
+/// Flags of `cairn trust import`.
+#[derive(Debug, Args)]
+pub(crate) struct TrustImportArgs {
+    /// The list as SSZ
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// State root of a finalized beacon state that you trust: lets in newer historical summaries with their proof
+    #[arg(long, value_name = "HASH")]
+    pub(crate) state_root: Option<alloy_primitives::B256>,
+}
+
+/// Flags of `cairn trust fetch`.
+#[derive(Debug, Args)]
+pub(crate) struct TrustFetchArgs {
+    /// Folder on an HTTP mirror that holds the lists [default: ask peers]
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+/// Flags of `cairn verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Archives or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+}
+
+/// An archive format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArchiveFormat {
+    /// Blocks before the merge, receipts with bloom
+    Era1,
+    /// Any blocks, with header proofs, receipts without bloom
+    Ere,
+}
+
+/// Flags of `cairn convert`.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// Archives or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The format to convert to
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) to: ArchiveFormat,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Leave header proofs out of an ere file
+    #[arg(long)]
+    pub(crate) no_proofs: bool,
+    /// Leave receipts out of an ere file
+    #[arg(long)]
+    pub(crate) no_receipts: bool,
+}
+
+/// Flags of `cairn status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// JSON-RPC of the running peer
+    #[arg(long, env = "CAIRN_STATUS_RPC", default_value = "http://127.0.0.1:8645", value_name = "URL")]
+    pub(crate) rpc: String,
+}
+
+/// Flags of `cairn enr`.
+#[derive(Debug, Args)]
+pub(crate) struct EnrArgs {
+    /// Ask the running peer at this JSON-RPC URL instead of reading the data folder
+    #[arg(long, value_name = "URL")]
+    pub(crate) rpc: Option<String>,
+    /// Read this record instead and print what it says
+    #[arg(long, value_name = "ENR", conflicts_with = "rpc")]
+    pub(crate) decode: Option<String>,
+}
+
+/// Flags of `cairn demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Peers in the network
+    #[arg(long, default_value_t = 12, value_name = "N")]
+    pub(crate) peers: usize,
+    /// Archives to seed instead of a synthetic chain
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) archive: Vec<PathBuf>,
+    /// Blocks of the synthetic chain
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub(crate) blocks: u64,
+    /// Pieces that the new peer fetches
+    #[arg(long, default_value_t = 300, value_name = "N")]
+    pub(crate) sample: usize,
+    /// Seed of the synthetic chain and of the sample
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) random_seed: u64,
+}
+
+/// Consecutive blocks, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockRange {
+    /// The first block.
+    pub(crate) first: u64,
+    /// The last block.
+    pub(crate) last: u64,
+}
+
+impl BlockRange {
+    /// How many blocks there are.
+    pub(crate) fn count(&self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+}
+
+impl std::str::FromStr for BlockRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| {
+            part.parse::<u64>().map_err(|_| format!("{part:?} is no block number; give N, FIRST..END or FIRST..=LAST"))
+        };
+        let (first, last) = if let Some((first, last)) = text.split_once("..=") {
+            (number(first)?, Some(number(last)?))
+        } else if let Some((first, end)) = text.split_once("..") {
+            (number(first)?, number(end)?.checked_sub(1))
+        } else {
+            let only = number(text)?;
+            (only, Some(only))
+        };
+        match last {
+            Some(last) if first <= last => Ok(Self { first, last }),
+            _ => Err(format!("the range {text} is empty")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ranges_are_read_with_and_without_their_end() {
+        let range = |text: &str| text.parse::<BlockRange>();
+        assert_eq!(range("7"), Ok(BlockRange { first: 7, last: 7 }));
+        assert_eq!(range("7..9"), Ok(BlockRange { first: 7, last: 8 }));
+        assert_eq!(range("7..=9"), Ok(BlockRange { first: 7, last: 9 }));
+        assert_eq!(range("7..=9").map(|r| r.count()), Ok(3));
+        for wrong in ["", "x", "9..7", "7..7", "0..0", "..5", "7..x", "-1"] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
+}

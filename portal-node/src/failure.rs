@@ -1,0 +1,49 @@
+//! What can go wrong for a person at the command line, each kind with its own exit code.
+
+use std::process::ExitCode;
+
+/// A failed command. The message is one line that says what was wrong and, where there is something, what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Something in the program or the machine that no flag changes.
+    #[error("{0}")]
+    Internal(String),
+    /// A flag, environment variable or configuration file that makes no sense.
+    #[error("{0}")]
+    Configuration(String),
+    /// What was asked for was not found on the network.
+    #[error("{0}")]
+    NotFound(String),
+    /// Data that is damaged or does not match the chain.
+    #[error("{0}")]
+    Invalid(String),
+    /// A file or folder that cannot be read or written.
+    #[error("{0}")]
+    Io(String),
+    /// A peer, a mirror or a running node that cannot be reached.
+    #[error("{0}")]
+    Network(String),
+    /// The person pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    /// The exit code, as `cairn --help` lists it. 2 belongs to clap: a command line that cannot be parsed.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Internal(_) => 1,
+            Self::Configuration(_) => 3,
+            Self::NotFound(_) => 4,
+            Self::Invalid(_) => 5,
+            Self::Io(_) => 6,
+            Self::Network(_) => 7,
+            Self::Interrupted => 130,
+        })
+    }
+
+    /// A failure to read or write `path`.
+    pub(crate) fn io(path: &std::path::Path, error: impl std::fmt::Display) -> Self {
+        Self::Io(format!("{}: {error}", path.display()))
+    }
+}

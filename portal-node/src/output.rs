@@ -1,0 +1,60 @@
+//! The only place that writes to standard output and standard error.
+//!
+//! Results go to standard output, one JSON document (or one line a record) with `--json`; everything else, the log
+//! and the progress bars, goes to standard error, so that a pipe carries results alone.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::{
+    failure::Failure,
+    settings::{LogFormat, Settings},
+};
+
+/// Starts logging to standard error, by `--log` in the syntax of `RUST_LOG`.
+pub(crate) fn start_logging(settings: &Settings) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&settings.log)
+        .map_err(|error| Failure::Configuration(format!("--log {:?}: {error}", settings.log)))?;
+    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    match settings.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Writes a line to standard output. A closed pipe (`cairn … | head`) is no error of ours.
+pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
+    written(writeln!(io::stdout(), "{text}"))
+}
+
+/// Writes raw bytes to standard output.
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+}
+
+/// Writes a value as one line of JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|error| Failure::Internal(error.to_string()))?;
+    line(text)
+}
+
+/// Says on standard error why the command failed.
+pub(crate) fn complain(failure: &Failure) {
+    let _ = writeln!(io::stderr(), "cairn: {failure}");
+}
+
+/// Writes a remark to standard error: something a person should know that is not a result.
+pub(crate) fn remark(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Io(format!("standard output: {error}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,348 @@
+//! Settings: flags over environment variables over the configuration file over defaults.
+//!
+//! clap lays flags over `CAIRN_*` variables; here the result is laid over the TOML file. The file's keys are the names
+//! of the flags; what concerns the peer itself stands in the table `[node]`.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use content_types::{ChainSpec, SubNetwork};
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// The configuration file's name in the data folder.
+const FILE_NAME: &str = "cairn.toml";
+/// What is logged unless told otherwise. discv5 warns of every peer that went away.
+const DEFAULT_LOG: &str = "info,discv5=error";
+
+/// Flags that every command takes.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct GlobalArgs {
+    /// Configuration file (TOML) [default: cairn.toml in the data folder, if it is there]
+    #[arg(long, global = true, env = "CAIRN_CONFIG", value_name = "FILE", help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What both the command line and the top level of the file can say.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Common {
+    /// Folder of the peer's key, store and trust lists [default: $XDG_DATA_HOME/cairn or ~/.local/share/cairn]
+    #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR", help_heading = "Everywhere")]
+    data_dir: Option<PathBuf>,
+    /// The chain: mainnet, sepolia, or the path of a chain specification (JSON) [default: mainnet]
+    #[arg(long, global = true, env = "CAIRN_CHAIN", value_name = "NAME|FILE", help_heading = "Everywhere")]
+    chain: Option<String>,
+    /// Folder of the trust lists [default: trust/ in the data folder]
+    #[arg(long, global = true, env = "CAIRN_TRUST", value_name = "DIR", help_heading = "Everywhere")]
+    trust: Option<PathBuf>,
+    /// What to log, in the syntax of RUST_LOG [default: info,discv5=error]
+    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "FILTER", help_heading = "Everywhere")]
+    log: Option<String>,
+    /// How to log [default: text]
+    #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT", help_heading = "Everywhere")]
+    log_format: Option<LogFormat>,
+    /// Print results as JSON
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_JSON",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        help_heading = "Everywhere"
+    )]
+    json: Option<bool>,
+    /// The table `[node]`; its flags belong to the commands that start a peer.
+    #[arg(skip)]
+    node: NodeArgs,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Flags of the commands that start a peer.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct NodeArgs {
+    /// Room for content, such as 50GB; archives given with --seed do not count [default: 10GB]
+    #[arg(long, env = "CAIRN_CAPACITY", value_name = "SIZE")]
+    pub(crate) capacity: Option<ByteSize>,
+    /// Shares of the capacity, such as history=3,legacy-history=1 [default: equal shares]
+    #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',')]
+    pub(crate) shares: Option<Vec<Share>>,
+    /// Archives (.era1, .ere) or folders of them, served in place without a copy
+    #[arg(long = "seed", env = "CAIRN_SEED", value_name = "PATH", value_delimiter = ',')]
+    pub(crate) seed: Option<Vec<PathBuf>>,
+    /// UDP addresses to listen on: one of IPv4, one of IPv6, or both [default: 0.0.0.0:9009]
+    #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub(crate) listen: Option<Vec<SocketAddr>>,
+    /// How others reach this peer: none, extip:ADDR, upnp or auto [default: auto]
+    #[arg(long, env = "CAIRN_NAT", value_name = "MODE")]
+    pub(crate) nat: Option<String>,
+    /// Peers to start from, as ENRs; `none` for no peer [default: the chain's]
+    #[arg(long, env = "CAIRN_BOOTNODES", value_name = "ENR", value_delimiter = ',')]
+    pub(crate) bootnodes: Option<Vec<String>>,
+    /// File with the peer's secp256k1 key in hex [default: node.key in the data folder, made when missing]
+    #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// JSON-RPC of an execution client to take headers from; each is proved all the same
+    #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL")]
+    pub(crate) headers_from: Option<String>,
+    /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
+    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT")]
+    pub(crate) rpc: Option<Endpoint>,
+    /// Where Prometheus metrics are served [default: nowhere]
+    #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<Endpoint>,
+    /// Most transfers into this peer at once [default: 64]
+    #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N")]
+    pub(crate) max_inbound: Option<usize>,
+    /// Most transfers out of this peer at once [default: 64]
+    #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N")]
+    pub(crate) max_outbound: Option<usize>,
+}
+
+impl NodeArgs {
+    /// These settings, and where they are silent the file's.
+    fn or(self, file: Self) -> Self {
+        Self {
+            capacity: self.capacity.or(file.capacity),
+            shares: self.shares.or(file.shares),
+            seed: self.seed.or(file.seed),
+            listen: self.listen.or(file.listen),
+            nat: self.nat.or(file.nat),
+            bootnodes: self.bootnodes.or(file.bootnodes),
+            key: self.key.or(file.key),
+            headers_from: self.headers_from.or(file.headers_from),
+            rpc: self.rpc.or(file.rpc),
+            metrics: self.metrics.or(file.metrics),
+            max_inbound: self.max_inbound.or(file.max_inbound),
+            max_outbound: self.max_outbound.or(file.max_outbound),
+        }
+    }
+}
+
+/// A TCP address to listen on, or nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum Endpoint {
+    /// Listen nowhere.
+    Nowhere,
+    /// Listen on this address.
+    At(SocketAddr),
+}
+
+impl Endpoint {
+    /// The address, if there is one.
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Nowhere => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::Nowhere);
+        }
+        text.parse().map(Self::At).map_err(|_| format!("{text:?} is not ADDR:PORT (such as 127.0.0.1:8645) or none"))
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// The share of the capacity that a sub-network gets, in proportion to the others' shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Share {
+    /// Whose share it is.
+    pub(crate) network: SubNetwork,
+    /// Its weight.
+    pub(crate) weight: u32,
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not NETWORK=SHARE with history or legacy-history and a whole number");
+        let (network, weight) = text.split_once('=').ok_or_else(wrong)?;
+        let network = match network {
+            "history" => SubNetwork::History,
+            "legacy-history" => SubNetwork::LegacyHistory,
+            _ => return Err(wrong()),
+        };
+        Ok(Self { network, weight: weight.parse().map_err(|_| wrong())? })
+    }
+}
+
+impl TryFrom<String> for Share {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// The settings that every command works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Folder of the peer's key, store and trust lists.
+    pub(crate) data_dir: PathBuf,
+    /// Folder of the trust lists.
+    pub(crate) trust_dir: PathBuf,
+    /// The chain and its trust roots.
+    pub(crate) chain: Arc<ChainSpec>,
+    /// What to log.
+    pub(crate) log: String,
+    /// How log lines look.
+    pub(crate) log_format: LogFormat,
+    /// Whether results are printed as JSON.
+    pub(crate) json: bool,
+    /// The file's table `[node]`.
+    node: NodeArgs,
+}
+
+impl Settings {
+    /// Lays the flags over the configuration file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something unknown, or the chain is neither known nor a readable file.
+    pub(crate) fn load(args: GlobalArgs) -> Result<Self, Failure> {
+        let flags = args.common;
+        let early_data_dir = flags.data_dir.clone().or_else(default_data_dir);
+        let file = match (&args.config, &early_data_dir) {
+            (Some(path), _) => read_file(path)?,
+            (None, Some(data_dir)) => {
+                let path = data_dir.join(FILE_NAME);
+                if path.exists() { read_file(&path)? } else { Common::default() }
+            }
+            (None, None) => Common::default(),
+        };
+        let data_dir = flags.data_dir.or(file.data_dir).or(early_data_dir).ok_or_else(|| {
+            Failure::Configuration("no data folder: give --data-dir, or set HOME or XDG_DATA_HOME".into())
+        })?;
+        let chain = flags.chain.or(file.chain);
+        Ok(Self {
+            trust_dir: flags.trust.or(file.trust).unwrap_or_else(|| data_dir.join("trust")),
+            data_dir,
+            chain: Arc::new(read_chain(chain.as_deref().unwrap_or("mainnet"))?),
+            log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+            log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            json: flags.json.or(file.json).unwrap_or(false),
+            node: file.node,
+        })
+    }
+
+    /// A command's flags laid over the file's table `[node]`.
+    pub(crate) fn node(&self, flags: NodeArgs) -> NodeArgs {
+        flags.or(self.node.clone())
+    }
+}
+
+fn read_file(path: &Path) -> Result<Common, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::Configuration(format!("configuration file {}: {error}", path.display())))?;
+    toml::from_str(&text)
+        .map_err(|error| Failure::Configuration(format!("configuration file {}: {error}", path.display())))
+}
+
+fn read_chain(name: &str) -> Result<ChainSpec, Failure> {
+    match name {
+        "mainnet" => Ok(ChainSpec::mainnet()),
+        "sepolia" => Ok(ChainSpec::sepolia()),
+        path => {
+            let text = fs::read_to_string(path).map_err(|error| {
+                Failure::Configuration(format!(
+                    "--chain {path:?} is neither mainnet nor sepolia, and as a chain specification file: {error}"
+                ))
+            })?;
+            ChainSpec::from_json(&text)
+                .map_err(|error| Failure::Configuration(format!("chain specification {path}: {error}")))
+        }
+    }
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share"))).map(|base| base.join("cairn"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, flags: Common) -> Result<Settings, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.toml");
+        fs::write(&path, file).unwrap();
+        Settings::load(GlobalArgs { config: Some(path), common: flags })
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = "data-dir = '/from/file'\nlog = 'debug'\n[node]\ncapacity = '7GB'\nrpc = 'none'\n";
+        let flags = Common { data_dir: Some("/from/flag".into()), ..Common::default() };
+        let settings = load(file, flags).unwrap();
+        assert_eq!(settings.data_dir, Path::new("/from/flag"));
+        assert_eq!(settings.trust_dir, Path::new("/from/flag/trust"));
+        assert_eq!(settings.log, "debug");
+        assert!(!settings.json);
+        let node = settings.node(NodeArgs { capacity: Some(ByteSize::gb(9)), ..NodeArgs::default() });
+        assert_eq!(node.capacity, Some(ByteSize::gb(9)));
+        assert_eq!(node.rpc, Some(Endpoint::Nowhere));
+        assert_eq!(node.nat, None);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        for file in ["capacty = '7GB'\n", "[node]\ncapacty = '7GB'\n"] {
+            let error = load(file, Common::default()).unwrap_err().to_string();
+            assert!(error.contains("capacty"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_chain_that_does_not_exist_says_what_would() {
+        let flags = Common { chain: Some("/nowhere/chain.json".into()), ..Common::default() };
+        let error = load("", flags).unwrap_err().to_string();
+        assert!(error.contains("mainnet") && error.contains("/nowhere/chain.json"), "{error}");
+    }
+
+    #[test]
+    fn shares_and_endpoints_say_what_they_expect() {
+        assert_eq!("history=3".parse(), Ok(Share { network: SubNetwork::History, weight: 3 }));
+        assert!("history".parse::<Share>().unwrap_err().contains("NETWORK=SHARE"));
+        assert!("state=1".parse::<Share>().is_err());
+        assert!("localhost".parse::<Endpoint>().unwrap_err().contains("ADDR:PORT"));
+    }
+}
