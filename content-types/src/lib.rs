@@ -1,1 +1,35 @@
 //! Keys, content IDs, encodings and proofs of the Portal Network's history, without I/O.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`id`], [`distance`], [`sub_network`] | where something lies: 256-bit identifiers, the XOR metric, protocol identifiers |
+//! | [`history`], [`legacy_history`] | content keys, content IDs and values of the sub-networks `0x5000` and `0x500B` |
+//! | [`block`] | bodies and receipts as raw bytes: validation against a header, transcoding |
+//! | [`chain`] | what tells one chain from another: forks, beacon clock, trust roots, as a value |
+//! | [`trust`] | the frozen lists behind the trust roots; none exists in memory unchecked |
+//! | [`header`] | headers and the four kinds of proof that make one a [`ProvedHeader`](header::ProvedHeader) |
+//! | [`merkle`] | SSZ merkle trees and branches |
+//!
+//! Everything here is a pure function of its arguments: bytes and a [`ChainSpec`] in, a value or an error that names
+//! the broken rule out.
+
+pub mod block;
+pub mod chain;
+pub mod content_key;
+pub mod distance;
+pub mod header;
+pub mod history;
+pub mod id;
+pub mod legacy_history;
+pub mod limits;
+pub mod merkle;
+pub mod sub_network;
+pub mod trust;
+
+pub use chain::ChainSpec;
+pub use content_key::{ContentKey, KeyError};
+pub use distance::Distance;
+pub use header::{HeaderError, HeaderProof, HeaderVerifier, HeaderWithProof, ProofKind, ProvedHeader};
+pub use id::{ContentId, NodeId};
+pub use sub_network::SubNetwork;
+pub use trust::{SummariesCheckpoint, TrustListKind, TrustLists, TrustRoots};
