@@ -1,0 +1,196 @@
+//! Where peers were seen: the record and the address of each peer's last session.
+
+use std::collections::HashMap;
+
+use content_types::NodeId;
+use discv5::IpMode;
+
+use crate::transport::{Contact, Endpoint, Enr, node_id};
+
+/// Peers whose last session is remembered. Four times what discv5 keeps sessions for by default, about 1 kB each.
+const MAX_PEERS: usize = 4096;
+
+/// A bounded memory of sessions; the peer that was used least recently is forgotten first.
+pub(super) struct AddressBook {
+    ip_mode: IpMode,
+    peers: HashMap<NodeId, Known>,
+    uses: u64,
+}
+
+struct Known {
+    contact: Contact,
+    /// Whether the other side is believed to hold the session keys too.
+    session: bool,
+    last_use: u64,
+}
+
+impl AddressBook {
+    pub(super) fn new(ip_mode: IpMode) -> Self {
+        Self { ip_mode, peers: HashMap::new(), uses: 0 }
+    }
+
+    /// A session was made with the owner of `enr`, seen at `endpoint`.
+    pub(super) fn session(&mut self, enr: Enr, endpoint: Endpoint) -> Contact {
+        let enr = match self.peers.get(&endpoint.node_id) {
+            Some(known) if known.contact.enr().seq() > enr.seq() => known.contact.enr().clone(),
+            _ => enr,
+        };
+        let contact = Contact::new(enr, endpoint.address);
+        self.insert(contact.clone(), true);
+        contact
+    }
+
+    /// The session is gone, or the other side may have lost it.
+    pub(super) fn session_lost(&mut self, endpoint: &Endpoint) {
+        if let Some(known) = self.peers.get_mut(&endpoint.node_id)
+            && known.contact.address() == endpoint.address
+        {
+            known.session = false;
+            // An address that its owner never announced is worth nothing without the session behind it.
+            if self.ip_mode.get_contactable_addr(known.contact.enr()).is_some_and(|address| address != endpoint.address)
+            {
+                self.peers.remove(&endpoint.node_id);
+            }
+        }
+    }
+
+    pub(super) fn has_session(&self, endpoint: &Endpoint) -> bool {
+        self.peers
+            .get(&endpoint.node_id)
+            .is_some_and(|known| known.session && known.contact.address() == endpoint.address)
+    }
+
+    /// A newer record of a known peer says where the peer is now.
+    pub(super) fn learn(&mut self, enr: &Enr) {
+        if let Some(known) = self.peers.get_mut(&node_id(enr))
+            && known.contact.enr().seq() < enr.seq()
+        {
+            let announced = self.ip_mode.get_contactable_addr(enr);
+            let address = announced.unwrap_or(known.contact.address());
+            known.session &= address == known.contact.address();
+            known.contact = Contact::new(enr.clone(), address);
+        }
+    }
+
+    pub(super) fn known(&mut self, node_id: &NodeId) -> Option<Contact> {
+        self.uses += 1;
+        let known = self.peers.get_mut(node_id)?;
+        known.last_use = self.uses;
+        Some(known.contact.clone())
+    }
+
+    /// The last session's contact unless `enr` is newer than what that session showed.
+    pub(super) fn contact(&mut self, enr: &Enr) -> Option<Contact> {
+        match self.known(&node_id(enr)) {
+            Some(contact) if contact.enr().seq() >= enr.seq() => Some(contact),
+            known => {
+                let address =
+                    self.ip_mode.get_contactable_addr(enr).or_else(|| known.map(|contact| contact.address()))?;
+                Some(Contact::new(enr.clone(), address))
+            }
+        }
+    }
+
+    fn insert(&mut self, contact: Contact, session: bool) {
+        self.uses += 1;
+        self.peers.insert(contact.node_id(), Known { contact, session, last_use: self.uses });
+        if self.peers.len() > MAX_PEERS
+            && let Some(oldest) = self.peers.iter().min_by_key(|(_, known)| known.last_use).map(|(id, _)| *id)
+        {
+            self.peers.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use enr::CombinedKey;
+
+    use super::*;
+
+    fn enr(key: &CombinedKey, seq: u64, port: u16) -> Enr {
+        Enr::builder().seq(seq).ip4([127, 0, 0, 1].into()).udp4(port).build(key).unwrap()
+    }
+
+    fn endpoint(enr: &Enr, port: u16) -> Endpoint {
+        Endpoint { node_id: node_id(enr), address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    fn port(contact: Option<Contact>) -> Option<u16> {
+        contact.map(|contact| contact.address().port())
+    }
+
+    #[test]
+    fn a_session_beats_the_record_until_a_newer_record_appears() {
+        let key = CombinedKey::generate_secp256k1();
+        let mut book = AddressBook::new(IpMode::Ip4);
+        let announced = enr(&key, 1, 1000);
+        assert_eq!(port(book.contact(&announced)), Some(1000));
+
+        book.session(announced.clone(), endpoint(&announced, 2000));
+        assert_eq!(port(book.contact(&announced)), Some(2000));
+        assert!(book.has_session(&endpoint(&announced, 2000)));
+
+        let moved = enr(&key, 2, 3000);
+        assert_eq!(port(book.contact(&moved)), Some(3000));
+        book.learn(&moved);
+        assert_eq!(port(book.contact(&announced)), Some(3000));
+        assert!(!book.has_session(&endpoint(&announced, 2000)));
+    }
+
+    #[test]
+    fn an_old_record_in_a_new_session_does_not_replace_a_newer_one() {
+        let key = CombinedKey::generate_secp256k1();
+        let mut book = AddressBook::new(IpMode::Ip4);
+        let new = enr(&key, 2, 2000);
+        book.session(new.clone(), endpoint(&new, 2000));
+        let contact = book.session(enr(&key, 1, 1000), endpoint(&new, 1000));
+        assert_eq!((contact.enr().seq(), contact.address().port()), (2, 1000));
+    }
+
+    #[test]
+    fn a_lost_session_falls_back_to_the_announced_address() {
+        let key = CombinedKey::generate_secp256k1();
+        let mut book = AddressBook::new(IpMode::Ip4);
+        let announced = enr(&key, 1, 1000);
+        book.session(announced.clone(), endpoint(&announced, 2000));
+        book.session_lost(&endpoint(&announced, 2000));
+        assert_eq!(port(book.contact(&announced)), Some(1000));
+
+        let hidden = Enr::builder().seq(1).build(&CombinedKey::generate_secp256k1()).unwrap();
+        assert_eq!(port(book.contact(&hidden)), None);
+        book.session(hidden.clone(), endpoint(&hidden, 4000));
+        book.session_lost(&endpoint(&hidden, 4000));
+        assert_eq!(port(book.contact(&hidden)), Some(4000), "nothing better is known");
+    }
+
+    #[test]
+    fn the_least_recently_used_peer_is_forgotten() {
+        let mut book = AddressBook::new(IpMode::Ip4);
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            let enr = enr(&CombinedKey::generate_secp256k1(), 1, 1000);
+            ids.push(node_id(&enr));
+            book.session(enr.clone(), endpoint(&enr, 1000));
+        }
+        assert!(book.known(&ids[0]).is_some());
+        let filler = enr(&CombinedKey::generate_secp256k1(), 1, 1000);
+        let filler = Contact::new(filler, SocketAddr::from(([127, 0, 0, 1], 1)));
+        for number in 0..MAX_PEERS as u32 {
+            // Only the count matters here: one record stands for all.
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            book.uses += 1;
+            let last_use = book.uses;
+            book.peers.insert(NodeId::from(id), Known { contact: filler.clone(), session: true, last_use });
+            if book.peers.len() == MAX_PEERS {
+                break;
+            }
+        }
+        book.insert(filler, true);
+        assert!(book.known(&ids[1]).is_none());
+        assert!(book.known(&ids[0]).is_some() && book.known(&ids[2]).is_some());
+    }
+}

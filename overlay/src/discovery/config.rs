@@ -1,0 +1,149 @@
+//! What a node says about itself and where it listens.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::transport::Enr;
+
+/// The default UDP port (design: `protocol.md`, "Numbers").
+pub const DEFAULT_UDP_PORT: u16 = 9009;
+
+/// How a node's base protocol is set up.
+#[derive(Clone)]
+pub struct DiscoveryConfig {
+    /// The secp256k1 secret key (32 bytes, big-endian) behind node ID and record.
+    pub key: [u8; 32],
+    /// The record of the last run. Its sequence number goes on, and is raised only if something in the record changed.
+    pub previous_enr: Option<Enr>,
+    /// Where to listen.
+    pub listen: ListenAddresses,
+    /// How others are told to reach this node.
+    pub nat: Nat,
+    /// The chain that is spoken about, announced in the ENR key `p`.
+    pub chain_id: u64,
+    /// Name and version for the ENR key `c`, at most [`MAX_CLIENT_LENGTH`](super::MAX_CLIENT_LENGTH) bytes.
+    pub client: String,
+    /// Records to start from.
+    pub bootnodes: Vec<Enr>,
+    /// Peers that must agree on this node's address before the record is changed (discv5 insists on 2 at least).
+    pub min_ip_votes: usize,
+    /// Whether to take at most a few table entries from one /24 network. Off where all peers share one, as on loopback.
+    pub limit_subnets: bool,
+    /// How often the base protocol's table is refreshed by a lookup of a random node ID.
+    pub refresh_interval: Duration,
+}
+
+impl DiscoveryConfig {
+    /// A node on the mainnet's chain ID, listening on all IPv4 addresses at [`DEFAULT_UDP_PORT`].
+    pub fn new(key: [u8; 32]) -> Self {
+        Self {
+            key,
+            previous_enr: None,
+            listen: ListenAddresses::default(),
+            nat: Nat::Auto,
+            chain_id: 1,
+            client: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
+            bootnodes: Vec::new(),
+            min_ip_votes: 10,
+            limit_subnets: true,
+            refresh_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The local UDP addresses of the one socket (two for dual stack) that all sub-networks share. Port 0 lets the system
+/// choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenAddresses {
+    /// IPv4, if spoken.
+    pub v4: Option<SocketAddrV4>,
+    /// IPv6, if spoken.
+    pub v6: Option<SocketAddrV6>,
+}
+
+impl Default for ListenAddresses {
+    fn default() -> Self {
+        Self { v4: Some(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, DEFAULT_UDP_PORT)), v6: None }
+    }
+}
+
+impl From<SocketAddr> for ListenAddresses {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Self { v4: Some(v4), v6: None },
+            SocketAddr::V6(v6) => Self { v4: None, v6: Some(v6) },
+        }
+    }
+}
+
+/// How others are told to reach this node (`--nat none|extip:ADDR|upnp|auto`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nat {
+    /// The record holds the listen address if that is a concrete one, and nothing changes it.
+    None,
+    /// The record holds this address; without a port, the one that the node listens on.
+    ExternalIp(IpAddr, Option<u16>),
+    /// A port mapping is asked of the router, renewed while the node runs and removed on shutdown.
+    Upnp,
+    /// Peers vote on the address they see; beside that a port mapping is tried, and its lack is no failure.
+    #[default]
+    Auto,
+}
+
+/// Text that names no NAT mode.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is no NAT mode: use none, extip:ADDRESS, extip:ADDRESS:PORT, upnp or auto")]
+pub struct ParseNatError(String);
+
+impl FromStr for Nat {
+    type Err = ParseNatError;
+
+    fn from_str(text: &str) -> Result<Self, ParseNatError> {
+        match text {
+            "none" => Ok(Self::None),
+            "upnp" => Ok(Self::Upnp),
+            "auto" => Ok(Self::Auto),
+            _ => {
+                let address = text.strip_prefix("extip:").ok_or_else(|| ParseNatError(text.to_owned()))?;
+                address
+                    .parse::<IpAddr>()
+                    .map(|ip| Self::ExternalIp(ip, None))
+                    .or_else(|_| {
+                        address.parse::<SocketAddr>().map(|socket| Self::ExternalIp(socket.ip(), Some(socket.port())))
+                    })
+                    .map_err(|_| ParseNatError(text.to_owned()))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Nat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::ExternalIp(ip, None) => write!(f, "extip:{ip}"),
+            Self::ExternalIp(ip, Some(port)) => write!(f, "extip:{}", SocketAddr::new(*ip, *port)),
+            Self::Upnp => f.write_str("upnp"),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nat_modes_read_as_they_are_written() {
+        for text in ["none", "upnp", "auto", "extip:203.0.113.7", "extip:203.0.113.7:9009", "extip:2001:db8::1"] {
+            assert_eq!(text.parse::<Nat>().unwrap().to_string(), text);
+        }
+        assert_eq!("extip:[2001:db8::1]:9009".parse(), Ok(Nat::ExternalIp("2001:db8::1".parse().unwrap(), Some(9009))),);
+        for text in ["", "extip", "extip:", "extip:nowhere", "stun"] {
+            assert!(text.parse::<Nat>().is_err(), "{text}");
+        }
+    }
+}

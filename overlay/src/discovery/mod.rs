@@ -1,0 +1,340 @@
+//! discv5 as the base of all sub-networks: one socket, one node ID, one record.
+//!
+//! [`Discovery`] owns the [`discv5::Discv5`] service. It keeps the local record and the addresses of peers fresh, hands each
+//! TALKREQ to the protocol it is for, and offers what the `discv5_*` methods of the JSON-RPC specification need.
+//!
+//! What matters about discv5 0.12 here:
+//! - its event stream holds 100 events and drops what does not fit, so one task does nothing but empty it ([`events`]);
+//! - it counts the first transmission as a retry: `request_retries(2)` repeats once;
+//! - a request that times out takes all others to the same peer with it, which [`Discovery::talk`] makes good.
+
+mod book;
+mod config;
+mod events;
+mod nat;
+mod record;
+mod socket;
+mod table;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use content_types::NodeId;
+use discv5::{ConfigBuilder, Discv5, IpMode, RequestError};
+use enr::CombinedKey;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::{DEFAULT_UDP_PORT, DiscoveryConfig, ListenAddresses, Nat, ParseNatError};
+pub use record::MAX_CLIENT_LENGTH;
+pub use table::{DiscoveryTable, Pong};
+
+use crate::transport::{
+    AlreadyRegistered, Contact, Dispatcher, Enr, MAX_FIRST_CONTACT_BODY, MAX_TALK_BODY, PeerEvent, ProtocolId,
+    TalkError, TalkRequest, Transport,
+};
+use book::AddressBook;
+
+/// How long discv5 waits for an answer before it repeats a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Transmissions of each request, the first one included.
+const TRANSMISSIONS: u8 = 2;
+
+/// Sessions that discv5 keeps. Each takes under 1 kB.
+const SESSIONS: usize = 4096;
+
+/// Peer events kept for a receiver that lags.
+const PEER_EVENTS: usize = 256;
+
+/// How long shutting down waits for discv5's tasks to let go of the sockets.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a node's base protocol did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The 32 bytes are no secp256k1 secret key.
+    #[error("the node key is no secp256k1 secret key")]
+    Key,
+    /// Neither an IPv4 nor an IPv6 address was given.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// The client string is too long for the record.
+    #[error("the client string takes {0} bytes, more than {MAX_CLIENT_LENGTH}")]
+    ClientTooLong(usize),
+    /// discv5 needs at least two votes to change the record.
+    #[error("at least 2 peers must agree on this node's address, not {0}")]
+    TooFewVotes(usize),
+    /// The record could not be built or signed.
+    #[error("the node record: {0}")]
+    Record(enr::Error),
+    /// A socket could not be bound.
+    #[error("listening on UDP: {0}")]
+    Bind(#[from] io::Error),
+    /// discv5 refused its configuration or did not start.
+    #[error("discv5: {0}")]
+    Base(String),
+}
+
+/// The running base protocol of a node. Cheap to clone; [`shutdown`](Self::shutdown) ends it for all clones.
+#[derive(Clone)]
+pub struct Discovery {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    // Taken out on shutdown: dropping it is what closes the sockets.
+    discv5: RwLock<Option<Discv5>>,
+    node_id: NodeId,
+    ip_mode: IpMode,
+    listen: Vec<SocketAddr>,
+    book: Mutex<AddressBook>,
+    dispatcher: Dispatcher,
+    peer_events: broadcast::Sender<PeerEvent>,
+    local_enr: watch::Sender<Enr>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Discovery {
+    /// Binds the sockets and starts discv5 with its tasks on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the configuration is unusable or a socket cannot be bound.
+    pub async fn start(config: DiscoveryConfig) -> Result<Self, StartError> {
+        let key = CombinedKey::secp256k1_from_bytes(&mut config.key.clone()).map_err(|_| StartError::Key)?;
+        if config.min_ip_votes < 2 {
+            return Err(StartError::TooFewVotes(config.min_ip_votes));
+        }
+        let sockets = socket::Sockets::bind(&config.listen)?;
+        if sockets.addresses.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let listen = sockets.addresses.clone();
+        let enr = record::local_enr(&config, &key, &listen)?;
+        let node_id = crate::transport::node_id(&enr);
+
+        let mut discv5 = Discv5::new(enr.clone(), key, discv5_config(&config, sockets))
+            .map_err(|error| StartError::Base(error.to_owned()))?;
+        discv5.start().await.map_err(|error| StartError::Base(error.to_string()))?;
+        let events = discv5.event_stream().await.map_err(|error| StartError::Base(error.to_string()))?;
+        let ip_mode = discv5.ip_mode();
+        for bootnode in config.bootnodes.iter().filter(|bootnode| bootnode.node_id() != enr.node_id()) {
+            if let Err(reason) = discv5.add_enr(bootnode.clone()) {
+                tracing::warn!(bootnode = %bootnode.node_id(), reason, "bootnode not used");
+            }
+        }
+
+        let inner = Arc::new(Inner {
+            discv5: RwLock::new(Some(discv5)),
+            node_id,
+            ip_mode,
+            listen,
+            book: Mutex::new(AddressBook::new(ip_mode)),
+            dispatcher: Dispatcher::default(),
+            peer_events: broadcast::channel(PEER_EVENTS).0,
+            local_enr: watch::channel(enr).0,
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        inner.tasks.spawn(events::pump(inner.clone(), events));
+        inner.tasks.spawn(table::keep_fresh(Self { inner: inner.clone() }, config.refresh_interval));
+        if let Some(local) = nat::address_to_map(config.nat, &inner.listen) {
+            let discovery = Self { inner: inner.clone() };
+            inner.tasks.spawn(nat::keep_mapped(inner.stopping.clone(), nat::Igd::default(), local, move |external| {
+                discovery.update_local_address(external.into(), false);
+            }));
+        }
+        Ok(Self { inner })
+    }
+
+    /// This node's ID.
+    pub fn node_id(&self) -> NodeId {
+        self.inner.node_id
+    }
+
+    /// The local addresses of the sockets, ports filled in.
+    pub fn listen_addresses(&self) -> &[SocketAddr] {
+        &self.inner.listen
+    }
+
+    /// The local record now and whenever it changes, for the caller to persist: pass the last one as
+    /// [`DiscoveryConfig::previous_enr`] on the next start.
+    pub fn local_enr_updates(&self) -> watch::Receiver<Enr> {
+        self.inner.local_enr.subscribe()
+    }
+
+    /// Announces a UDP or TCP address in the local record. Returns whether the record changed.
+    pub fn update_local_address(&self, address: SocketAddr, tcp: bool) -> bool {
+        let changed = self.inner.with_discv5(|discv5| discv5.update_local_enr_socket(address, tcp)).unwrap_or(false);
+        self.inner.publish_local_enr();
+        changed
+    }
+
+    /// Stops answering, gives a mapped port back to the router and closes the sockets.
+    pub async fn shutdown(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.dispatcher.close();
+        let Some(mut discv5) = self.inner.discv5.write().take() else { return };
+        discv5.shutdown();
+        drop(discv5);
+        // discv5 does not tell when its tasks have ended; the port is free once it can be bound again.
+        let free = async {
+            while self.inner.listen.iter().any(|address| std::net::UdpSocket::bind(address).is_err()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, free).await.is_err() {
+            tracing::warn!("the UDP sockets are still open");
+        }
+    }
+
+    async fn talk_discv5(self, to: Contact, protocol: ProtocolId, body: Bytes) -> Result<Bytes, TalkError> {
+        if body.len() > MAX_TALK_BODY {
+            return Err(TalkError::TooLong(body.len()));
+        }
+        let large = body.len() > MAX_FIRST_CONTACT_BODY;
+        if large && !self.inner.book.lock().has_session(&to.endpoint()) {
+            self.greet(&to).await?;
+        }
+        match self.transmit(&to, &protocol, &body).await {
+            // The peer may have lost the session, and a large request cannot carry a new handshake.
+            Err(TalkError::Timeout) if large => {
+                self.greet(&to).await?;
+                self.transmit(&to, &protocol, &body).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends until the request got its own full time-out: discv5 fails all requests to a peer when one of them times out.
+    async fn transmit(&self, to: &Contact, protocol: &ProtocolId, body: &Bytes) -> Result<Bytes, TalkError> {
+        let own_timeout = REQUEST_TIMEOUT * u32::from(TRANSMISSIONS);
+        let started = Instant::now();
+        loop {
+            let sent = Instant::now();
+            let request = self
+                .inner
+                .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.to_vec()))
+                .ok_or(TalkError::Stopped)?;
+            match request.await {
+                Ok(response) => return Ok(response.into()),
+                Err(RequestError::Timeout) if sent.elapsed() < own_timeout && started.elapsed() < own_timeout => {}
+                Err(RequestError::Timeout) => {
+                    self.inner.book.lock().session_lost(&to.endpoint());
+                    return Err(TalkError::Timeout);
+                }
+                Err(error) => return Err(TalkError::Base(error.to_string())),
+            }
+        }
+    }
+
+    /// Makes a session with a small request: a large one does not fit beside the handshake.
+    async fn greet(&self, to: &Contact) -> Result<(), TalkError> {
+        if self.inner.ip_mode.get_contactable_addr(to.enr()) == Some(to.address()) {
+            return self.ping(to.enr().clone()).await.map(drop);
+        }
+        // discv5 sends a PING to the announced address only. An empty request is undecodable to any protocol, and answered.
+        let greeting = self
+            .inner
+            .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), ProtocolId::UTP.as_bytes().to_vec(), Vec::new()))
+            .ok_or(TalkError::Stopped)?;
+        greeting.await.map(drop).map_err(table::request_error)
+    }
+}
+
+impl Inner {
+    fn with_discv5<T>(&self, f: impl FnOnce(&Discv5) -> T) -> Option<T> {
+        self.discv5.read().as_ref().map(f)
+    }
+
+    fn publish_local_enr(&self) {
+        if let Some(enr) = self.with_discv5(Discv5::local_enr) {
+            self.local_enr.send_if_modified(|published| {
+                let newer = enr.seq() > published.seq();
+                if newer {
+                    *published = enr;
+                }
+                newer
+            });
+        }
+    }
+
+    fn known(&self, node_id: &NodeId) -> Option<Contact> {
+        self.book.lock().known(node_id).or_else(|| {
+            let enr = self.with_discv5(|discv5| discv5.find_enr(&enr::NodeId::new(node_id.as_bytes())))??;
+            let address = self.ip_mode.get_contactable_addr(&enr)?;
+            Some(Contact::new(enr, address))
+        })
+    }
+}
+
+impl Transport for Discovery {
+    fn local_enr(&self) -> Enr {
+        self.inner.with_discv5(Discv5::local_enr).unwrap_or_else(|| self.inner.local_enr.borrow().clone())
+    }
+
+    fn contact(&self, enr: &Enr) -> Option<Contact> {
+        self.inner.book.lock().contact(enr)
+    }
+
+    fn known(&self, node_id: &NodeId) -> Option<Contact> {
+        self.inner.known(node_id)
+    }
+
+    fn register(
+        &self,
+        protocol: ProtocolId,
+        capacity: usize,
+    ) -> Result<mpsc::Receiver<TalkRequest>, AlreadyRegistered> {
+        self.inner.dispatcher.register(protocol, capacity)
+    }
+
+    fn talk(&self, to: &Contact, protocol: &ProtocolId, body: Bytes) -> BoxFuture<'static, Result<Bytes, TalkError>> {
+        self.clone().talk_discv5(to.clone(), protocol.clone(), body).boxed()
+    }
+
+    fn send(&self, to: &Contact, protocol: &ProtocolId, body: Bytes) -> BoxFuture<'static, ()> {
+        match self
+            .inner
+            .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.into()))
+        {
+            Some(request) => request.map(drop).boxed(),
+            None => futures::future::ready(()).boxed(),
+        }
+    }
+
+    fn peer_events(&self) -> broadcast::Receiver<PeerEvent> {
+        self.inner.peer_events.subscribe()
+    }
+}
+
+fn discv5_config(config: &DiscoveryConfig, sockets: socket::Sockets) -> discv5::Config {
+    let mut builder = ConfigBuilder::new(sockets.listen_config());
+    builder
+        .request_timeout(REQUEST_TIMEOUT)
+        .request_retries(TRANSMISSIONS)
+        .session_cache_capacity(SESSIONS)
+        .enr_peer_update_min(config.min_ip_votes)
+        .table_filter(record::speaks_portal);
+    if config.limit_subnets {
+        builder.ip_limit();
+    }
+    if config.nat == Nat::Auto {
+        // After a vote: without an incoming session within five minutes the address is withdrawn again.
+    } else {
+        builder.disable_enr_update().auto_nat_listen_duration(None);
+    }
+    builder.build()
+}

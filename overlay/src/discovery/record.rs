@@ -1,0 +1,73 @@
+//! The local record: what it says at start, with a sequence number that only ever rises.
+
+use std::net::{IpAddr, SocketAddr};
+
+use enr::{CombinedKey, EnrKey as _};
+
+use super::StartError;
+use super::config::{DiscoveryConfig, Nat};
+use crate::transport::Enr;
+
+/// Longest client string announced under the ENR key `c`, in bytes. A record has 300 B in all (EIP-778).
+pub const MAX_CLIENT_LENGTH: usize = 32;
+
+/// Lowest and highest version of the Portal wire protocol that is spoken.
+pub(crate) const VERSIONS: (u8, u8) = (1, 2);
+
+/// The record to start with: everything that `config` says, and the sequence number of the previous record, raised by one
+/// if anything differs.
+pub(super) fn local_enr(config: &DiscoveryConfig, key: &CombinedKey, bound: &[SocketAddr]) -> Result<Enr, StartError> {
+    if config.client.len() > MAX_CLIENT_LENGTH {
+        return Err(StartError::ClientTooLong(config.client.len()));
+    }
+    let previous =
+        config.previous_enr.as_ref().filter(|previous| previous.node_id() == enr::NodeId::from(key.public()));
+    let build = |seq: u64| {
+        let mut builder = Enr::builder();
+        builder.seq(seq);
+        announce(&mut builder, config.chain_id);
+        builder.add_value("c", &config.client.as_str());
+        for bound in bound {
+            if let Some(address) = announced_address(config.nat, *bound, previous) {
+                builder.ip(address.ip());
+                match address {
+                    SocketAddr::V4(v4) => builder.udp4(v4.port()),
+                    SocketAddr::V6(v6) => builder.udp6(v6.port()),
+                };
+            }
+        }
+        builder.build(key).map_err(StartError::Record)
+    };
+    match previous {
+        None => build(1),
+        Some(previous) => {
+            let same_seq = build(previous.seq())?;
+            if same_seq.compare_content(previous) { Ok(same_seq) } else { build(previous.seq().saturating_add(1)) }
+        }
+    }
+}
+
+/// The address to announce at start for one bound socket.
+fn announced_address(nat: Nat, bound: SocketAddr, previous: Option<&Enr>) -> Option<SocketAddr> {
+    match nat {
+        Nat::ExternalIp(ip, port) if ip.is_ipv4() == bound.is_ipv4() => {
+            Some(SocketAddr::new(ip, port.unwrap_or(bound.port())))
+        }
+        _ if !bound.ip().is_unspecified() => Some(bound),
+        // What peers voted for, or the router mapped, in the last run: likely still right, and soon corrected if not.
+        Nat::Auto | Nat::Upnp => previous.and_then(|previous| match bound.ip() {
+            IpAddr::V4(_) => previous.udp4_socket().map(SocketAddr::V4),
+            IpAddr::V6(_) => previous.udp6_socket().map(SocketAddr::V6),
+        }),
+        Nat::None | Nat::ExternalIp(..) => None,
+    }
+}
+
+fn announce(builder: &mut enr::Builder<CombinedKey>, chain_id: u64) {
+    builder.add_value("p", &vec![u64::from(VERSIONS.0), u64::from(VERSIONS.1), chain_id]);
+    builder.add_value("pv", &[VERSIONS.0, VERSIONS.1].as_slice());
+}
+
+pub(super) fn speaks_portal(enr: &Enr) -> bool {
+    enr.get_raw_rlp("p").is_some() || enr.get_raw_rlp("pv").is_some()
+}

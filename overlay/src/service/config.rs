@@ -1,0 +1,51 @@
+//! What tells one sub-network's service from another.
+
+use std::time::Duration;
+
+use cairn_proto::wire::Extensions;
+
+use crate::transport::{Enr, ProtocolId};
+
+/// How one sub-network is spoken.
+#[derive(Clone)]
+pub struct SubNetworkConfig {
+    /// The name in logs.
+    pub name: &'static str,
+    /// The identifier in TALKREQ.
+    pub protocol: ProtocolId,
+    /// The chain that peers must announce.
+    pub chain_id: u64,
+    /// Description of this client for ping extension type 0, at most
+    /// [`MAX_CLIENT_INFO_BYTES`](cairn_proto::wire::MAX_CLIENT_INFO_BYTES); empty for privacy.
+    pub client_info: String,
+    /// The ping extensions that this node lists.
+    pub ping_extensions: Extensions,
+    /// Peers to start from.
+    pub bootnodes: Vec<Enr>,
+    /// Whether to take only a few table entries from one subnet. Off where all peers share one, as on loopback.
+    pub limit_subnets: bool,
+    /// Peers that content is offered to in neighbourhood gossip, at most.
+    pub gossip_peers: usize,
+    /// How often a peer in the routing table is pinged at least.
+    pub ping_interval: Duration,
+    /// How often a bucket without a lookup is refreshed.
+    pub refresh_interval: Duration,
+}
+
+impl SubNetworkConfig {
+    /// The defaults of a sub-network on the chain with this ID.
+    pub fn new(name: &'static str, protocol: ProtocolId, chain_id: u64) -> Self {
+        Self {
+            name,
+            protocol,
+            chain_id,
+            client_info: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ping_extensions: Extensions::STANDARD,
+            bootnodes: Vec::new(),
+            limit_subnets: true,
+            gossip_peers: 4,
+            ping_interval: Duration::from_secs(60),
+            refresh_interval: Duration::from_secs(60),
+        }
+    }
+}

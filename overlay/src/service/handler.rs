@@ -1,0 +1,84 @@
+//! What a sub-network's service asks of the node that hosts it: content IDs, stored content, and the verdict on offers and
+//! arrivals.
+
+use bytes::Bytes;
+use content_types::{ContentId, Distance, NodeId};
+use futures::future::BoxFuture;
+use thiserror::Error;
+
+/// The side of a sub-network that knows what the content means. Everything that is not `async` here is called on the
+/// network's tasks and must neither block nor take long.
+pub trait ContentHandler: Send + Sync + 'static {
+    /// The content ID of an encoded content key; `None` when the key is malformed or of a type that this node does not
+    /// know.
+    fn content_id(&self, key: &[u8]) -> Option<ContentId>;
+
+    /// The most bytes that a value of this (well-formed) key may have. What announces more is not read.
+    fn max_value_len(&self, key: &[u8]) -> usize;
+
+    /// How far from this node's ID it stores content now.
+    fn radius(&self) -> Distance;
+
+    /// Ephemeral headers held, for ping extension type 2.
+    fn ephemeral_header_count(&self) -> u16 {
+        0
+    }
+
+    /// The stored value of a key in its wire encoding.
+    fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>>;
+
+    /// Whether an offered item is wanted. Cheap: no I/O.
+    fn offer(&self, key: &[u8], id: &ContentId) -> OfferVerdict;
+
+    /// The one way in: validates a value, and stores it when it lies within the radius. What is stored is durable when the
+    /// future resolves.
+    ///
+    /// # Errors
+    /// [`Rejection`] says whether the value is wrong or could only not be judged.
+    fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>>;
+}
+
+/// The answer to one offered key, before limits on transfers are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferVerdict {
+    /// Send it.
+    Wanted,
+    /// It is here already.
+    AlreadyStored,
+    /// It lies too far from this node.
+    OutsideRadius,
+    /// This node could not check it, or does not know the key.
+    NotVerifiable,
+}
+
+/// How a value came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentSource {
+    /// A peer offered it.
+    Offer(NodeId),
+    /// A peer answered a lookup or a direct request with it.
+    Lookup(NodeId),
+    /// It was handed in on this machine (JSON-RPC, an archive).
+    Local,
+}
+
+/// A value that was found valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// Whether it is stored here now and was not before.
+    pub stored: bool,
+}
+
+/// A value that was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rejection {
+    /// The value is not what the key stands for: who sent it is wrong or lies.
+    #[error("invalid content: {0}")]
+    Invalid(String),
+    /// What is needed to judge it, such as its header, is not at hand. Nobody is to blame.
+    #[error("content that cannot be verified now: {0}")]
+    Unverifiable(String),
+    /// It is valid, yet this node failed to keep it.
+    #[error("content not stored: {0}")]
+    Storage(String),
+}
