@@ -1,1 +1,36 @@
-//! Era1 and ere archive files: read in place, written, verified.
+//! Era1 and ere archive files: read in place, written, verified, converted.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`archive`] | an open file: any component of any block by number, through positioned reads |
+//! | [`e2store`], [`snappy`], [`proof_record`], [`name`] | the formats' parts |
+//! | [`source`] | where the bytes come from, and how a file that vanished is noticed |
+//! | [`epochs`] | the cache of epoch trees, from which missing proofs are built |
+//! | [`write`] | files assembled from blocks in any order, renamed into place when complete |
+//! | `verify` | everything in a file against the chain, down to the last byte |
+//! | `convert` | era1 to ere and back, and ranges of either |
+//!
+//! The formats are those of the e2store format specifications (`formats/era1.md`, `formats/ere.md`).
+
+pub mod archive;
+pub mod component;
+pub mod e2store;
+pub mod epochs;
+pub mod error;
+pub mod name;
+pub mod proof_record;
+pub mod snappy;
+pub mod source;
+pub mod write;
+
+mod content;
+mod index;
+mod ranges;
+mod scan;
+
+pub use archive::{Archive, Receipts};
+pub use component::{Component, Components, Format, MAX_BLOCKS};
+pub use epochs::EpochCache;
+pub use error::{ArchiveError, Mismatch, Place, Rule};
+pub use name::ArchiveName;
+pub use source::{FileSource, ReadAt, Vanished};

@@ -1,0 +1,231 @@
+//! e2store, the record framing that era1 and ere share: type (2 bytes), length (4 bytes, little-endian), reserved
+//! (2 bytes, zero), then the data. Records follow each other without gaps.
+
+use std::fmt;
+
+use crate::error::Rule;
+use crate::source::ReadAt;
+
+/// Bytes of a record's header.
+pub const RECORD_HEADER_LEN: u64 = 8;
+
+/// The type tag of a record, as in `types/README.md` of the e2store specifications.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordType(pub [u8; 2]);
+
+impl RecordType {
+    /// `CompressedHeader`: `snappyFramed(rlp(header))`.
+    pub const HEADER: Self = Self([0x03, 0x00]);
+    /// `CompressedBody`: `snappyFramed(rlp(body))`.
+    pub const BODY: Self = Self([0x04, 0x00]);
+    /// `CompressedReceipts`: `snappyFramed(rlp(receipts))`, consensus encoding with blooms; era1 only.
+    pub const RECEIPTS: Self = Self([0x05, 0x00]);
+    /// `TotalDifficulty`: 32 bytes, little-endian, not compressed.
+    pub const TOTAL_DIFFICULTY: Self = Self([0x06, 0x00]);
+    /// `Accumulator`: the 32-byte root of the epoch's header records.
+    pub const ACCUMULATOR: Self = Self([0x07, 0x00]);
+    /// `CompressedSlimReceipts`: receipts without blooms; ere only.
+    pub const SLIM_RECEIPTS: Self = Self([0x0a, 0x00]);
+    /// `Proof`: `snappyFramed(rlp([proof-type, ssz(proof)]))`; ere only.
+    pub const PROOF: Self = Self([0x0b, 0x00]);
+    /// `Version`: the first record of every file, without data. Its first two bytes read `e2`.
+    pub const VERSION: Self = Self([0x65, 0x32]);
+    /// `BlockIndex` of an era1 file.
+    pub const BLOCK_INDEX: Self = Self([0x66, 0x32]);
+    /// `DynamicBlockIndex` of an ere file.
+    pub const DYNAMIC_BLOCK_INDEX: Self = Self([0x67, 0x32]);
+
+    /// The specification's name of a type that era1 and ere use.
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::HEADER => "CompressedHeader",
+            Self::BODY => "CompressedBody",
+            Self::RECEIPTS => "CompressedReceipts",
+            Self::TOTAL_DIFFICULTY => "TotalDifficulty",
+            Self::ACCUMULATOR => "Accumulator",
+            Self::SLIM_RECEIPTS => "CompressedSlimReceipts",
+            Self::PROOF => "Proof",
+            Self::VERSION => "Version",
+            Self::BLOCK_INDEX => "BlockIndex",
+            Self::DYNAMIC_BLOCK_INDEX => "DynamicBlockIndex",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "record of type 0x{:02x}{:02x}", self.0[0], self.0[1]),
+        }
+    }
+}
+
+impl fmt::Debug for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A record's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// What the data is.
+    pub kind: RecordType,
+    /// Bytes of data that follow the header.
+    pub length: u32,
+}
+
+impl RecordHeader {
+    /// The header of a record with `length` bytes of data.
+    pub const fn new(kind: RecordType, length: u32) -> Self {
+        Self { kind, length }
+    }
+
+    /// Decodes a header.
+    ///
+    /// # Errors
+    ///
+    /// [`Rule::Reserved`] unless the reserved bytes are zero.
+    pub fn decode(bytes: [u8; RECORD_HEADER_LEN as usize]) -> Result<Self, Rule> {
+        let [kind @ .., l0, l1, l2, l3, r0, r1] = bytes;
+        if [r0, r1] != [0, 0] {
+            return Err(Rule::Reserved { found: [r0, r1] });
+        }
+        Ok(Self { kind: RecordType(kind), length: u32::from_le_bytes([l0, l1, l2, l3]) })
+    }
+
+    /// The header's bytes.
+    pub const fn encode(self) -> [u8; RECORD_HEADER_LEN as usize] {
+        let [k0, k1] = self.kind.0;
+        let [l0, l1, l2, l3] = self.length.to_le_bytes();
+        [k0, k1, l0, l1, l2, l3, 0, 0]
+    }
+
+    /// Bytes of the whole record.
+    pub const fn record_len(self) -> u64 {
+        RECORD_HEADER_LEN + self.length as u64
+    }
+}
+
+/// Splits the first record off `bytes`: its header, its data, and what follows.
+///
+/// # Errors
+///
+/// [`Rule::Reserved`], or [`Rule::PastEnd`] when the bytes end inside the record.
+pub fn split_record(bytes: &[u8]) -> Result<(RecordHeader, &[u8], &[u8]), Rule> {
+    let has = bytes.len() as u64;
+    let Some((head, rest)) = bytes.split_first_chunk() else {
+        return Err(Rule::PastEnd { needs: RECORD_HEADER_LEN, has });
+    };
+    let header = RecordHeader::decode(*head)?;
+    let data = usize::try_from(header.length).ok().and_then(|length| rest.split_at_checked(length));
+    let (data, rest) = data.ok_or(Rule::PastEnd { needs: header.record_len(), has })?;
+    Ok((header, data, rest))
+}
+
+/// The records of one source, whose length was read once.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a> {
+    source: &'a dyn ReadAt,
+    len: u64,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(source: &'a dyn ReadAt, len: u64) -> Self {
+        Self { source, len }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The bytes at `offset`; the array's length is a constant of the format.
+    pub(crate) fn array<const N: usize>(&self, offset: u64) -> Result<[u8; N], Rule> {
+        self.check_room(offset, N as u64)?;
+        let mut bytes = [0; N];
+        self.source.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// The header of the record at `offset`, whose data is known to lie within the source.
+    pub(crate) fn header(&self, offset: u64) -> Result<RecordHeader, Rule> {
+        let header = RecordHeader::decode(self.array(offset)?)?;
+        self.check_room(offset, header.record_len())?;
+        Ok(header)
+    }
+
+    /// The header of the record at `offset`, which has to be of type `expected`.
+    pub(crate) fn header_of(&self, offset: u64, expected: RecordType) -> Result<RecordHeader, Rule> {
+        let header = self.header(offset)?;
+        if header.kind != expected {
+            return Err(Rule::WrongType { expected, found: header.kind });
+        }
+        Ok(header)
+    }
+
+    /// `length` bytes at `offset`. The bytes are known to be there before room is made for them.
+    pub(crate) fn bytes(&self, offset: u64, length: u64, limit: u64) -> Result<Vec<u8>, Rule> {
+        self.check_room(offset, length)?;
+        if length > limit {
+            return Err(Rule::TooLong { length, limit });
+        }
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| Rule::TooLong { length, limit })?];
+        self.source.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn check_room(&self, offset: u64, needs: u64) -> Result<(), Rule> {
+        let has = self.len.saturating_sub(offset);
+        if needs > has {
+            return Err(Rule::PastEnd { needs, has });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_version_record_is_the_specifications_eight_bytes() {
+        assert_eq!(RecordHeader::new(RecordType::VERSION, 0).encode(), [0x65, 0x32, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn reserved_bytes_must_be_zero() {
+        for at in [6, 7] {
+            let mut bytes = RecordHeader::new(RecordType::HEADER, 7).encode();
+            bytes[at] = 1;
+            assert!(matches!(RecordHeader::decode(bytes), Err(Rule::Reserved { .. })));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn record_headers_round_trip(kind: [u8; 2], length: u32) {
+            let header = RecordHeader::new(RecordType(kind), length);
+            prop_assert_eq!(RecordHeader::decode(header.encode()).unwrap(), header);
+        }
+
+        #[test]
+        fn arbitrary_bytes_split_within_bounds(bytes: Vec<u8>) {
+            if let Ok((header, data, rest)) = split_record(&bytes) {
+                prop_assert_eq!(header.length as usize, data.len());
+                prop_assert_eq!(header.record_len() as usize + rest.len(), bytes.len());
+            }
+        }
+
+        #[test]
+        fn lengths_are_checked_before_room_is_made(offset: u64, length: u64) {
+            let bytes = bytes::Bytes::from_static(&[7; 64]);
+            let records = Records::new(&bytes, 64);
+            let fits = offset.checked_add(length).is_some_and(|end| end <= 64);
+            prop_assert_eq!(records.bytes(offset, length, 64).is_ok(), fits);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Where the records of each block lie.
+//!
+//! The index at the end of a file is used where it lies: a lookup reads one slot, so an open archive takes a few
+//! hundred bytes of memory however many blocks it holds. Only where that index cannot be read is one rebuilt in memory
+//! from the records ([`crate::scan`]).
+//!
+//! Which component a slot of an ere index stands for is told by the type of the record that it points to: writers
+//! differ in the order of proof and difficulty, and four slots may be either.
+
+use std::ops::RangeInclusive;
+
+use crate::component::{Component, Components, Format, MAX_BLOCKS};
+use crate::e2store::{RECORD_HEADER_LEN, RecordHeader, RecordType, Records};
+use crate::error::Rule;
+
+/// Bytes of a slot, of the starting number, and of each count.
+pub(crate) const SLOT_LEN: u64 = 8;
+/// Slots of one block in an ere index.
+const SLOTS_PER_BLOCK: RangeInclusive<u64> = 2..=Component::COUNT as u64;
+/// Components of an era1 block, in the order of their records.
+const ERA1_ORDER: [Component; 4] =
+    [Component::Header, Component::Body, Component::Receipts, Component::TotalDifficulty];
+
+/// Offsets of one block's records by [`Component::slot`]; 0, where the version record lies, for none.
+pub(crate) type Offsets = [u64; Component::COUNT];
+
+/// The index of one archive.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pub(crate) format: Format,
+    pub(crate) start: u64,
+    pub(crate) count: u64,
+    pub(crate) components: Components,
+    /// Offset of the accumulator record, if there is one.
+    pub(crate) accumulator: Option<u64>,
+    pub(crate) slots: Slots,
+}
+
+#[derive(Debug)]
+pub(crate) enum Slots {
+    /// In the file's index record.
+    InFile(IndexRecord),
+    /// In memory, one entry for each block.
+    Rebuilt(Box<[Offsets]>),
+}
+
+/// The index record of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IndexRecord {
+    /// Offset of the record. Slots are relative to it.
+    pub(crate) offset: u64,
+    /// Slots of one block.
+    pub(crate) width: u64,
+    /// What the slots of one block stand for; the first `width` are set.
+    pub(crate) order: [Option<Component>; Component::COUNT],
+}
+
+impl IndexRecord {
+    /// The offset that slot `position` of the block `nth` in the file points to.
+    pub(crate) fn read_slot(&self, records: Records<'_>, nth: u64, position: u64) -> Result<u64, Rule> {
+        let slot = self.offset + RECORD_HEADER_LEN + SLOT_LEN * (1 + nth * self.width + position);
+        self.resolve(i64::from_le_bytes(records.array(slot)?))
+    }
+
+    /// The offset that a slot's value stands for.
+    pub(crate) fn resolve(&self, relative: i64) -> Result<u64, Rule> {
+        let target = self.offset.checked_add_signed(relative);
+        target.filter(|target| *target < self.offset).ok_or(Rule::Index("a slot points outside the records"))
+    }
+}
+
+/// A record that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) offset: u64,
+    pub(crate) header: RecordHeader,
+}
+
+impl Index {
+    /// Reads the index at the end of a file, as far as one needs it to look up blocks.
+    pub(crate) fn read(records: Records<'_>) -> Result<Self, Rule> {
+        let number_from_end = |nth: u64| -> Result<u64, Rule> {
+            let offset = records.len().checked_sub(nth * SLOT_LEN).ok_or(Rule::Index("the file is too short"))?;
+            Ok(u64::from_le_bytes(records.array(offset)?))
+        };
+        let count = number_from_end(1)?;
+        if !(1..=MAX_BLOCKS).contains(&count) {
+            return Err(Rule::Index("its count of blocks is not within 1 and 8192"));
+        }
+        if let Some(offset) = index_offset(records, RecordType::BLOCK_INDEX, 2 + count) {
+            let order = [Some(Component::Header), None, None, None, None];
+            let record = IndexRecord { offset, width: 1, order };
+            return Self::new(records, Format::Era1, record, count, ERA1_ORDER.into_iter().collect());
+        }
+        let width = number_from_end(2)?;
+        if !SLOTS_PER_BLOCK.contains(&width) {
+            return Err(Rule::Index("its count of components is not within 2 and 5"));
+        }
+        let offset = index_offset(records, RecordType::DYNAMIC_BLOCK_INDEX, 3 + count * width)
+            .ok_or(Rule::Index("its lengths contradict each other"))?;
+        let mut record = IndexRecord { offset, width, order: [None; Component::COUNT] };
+        for position in 0..width {
+            let component = component_at(records, record.read_slot(records, 0, position)?)?;
+            if component_at(records, record.read_slot(records, count - 1, position)?)? != component {
+                return Err(Rule::Index("its slots are not in the same order for each block"));
+            }
+            if record.order.contains(&Some(component)) {
+                return Err(Rule::Index("two slots of a block point to the same component"));
+            }
+            record.order[position as usize] = Some(component);
+        }
+        Self::new(records, Format::Ere, record, count, record.order.into_iter().flatten().collect())
+    }
+
+    fn new(
+        records: Records<'_>,
+        format: Format,
+        record: IndexRecord,
+        count: u64,
+        components: Components,
+    ) -> Result<Self, Rule> {
+        if !(components.has(Component::Header) && components.has(Component::Body)) {
+            return Err(Rule::Index("it lacks headers or bodies"));
+        }
+        let start = u64::from_le_bytes(records.array(record.offset + RECORD_HEADER_LEN)?);
+        if start.checked_add(count).is_none() {
+            return Err(Rule::Index("its block numbers are over 64 bits"));
+        }
+        let accumulator = record
+            .offset
+            .checked_sub(RECORD_HEADER_LEN + u64::from(crate::component::ACCUMULATOR_LEN))
+            .filter(|offset| records.header_of(*offset, RecordType::ACCUMULATOR).is_ok());
+        Ok(Self { format, start, count, components, accumulator, slots: Slots::InFile(record) })
+    }
+
+    pub(crate) fn blocks(&self) -> RangeInclusive<u64> {
+        self.start..=self.start + (self.count - 1)
+    }
+
+    /// The record of a component of block `number`, which the archive's blocks contain.
+    pub(crate) fn locate(&self, records: Records<'_>, number: u64, component: Component) -> Result<Located, Rule> {
+        let nth = number - self.start;
+        let kind = component.record_type(self.format);
+        let found = |offset| Ok(Located { offset, header: records.header_of(offset, kind)? });
+        match &self.slots {
+            Slots::Rebuilt(blocks) => {
+                let offset = blocks.get(nth as usize).map_or(0, |offsets| offsets[component.slot()]);
+                if offset == 0 { Err(Rule::Missing(component)) } else { found(offset) }
+            }
+            Slots::InFile(record) if self.format == Format::Era1 => {
+                let mut offset = record.read_slot(records, nth, 0)?;
+                for before in ERA1_ORDER.into_iter().take_while(|before| *before != component) {
+                    offset += records.header_of(offset, before.record_type(Format::Era1))?.record_len();
+                }
+                if component == Component::Proof { Err(Rule::Missing(component)) } else { found(offset) }
+            }
+            Slots::InFile(record) => {
+                let position = record.order.iter().position(|slot| *slot == Some(component));
+                let position = position.ok_or(Rule::Missing(component))?;
+                found(record.read_slot(records, nth, position as u64)?)
+            }
+        }
+    }
+}
+
+/// The offset of an index record of type `kind` that holds `numbers` numbers and ends the file.
+fn index_offset(records: Records<'_>, kind: RecordType, numbers: u64) -> Option<u64> {
+    let length = numbers * SLOT_LEN;
+    let offset = records.len().checked_sub(RECORD_HEADER_LEN + length)?;
+    let header = records.header_of(offset, kind).ok()?;
+    (u64::from(header.length) == length).then_some(offset)
+}
+
+fn component_at(records: Records<'_>, offset: u64) -> Result<Component, Rule> {
+    let kind = records.header(offset)?.kind;
+    Component::of_record(kind, Format::Ere).ok_or(Rule::Index("a slot points to no component of a block"))
+}

@@ -1,0 +1,71 @@
+//! What file is to be written.
+
+use std::ops::RangeInclusive;
+
+use crate::component::{Component, Components, Format, MAX_BLOCKS};
+use crate::error::Rule;
+
+/// The file that a writer makes: its format, its components, its blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub(crate) network: String,
+    pub(crate) format: Format,
+    pub(crate) components: Components,
+    pub(crate) blocks: RangeInclusive<u64>,
+}
+
+impl Plan {
+    /// An era1 file of blocks before the merge.
+    pub fn era1(network: &str, blocks: RangeInclusive<u64>) -> Self {
+        let components = Component::ALL.into_iter().collect::<Components>().without(Component::Proof);
+        Self { network: network.to_owned(), format: Format::Era1, components, blocks }
+    }
+
+    /// An ere file: headers, bodies, and those of receipts, total difficulty and proofs that are in `components`.
+    /// Total difficulty belongs into files whose first block lies before the merge; the default profile has receipts
+    /// and proofs.
+    pub fn ere(network: &str, blocks: RangeInclusive<u64>, components: Components) -> Self {
+        let components = components.with(Component::Header).with(Component::Body);
+        Self { network: network.to_owned(), format: Format::Ere, components, blocks }
+    }
+
+    /// The format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The components that each block needs.
+    pub fn components(&self) -> Components {
+        self.components
+    }
+
+    /// The blocks of the file, which lie in one era.
+    pub fn blocks(&self) -> RangeInclusive<u64> {
+        self.blocks.clone()
+    }
+
+    pub(crate) fn era(&self) -> u64 {
+        self.blocks.start() / MAX_BLOCKS
+    }
+
+    /// How many blocks the file holds.
+    pub(crate) fn count(&self) -> Result<usize, Rule> {
+        let (start, end) = (*self.blocks.start(), *self.blocks.end());
+        if start > end || start / MAX_BLOCKS != end / MAX_BLOCKS {
+            return Err(Rule::Unwritable("its blocks have to lie within one era of 8192 blocks"));
+        }
+        Ok((end - start + 1) as usize)
+    }
+
+    /// The records of the file in their order: the position of the block, and the component.
+    pub(crate) fn records(&self, count: usize) -> Vec<(usize, Component)> {
+        use Component::{Body, Header, Proof, Receipts, TotalDifficulty};
+        // The order of the records of an ere file, which is not that of the slots in its index.
+        let order = [Header, Body, Receipts, Proof, TotalDifficulty];
+        let components = order.into_iter().filter(|component| self.components.has(*component));
+        match self.format {
+            Format::Era1 => (0..count).flat_map(|nth| components.clone().map(move |each| (nth, each))).collect(),
+            Format::Ere => components.flat_map(|each| (0..count).map(move |nth| (nth, each))).collect(),
+        }
+    }
+}
