@@ -19,9 +19,6 @@ pub struct Config {
     pub ack_every: u32,
     /// Longest time that a packet waits for its acknowledgement.
     pub ack_delay: Duration,
-    /// Longest selective acknowledgement sent, in bytes: a multiple of 4 up to
-    /// [`MAX_SELECTIVE_ACK_LEN`](crate::MAX_SELECTIVE_ACK_LEN). Some peers take no more than 4.
-    pub selective_ack_len: usize,
     /// Time for the connection to open: for the answer to our SYN, or for the peer's SYN.
     pub connect_timeout: Duration,
     /// The connection is given up when nothing came from the peer for this long.
@@ -37,7 +34,6 @@ impl Default for Config {
             target_delay: Duration::from_millis(100),
             ack_every: 8,
             ack_delay: Duration::from_millis(10),
-            selective_ack_len: crate::MAX_SELECTIVE_ACK_LEN,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
         }
@@ -54,7 +50,6 @@ impl Config {
         self.target_delay = self.target_delay.clamp(Duration::from_millis(1), Duration::from_secs(1));
         self.ack_every = self.ack_every.clamp(1, 64);
         self.ack_delay = self.ack_delay.min(Duration::from_millis(100));
-        self.selective_ack_len = (self.selective_ack_len / 4 * 4).clamp(4, crate::MAX_SELECTIVE_ACK_LEN);
         self
     }
 }

@@ -16,10 +16,18 @@
 //!
 //! [BEP 29]: https://www.bittorrent.org/beps/bep_0029.html
 
+mod acks;
 mod config;
+mod congestion;
 mod connection;
+mod delay;
 mod error;
+mod in_flight;
 mod packet;
+mod reassembly;
+mod rtt;
+mod send_buffer;
+mod seq;
 
 pub use config::Config;
 pub use connection::{Connection, Event, Stats};

@@ -142,7 +142,7 @@ impl SelectiveAck {
     /// # Errors
     /// [`DecodeError::SelectiveAckLen`] unless the length is a multiple of 4 from 4 to [`MAX_SELECTIVE_ACK_LEN`].
     pub fn new(mask: Bytes) -> Result<Self, DecodeError> {
-        if mask.is_empty() || mask.len() % 4 != 0 || mask.len() > MAX_SELECTIVE_ACK_LEN {
+        if mask.is_empty() || !mask.len().is_multiple_of(4) || mask.len() > MAX_SELECTIVE_ACK_LEN {
             return Err(DecodeError::SelectiveAckLen(mask.len()));
         }
         Ok(Self(mask))

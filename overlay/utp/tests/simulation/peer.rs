@@ -1,0 +1,182 @@
+//! One end: a connection and what its owner wants of it.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cairn_utp::{CloseReason, Connection, Event, PacketError, ReadError};
+
+/// Every stream carries this over and over. Its length is a prime, so that no packet boundary repeats with it.
+static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
+    let next = |state: &mut u32| {
+        *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Some((*state >> 24) as u8)
+    };
+    std::iter::repeat_with({
+        let mut state = 7;
+        move || next(&mut state).unwrap()
+    })
+    .take(1_000_003)
+    .collect()
+});
+
+pub struct Peer {
+    pub connection: Connection,
+    /// Bytes still to write.
+    to_write: usize,
+    written: usize,
+    /// What to do when all is written.
+    at_end: AtEnd,
+    /// Bytes read and found right.
+    pub read: usize,
+    /// Reads `.0` bytes every `.1`, rather than all at once.
+    pub slow_reader: Option<(usize, Duration)>,
+    pub next_read: Option<Instant>,
+    pub connected: bool,
+    pub finished: bool,
+    /// The end of the other's stream was read.
+    pub read_end: bool,
+    pub closed: Option<CloseReason>,
+    /// Packets that the connection refused.
+    pub refused: Vec<PacketError>,
+    /// Packets that left, by their first byte's type.
+    pub sent: Vec<Bytes>,
+    pub keep_sent: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtEnd {
+    Wait,
+    Finish,
+    Close,
+}
+
+impl Peer {
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            to_write: 0,
+            written: 0,
+            at_end: AtEnd::Wait,
+            read: 0,
+            slow_reader: None,
+            next_read: None,
+            connected: false,
+            finished: false,
+            read_end: false,
+            closed: None,
+            refused: Vec::new(),
+            sent: Vec::new(),
+            keep_sent: false,
+        }
+    }
+
+    /// Writes `bytes` and leaves the stream open.
+    pub fn write(&mut self, bytes: usize) {
+        self.to_write += bytes;
+    }
+
+    /// Writes `bytes`, then finishes.
+    pub fn write_all(&mut self, bytes: usize) {
+        self.to_write += bytes;
+        self.at_end = AtEnd::Finish;
+    }
+
+    /// Writes `bytes`, then closes.
+    pub fn write_and_close(&mut self, bytes: usize) {
+        self.to_write += bytes;
+        self.at_end = AtEnd::Close;
+    }
+
+    /// Reads, writes, sends and takes note of events, as the owner of a connection does after each call into it.
+    pub fn drive(&mut self, now: Instant, mut send: impl FnMut(&[u8])) {
+        self.write_some(now);
+        self.read_some(now);
+        let mut packet = Vec::with_capacity(1_500);
+        while self.connection.poll_transmit(now, &mut packet).is_some() {
+            if self.keep_sent {
+                self.sent.push(Bytes::copy_from_slice(&packet));
+            }
+            send(&packet);
+            packet.clear();
+        }
+        while let Some(event) = self.connection.poll_event() {
+            assert_eq!(self.closed, None, "{event:?} after the end");
+            match event {
+                Event::Connected => self.connected = true,
+                Event::Readable | Event::Writable => {}
+                Event::Finished => self.finished = true,
+                Event::Closed(reason) => self.closed = Some(reason),
+            }
+        }
+    }
+
+    pub fn receive(&mut self, now: Instant, packet: Bytes) {
+        if let Err(error) = self.connection.handle_packet(now, packet) {
+            self.refused.push(error);
+        }
+    }
+
+    fn write_some(&mut self, now: Instant) {
+        while self.to_write > 0 {
+            let place = self.written % PATTERN.len();
+            let end = (place + self.to_write).min(PATTERN.len());
+            let Ok(taken) = self.connection.write_chunk(&mut PATTERN.slice(place..end)) else { return };
+            self.written += taken;
+            self.to_write -= taken;
+        }
+        match std::mem::replace(&mut self.at_end, AtEnd::Wait) {
+            AtEnd::Wait => {}
+            AtEnd::Finish => self.connection.finish(),
+            AtEnd::Close => self.connection.close(now),
+        }
+    }
+
+    fn read_some(&mut self, now: Instant) {
+        let mut budget = usize::MAX;
+        if let Some((bytes, pause)) = self.slow_reader {
+            if self.next_read.is_some_and(|at| at > now) {
+                return;
+            }
+            budget = bytes;
+            self.next_read = (!self.read_end && self.closed.is_none()).then_some(now + pause);
+        }
+        while budget > 0 {
+            match self.connection.read_chunk(budget) {
+                Ok(Some(chunk)) => {
+                    budget -= chunk.len();
+                    self.check(&chunk);
+                }
+                Ok(None) => {
+                    self.read_end = true;
+                    return;
+                }
+                Err(ReadError::Blocked | ReadError::Closed(_)) => return,
+            }
+        }
+    }
+
+    fn check(&mut self, mut chunk: &[u8]) {
+        while !chunk.is_empty() {
+            let expected = &PATTERN[self.read % PATTERN.len()..];
+            let (now, later) = chunk.split_at(chunk.len().min(expected.len()));
+            assert!(now == &expected[..now.len()], "wrong bytes at {} to {}", self.read, self.read + now.len());
+            self.read += now.len();
+            chunk = later;
+        }
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("written", &self.written)
+            .field("read", &self.read)
+            .field("finished", &self.finished)
+            .field("read_end", &self.read_end)
+            .field("stats", &self.connection.stats())
+            .finish_non_exhaustive()
+    }
+}
