@@ -5,12 +5,14 @@
 //! | [`wire`] | messages, ping extensions, accept codes, content streams: bytes in, values out, and back |
 //! | [`record`] | node records: what a peer announces, which version to speak with it |
 //! | [`routing`] | the routing table of a sub-network: peers, their radius and liveness, whom to ping, where to look |
+//! | [`lookup`] | lookups of nodes and of content: whom to ask next, when it is over, what happened |
 //! | [`interest`] | whether a node wants some content |
 //!
 //! Nothing here reads a clock, draws a random number of its own or touches a socket. The time comes in as an
 //! [`Instant`](std::time::Instant), randomness as a [`rand::Rng`], packets as bytes; the crate `overlay` drives it.
 
 pub mod interest;
+pub mod lookup;
 pub mod record;
 pub mod routing;
 pub mod wire;

@@ -1,0 +1,244 @@
+//! The nodes that a lookup knows of, nearest to the target first, and how far it has got with each.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use content_types::{Distance, NodeId};
+
+use super::{
+    Answer, Failure, LookupConfig, MAX_CANDIDATES, MAX_LEARNED_PER_ANSWER, MAX_SUBNET_CANDIDATES, PeerTrace, Trace,
+};
+use crate::{
+    record::{self, Enr},
+    routing::Subnet,
+};
+
+/// A node, and the state `S` that the kind of lookup gives it once it has answered.
+#[derive(Debug)]
+pub(super) struct Candidate<S> {
+    pub(super) id: NodeId,
+    pub(super) enr: Arc<Enr>,
+    pub(super) distance: Distance,
+    learned_from: Option<NodeId>,
+    hops: u32,
+    pub(super) progress: Progress<S>,
+    asked: Option<Instant>,
+    answered: Option<Instant>,
+    pub(super) answer: Option<Answer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress<S> {
+    New,
+    Asked {
+        since: Instant,
+    },
+    /// Given up waiting; an answer is still taken.
+    Overdue,
+    Failed,
+    Answered(S),
+}
+
+impl<S> Candidate<S> {
+    /// Whether an answer from it belongs to a question.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.progress, Progress::Asked { .. } | Progress::Overdue)
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.progress, Progress::New)
+    }
+
+    fn is_out(&self) -> bool {
+        matches!(self.progress, Progress::Overdue | Progress::Failed)
+    }
+
+    pub(super) fn fail(&mut self, now: Instant, failure: Failure) {
+        self.progress = Progress::Failed;
+        self.answered = Some(now);
+        self.answer = Some(Answer::Failed(failure));
+    }
+
+    pub(super) fn answer(&mut self, now: Instant, answer: Answer, state: S) {
+        self.progress = Progress::Answered(state);
+        self.answered = Some(now);
+        self.answer = Some(answer);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Candidates<S> {
+    origin: NodeId,
+    target: NodeId,
+    pub(super) config: LookupConfig,
+    started: Instant,
+    /// Sorted by distance, which no two share.
+    list: Vec<Candidate<S>>,
+    /// How many of each subnet were learned from others.
+    subnets: HashMap<Subnet, usize>,
+    queries: usize,
+}
+
+impl<S> Candidates<S> {
+    pub(super) fn new(
+        origin: NodeId,
+        target: NodeId,
+        config: LookupConfig,
+        seeds: impl IntoIterator<Item = Arc<Enr>>,
+        now: Instant,
+    ) -> Self {
+        let list = Vec::new();
+        let mut this = Self { origin, target, config, started: now, list, subnets: HashMap::new(), queries: 0 };
+        for enr in seeds.into_iter().take(MAX_CANDIDATES) {
+            let id = record::node_id(&enr);
+            this.add(id, enr, None, 1);
+        }
+        this
+    }
+
+    /// Adds nodes that `from` named and says which: those that can be asked, the nearest first.
+    pub(super) fn learn(&mut self, from: &NodeId, enrs: Vec<Arc<Enr>>) -> Vec<NodeId> {
+        let hops = self.get(from).map_or(1, |peer| peer.hops.saturating_add(1));
+        let target = self.target;
+        let mut named: Vec<_> = enrs.into_iter().map(|enr| (record::node_id(&enr), enr)).collect();
+        named.sort_by_key(|(id, _)| target.distance_to_node(id));
+        named.dedup_by_key(|(id, _)| *id);
+        named.truncate(MAX_LEARNED_PER_ANSWER);
+        named.retain(|(id, enr)| self.get(id).is_some() || self.learn_one(*id, enr, from, hops));
+        named.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn learn_one(&mut self, id: NodeId, enr: &Arc<Enr>, from: &NodeId, hops: u32) -> bool {
+        let Ok((_, subnet)) = self.config.rules.check(enr) else { return false };
+        if let Some(subnet) = subnet {
+            let count = self.subnets.entry(subnet).or_default();
+            if *count >= MAX_SUBNET_CANDIDATES {
+                return false;
+            }
+            *count += 1;
+        }
+        self.add(id, Arc::clone(enr), Some(*from), hops)
+    }
+
+    fn add(&mut self, id: NodeId, enr: Arc<Enr>, learned_from: Option<NodeId>, hops: u32) -> bool {
+        if id == self.origin {
+            return false;
+        }
+        let distance = self.target.distance_to_node(&id);
+        let Err(at) = self.position(&distance) else { return false };
+        if self.list.len() >= MAX_CANDIDATES {
+            // Whoever was asked stays: its answer and its trace belong to the lookup.
+            let Some(farthest) = self.list.iter().rposition(Candidate::is_new) else { return false };
+            if farthest < at {
+                return false;
+            }
+            self.list.remove(farthest);
+        }
+        let progress = Progress::New;
+        let candidate =
+            Candidate { id, enr, distance, learned_from, hops, progress, asked: None, answered: None, answer: None };
+        self.list.insert(at, candidate);
+        true
+    }
+
+    fn position(&self, distance: &Distance) -> Result<usize, usize> {
+        self.list.binary_search_by(|candidate| candidate.distance.cmp(distance))
+    }
+
+    pub(super) fn get(&self, id: &NodeId) -> Option<&Candidate<S>> {
+        let at = self.position(&self.target.distance_to_node(id)).ok()?;
+        self.list.get(at)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &NodeId) -> Option<&mut Candidate<S>> {
+        let at = self.position(&self.target.distance_to_node(id)).ok()?;
+        self.list.get_mut(at)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Candidate<S>> {
+        self.list.iter()
+    }
+
+    /// The `k` nearest that have not failed: when all of them have answered, the lookup has what it wants.
+    pub(super) fn horizon(&self) -> impl Iterator<Item = &Candidate<S>> {
+        self.list.iter().filter(|candidate| !candidate.is_out()).take(self.config.k)
+    }
+
+    /// Fails those that did not answer in time.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let timeout = self.config.query_timeout;
+        for candidate in &mut self.list {
+            if let Progress::Asked { since } = candidate.progress
+                && now.duration_since(since) >= timeout
+            {
+                candidate.progress = Progress::Overdue;
+                candidate.answered.get_or_insert(now);
+                candidate.answer.get_or_insert(Answer::Failed(Failure::Timeout));
+            }
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.list.iter().filter(|candidate| matches!(candidate.progress, Progress::Asked { .. })).count()
+    }
+
+    /// Whether α, the number of queries and the silent peers leave room for another question.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        let stall_after = self.config.stall_after;
+        let is_brisk = |candidate: &&Candidate<S>| match candidate.progress {
+            Progress::Asked { since } => now.duration_since(since) < stall_after,
+            _ => false,
+        };
+        !self.is_spent()
+            && self.list.iter().filter(is_brisk).count() < self.config.parallelism
+            && self.in_flight() < self.config.max_in_flight()
+    }
+
+    /// Whether it has asked as often as it may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.queries >= self.config.max_queries
+    }
+
+    pub(super) fn is_past_deadline(&self, now: Instant) -> bool {
+        now >= self.deadline()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.started + self.config.deadline
+    }
+
+    /// Marks a node as asked and returns its record.
+    pub(super) fn ask(&mut self, id: &NodeId, now: Instant) -> Option<Arc<Enr>> {
+        let candidate = self.get_mut(id)?;
+        candidate.progress = Progress::Asked { since: now };
+        candidate.asked.get_or_insert(now);
+        let enr = Arc::clone(&candidate.enr);
+        self.queries += 1;
+        Some(enr)
+    }
+
+    /// When the passing of time alone will change something about the questions under way.
+    pub(super) fn timeout(&self, now: Instant) -> Instant {
+        let stalls = |since: Instant| Some(since + self.config.stall_after).filter(|at| *at > now);
+        let next = |candidate: &Candidate<S>| match candidate.progress {
+            Progress::Asked { since } => Some(stalls(since).unwrap_or(since + self.config.query_timeout)),
+            _ => None,
+        };
+        self.list.iter().filter_map(next).chain([self.deadline()]).min().unwrap_or(now)
+    }
+
+    pub(super) fn into_trace(self, received_from: Option<NodeId>) -> Trace {
+        let started = self.started;
+        let since = |at: Option<Instant>| at.map(|at| at.duration_since(started));
+        let peers = self.list.into_iter().map(|candidate| PeerTrace {
+            node_id: candidate.id,
+            asked: since(candidate.asked),
+            answered: since(candidate.answered),
+            enr: candidate.enr,
+            distance: candidate.distance,
+            learned_from: candidate.learned_from,
+            hops: candidate.hops,
+            answer: candidate.answer,
+        });
+        Trace { origin: self.origin, target: self.target, received_from, peers: peers.collect() }
+    }
+}

@@ -1,0 +1,333 @@
+//! The lookup of content: FINDCONTENT to ever nearer peers until one of them has it.
+//!
+//! A peer that has it answers with the content or with a connection ID. Streams run in the background. While one is
+//! young, nobody else is asked; when it drags on, the lookup continues with other peers and opens another stream beside it.
+//! The lookup does not judge content: the driver reports whether it is valid, and if not, the peer that sent it is
+//! noted and the lookup goes on.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use content_types::{ContentId, NodeId};
+
+use super::{
+    Answer, Failure, LookupConfig, Trace,
+    candidates::{Candidate, Candidates, Progress},
+};
+use crate::record::{self, Enr};
+
+/// A connection ID older than this is not used any more: the peer may have stopped to listen. It is asked again.
+const CONNECTION_ID_LIFETIME: Duration = Duration::from_secs(5);
+
+/// What the driver is to do for a content lookup.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ContentStep {
+    /// Send FINDCONTENT and report [`ContentLookup::on_nodes`], [`ContentLookup::on_connection_id`],
+    /// [`ContentLookup::on_content`] or [`ContentLookup::on_failure`].
+    Query {
+        /// Whom to ask.
+        peer: Arc<Enr>,
+    },
+    /// Open the stream to `peer` and report [`ContentLookup::on_progress`] as bytes come, then
+    /// [`ContentLookup::on_content`] or [`ContentLookup::on_failure`].
+    OpenStream {
+        /// From whom the content comes.
+        peer: Arc<Enr>,
+        /// The connection ID it gave.
+        connection_id: u16,
+    },
+    /// Give up the stream from this peer: it stood still for too long.
+    AbortStream {
+        /// Whose stream it is.
+        peer: NodeId,
+    },
+    /// Nothing before this time, unless something is reported.
+    Waiting(Instant),
+    /// It is over: take the result. Streams and requests still under way can be dropped.
+    Finished,
+}
+
+/// How a content lookup ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The content came from this peer and is valid.
+    Found {
+        /// Who sent it.
+        from: Arc<Enr>,
+        /// Whether it came over a stream.
+        streamed: bool,
+    },
+    /// The nearest nodes and all that are known to be interested were asked, and none delivered.
+    NotFound,
+    /// Time ran out.
+    DeadlineReached,
+}
+
+/// What a content lookup found.
+#[derive(Debug, Clone)]
+pub struct ContentLookupResult {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Who said that it lacks the content, nearest first. Those whose radius covers it are to be offered it (POKE).
+    pub lacking: Vec<Arc<Enr>>,
+    /// Who sent content that was found invalid.
+    pub liars: Vec<Arc<Enr>>,
+    /// How it went.
+    pub trace: Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// It lacks the content.
+    Lacks,
+    /// It has the content ready under this connection ID.
+    Offers { connection_id: u16, since: Instant },
+    /// Its stream is open.
+    Streaming { since: Instant, progress: Instant },
+    /// Its content is being validated.
+    Validating,
+}
+
+/// A lookup of content.
+#[derive(Debug)]
+pub struct ContentLookup {
+    candidates: Candidates<Answered>,
+    /// Peers of the table known to be interested in the content: asked even when they are not among the nearest.
+    interested: Vec<NodeId>,
+    /// Peers that were asked again because their first connection ID grew too old.
+    asked_again: Vec<NodeId>,
+    streamed: Vec<NodeId>,
+    found: Option<NodeId>,
+    liars: Vec<NodeId>,
+    is_past_deadline: bool,
+}
+
+impl ContentLookup {
+    /// Starts from `nearest`, usually the nearest peers of the table, and from the table's peers `interested` in the
+    /// content by their radius. `origin` is this node.
+    pub fn new(
+        origin: NodeId,
+        content: ContentId,
+        config: LookupConfig,
+        nearest: impl IntoIterator<Item = Arc<Enr>>,
+        interested: impl IntoIterator<Item = Arc<Enr>>,
+        now: Instant,
+    ) -> Self {
+        let interested: Vec<_> = interested.into_iter().take(config.max_queries).collect();
+        let ids = interested.iter().map(|enr| record::node_id(enr)).collect();
+        let target = NodeId::from(<[u8; 32]>::from(content));
+        let seeds = nearest.into_iter().chain(interested);
+        Self {
+            candidates: Candidates::new(origin, target, config, seeds, now),
+            interested: ids,
+            asked_again: Vec::new(),
+            streamed: Vec::new(),
+            found: None,
+            liars: Vec::new(),
+            is_past_deadline: false,
+        }
+    }
+
+    /// What to do next.
+    pub fn poll(&mut self, now: Instant) -> ContentStep {
+        self.candidates.expire(now);
+        if self.found.is_some() {
+            return ContentStep::Finished;
+        }
+        if self.candidates.is_past_deadline(now) {
+            self.is_past_deadline = true;
+            return ContentStep::Finished;
+        }
+        if let Some(peer) = self.abort_idle_stream(now) {
+            return ContentStep::AbortStream { peer };
+        }
+        if self.is_validating() {
+            return ContentStep::Waiting(self.timeout(now));
+        }
+        if let Some(step) = self.open_stream(now) {
+            return step;
+        }
+        let next = self.next_candidate();
+        if let Some(id) = &next
+            && self.wants_more(now)
+            && self.candidates.may_ask(now)
+            && let Some(peer) = self.candidates.ask(id, now)
+        {
+            return ContentStep::Query { peer };
+        }
+        let has_more = next.is_some() && !self.candidates.is_spent();
+        let is_busy =
+            self.candidates.in_flight() > 0 || self.offers().next().is_some() || self.streams().next().is_some();
+        if has_more || is_busy { ContentStep::Waiting(self.timeout(now)) } else { ContentStep::Finished }
+    }
+
+    /// A peer lacks the content and named these nodes; those whose records are valid.
+    pub fn on_nodes(&mut self, now: Instant, from: &NodeId, enrs: Vec<Arc<Enr>>) {
+        if !self.candidates.get(from).is_some_and(Candidate::is_awaited) {
+            return;
+        }
+        let named = self.candidates.learn(from, enrs);
+        if let Some(peer) = self.candidates.get_mut(from) {
+            peer.answer(now, Answer::Nodes(named), Answered::Lacks);
+        }
+    }
+
+    /// A peer has the content and sends it over the stream `connection_id`; [`poll`](Self::poll) says when to open it.
+    pub fn on_connection_id(&mut self, now: Instant, from: &NodeId, connection_id: u16) {
+        if let Some(peer) = self.candidates.get_mut(from).filter(|peer| peer.is_awaited()) {
+            peer.answer(now, Answer::Stream, Answered::Offers { connection_id, since: now });
+        }
+    }
+
+    /// Bytes came over a peer's stream.
+    pub fn on_progress(&mut self, now: Instant, from: &NodeId) {
+        if let Some(peer) = self.candidates.get_mut(from)
+            && let Progress::Answered(Answered::Streaming { progress, .. }) = &mut peer.progress
+        {
+            *progress = now;
+        }
+    }
+
+    /// All of the content came from a peer, inline or over its stream, and the driver now validates it: it owes
+    /// [`on_content_valid`](Self::on_content_valid) or [`on_content_invalid`](Self::on_content_invalid). False: nobody
+    /// waits for it any more.
+    pub fn on_content(&mut self, now: Instant, from: &NodeId) -> bool {
+        let Some(peer) = self.candidates.get_mut(from) else { return false };
+        let is_streaming = matches!(peer.progress, Progress::Answered(Answered::Streaming { .. }));
+        if !is_streaming && !peer.is_awaited() {
+            return false;
+        }
+        peer.answer(now, Answer::Content, Answered::Validating);
+        if is_streaming {
+            self.streamed.push(*from);
+        }
+        true
+    }
+
+    /// The content from this peer is valid: the lookup is over.
+    pub fn on_content_valid(&mut self, from: &NodeId) {
+        if self.is_validating_from(from) {
+            self.found.get_or_insert(*from);
+        }
+    }
+
+    /// The content from this peer is invalid: it is noted, and the lookup goes on.
+    pub fn on_content_invalid(&mut self, now: Instant, from: &NodeId) {
+        if self.is_validating_from(from)
+            && let Some(peer) = self.candidates.get_mut(from)
+        {
+            peer.fail(now, Failure::Malformed);
+            peer.answer = Some(Answer::InvalidContent);
+            self.liars.push(*from);
+        }
+    }
+
+    /// A peer's answer will not come, or its stream failed.
+    pub fn on_failure(&mut self, now: Instant, from: &NodeId, failure: Failure) {
+        let is_open = |peer: &&mut Candidate<Answered>| {
+            peer.is_awaited() || matches!(peer.progress, Progress::Answered(Answered::Streaming { .. }))
+        };
+        if let Some(peer) = self.candidates.get_mut(from).filter(is_open) {
+            peer.fail(now, failure);
+        }
+    }
+
+    /// The result; before [`ContentStep::Finished`], what there is so far.
+    pub fn into_result(self) -> ContentLookupResult {
+        let record = |id: &NodeId| self.candidates.get(id).map(|peer| Arc::clone(&peer.enr));
+        let outcome = match self.found.as_ref().and_then(|id| Some((id, record(id)?))) {
+            Some((id, from)) => Outcome::Found { from, streamed: self.streamed.contains(id) },
+            None if self.is_past_deadline => Outcome::DeadlineReached,
+            None => Outcome::NotFound,
+        };
+        let lacks = |peer: &&Candidate<Answered>| peer.progress == Progress::Answered(Answered::Lacks);
+        ContentLookupResult {
+            outcome,
+            lacking: self.candidates.iter().filter(lacks).map(|peer| Arc::clone(&peer.enr)).collect(),
+            liars: self.liars.iter().filter_map(record).collect(),
+            trace: self.candidates.into_trace(self.found),
+        }
+    }
+
+    fn is_validating(&self) -> bool {
+        self.candidates.iter().any(|peer| peer.progress == Progress::Answered(Answered::Validating))
+    }
+
+    fn is_validating_from(&self, from: &NodeId) -> bool {
+        self.candidates.get(from).is_some_and(|peer| peer.progress == Progress::Answered(Answered::Validating))
+    }
+
+    /// Peers with a connection ID that is not in use: who, which, since when. Nearest first.
+    fn offers(&self) -> impl Iterator<Item = (NodeId, u16, Instant)> {
+        self.candidates.iter().filter_map(|peer| match peer.progress {
+            Progress::Answered(Answered::Offers { connection_id, since }) => Some((peer.id, connection_id, since)),
+            _ => None,
+        })
+    }
+
+    /// Open streams: from whom, since when, when bytes last came.
+    fn streams(&self) -> impl Iterator<Item = (NodeId, Instant, Instant)> {
+        self.candidates.iter().filter_map(|peer| match peer.progress {
+            Progress::Answered(Answered::Streaming { since, progress }) => Some((peer.id, since, progress)),
+            _ => None,
+        })
+    }
+
+    /// Whether no stream is so young that it can be hoped to bring the content alone.
+    fn streams_drag(&self, now: Instant) -> bool {
+        let hedge_after = self.candidates.config.hedge_after;
+        self.streams().all(|(_, since, _)| now.duration_since(since) >= hedge_after)
+    }
+
+    /// Whether it is worth asking others: the streams drag, and there are not enough peers that have the content.
+    fn wants_more(&self, now: Instant) -> bool {
+        let sources = self.streams().count() + self.offers().count();
+        self.streams_drag(now) && sources < self.candidates.config.max_streams
+    }
+
+    fn abort_idle_stream(&mut self, now: Instant) -> Option<NodeId> {
+        let idle = self.candidates.config.stream_idle_timeout;
+        let (id, ..) = self.streams().find(|(_, _, progress)| now.duration_since(*progress) >= idle)?;
+        self.candidates.get_mut(&id)?.fail(now, Failure::Stream);
+        Some(id)
+    }
+
+    fn open_stream(&mut self, now: Instant) -> Option<ContentStep> {
+        if self.streams().count() >= self.candidates.config.max_streams || !self.streams_drag(now) {
+            return None;
+        }
+        let (fresh, stale): (Vec<_>, Vec<_>) =
+            self.offers().partition(|(_, _, since)| now.duration_since(*since) < CONNECTION_ID_LIFETIME);
+        for (id, ..) in stale {
+            let peer = self.candidates.get_mut(&id)?;
+            peer.fail(now, Failure::StreamExpired);
+            // Asked once more, with a new connection ID; a second time it has had its chance.
+            if !self.asked_again.contains(&id) {
+                self.asked_again.push(id);
+                peer.progress = Progress::New;
+            }
+        }
+        let (id, connection_id, _) = fresh.into_iter().next()?;
+        let peer = self.candidates.get_mut(&id)?;
+        peer.progress = Progress::Answered(Answered::Streaming { since: now, progress: now });
+        Some(ContentStep::OpenStream { peer: Arc::clone(&peer.enr), connection_id })
+    }
+
+    /// The nearest not yet asked among the `k` nearest, then the interested ones farther away.
+    fn next_candidate(&self) -> Option<NodeId> {
+        let in_horizon = self.candidates.horizon().find(|peer| peer.is_new());
+        let is_interested = |peer: &&Candidate<Answered>| peer.is_new() && self.interested.contains(&peer.id);
+        in_horizon.or_else(|| self.candidates.iter().find(is_interested)).map(|peer| peer.id)
+    }
+
+    fn timeout(&self, now: Instant) -> Instant {
+        let config = &self.candidates.config;
+        let streams = self
+            .streams()
+            .flat_map(|(_, since, progress)| [since + config.hedge_after, progress + config.stream_idle_timeout]);
+        let offers = self.offers().map(|(_, _, since)| since + CONNECTION_ID_LIFETIME);
+        streams.chain(offers).filter(|at| *at > now).chain([self.candidates.timeout(now)]).min().unwrap_or(now)
+    }
+}

@@ -1,0 +1,25 @@
+//! Lookups as state machines: who to ask next, and when it is over.
+//!
+//! The driver polls a lookup, does what it says, and reports what came. Each peer is asked once (a node lookup may ask
+//! twice), every list is bounded and there is a deadline, so a lookup ends whatever its peers do.
+//!
+//! | | [`NodeLookup`] | [`ContentLookup`] |
+//! |---|---|---|
+//! | asks with | FINDNODES | FINDCONTENT |
+//! | ends with | the `k` nearest nodes that answered | content that the driver found valid, or the reason why not |
+//!
+//! `parallelism` counts only peers that answer in reasonable time: one that is silent for [`LookupConfig::stall_after`]
+//! no longer keeps the next one waiting, yet its answer is still welcome.
+//!
+//! Specification: `portal-wire-protocol.md`, "Lookup".
+
+mod candidates;
+mod config;
+mod content;
+mod nodes;
+mod trace;
+
+pub use config::{LookupConfig, MAX_CANDIDATES, MAX_LEARNED_PER_ANSWER, MAX_SUBNET_CANDIDATES};
+pub use content::{ContentLookup, ContentLookupResult, ContentStep, Outcome};
+pub use nodes::{NodeLookup, NodeLookupResult, NodeStep};
+pub use trace::{Answer, Failure, PeerTrace, Trace};
