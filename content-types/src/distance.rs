@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::BitXor};
 
+use alloy_primitives::hex;
+
 /// A distance in the key space: the XOR of two identifiers as a 256-bit integer. Also a radius: a node is interested
 /// in everything whose distance from it is at most its radius.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

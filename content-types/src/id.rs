@@ -2,12 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use alloy_primitives::hex;
 use sha2::{Digest, Sha256};
 
 use crate::Distance;
 
 /// Text that is not a 32-byte identifier in hexadecimal.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an identifier is 32 bytes in hexadecimal, with or without 0x: {0}")]
 pub struct ParseIdError(#[from] hex::FromHexError);
 

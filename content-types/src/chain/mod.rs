@@ -10,6 +10,8 @@
 
 mod known;
 mod parameters;
+#[cfg(test)]
+mod tests;
 
 pub use parameters::{BeaconClock, ChainParameters, ChainSpecError};
 

@@ -59,3 +59,40 @@ impl DecodedHeader {
         self.header.number
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::U256;
+
+    use super::*;
+
+    fn encoded(header: &Header) -> Vec<u8> {
+        alloy_rlp::encode(header)
+    }
+
+    #[test]
+    fn only_the_canonical_encoding_decodes() {
+        let header = Header { number: 5, difficulty: U256::from(7), ..Header::default() };
+        let rlp = encoded(&header);
+        let decoded = DecodedHeader::decode(rlp.clone().into()).unwrap();
+        assert_eq!(decoded.header(), &header);
+        assert_eq!(decoded.hash(), header.hash_slow());
+
+        let trailing = [rlp.as_slice(), &[0x80, 0x80]].concat();
+        assert_eq!(DecodedHeader::decode(trailing.into()), Err(HeaderError::TrailingBytes { count: 2 }));
+
+        // The number 5 as 0x8105 instead of 0x05: one byte longer, inside the list as well.
+        let number_at = rlp.windows(2).rposition(|pair| pair == [0x07, 0x05]).unwrap() + 1;
+        let mut padded = rlp;
+        padded.insert(number_at, 0x81);
+        padded[2] += 1;
+        assert!(matches!(DecodedHeader::decode(padded.into()), Err(HeaderError::Rlp(_))));
+    }
+
+    #[test]
+    fn the_length_is_bounded() {
+        let header = Header { extra_data: vec![1; MAX_HEADER_LENGTH].into(), ..Header::default() };
+        let length = encoded(&header).len();
+        assert_eq!(DecodedHeader::decode(encoded(&header).into()), Err(HeaderError::HeaderTooLong { length }));
+    }
+}

@@ -136,3 +136,64 @@ impl EpochTree {
         BlockProofHistoricalHashesAccumulator::from_slice(&siblings)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::b256;
+
+    use super::*;
+    use crate::merkle::root_from_branch;
+
+    /// legacy/history/epoch-accumulator-test-vectors.md: the accumulator after the genesis block and the two after it.
+    /// The vectors are from the time when it held up to 2^17 epochs.
+    #[test]
+    fn specification_vectors() {
+        const EARLIER_EPOCHS_DEPTH: usize = 17;
+        let blocks = [
+            (b256!("d4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3"), 17_179_869_184_u64),
+            (b256!("88e96d4537bea4d9c05d12549907b32561d3bf31f45aae734cdc119f13406cb6"), 17_171_480_576),
+            (b256!("b495a1d7e6663152ae92708da4843337b958146015a2802f4193a410044698c9"), 17_163_096_064),
+        ];
+        let roots = [
+            b256!("b629833240bb2f5eabfb5245be63d730ca4ed30d6a418340ca476e7c1f1d98c0"),
+            b256!("00cbebed829e1babb93f2300bebe7905a98cb86993c7fc09bb5b04626fd91ae5"),
+            b256!("88cce8439ebc0c1d007177ffb6831c15c07b4361984cc52235b6fd728434f0c7"),
+        ];
+        let no_epochs = MerkleTree::new(Vec::new(), EARLIER_EPOCHS_DEPTH).unwrap().root();
+        let mut records = Vec::new();
+        let mut total_difficulty = U256::ZERO;
+        for ((block_hash, difficulty), root) in blocks.into_iter().zip(roots) {
+            total_difficulty += U256::from(difficulty);
+            records.push(HeaderRecord { block_hash, total_difficulty });
+            let epoch = EpochRecord::new(records.clone()).unwrap().into_tree();
+            assert_eq!(hash_pair(&mix_in_length(&no_epochs, 0), &epoch.root()), root);
+        }
+    }
+
+    /// The epoch of the merge: blocks 15,532,032 to 15,537,393.
+    #[test]
+    fn a_partial_epoch() {
+        let records: Vec<_> = (0..5362_u64)
+            .map(|number| HeaderRecord {
+                block_hash: B256::from(U256::from(number + 1)),
+                total_difficulty: U256::from(number),
+            })
+            .collect();
+        let tree = EpochRecord::new(records.clone()).unwrap().into_tree();
+        for index in [0, 1, 4095, 4096, 5361] {
+            let proof = tree.prove(index).unwrap();
+            assert_eq!(proof.as_slice()[14], length_chunk(5362));
+            assert_eq!(root_from_branch(&records[index].block_hash, proof.as_slice(), 2 * index as u64), tree.root());
+        }
+        assert_eq!(tree.prove(5362), None);
+    }
+
+    #[test]
+    fn epochs_are_bounded() {
+        let record = HeaderRecord { block_hash: B256::ZERO, total_difficulty: U256::ZERO };
+        assert_eq!(EpochRecord::new(vec![record; 8193]), Err(EpochError::TooManyBlocks(8193)));
+        assert_eq!(EpochRecord::decode(&vec![0; 8193 * 64]), Err(EpochError::TooManyBlocks(8193)));
+        assert_eq!(EpochRecord::decode(&[0; 65]), Err(EpochError::Length(65)));
+        assert!(EpochRecord::decode(&vec![0; 8192 * 64]).is_ok());
+    }
+}
