@@ -14,6 +14,7 @@ mod bloom;
 mod body;
 mod eip2718;
 mod error;
+mod keccak;
 mod receipts;
 mod rlp;
 mod span;

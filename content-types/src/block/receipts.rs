@@ -5,13 +5,13 @@
 
 use alloy_primitives::{B256, Bloom};
 
-use super::bloom::BloomBuilder;
+use super::bloom::BloomInputs;
 use super::eip2718;
 use super::error::{Fault, Malformed, Place, Rule};
 use super::rlp::{Header, Item, Items};
 use super::span::{ListKind, Span};
 use super::ssz::write_fields;
-use super::trie::{ordered_root, ordered_trie_root};
+use super::trie::ordered_trie_root;
 use super::{MAX_RECEIPT_LEN, MAX_TRANSACTION_COUNT};
 
 const RECEIPTS: ListKind = ListKind { place: Place::Receipts, item: Place::Receipt, limit: MAX_TRANSACTION_COUNT };
@@ -49,12 +49,7 @@ impl ReceiptsRoots {
         let root = if encoding == ReceiptsEncoding::Slim {
             let receipts = Receipt::read_list(encoding, receipts)?;
             receipts.iter().for_each(|receipt| logs_bloom |= receipt.bloom);
-            let mut envelope = Vec::new();
-            ordered_root(receipts.len(), |index, leaf| {
-                envelope.clear();
-                receipts[index].write_envelope(&mut envelope);
-                leaf.hash(&envelope)
-            })
+            ordered_trie_root(&Receipt::write_each(&receipts, Receipt::write_envelope).slices())
         } else {
             // The root covers the logs and blooms of whole receipts: they do not have to be compared.
             let envelopes = read_envelopes(encoding, receipts, |envelope| {
@@ -82,22 +77,35 @@ pub(super) struct Receipt<'a> {
 impl<'a> Receipt<'a> {
     /// Reads a list. Where the receipts have blooms, those must be the ones of the logs.
     pub(super) fn read_list(encoding: ReceiptsEncoding, receipts: &'a [u8]) -> Result<Vec<Self>, Malformed> {
-        let mut blooms = BloomBuilder::new();
-        if encoding == ReceiptsEncoding::Slim {
-            return RECEIPTS.read_items(list_items(receipts)?, |item| Self::read_slim(item, &mut blooms));
+        let mut inputs = BloomInputs::new();
+        // The bloom that stands in the receipt, and where it stands, are kept until all blooms are computed.
+        let mut given = Vec::new();
+        let mut list = if encoding == ReceiptsEncoding::Slim {
+            RECEIPTS.read_items(list_items(receipts)?, |item| Self::read_slim(item, &mut inputs))?
+        } else {
+            read_envelopes(encoding, receipts, |envelope| {
+                let fields = Fields::of_envelope(envelope)?;
+                read_logs(&fields.logs, &mut inputs)?;
+                given.push((fields.bloom, envelope));
+                let type_byte = eip2718::type_byte(envelope.bytes);
+                let Fields { outcome_and_gas, logs, .. } = fields;
+                Ok(Self { type_byte, outcome_and_gas, bloom: Bloom::ZERO, logs: logs.encoded })
+            })?
+        };
+        for (receipt, bloom) in list.iter_mut().zip(inputs.finish()) {
+            receipt.bloom = bloom;
         }
-        read_envelopes(encoding, receipts, |envelope| {
-            let fields = Fields::of_envelope(envelope)?;
-            let bloom = bloom_of(&fields.logs, &mut blooms)?;
-            if bloom.0 != *fields.bloom {
-                return Err(envelope.fault(Rule::Bloom));
+        for (index, (receipt, (bloom, envelope))) in list.iter().zip(given).enumerate() {
+            if receipt.bloom.0 != *bloom {
+                return Err(envelope.fault(Rule::Bloom).at(Place::Receipt(index)));
             }
-            let type_byte = eip2718::type_byte(envelope.bytes);
-            Ok(Self { type_byte, outcome_and_gas: fields.outcome_and_gas, bloom, logs: fields.logs.encoded })
-        })
+        }
+        Ok(list)
     }
 
-    fn read_slim(item: &Item<'a>, blooms: &mut BloomBuilder) -> Result<Self, Fault> {
+    /// Reads a receipt except for its bloom.
+    fn read_slim(item: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<Self, Fault> {
+        item.span().at_most(MAX_RECEIPT_LEN)?;
         let mut items = item.items()?;
         let type_item = items.expect_next()?;
         let type_byte = match type_item.integer()? {
@@ -110,9 +118,8 @@ impl<'a> Receipt<'a> {
         let outcome_and_gas = read_outcome_and_gas(&mut items)?;
         let logs = items.expect_next()?;
         items.expect_end()?;
-        let receipt = Self { type_byte, outcome_and_gas, bloom: bloom_of(&logs, blooms)?, logs: logs.encoded };
-        item.span().at_most(MAX_RECEIPT_LEN)?;
-        Ok(receipt)
+        read_logs(&logs, inputs)?;
+        Ok(Self { type_byte, outcome_and_gas, bloom: Bloom::ZERO, logs: logs.encoded })
     }
 
     /// Appends a list of receipts in `encoding`.
@@ -121,21 +128,27 @@ impl<'a> Receipt<'a> {
     ///
     /// The list is longer than the encoding can say.
     pub(super) fn write_list(receipts: &[Self], encoding: ReceiptsEncoding, out: &mut Vec<u8>) -> Result<(), Rule> {
-        let write = |write: fn(&Self, &mut Vec<u8>)| -> Vec<Vec<u8>> {
-            let encode = |receipt| {
-                let mut encoded = Vec::new();
-                write(receipt, &mut encoded);
-                encoded
-            };
-            receipts.iter().map(encode).collect()
-        };
         match encoding {
             // Each slim receipt is a list, as a legacy envelope is.
-            ReceiptsEncoding::Slim => eip2718::write_list(&write(Self::write_slim), out),
-            ReceiptsEncoding::Rlp => eip2718::write_list(&write(Self::write_envelope), out),
-            ReceiptsEncoding::Ssz => write_fields(&write(Self::write_envelope), out)?,
+            ReceiptsEncoding::Slim => {
+                eip2718::write_list(&Self::write_each(receipts, Self::write_slim).slices(), out);
+                Ok(())
+            }
+            ReceiptsEncoding::Rlp => {
+                eip2718::write_list(&Self::write_each(receipts, Self::write_envelope).slices(), out);
+                Ok(())
+            }
+            ReceiptsEncoding::Ssz => write_fields(&Self::write_each(receipts, Self::write_envelope).slices(), out),
         }
-        Ok(())
+    }
+
+    fn write_each(receipts: &[Self], write: fn(&Self, &mut Vec<u8>)) -> Written {
+        let mut written = Written { bytes: Vec::new(), ends: Vec::with_capacity(receipts.len()) };
+        for receipt in receipts {
+            write(receipt, &mut written.bytes);
+            written.ends.push(written.bytes.len());
+        }
+        written
     }
 
     /// Appends the EIP-2718 encoding.
@@ -149,6 +162,19 @@ impl<'a> Receipt<'a> {
     fn write_slim(&self, out: &mut Vec<u8>) {
         // A type is at most 0x7f and so its own RLP, but zero is the empty string.
         write_rlp_list(&[&[self.type_byte.unwrap_or(0x80)], self.outcome_and_gas, self.logs], out);
+    }
+}
+
+/// Encodings one after the other.
+struct Written {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Written {
+    fn slices(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end]).collect()
     }
 }
 
@@ -182,26 +208,26 @@ fn read_outcome_and_gas<'a>(items: &mut Items<'a>) -> Result<&'a [u8], Fault> {
     Ok(&start[..start.len() - items.rest().len()])
 }
 
-/// Walks through a list of logs, `[address, [topic…], data]` each.
-fn bloom_of(logs: &Item<'_>, blooms: &mut BloomBuilder) -> Result<Bloom, Fault> {
-    let mut bloom = Bloom::ZERO;
+/// Walks through a list of logs, `[address, [topic…], data]` each, and closes the receipt's bloom.
+fn read_logs<'a>(logs: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
     let mut items = logs.items()?;
     for index in 0.. {
         let in_log = |fault: Fault| fault.in_log(index);
         let Some(log) = items.next_item().map_err(in_log)? else { break };
-        accrue_log(&log, &mut bloom, blooms).map_err(in_log)?;
+        read_log(&log, inputs).map_err(in_log)?;
     }
-    Ok(bloom)
+    inputs.next_bloom();
+    Ok(())
 }
 
-fn accrue_log(log: &Item<'_>, bloom: &mut Bloom, blooms: &mut BloomBuilder) -> Result<(), Fault> {
+fn read_log<'a>(log: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
     let mut fields = log.items()?;
-    blooms.accrue(fields.expect_next()?.fixed::<20>()?, bloom);
+    inputs.add(fields.expect_next()?.fixed::<20>()?);
     let list = fields.expect_next()?;
     let mut topics = list.items()?;
     for _ in 0..MAX_TOPICS {
         let Some(topic) = topics.next_item()? else { break };
-        blooms.accrue(topic.fixed::<32>()?, bloom);
+        inputs.add(topic.fixed::<32>()?);
     }
     if !topics.rest().is_empty() {
         return Err(list.span().fault(Rule::TooMany { limit: MAX_TOPICS }));

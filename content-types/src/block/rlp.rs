@@ -231,7 +231,8 @@ mod tests {
             prop_assert_eq!(&[Header::string(&payload).as_bytes(), &payload].concat(), &string);
             let mut list = Vec::new();
             Reference { list: true, payload_length: payload.len() }.encode(&mut list);
-            prop_assert_eq!(Header::list(payload.len()).as_bytes(), list);
+            let ours = Header::list(payload.len());
+            prop_assert_eq!(ours.as_bytes(), list);
         }
 
         #[test]

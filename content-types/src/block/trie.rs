@@ -1,11 +1,15 @@
 //! The root of an ordered trie: the Merkle Patricia trie that maps `rlp(index)` to the item at that index.
 //!
-//! The keys of such a trie are known beforehand, and so is its shape: it is walked depth first with its nodes built in
-//! place, and each item goes from where it lies into the hasher. No map, no sorting, nothing on the heap.
+//! The keys of such a trie are known beforehand, and so is its shape. It is laid out level by level from the root, then
+//! hashed from the deepest level upwards, each level's nodes together: no map, no sorting, and the items go from where
+//! they lie into the hasher.
 
-use alloy_primitives::{B256, Keccak256, keccak256};
+use std::ops::Range;
+
+use alloy_primitives::{B256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 
+use super::keccak::{Message, keccak256_each};
 use super::rlp::Header;
 
 /// Largest `rlp(index)`, bytes.
@@ -14,86 +18,164 @@ const KEY_MAX: usize = 1 + size_of::<u64>();
 const BRANCH_WIDTH: usize = 16;
 /// A node whose encoding is shorter than this stands in its parent itself, not by its hash; bytes.
 const HASHED_FROM: usize = 32;
-/// Largest reference to a node: the header of a string and a hash; bytes.
-const REFERENCE_MAX: usize = 33;
 /// RLP's empty string: the absent child of a branch, and a branch's absent value.
 const EMPTY: u8 = 0x80;
+/// Header of the hash by which a node stands in its parent.
+const HASH_HEADER: u8 = EMPTY + 32;
 /// Indices 1 to 127 are their own RLP, so that they come before 0, whose RLP is 0x80.
 const OWN_RLP_MAX: usize = 0x7f;
 
 /// The root of the trie that maps `rlp(index)` to `items[index]`.
+///
+/// No item may be empty: to a trie, an empty value is an absent one.
 pub fn ordered_trie_root<T: AsRef<[u8]>>(items: &[T]) -> B256 {
-    ordered_root(items.len(), |index, leaf| leaf.hash(items[index].as_ref()))
-}
-
-/// The root of the trie over `count` items; `reference` is called once for each index, in the order of the keys, and
-/// finishes the leaf with the item's bytes.
-pub(super) fn ordered_root(count: usize, reference: impl FnMut(usize, Leaf) -> Reference) -> B256 {
-    if count == 0 {
+    if items.is_empty() {
         return EMPTY_ROOT_HASH;
     }
-    let root = Walk { count, reference }.node(0, count, 0);
-    match root.as_bytes().strip_prefix(&[EMPTY + 32]) {
-        Some(hash) if root.len as usize == REFERENCE_MAX => B256::from_slice(hash),
-        _ => keccak256(root.as_bytes()),
+    let mut below = References::default();
+    for level in lay_out(items.len()).iter().rev() {
+        below = hash_level(level, &below, items);
+    }
+    match below.bytes.as_slice() {
+        [HASH_HEADER, hash @ ..] if hash.len() == B256::len_bytes() => B256::from_slice(hash),
+        // A root is hashed however short it is.
+        short => keccak256(short),
     }
 }
 
-/// How a node stands in its parent: by its hash, or itself if it is short.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reference {
-    bytes: [u8; REFERENCE_MAX],
-    len: u8,
+/// A node, whose children are the next ones of the level below.
+#[derive(Debug)]
+enum Node {
+    /// The item at `index`, at the end of `path`.
+    Leaf { path: Path, index: usize },
+    /// The only child lies at the end of `path`.
+    Extension { path: Path },
+    /// Bit `n` is set if there is a child at nibble `n`.
+    Branch { children: u16 },
 }
 
-impl Reference {
-    fn hash(hash: B256) -> Self {
-        let mut bytes = [EMPTY + 32; REFERENCE_MAX];
-        bytes[1..].copy_from_slice(hash.as_slice());
-        Self { bytes, len: REFERENCE_MAX as u8 }
+/// The trie of `count` items, level by level.
+fn lay_out(count: usize) -> Vec<Vec<Node>> {
+    let keys = Keys { count };
+    let mut levels = Vec::new();
+    let mut subtrees = vec![Subtree { ranks: 0..count, depth: 0 }];
+    while !subtrees.is_empty() {
+        let mut next = Vec::new();
+        levels.push(subtrees.into_iter().map(|subtree| subtree.root(&keys, &mut next)).collect());
+        subtrees = next;
     }
+    levels
+}
 
-    fn of_node(encoded: &[u8]) -> Self {
-        if encoded.len() >= HASHED_FROM {
-            return Self::hash(keccak256(encoded));
+/// The keys of some ranks, which share their first `depth` nibbles.
+struct Subtree {
+    ranks: Range<usize>,
+    depth: usize,
+}
+
+impl Subtree {
+    /// The root node of the subtree; what lies below it is added to `below`.
+    fn root(self, keys: &Keys, below: &mut Vec<Self>) -> Node {
+        let Self { ranks, depth } = self;
+        let first = keys.key(ranks.start);
+        if ranks.len() == 1 {
+            let path = Path::new(&first, depth..first.nibbles(), true);
+            return Node::Leaf { path, index: keys.index(ranks.start) };
         }
-        let mut bytes = [0; REFERENCE_MAX];
-        bytes[..encoded.len()].copy_from_slice(encoded);
-        Self { bytes, len: encoded.len() as u8 }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-/// A leaf that lacks only its item.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Leaf {
-    path: Path,
-}
-
-impl Leaf {
-    /// The reference to the leaf with `item` as its value.
-    pub(super) fn hash(self, item: &[u8]) -> Reference {
-        let path = self.path.as_bytes();
-        let (path_header, item_header) = (Header::string(path), Header::string(item));
-        let payload = path_header.as_bytes().len() + path.len() + item_header.as_bytes().len() + item.len();
-        let list_header = Header::list(payload);
-        let head = [list_header.as_bytes(), path_header.as_bytes(), path, item_header.as_bytes()];
-        if payload + 1 < HASHED_FROM {
-            let mut node = Node::<HASHED_FROM>::new();
-            head.iter().for_each(|part| node.push(part));
-            node.push(item);
-            return Reference::of_node(node.as_bytes());
+        // In order, the keys between the first and the last share whatever those two share; no key is a prefix of
+        // another, so the two differ before either ends.
+        let last = keys.key(ranks.end - 1);
+        let fork = (depth..first.nibbles()).find(|&at| first.nibble(at) != last.nibble(at)).unwrap_or(depth);
+        if fork > depth {
+            below.push(Self { ranks, depth: fork });
+            return Node::Extension { path: Path::new(&first, depth..fork, false) };
         }
-        let mut start = Node::<{ 3 * 9 + KEY_MAX + 1 }>::new();
-        head.iter().for_each(|part| start.push(part));
-        let mut hasher = Keccak256::new();
-        hasher.update(start.as_bytes());
-        hasher.update(item);
-        Reference::hash(hasher.finalize())
+        let mut children = 0;
+        let mut start = ranks.start;
+        while start < ranks.end {
+            let nibble = keys.key(start).nibble(depth);
+            let end = (start..ranks.end).find(|&rank| keys.key(rank).nibble(depth) != nibble).unwrap_or(ranks.end);
+            children |= 1 << nibble;
+            below.push(Self { ranks: start..end, depth: depth + 1 });
+            start = end;
+        }
+        Node::Branch { children }
     }
+}
+
+/// How the nodes of a level stand in their parents, one after the other: a hash with its header, or a short node
+/// itself.
+#[derive(Debug, Default)]
+struct References {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl References {
+    fn get(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
+    }
+}
+
+/// Encodes and hashes the nodes of a level, given the references to those of the level below.
+fn hash_level<T: AsRef<[u8]>>(level: &[Node], below: &References, items: &[T]) -> References {
+    // Whole branches and extensions, and leaves up to their item.
+    let mut heads = Vec::new();
+    let mut nodes = Vec::with_capacity(level.len());
+    let mut children = 0..;
+    let mut next_child = || children.next().map_or(&[EMPTY][..], |child| below.get(child));
+    for node in level {
+        let start = heads.len();
+        let item = match node {
+            Node::Leaf { path, index } => {
+                let item = items[*index].as_ref();
+                let (path_header, item_header) = (Header::string(path.as_bytes()), Header::string(item));
+                let parts = [path_header.as_bytes(), path.as_bytes(), item_header.as_bytes()];
+                push_list(&parts, item.len(), &mut heads);
+                item
+            }
+            Node::Extension { path } => {
+                let path_header = Header::string(path.as_bytes());
+                push_list(&[path_header.as_bytes(), path.as_bytes(), next_child()], 0, &mut heads);
+                &[]
+            }
+            Node::Branch { children } => {
+                let parts: [&[u8]; BRANCH_WIDTH + 1] = std::array::from_fn(|nibble| {
+                    if nibble < BRANCH_WIDTH && children >> nibble & 1 == 1 { next_child() } else { &[EMPTY] }
+                });
+                push_list(&parts, 0, &mut heads);
+                &[]
+            }
+        };
+        nodes.push((start..heads.len(), item));
+    }
+
+    let messages: Vec<_> = nodes.into_iter().map(|(head, item)| Message { head: &heads[head], tail: item }).collect();
+    let is_hashed = |message: &Message<'_>| message.head.len() + message.tail.len() >= HASHED_FROM;
+    let mut references = References::default();
+    let mut add = |parts: [&[u8]; 2]| {
+        parts.iter().for_each(|part| references.bytes.extend_from_slice(part));
+        references.ends.push(references.bytes.len());
+    };
+    if messages.iter().all(is_hashed) {
+        keccak256_each(&messages).iter().for_each(|hash| add([&[HASH_HEADER], hash.as_slice()]));
+    } else {
+        for message in &messages {
+            match is_hashed(message) {
+                true => add([&[HASH_HEADER], message.hash().as_slice()]),
+                false => add([message.head, message.tail]),
+            }
+        }
+    }
+    references
+}
+
+/// Appends an RLP list of `parts`, of which `more` bytes are to follow.
+fn push_list(parts: &[&[u8]], more: usize, out: &mut Vec<u8>) {
+    let payload = parts.iter().map(|part| part.len()).sum::<usize>() + more;
+    out.extend_from_slice(Header::list(payload).as_bytes());
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// The nibbles of a leaf's or an extension's path in hex-prefix form (Yellow Paper, appendix C).
@@ -104,7 +186,7 @@ struct Path {
 }
 
 impl Path {
-    fn new(key: &Key, nibbles: std::ops::Range<usize>, is_leaf: bool) -> Self {
+    fn new(key: &Key, nibbles: Range<usize>, is_leaf: bool) -> Self {
         let odd = nibbles.len() % 2;
         let mut bytes = [0; KEY_MAX + 1];
         bytes[0] = (u8::from(is_leaf) << 1 | odd as u8) << 4;
@@ -118,6 +200,27 @@ impl Path {
 
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// The keys of the trie in their order.
+struct Keys {
+    count: usize,
+}
+
+impl Keys {
+    /// The index whose key is the `rank`th.
+    fn index(&self, rank: usize) -> usize {
+        let before_zero = OWN_RLP_MAX.min(self.count - 1);
+        match rank {
+            rank if rank < before_zero => rank + 1,
+            rank if rank == before_zero => 0,
+            rank => rank,
+        }
+    }
+
+    fn key(&self, rank: usize) -> Key {
+        Key::new(self.index(rank))
     }
 }
 
@@ -148,94 +251,9 @@ impl Key {
     }
 }
 
-/// A node's encoding, built on the stack.
-struct Node<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
-
-impl<const N: usize> Node<N> {
-    fn new() -> Self {
-        Self { bytes: [0; N], len: 0 }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-struct Walk<F> {
-    count: usize,
-    reference: F,
-}
-
-impl<F: FnMut(usize, Leaf) -> Reference> Walk<F> {
-    /// The index whose key is the `rank`th in the order of the keys.
-    fn index(&self, rank: usize) -> usize {
-        let before_zero = OWN_RLP_MAX.min(self.count - 1);
-        match rank {
-            rank if rank < before_zero => rank + 1,
-            rank if rank == before_zero => 0,
-            rank => rank,
-        }
-    }
-
-    fn key(&self, rank: usize) -> Key {
-        Key::new(self.index(rank))
-    }
-
-    /// The node below which the keys of the ranks `from..to` lie; they share their first `depth` nibbles.
-    fn node(&mut self, from: usize, to: usize, depth: usize) -> Reference {
-        let first = self.key(from);
-        if to - from == 1 {
-            let path = Path::new(&first, depth..first.nibbles(), true);
-            let index = self.index(from);
-            return (self.reference)(index, Leaf { path });
-        }
-        // In order, the keys between the first and the last share whatever those two share; no key is a prefix of
-        // another, so the two differ before either ends.
-        let last = self.key(to - 1);
-        let fork = (depth..).find(|&at| first.nibble(at) != last.nibble(at)).unwrap_or(depth);
-        let branch = self.branch(from, to, fork);
-        if fork == depth {
-            return branch;
-        }
-        let path = Path::new(&first, depth..fork, false);
-        let path_header = Header::string(path.as_bytes());
-        let parts = [path_header.as_bytes(), path.as_bytes(), branch.as_bytes()];
-        let mut node = Node::<{ 2 * REFERENCE_MAX }>::new();
-        node.push(Header::list(parts.iter().map(|part| part.len()).sum()).as_bytes());
-        parts.iter().for_each(|part| node.push(part));
-        Reference::of_node(node.as_bytes())
-    }
-
-    fn branch(&mut self, from: usize, to: usize, depth: usize) -> Reference {
-        let mut children = Node::<{ BRANCH_WIDTH * REFERENCE_MAX + 1 }>::new();
-        let mut start = from;
-        for nibble in 0..BRANCH_WIDTH as u8 {
-            let end = (start..to).find(|&rank| self.key(rank).nibble(depth) != nibble).unwrap_or(to);
-            if start == end {
-                children.push(&[EMPTY]);
-            } else {
-                children.push(self.node(start, end, depth + 1).as_bytes());
-            }
-            start = end;
-        }
-        children.push(&[EMPTY]);
-        let mut node = Node::<{ 9 + BRANCH_WIDTH * REFERENCE_MAX + 1 }>::new();
-        node.push(Header::list(children.len).as_bytes());
-        node.push(children.as_bytes());
-        Reference::of_node(node.as_bytes())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use alloy_rlp::BufMut;
     use alloy_trie::root::ordered_trie_root_with_encoder;
     use proptest::prelude::*;
 
