@@ -1,1 +1,42 @@
 //! The content store: append-only volumes, a rebuildable index, archives in place.
+//!
+//! Volumes hold the truth. A put is appended to the last volume, synced and acknowledged; the [index](Index) follows and
+//! can be rebuilt from the volumes at any time. What lies farthest from the own node is evicted when a sub-network is
+//! over its budget, and the room goes back to the file system behind the callers' backs.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`record`] | the bytes of a volume |
+//! | [`scan`] | walks over them, and over damage |
+//! | [`eviction`] | decides what goes and how far the radius reaches, without I/O |
+//! | `index` | the narrow trait of an index engine, and sled behind it |
+//! | `ledger` | counters that are always of the same moment as the entries |
+//! | `writer`, `commit` | appending; group commit |
+//! | `recovery` | replay or rebuild when a store is opened |
+//! | `maintenance`, `reclaim` | checkpoints, holes, rewriting |
+
+mod commit;
+mod config;
+mod core;
+mod error;
+mod events;
+pub mod eviction;
+mod index;
+mod ledger;
+mod maintenance;
+mod reclaim;
+pub mod record;
+mod recovery;
+pub mod scan;
+mod store;
+mod volumes;
+mod writer;
+
+pub use commit::Placement;
+pub use config::{Budgets, DISK_RESERVE, INDEX_CACHE, StoreConfig, VOLUME_LEN};
+pub use error::{IndexError, StoreError};
+pub use events::{Event, EventSink};
+pub use index::{Batch, Index, IndexEngine, SledEngine, Visit};
+pub use ledger::Usage;
+pub use record::Item;
+pub use store::{Entry, Stats, Store};

@@ -1,0 +1,430 @@
+//! Commits: append to the volume, sync, bring the index up to it, acknowledge. Puts that wait at the same time share one.
+
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use content_types::{ContentId, Distance, SubNetwork};
+use parking_lot::Mutex;
+
+use crate::{
+    config::slot,
+    core::{Core, Counters},
+    error::{IndexError, StoreError},
+    events::Event,
+    eviction::{Eviction, Fate, Steps, grown_radius},
+    index::{EntryKey, Location},
+    ledger::{LedgerEdit, Usage},
+    record::{Item, MAX_KEY_LEN, MAX_VALUE_LEN, PLACE_LEN, Place, RECORD_HEADER_LEN, encode_dead, encode_radius},
+    writer::Writer,
+};
+
+/// Bytes of values after which a commit takes no more waiting puts.
+const MAX_COMMIT_BYTES: u64 = 8 << 20;
+/// Items that one commit evicts at most; what is over then goes with the next one. Bounds how long a commit takes.
+const MAX_EVICTIONS: usize = 512;
+
+/// What became of an item that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// It is stored, and safe from a crash.
+    Stored,
+    /// The same value was there before.
+    AlreadyStored,
+    /// It lies outside the radius, or just fell out of it because the budget is used up by what is nearer.
+    OutsideRadius,
+    /// It alone is larger than the sub-network's budget.
+    OverBudget,
+}
+
+/// A put that waits for its commit.
+pub(crate) struct Ticket {
+    items: Mutex<Vec<Item>>,
+    bytes: u64,
+    answer: Mutex<Option<Result<Vec<Placement>, StoreError>>>,
+}
+
+/// What is to be committed together.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) puts: Vec<Item>,
+    pub(crate) removals: Vec<Removal>,
+    pub(crate) moves: Vec<Move>,
+    /// Dead records that have to be declared dead again, because the record that did so is about to be deleted.
+    pub(crate) dead_again: Vec<Place>,
+    /// Whether radii may grow.
+    pub(crate) grow: bool,
+}
+
+/// An item to be forgotten; with a location only if it still lies there.
+pub(crate) struct Removal {
+    pub(crate) network: SubNetwork,
+    pub(crate) id: ContentId,
+    pub(crate) location: Option<Location>,
+}
+
+/// An item to be rewritten, if it still lies where it was read.
+pub(crate) struct Move {
+    pub(crate) item: Item,
+    pub(crate) from: Location,
+}
+
+/// Whoever holds this may write.
+pub(crate) struct Committer {
+    pub(crate) writer: Writer,
+    /// Beyond this distance nothing is stored. Where it is larger than the radius, something may still have to be evicted.
+    horizons: [Distance; SubNetwork::ALL.len()],
+    /// Why nothing can be written any more.
+    failure: Option<StoreError>,
+}
+
+/// An item on its way into the volume.
+struct Staged<'a> {
+    item: &'a Item,
+    /// Its place among the puts; `None` for an item that is moved.
+    put: Option<usize>,
+}
+
+type Stage<'a> = BTreeMap<EntryKey, Staged<'a>>;
+
+/// What a commit has decided so far.
+struct Plan<'a> {
+    edit: LedgerEdit<'a>,
+    stage: Stage<'a>,
+    dead: Vec<Location>,
+    placements: Vec<Placement>,
+    evicted: [(u64, u64); SubNetwork::ALL.len()],
+}
+
+impl Committer {
+    pub(crate) fn new(writer: Writer) -> Self {
+        Self { writer, horizons: [Distance::MAX; SubNetwork::ALL.len()], failure: None }
+    }
+
+    /// Whether something is stored outside a radius.
+    pub(crate) fn has_leftovers(&self, networks: &[Usage]) -> bool {
+        self.horizons.iter().zip(networks).any(|(horizon, usage)| *horizon > usage.radius)
+    }
+}
+
+impl Core {
+    /// Stores items; returns when they are safe from a crash.
+    pub(crate) fn put(&self, items: Vec<Item>) -> Result<Vec<Placement>, StoreError> {
+        for item in &items {
+            let network = item.network;
+            if item.key.len() > MAX_KEY_LEN {
+                return Err(StoreError::KeyTooLong { network, len: item.key.len(), max: MAX_KEY_LEN });
+            }
+            if item.value.len() > MAX_VALUE_LEN {
+                return Err(StoreError::ValueTooLarge { network, len: item.value.len(), max: MAX_VALUE_LEN });
+            }
+        }
+        let mut placements = Vec::with_capacity(items.len());
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let mut bytes = 0;
+            let mut part = Vec::new();
+            while let Some(item) = items.next_if(|item| bytes == 0 || bytes + item.record_len() <= MAX_COMMIT_BYTES) {
+                bytes += item.record_len();
+                part.push(item);
+            }
+            placements.extend(self.put_part(part, bytes)?);
+        }
+        Ok(placements)
+    }
+
+    /// The first to get hold of the committer commits for everybody who waits.
+    fn put_part(&self, items: Vec<Item>, bytes: u64) -> Result<Vec<Placement>, StoreError> {
+        let ticket = Arc::new(Ticket { items: Mutex::new(items), bytes, answer: Mutex::new(None) });
+        self.queue.lock().push(ticket.clone());
+        loop {
+            let mut committer = self.committer.lock();
+            if let Some(answer) = ticket.answer.lock().take() {
+                return answer;
+            }
+            let group = self.next_group();
+            let (lens, items): (Vec<_>, Vec<_>) = group
+                .iter()
+                .map(|ticket| {
+                    let items = std::mem::take(&mut *ticket.items.lock());
+                    (items.len(), items)
+                })
+                .unzip();
+            let work = Work { puts: items.into_iter().flatten().collect(), ..Work::default() };
+            let mut answer = self.commit(&mut committer, &work);
+            for (ticket, len) in group.iter().zip(lens) {
+                let part = answer.as_mut().map(|placements| placements.drain(..len).collect());
+                *ticket.answer.lock() = Some(part.map_err(|error| error.clone()));
+            }
+        }
+    }
+
+    fn next_group(&self) -> Vec<Arc<Ticket>> {
+        let mut queue = self.queue.lock();
+        let mut bytes = 0;
+        let count = queue
+            .iter()
+            .take_while(|ticket| {
+                let is_first = bytes == 0;
+                bytes += ticket.bytes;
+                is_first || bytes <= MAX_COMMIT_BYTES
+            })
+            .count();
+        queue.drain(..count).collect()
+    }
+
+    /// Commits something that waits for nobody.
+    pub(crate) fn commit_now(&self, work: Work) -> Result<(), StoreError> {
+        self.commit(&mut self.committer.lock(), &work).map(drop)
+    }
+
+    fn commit(&self, committer: &mut Committer, work: &Work) -> Result<Vec<Placement>, StoreError> {
+        if let Some(failure) = &committer.failure {
+            return Err(failure.clone());
+        }
+        if !work.puts.is_empty() {
+            self.check_room()?;
+        }
+        let ledger = self.ledger.read();
+        let mut plan = Plan {
+            edit: ledger.edit(),
+            stage: BTreeMap::new(),
+            dead: Vec::new(),
+            placements: Vec::with_capacity(work.puts.len()),
+            evicted: Default::default(),
+        };
+        let horizons = self.plan(committer, work, &mut plan).map_err(|error| self.index_failed(error))?;
+
+        let Plan { mut edit, stage, dead, placements, evicted } = plan;
+        let dead_places: Vec<_> = dead.iter().map(|dead| dead.place).chain(work.dead_again.iter().copied()).collect();
+        let new_radii: Vec<_> = SubNetwork::ALL
+            .into_iter()
+            .filter(|network| edit.networks[slot(*network)].radius != ledger.networks[slot(*network)].radius)
+            .collect();
+        let mut batch_and_change = None;
+        if !(stage.is_empty() && dead_places.is_empty() && new_radii.is_empty()) {
+            let networks = edit.networks;
+            let node_id = &self.config.node_id;
+            let mut locations = Vec::with_capacity(stage.len());
+            let values: u64 = stage.values().map(|staged| staged.item.record_len()).sum();
+            // The lists of the dead and of radii are small; what they take is counted from above.
+            let lists = (1 + new_radii.len()) * (RECORD_HEADER_LEN + 64) + dead_places.len() * PLACE_LEN;
+            let end = committer.writer.append(values as usize + lists, &networks, |start, marker| {
+                let mut bytes = Vec::with_capacity(values as usize + lists);
+                for staged in stage.values() {
+                    let place = Place { volume: start.volume, offset: start.offset + bytes.len() as u32 };
+                    staged.item.encode(marker, &mut bytes);
+                    locations.push(Location { place, len: staged.item.record_len() as u32 });
+                }
+                if !dead_places.is_empty() {
+                    encode_dead(marker, &dead_places, &mut bytes);
+                }
+                for network in &new_radii {
+                    encode_radius(marker, *network, node_id, networks[slot(*network)].radius, &mut bytes);
+                }
+                bytes
+            })?;
+            for ((key, staged), location) in stage.iter().zip(&locations) {
+                edit.add(staged.item.network, key, location);
+            }
+            edit.written_to(end);
+            Counters::add(&self.counters.written, values + lists as u64);
+            batch_and_change = Some(edit.finish(Some(end)));
+        }
+        committer.horizons = horizons;
+        drop(ledger);
+        if let Some((batch, change)) = batch_and_change {
+            // What the volumes have and the index has not is replayed when the store is opened again, not before.
+            if let Err(error) = self.index.apply(batch) {
+                let failure = self.index_failed(error);
+                committer.failure = Some(failure.clone());
+                return Err(failure);
+            }
+            self.ledger.write().apply(change);
+            self.graveyard.lock().extend(dead);
+            self.report_evictions(&evicted);
+        }
+        Ok(placements)
+    }
+
+    /// Decides what is written, what dies and where the radii end; returns the horizons.
+    fn plan<'a>(
+        &self,
+        committer: &Committer,
+        work: &'a Work,
+        plan: &mut Plan<'a>,
+    ) -> Result<[Distance; SubNetwork::ALL.len()], IndexError> {
+        for (i, item) in work.puts.iter().enumerate() {
+            let placement = self.plan_put(i, item, plan)?;
+            plan.placements.push(placement);
+        }
+        for Move { item, from } in &work.moves {
+            let key = self.entry_key(item.network, &item.id);
+            if self.locate(&key)? == Some(*from) {
+                plan.bury(item.network, &key, *from);
+                plan.stage.insert(key, Staged { item, put: None });
+            }
+        }
+        for removal in &work.removals {
+            let key = self.entry_key(removal.network, &removal.id);
+            match self.locate(&key)? {
+                Some(found) if removal.location.is_none_or(|location| location == found) => {
+                    plan.bury(removal.network, &key, found);
+                }
+                _ => {}
+            }
+        }
+        let mut horizons = committer.horizons;
+        for network in SubNetwork::ALL {
+            let place = slot(network);
+            if work.grow {
+                let usage = &mut plan.edit.networks[place];
+                let budget = self.config.budgets.get(network);
+                usage.radius = grown_radius(Steps::of(network), budget, usage.bytes, usage.radius);
+            }
+            horizons[place] = self.plan_eviction(network, horizons[place], plan)?;
+        }
+        Ok(horizons)
+    }
+
+    fn plan_put<'a>(&self, i: usize, item: &'a Item, plan: &mut Plan<'a>) -> Result<Placement, IndexError> {
+        let key = self.entry_key(item.network, &item.id);
+        let budget = self.config.budgets.get(item.network);
+        if budget == 0 || key.distance() > plan.edit.networks[slot(item.network)].radius {
+            return Ok(Placement::OutsideRadius);
+        }
+        if item.record_len() > budget {
+            return Ok(Placement::OverBudget);
+        }
+        if plan.stage.get(&key).is_some_and(|staged| staged.item.value == item.value) {
+            return Ok(Placement::AlreadyStored);
+        }
+        if !plan.stage.contains_key(&key)
+            && let Some(location) = self.locate(&key)?
+        {
+            if self.holds(&location, item) {
+                return Ok(Placement::AlreadyStored);
+            }
+            plan.bury(item.network, &key, location);
+        }
+        plan.stage.insert(key, Staged { item, put: Some(i) });
+        Ok(Placement::Stored)
+    }
+
+    /// Whether the record at `location` was written for the same value.
+    fn holds(&self, location: &Location, item: &Item) -> bool {
+        let header = self.volumes.read_header(location.place.volume, location.place.offset);
+        header.is_ok_and(|header| {
+            header.is_ok_and(|(header, _)| header.id == item.id && header.check_value(&item.value).is_ok())
+        })
+    }
+
+    /// Chooses what goes from one sub-network, farthest first, among what is stored and what is about to be; returns the
+    /// new horizon.
+    fn plan_eviction(
+        &self,
+        network: SubNetwork,
+        horizon: Distance,
+        plan: &mut Plan<'_>,
+    ) -> Result<Distance, IndexError> {
+        let Usage { bytes, radius, .. } = plan.edit.networks[slot(network)];
+        let incoming = |(key, staged): (&EntryKey, &Staged<'_>)| (*key, staged.item.record_len());
+        let mut staged: Vec<_> =
+            plan.stage.iter().filter(|(_, staged)| staged.item.network == network).map(incoming).collect();
+        let used = bytes + staged.iter().map(|(_, len)| len).sum::<u64>();
+        let mut eviction = Eviction::new(Steps::of(network), self.config.budgets.get(network), used, radius);
+        if !eviction.is_over_budget() && horizon <= radius {
+            return Ok(radius);
+        }
+
+        let mut dropped = Vec::new();
+        let mut victims: Vec<(EntryKey, Location)> = Vec::new();
+        let mut next_horizon = None;
+        let mut failure = None;
+        // The nearest of what is staged comes first, so that the farthest can be taken from the end.
+        let mut drop_staged = |eviction: &mut Eviction, down_to: Option<&EntryKey>| {
+            while let Some((key, len)) = staged.pop_if(|(key, _)| down_to.is_none_or(|limit| *key > *limit)) {
+                match eviction.decide(key.distance(), len) {
+                    Fate::Evict => dropped.push(key),
+                    Fate::Keep => return Fate::Keep,
+                }
+            }
+            Fate::Evict
+        };
+        let (first, last) = (EntryKey::new(network, Distance::ZERO), EntryKey::new(network, horizon));
+        let mut kept_one = false;
+        self.index.scan(first.as_bytes(), last.as_bytes(), true, &mut |key, value| {
+            let entry = EntryKey::decode(key).and_then(|key| Ok((key, Location::decode(key.as_bytes(), value)?)));
+            let (key, location) = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    failure = Some(error);
+                    return ControlFlow::Break(());
+                }
+            };
+            if victims.len() == MAX_EVICTIONS {
+                next_horizon = Some(key.distance());
+                return ControlFlow::Break(());
+            }
+            kept_one = drop_staged(&mut eviction, Some(&key)) == Fate::Keep;
+            // What was replaced, moved or removed is dead already and still in the index.
+            let is_buried = plan.dead.iter().any(|dead| *dead == location);
+            if !kept_one && !is_buried {
+                match eviction.decide(key.distance(), u64::from(location.len)) {
+                    Fate::Evict => victims.push((key, location)),
+                    Fate::Keep => kept_one = true,
+                }
+            }
+            if kept_one { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if !kept_one && next_horizon.is_none() {
+            drop_staged(&mut eviction, None);
+        }
+
+        for key in dropped {
+            if let Some(Staged { put: Some(i), .. }) = plan.stage.remove(&key) {
+                plan.placements[i] = Placement::OutsideRadius;
+            }
+        }
+        let evicted = &mut plan.evicted[slot(network)];
+        evicted.0 += victims.len() as u64;
+        evicted.1 += victims.iter().map(|(_, location)| u64::from(location.len)).sum::<u64>();
+        for (key, location) in victims {
+            plan.bury(network, &key, location);
+        }
+        let radius = eviction.radius();
+        plan.edit.networks[slot(network)].radius = radius;
+        Ok(next_horizon.unwrap_or(radius).max(radius))
+    }
+
+    fn check_room(&self) -> Result<(), StoreError> {
+        let dir = &self.config.dir;
+        let room = rustix::fs::statvfs(dir).map_err(|error| StoreError::io("examine", dir)(error.into()))?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if free < self.config.disk_reserve {
+            return Err(StoreError::DiskFull { dir: dir.clone(), free, reserve: self.config.disk_reserve });
+        }
+        Ok(())
+    }
+
+    fn report_evictions(&self, evicted: &[(u64, u64)]) {
+        for network in SubNetwork::ALL {
+            let (items, bytes) = evicted[slot(network)];
+            if items > 0 {
+                Counters::add(&self.counters.evicted_items, items);
+                Counters::add(&self.counters.evicted_bytes, bytes);
+                tracing::debug!(%network, items, bytes, "evicted the farthest");
+                (self.events)(&Event::Evicted { network, items, bytes });
+            }
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// The record at `location` is dead, and the index forgets it.
+    fn bury(&mut self, network: SubNetwork, key: &EntryKey, location: Location) {
+        self.edit.subtract(network, key, &location);
+        self.dead.push(location);
+    }
+}

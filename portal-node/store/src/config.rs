@@ -1,0 +1,76 @@
+//! What a store is told when it is opened.
+
+use std::path::PathBuf;
+
+use content_types::{NodeId, SubNetwork};
+
+/// Bytes after which a volume is closed and the next one begun.
+pub const VOLUME_LEN: u32 = 64 << 20;
+
+/// Bytes of memory that the index engine may use for its cache.
+pub const INDEX_CACHE: u64 = 16 << 20;
+
+/// Bytes of the file system that the store leaves free: room for the index and for rewriting volumes.
+pub const DISK_RESERVE: u64 = 256 << 20;
+
+/// Where a store lies, whose it is and how much it may hold.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The store's directory; created when it is missing.
+    pub dir: PathBuf,
+    /// The node whose neighbourhood is kept: eviction begins with what lies farthest from it.
+    pub node_id: NodeId,
+    /// Bytes that may be held for each sub-network.
+    pub budgets: Budgets,
+    /// Bytes of the file system that are left free.
+    pub disk_reserve: u64,
+    /// Bytes of memory for the index engine's cache.
+    pub index_cache: u64,
+    /// Bytes after which a volume is closed.
+    pub volume_len: u32,
+}
+
+impl StoreConfig {
+    /// A configuration with the default sizes.
+    pub fn new(dir: impl Into<PathBuf>, node_id: NodeId, budgets: Budgets) -> Self {
+        Self {
+            dir: dir.into(),
+            node_id,
+            budgets,
+            disk_reserve: DISK_RESERVE,
+            index_cache: INDEX_CACHE,
+            volume_len: VOLUME_LEN,
+        }
+    }
+}
+
+/// Bytes that may be held for each sub-network: records, with their keys and headers. Nothing is held without a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budgets([u64; SubNetwork::ALL.len()]);
+
+impl Budgets {
+    /// No budget for any sub-network.
+    pub const NONE: Self = Self([0; SubNetwork::ALL.len()]);
+
+    /// Gives `network` a budget of `bytes`.
+    #[must_use]
+    pub fn with(mut self, network: SubNetwork, bytes: u64) -> Self {
+        self.0[slot(network)] = bytes;
+        self
+    }
+
+    /// The budget of `network`, in bytes.
+    pub fn get(&self, network: SubNetwork) -> u64 {
+        self.0[slot(network)]
+    }
+}
+
+/// The place of a sub-network in arrays that have one element for each.
+pub(crate) const fn slot(network: SubNetwork) -> usize {
+    match network {
+        SubNetwork::History => 0,
+        SubNetwork::State => 1,
+        SubNetwork::LegacyHistory => 2,
+        SubNetwork::Beacon => 3,
+    }
+}

@@ -1,0 +1,224 @@
+//! The index: where each value lies, what is held, and up to which place of the volumes it knows.
+//!
+//! It follows the volumes and can be rebuilt from them at any time. Each batch carries the entries, the counters and the
+//! place in the volumes that it brings the index up to; the engine applies it whole or not at all, so that after a crash
+//! the index is at some earlier place and the rest is replayed.
+
+use std::{ops::ControlFlow, path::Path};
+
+use content_types::{Distance, NodeId, SubNetwork};
+
+use crate::{
+    error::IndexError,
+    record::{Place, network_code},
+};
+
+mod sled_engine;
+
+pub use sled_engine::SledEngine;
+
+/// An ordered map from bytes to bytes, on disk. All that an index engine has to offer.
+pub trait Index: Send + Sync {
+    /// The value under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError`] when the engine fails.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
+
+    /// Applies a batch: visible to readers at once, after a crash there as a whole or not at all, and never without the
+    /// batches before it.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError`] when the engine fails; part of the batch may then be visible.
+    fn apply(&self, batch: Batch) -> Result<(), IndexError>;
+
+    /// Calls `visit` with the entries from `first` to `last`, both included, in falling order of their keys when
+    /// `backwards`, until it breaks.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError`] when the engine fails.
+    fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError>;
+
+    /// Returns when everything applied before is safe from a crash: the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError`] when the engine fails.
+    fn flush(&self) -> Result<(), IndexError>;
+}
+
+/// Called with a key and its value.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// Opens an [`Index`].
+pub trait IndexEngine {
+    /// Opens the index in the directory `dir`, which it has for itself, or creates an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError`] when there is an index and it cannot be used. The store then removes the directory and starts over.
+    fn open(dir: &Path, cache_bytes: u64) -> Result<Box<dyn Index>, IndexError>;
+}
+
+/// Changes to be applied together.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Batch {
+    changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// Puts `value` under `key`.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.changes.push((key.into(), Some(value.into())));
+    }
+
+    /// Removes what is under `key`.
+    pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
+        self.changes.push((key.into(), None));
+    }
+
+    /// Adds the changes of another batch after the own ones.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.changes.append(&mut other.changes);
+    }
+
+    /// The changes in the order in which they were made: a value, or `None` for a removal.
+    pub fn into_changes(self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        self.changes
+    }
+}
+
+/// The key of a value's entry: ordered by sub-network and then by distance from the own node, so that what lies farthest
+/// is the end of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EntryKey([u8; 34]);
+
+const ENTRY: u8 = 1;
+
+impl EntryKey {
+    pub(crate) fn new(network: SubNetwork, distance: Distance) -> Self {
+        let mut key = [0; 34];
+        key[0] = ENTRY;
+        key[1] = network_code(network);
+        key[2..].copy_from_slice(&distance.to_be_bytes());
+        Self(key)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
+        bytes.try_into().map(Self).map_err(|_| undecodable(bytes))
+    }
+
+    pub(crate) fn distance(&self) -> Distance {
+        let mut distance = [0; 32];
+        distance.copy_from_slice(&self.0[2..]);
+        Distance::from_be_bytes(distance)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Where a value's record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Location {
+    pub(crate) place: Place,
+    /// Bytes of the whole record.
+    pub(crate) len: u32,
+}
+
+impl Location {
+    pub(crate) fn encode(&self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&self.place.volume.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.place.offset.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.len.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Self, IndexError> {
+        let ([volume, offset, len], []) = value.as_chunks::<4>() else { return Err(undecodable(key)) };
+        let [volume, offset, len] = [volume, offset, len].map(|bytes| u32::from_le_bytes(*bytes));
+        Ok(Self { place: Place { volume, offset }, len })
+    }
+}
+
+/// The entries that describe the index itself and what the store holds.
+pub(crate) mod meta {
+    use super::*;
+
+    /// Changes when the entries' encoding does; the index is then rebuilt.
+    const SCHEMA: u32 = 1;
+
+    /// Up to which place in the volumes the index knows everything.
+    pub(crate) const POSITION: [u8; 2] = [0, b'p'];
+    /// Whose index this is.
+    pub(crate) const IDENTITY: [u8; 2] = [0, b'i'];
+    /// All volumes' counters lie between these keys.
+    pub(crate) const FIRST_VOLUME: [u8; 6] = [0, b'v', 0, 0, 0, 0];
+    pub(crate) const LAST_VOLUME: [u8; 6] = [0, b'v', 0xff, 0xff, 0xff, 0xff];
+
+    /// The key of a volume's counters.
+    pub(crate) fn volume(number: u32) -> [u8; 6] {
+        let [a, b, c, d] = number.to_be_bytes();
+        [0, b'v', a, b, c, d]
+    }
+
+    /// The number of the volume whose counters are under `key`.
+    pub(crate) fn volume_number(key: &[u8]) -> Result<u32, IndexError> {
+        match *key {
+            [0, b'v', a, b, c, d] => Ok(u32::from_be_bytes([a, b, c, d])),
+            _ => Err(undecodable(key)),
+        }
+    }
+
+    /// The key of a sub-network's counters and radius.
+    pub(crate) fn network(network: SubNetwork) -> [u8; 3] {
+        [0, b's', network_code(network)]
+    }
+
+    /// What [`IDENTITY`] holds: an index that was made for another store or another node is of no use.
+    pub(crate) fn identity(store: &[u8; 16], node_id: &NodeId) -> Vec<u8> {
+        [&SCHEMA.to_le_bytes()[..], store, node_id.as_bytes()].concat()
+    }
+}
+
+pub(crate) fn undecodable(key: &[u8]) -> IndexError {
+    IndexError::Entry { key: alloy_primitives::hex::encode(key) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn entries_round_trip(volume: u32, offset: u32, len: u32, distance: [u8; 32]) {
+            let location = Location { place: Place { volume, offset }, len };
+            prop_assert_eq!(Location::decode(&[], &location.encode()).unwrap(), location);
+            let distance = Distance::from_be_bytes(distance);
+            let key = EntryKey::new(SubNetwork::State, distance);
+            prop_assert_eq!(EntryKey::decode(key.as_bytes()).unwrap().distance(), distance);
+            prop_assert_eq!(meta::volume_number(&meta::volume(volume)).unwrap(), volume);
+        }
+
+        #[test]
+        fn keys_order_by_distance(a: [u8; 32], b: [u8; 32]) {
+            let (a, b) = (Distance::from_be_bytes(a), Distance::from_be_bytes(b));
+            let key = |distance| EntryKey::new(SubNetwork::Beacon, distance);
+            prop_assert_eq!(a.cmp(&b), key(a).as_bytes().cmp(key(b).as_bytes()));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = EntryKey::decode(&bytes);
+            let _ = Location::decode(&bytes, &bytes);
+            let _ = meta::volume_number(&bytes);
+        }
+    }
+}

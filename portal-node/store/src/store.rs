@@ -1,0 +1,308 @@
+//! The store as its callers see it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    ops::{ControlFlow, RangeInclusive},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use content_types::{ContentId, ContentKey, Distance, SubNetwork};
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    commit::{Committer, Placement, Removal, Work},
+    config::{StoreConfig, slot},
+    core::{Core, Counters},
+    error::StoreError,
+    events::EventSink,
+    index::{EntryKey, IndexEngine, Location, SledEngine},
+    ledger::Usage,
+    maintenance::Maintenance,
+    record::{FORMAT, Item},
+    recovery::{self, Recovered},
+    volumes::Volumes,
+    writer::Writer,
+};
+
+const LOCK_FILE: &str = "LOCK";
+const FORMAT_FILE: &str = "FORMAT";
+const VOLUMES_DIR: &str = "volumes";
+
+/// Content on disk: bounded, safe from crashes, checked on every read. Calls block; make them from threads that may.
+pub struct Store {
+    // Dropped first: the thread must not outlive the lock.
+    maintenance: Option<Maintenance>,
+    core: Arc<Core>,
+    _lock: File,
+}
+
+/// What was stored, beside its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its ID.
+    pub id: ContentId,
+    /// Its encoded content key.
+    pub key: Bytes,
+    /// Bytes of its record.
+    pub record_len: u64,
+}
+
+/// What a store holds and has done since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// What each sub-network holds.
+    pub networks: Vec<(SubNetwork, Usage)>,
+    /// Volumes that there are.
+    pub volumes: usize,
+    /// Bytes that they take on the disk, without their holes and without the index.
+    pub allocated: u64,
+    /// Bytes written to volumes.
+    pub written: u64,
+    /// Bytes of them that were moved from volumes of which little was left.
+    pub moved: u64,
+    /// Values evicted.
+    pub evicted_items: u64,
+    /// Bytes of their records.
+    pub evicted_bytes: u64,
+    /// Values that did not match their checksums, and were dropped.
+    pub corrupt: u64,
+}
+
+impl Store {
+    /// Opens the store in `config.dir`, or creates it, with sled as its index.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the directory is in use, of a newer format, or cannot be read or written. A damaged index is no
+    /// error: it is rebuilt, and `events` is told.
+    pub fn open(config: StoreConfig, events: EventSink) -> Result<Self, StoreError> {
+        Self::open_with::<SledEngine>(config, events)
+    }
+
+    /// Opens a store with another index engine.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with<E: IndexEngine>(config: StoreConfig, events: EventSink) -> Result<Self, StoreError> {
+        let dir = &config.dir;
+        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        let lock = lock(dir)?;
+        let store_id = store_id(dir)?;
+        let volumes = Arc::new(Volumes::new(dir.join(VOLUMES_DIR))?);
+        let recovered = recovery::recover::<E>(&config, &store_id, &volumes)?;
+        let Recovered { index, ledger, end, next_volume, superseded, events: happened } = recovered;
+        for event in &happened {
+            events(event);
+        }
+        let mut writer = Writer::new(volumes.clone(), config.node_id, config.volume_len, next_volume);
+        if let Some((end, marker)) = end {
+            writer.resume(end, marker)?;
+        }
+        let core = Arc::new(Core {
+            config,
+            volumes,
+            index,
+            ledger: RwLock::new(ledger),
+            committer: Mutex::new(Committer::new(writer)),
+            queue: Mutex::default(),
+            graveyard: Mutex::default(),
+            counters: Counters::default(),
+            events,
+        });
+        // Also makes room at once where a budget has shrunk, and announces a larger radius where it has grown.
+        core.commit_now(Work { dead_again: superseded, grow: true, ..Work::default() })?;
+        let maintenance = Some(Maintenance::start(core.clone())?);
+        Ok(Self { maintenance, core, _lock: lock })
+    }
+
+    /// Stores items; on return each one that is [`Stored`](Placement::Stored) is safe from a crash. Callers that wait at
+    /// the same time share one write and one sync. The answers are in the order of the items.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; none of the items then counts as stored, and everything else stays as it was.
+    pub fn put_batch(&self, items: Vec<Item>) -> Result<Vec<Placement>, StoreError> {
+        self.core.put(items)
+    }
+
+    /// The value under a content key, in the wire's encoding, checked against its checksum. One that does not match is
+    /// dropped, reported and not found.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the disk or the index fails.
+    pub fn get(&self, key: &ContentKey) -> Result<Option<Bytes>, StoreError> {
+        self.get_by_id(key.sub_network(), &key.content_id())
+    }
+
+    /// The stored value with a content ID. Archives are not searched.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub fn get_by_id(&self, network: SubNetwork, id: &ContentId) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.core.get(network, id)?.map(|item| item.value))
+    }
+
+    /// Whether there is a value under a content key; answered by the index alone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the index fails.
+    pub fn contains(&self, key: &ContentKey) -> Result<bool, StoreError> {
+        self.contains_id(key.sub_network(), &key.content_id())
+    }
+
+    /// Whether a value with a content ID is stored. Archives are not searched.
+    ///
+    /// # Errors
+    ///
+    /// As for [`contains`](Self::contains).
+    pub fn contains_id(&self, network: SubNetwork, id: &ContentId) -> Result<bool, StoreError> {
+        let key = self.core.entry_key(network, id);
+        Ok(self.core.locate(&key).map_err(|error| self.core.index_failed(error))?.is_some())
+    }
+
+    /// Forgets the value with a content ID, for good on return.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the disk or the index fails.
+    pub fn remove(&self, network: SubNetwork, id: &ContentId) -> Result<(), StoreError> {
+        let removal = Removal { network, id: *id, location: None };
+        self.core.commit_now(Work { removals: vec![removal], ..Work::default() })
+    }
+
+    /// What is stored at some distances from the own node, nearest first, `limit` entries at most.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the index fails.
+    pub fn entries(
+        &self,
+        network: SubNetwork,
+        distances: RangeInclusive<Distance>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (first, last) = (EntryKey::new(network, *distances.start()), EntryKey::new(network, *distances.end()));
+        if first > last || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let mut failure = None;
+        let scanned = self.core.index.scan(first.as_bytes(), last.as_bytes(), false, &mut |key, value| {
+            match EntryKey::decode(key).and_then(|key| Ok((key, Location::decode(key.as_bytes(), value)?))) {
+                Ok(entry) => found.push(entry),
+                Err(error) => failure = Some(error),
+            }
+            if failure.is_some() || found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        scanned.and(failure.map_or(Ok(()), Err)).map_err(|error| self.core.index_failed(error))?;
+        // A record that is evicted or moved meanwhile is left out.
+        let entry = |(key, location): (EntryKey, Location)| {
+            // XOR is its own inverse.
+            let id = self.core.config.node_id.distance(&key.distance().to_be_bytes().into()).to_be_bytes().into();
+            let record_len = location.len.into();
+            self.core.content_key(&location).map(|key| Entry { id, key, record_len })
+        };
+        Ok(found.into_iter().filter_map(entry).collect())
+    }
+
+    /// How far from the own node content is kept: everything up to this distance that was stored and not removed is
+    /// there. [`Distance::ZERO`] without a budget.
+    pub fn radius(&self, network: SubNetwork) -> Distance {
+        match self.core.config.budgets.get(network) {
+            0 => Distance::ZERO,
+            _ => self.usage(network).radius,
+        }
+    }
+
+    /// What a sub-network holds.
+    pub fn usage(&self, network: SubNetwork) -> Usage {
+        self.core.ledger.read().networks[slot(network)]
+    }
+
+    /// What the store holds and has done.
+    pub fn stats(&self) -> Stats {
+        let ledger = self.core.ledger.read().clone();
+        let counters = &self.core.counters;
+        Stats {
+            networks: SubNetwork::ALL.into_iter().map(|network| (network, ledger.networks[slot(network)])).collect(),
+            volumes: ledger.volumes.len(),
+            allocated: ledger.volumes.keys().filter_map(|number| self.core.volumes.allocated(*number).ok()).sum(),
+            written: counters.written.load(Ordering::Relaxed),
+            moved: counters.moved.load(Ordering::Relaxed),
+            evicted_items: counters.evicted_items.load(Ordering::Relaxed),
+            evicted_bytes: counters.evicted_bytes.load(Ordering::Relaxed),
+            corrupt: counters.corrupt.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Closes the store with a checkpoint, so that opening it again has nothing to replay. Dropping it does without.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the index fails; nothing is lost by that.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.maintenance = None;
+        self.core.checkpoint()
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("config", &self.core.config).finish_non_exhaustive()
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK_FILE);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(StoreError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: dir.into() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+    }
+}
+
+/// The identity that ties an index to its volumes, from the `FORMAT` file.
+fn store_id(dir: &Path) -> Result<[u8; 16], StoreError> {
+    let path = dir.join(FORMAT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => parse_format(dir, &path, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id: [u8; 16] = rand::random();
+            write_format(dir, &path, &id).map_err(StoreError::io("write", path))?;
+            Ok(id)
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(StoreError::ForeignFormat { path }),
+        Err(error) => Err(StoreError::io("read", path)(error)),
+    }
+}
+
+fn parse_format(dir: &Path, path: &Path, text: &str) -> Result<[u8; 16], StoreError> {
+    let foreign = || StoreError::ForeignFormat { path: path.into() };
+    let rest = text.strip_prefix("cairn-store ").ok_or_else(foreign)?;
+    let (version, rest) = rest.split_once('\n').ok_or_else(foreign)?;
+    let found = version.parse().map_err(|_| foreign())?;
+    if found > FORMAT {
+        return Err(StoreError::NewerFormat { dir: dir.into(), found, known: FORMAT });
+    }
+    let mut id = [0; 16];
+    alloy_primitives::hex::decode_to_slice(rest.trim_end(), &mut id).map_err(|_| foreign())?;
+    Ok(id)
+}
+
+fn write_format(dir: &Path, path: &PathBuf, id: &[u8; 16]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = File::create(&unfinished)?;
+    writeln!(file, "cairn-store {FORMAT}\n{}", alloy_primitives::hex::encode(id))?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)?;
+    File::open(dir)?.sync_all()
+}
