@@ -32,7 +32,7 @@ impl AddressBook {
     /// A session was made with the owner of `enr`, seen at `endpoint`.
     pub(super) fn session(&mut self, enr: Enr, endpoint: Endpoint) -> Contact {
         let enr = match self.peers.get(&endpoint.node_id) {
-            Some(known) if known.contact.enr().seq() > enr.seq() => known.contact.enr().clone(),
+            Some(known) if known.contact.enr().seq() > enr.seq() => Enr::clone(known.contact.enr()),
             _ => enr,
         };
         let contact = Contact::new(enr, endpoint.address);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::str::FromStr;
 use std::time::Duration;
 
+use cairn_proto::routing::AddressPolicy;
 use thiserror::Error;
 
 use crate::transport::Enr;
@@ -24,14 +25,15 @@ pub struct DiscoveryConfig {
     pub nat: Nat,
     /// The chain that is spoken about, announced in the ENR key `p`.
     pub chain_id: u64,
-    /// Name and version for the ENR key `c`, at most [`MAX_CLIENT_LENGTH`](super::MAX_CLIENT_LENGTH) bytes.
+    /// Name and version for the ENR key `c`, cut to
+    /// [`MAX_CLIENT_NAME_BYTES`](cairn_proto::record::MAX_CLIENT_NAME_BYTES).
     pub client: String,
     /// Records to start from.
     pub bootnodes: Vec<Enr>,
     /// Peers that must agree on this node's address before the record is changed (discv5 insists on 2 at least).
     pub min_ip_votes: usize,
-    /// Whether to take at most a few table entries from one /24 network. Off where all peers share one, as on loopback.
-    pub limit_subnets: bool,
+    /// Which addresses the base protocol's table takes, and whether it takes only a few of one subnet.
+    pub addresses: AddressPolicy,
     /// How often the base protocol's table is refreshed by a lookup of a random node ID.
     pub refresh_interval: Duration,
 }
@@ -48,7 +50,7 @@ impl DiscoveryConfig {
             client: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
             bootnodes: Vec::new(),
             min_ip_votes: 10,
-            limit_subnets: true,
+            addresses: AddressPolicy::Internet,
             refresh_interval: Duration::from_secs(60),
         }
     }

@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_proto::routing::AddressPolicy;
+use cairn_proto::wire::MAX_FIRST_REQUEST_BYTES;
 use content_types::NodeId;
 use discv5::{ConfigBuilder, Discv5, IpMode, RequestError};
 use enr::CombinedKey;
@@ -35,12 +37,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{DEFAULT_UDP_PORT, DiscoveryConfig, ListenAddresses, Nat, ParseNatError};
-pub use record::MAX_CLIENT_LENGTH;
 pub use table::{DiscoveryTable, Pong};
 
 use crate::transport::{
-    AlreadyRegistered, Contact, Dispatcher, Enr, MAX_FIRST_CONTACT_BODY, MAX_TALK_BODY, PeerEvent, ProtocolId,
-    TalkError, TalkRequest, Transport,
+    AlreadyRegistered, Contact, Dispatcher, Enr, MAX_TALK_BODY, PeerEvent, ProtocolId, TalkError, TalkRequest,
+    Transport,
 };
 use book::AddressBook;
 
@@ -68,9 +69,6 @@ pub enum StartError {
     /// Neither an IPv4 nor an IPv6 address was given.
     #[error("no address to listen on")]
     NoAddress,
-    /// The client string is too long for the record.
-    #[error("the client string takes {0} bytes, more than {MAX_CLIENT_LENGTH}")]
-    ClientTooLong(usize),
     /// discv5 needs at least two votes to change the record.
     #[error("at least 2 peers must agree on this node's address, not {0}")]
     TooFewVotes(usize),
@@ -204,7 +202,7 @@ impl Discovery {
         if body.len() > MAX_TALK_BODY {
             return Err(TalkError::TooLong(body.len()));
         }
-        let large = body.len() > MAX_FIRST_CONTACT_BODY;
+        let large = body.len() > MAX_FIRST_REQUEST_BYTES;
         if large && !self.inner.book.lock().has_session(&to.endpoint()) {
             self.greet(&to).await?;
         }
@@ -243,7 +241,7 @@ impl Discovery {
     /// Makes a session with a small request: a large one does not fit beside the handshake.
     async fn greet(&self, to: &Contact) -> Result<(), TalkError> {
         if self.inner.ip_mode.get_contactable_addr(to.enr()) == Some(to.address()) {
-            return self.ping(to.enr().clone()).await.map(drop);
+            return self.ping(Enr::clone(to.enr())).await.map(drop);
         }
         // discv5 sends a PING to the announced address only. An empty request is undecodable to any protocol, and answered.
         let greeting = self
@@ -328,7 +326,7 @@ fn discv5_config(config: &DiscoveryConfig, sockets: socket::Sockets) -> discv5::
         .session_cache_capacity(SESSIONS)
         .enr_peer_update_min(config.min_ip_votes)
         .table_filter(record::speaks_portal);
-    if config.limit_subnets {
+    if config.addresses == AddressPolicy::Internet {
         builder.ip_limit();
     }
     if config.nat == Nat::Auto {

@@ -2,31 +2,24 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cairn_proto::record;
 use enr::{CombinedKey, EnrKey as _};
 
 use super::StartError;
 use super::config::{DiscoveryConfig, Nat};
 use crate::transport::Enr;
 
-/// Longest client string announced under the ENR key `c`, in bytes. A record has 300 B in all (EIP-778).
-pub const MAX_CLIENT_LENGTH: usize = 32;
-
-/// Lowest and highest version of the Portal wire protocol that is spoken.
-pub(crate) const VERSIONS: (u8, u8) = (1, 2);
-
 /// The record to start with: everything that `config` says, and the sequence number of the previous record, raised by one
 /// if anything differs.
 pub(super) fn local_enr(config: &DiscoveryConfig, key: &CombinedKey, bound: &[SocketAddr]) -> Result<Enr, StartError> {
-    if config.client.len() > MAX_CLIENT_LENGTH {
-        return Err(StartError::ClientTooLong(config.client.len()));
-    }
     let previous =
         config.previous_enr.as_ref().filter(|previous| previous.node_id() == enr::NodeId::from(key.public()));
     let build = |seq: u64| {
         let mut builder = Enr::builder();
         builder.seq(seq);
-        announce(&mut builder, config.chain_id);
-        builder.add_value("c", &config.client.as_str());
+        for (key, value) in record::portal_entries(config.chain_id, &config.client) {
+            builder.add_value_rlp(key, value);
+        }
         for bound in bound {
             if let Some(address) = announced_address(config.nat, *bound, previous) {
                 builder.ip(address.ip());
@@ -63,11 +56,8 @@ fn announced_address(nat: Nat, bound: SocketAddr, previous: Option<&Enr>) -> Opt
     }
 }
 
-fn announce(builder: &mut enr::Builder<CombinedKey>, chain_id: u64) {
-    builder.add_value("p", &vec![u64::from(VERSIONS.0), u64::from(VERSIONS.1), chain_id]);
-    builder.add_value("pv", &[VERSIONS.0, VERSIONS.1].as_slice());
-}
-
+/// Whether a record belongs into the base protocol's table: one of a Portal node. Other users of discv5 would only crowd
+/// those out.
 pub(super) fn speaks_portal(enr: &Enr) -> bool {
-    enr.get_raw_rlp("p").is_some() || enr.get_raw_rlp("pv").is_some()
+    enr.get_raw_rlp(record::PORTAL_KEY).is_some() || enr.get_raw_rlp(record::VERSIONS_KEY).is_some()
 }

@@ -69,7 +69,7 @@ impl Discovery {
         if *node_id == self.node_id() {
             return Some(self.local_enr());
         }
-        self.inner.known(node_id).map(|contact| contact.enr().clone())
+        self.inner.known(node_id).map(|contact| Enr::clone(contact.enr()))
     }
 
     /// Takes a peer out of the base protocol's table. Returns whether it was there.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cairn_proto::routing::{AddressPolicy, PING_INTERVAL};
 use cairn_proto::wire::Extensions;
 
 use crate::transport::{Enr, ProtocolId};
@@ -22,14 +23,12 @@ pub struct SubNetworkConfig {
     pub ping_extensions: Extensions,
     /// Peers to start from.
     pub bootnodes: Vec<Enr>,
-    /// Whether to take only a few table entries from one subnet. Off where all peers share one, as on loopback.
-    pub limit_subnets: bool,
+    /// Which addresses peers may have, and whether the table takes only a few of one subnet.
+    pub addresses: AddressPolicy,
     /// Peers that content is offered to in neighbourhood gossip, at most.
     pub gossip_peers: usize,
-    /// How often a peer in the routing table is pinged at least.
+    /// Pause between PINGs to a peer that answers.
     pub ping_interval: Duration,
-    /// How often a bucket without a lookup is refreshed.
-    pub refresh_interval: Duration,
 }
 
 impl SubNetworkConfig {
@@ -42,10 +41,9 @@ impl SubNetworkConfig {
             client_info: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
             ping_extensions: Extensions::STANDARD,
             bootnodes: Vec::new(),
-            limit_subnets: true,
+            addresses: AddressPolicy::Internet,
             gossip_peers: 4,
-            ping_interval: Duration::from_secs(60),
-            refresh_interval: Duration::from_secs(60),
+            ping_interval: PING_INTERVAL,
         }
     }
 }

@@ -128,7 +128,7 @@ impl Overlay {
 
     /// The newest record known locally.
     pub fn get_enr(&self, node_id: &NodeId) -> Option<Enr> {
-        self.inner.transport.known(node_id).map(|contact| contact.enr().clone())
+        self.inner.transport.known(node_id).map(|contact| Enr::clone(contact.enr()))
     }
 
     /// Takes a peer out of the routing table. Returns whether it was there.

@@ -11,15 +11,21 @@ pub enum TransferError {
     /// No slot is free under the limits on transfers.
     #[error("no slot is free for another transfer")]
     NoSlot,
+    /// The peer drew a connection ID that another of its streams has.
+    #[error("connection ID {0} is in use")]
+    IdInUse(u16),
     /// The peer closed the stream early, or never opened it.
     #[error("the stream ended: {0}")]
     Closed(CloseReason),
     /// No byte moved for too long.
     #[error("the stream made no progress")]
     Stalled,
-    /// The peer's stream ended before the announced bytes had come.
-    #[error("the stream ended before its announced length")]
-    EndedEarly,
+    /// More came than was allowed for.
+    #[error("the stream holds more than {limit} bytes")]
+    TooLong {
+        /// The most that was allowed, in bytes.
+        limit: usize,
+    },
     /// The transfers were shut down.
     #[error("transfers are shut down")]
     Stopped,
@@ -28,10 +34,10 @@ pub enum TransferError {
 impl From<TransferError> for TransferFailure {
     fn from(error: TransferError) -> Self {
         match error {
-            TransferError::Closed(CloseReason::ConnectTimeout) => Self::NotConnected,
+            TransferError::Closed(CloseReason::ConnectTimeout) | TransferError::IdInUse(_) => Self::NotConnected,
             TransferError::Closed(CloseReason::PeerReset) => Self::Reset,
             TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled => Self::Stalled,
-            TransferError::Closed(CloseReason::Finished) | TransferError::EndedEarly => Self::Malformed,
+            TransferError::Closed(CloseReason::Finished) | TransferError::TooLong { .. } => Self::Malformed,
             TransferError::Closed(CloseReason::LocalReset) | TransferError::NoSlot | TransferError::Stopped => {
                 Self::Cancelled
             }

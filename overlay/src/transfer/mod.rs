@@ -1,17 +1,35 @@
-//! uTP streams over TALKREQ.
+//! uTP streams over TALKREQ (portal-network-specs, `utp/discv5-utp.md`).
+//!
+//! [`Transfers`] hands out [`Stream`]s. The connections live behind one lock ([`state`]); one task, the [`driver`], feeds them
+//! packets and time, and sends what they have to send: in order, without waiting for the TALKRESP to one packet before the
+//! next leaves, and never with more than a fixed number unanswered.
 
+mod driver;
 mod error;
+mod state;
+mod stream;
 
 use std::sync::Arc;
 
-use crate::transport::{AlreadyRegistered, Transport};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::transport::{AlreadyRegistered, Contact, ProtocolId, Transport};
+use state::{Role, State};
 
 pub use error::TransferError;
+pub use stream::Stream;
+
+/// Packets that wait for the driver. What does not fit is lost, and repeated by the peer.
+const PACKET_QUEUE: usize = 2048;
 
 /// The uTP streams of a node, shared by all its sub-networks. Cheap to clone.
 #[derive(Clone)]
 pub struct Transfers {
-    _transport: Arc<dyn Transport>,
+    state: Arc<Mutex<State>>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Transfers {
@@ -20,9 +38,49 @@ impl Transfers {
     /// # Errors
     /// When the `utp` protocol is taken on this transport.
     pub fn start(transport: Arc<dyn Transport>) -> Result<Self, AlreadyRegistered> {
-        Ok(Self { _transport: transport })
+        let packets = transport.register(ProtocolId::UTP, PACKET_QUEUE)?;
+        let state = Arc::<Mutex<State>>::default();
+        let stopping = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
+        Ok(Self { state, stopping, tasks })
+    }
+
+    /// Draws a connection ID for `peer` and waits for its SYN: announce [`Stream::connection_id`] to the peer after this.
+    /// What is written meanwhile leaves as soon as the SYN is there.
+    ///
+    /// # Errors
+    /// After a shutdown.
+    pub fn accept(&self, peer: &Contact) -> Result<Stream, TransferError> {
+        self.open(peer, Role::Acceptor)
+    }
+
+    /// Opens the stream that `peer` announced with this connection ID. May be written to at once.
+    ///
+    /// # Errors
+    /// When the peer announced the ID before, or after a shutdown.
+    pub fn connect(&self, peer: &Contact, connection_id: u16) -> Result<Stream, TransferError> {
+        self.open(peer, Role::Opener(connection_id))
+    }
+
+    fn open(&self, peer: &Contact, role: Role) -> Result<Stream, TransferError> {
+        let mut state = self.state.lock();
+        let (key, id) = state.open(peer.clone(), role, tokio::time::Instant::now().into_std())?;
+        let wakers = state.take_wakers();
+        drop(state);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        Ok(Stream::new(self.state.clone(), key, id))
+    }
+
+    /// Streams that are open, or linger until the peer knows of their end.
+    pub fn open_streams(&self) -> usize {
+        self.state.lock().len()
     }
 
     /// Resets all streams and returns when the driver has ended.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }

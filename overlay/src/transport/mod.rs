@@ -18,18 +18,14 @@ use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use discv5::Enr;
+pub use cairn_proto::record::{Enr, node_id};
 
 pub(crate) use dispatch::Dispatcher;
 pub use simulated::{SimulatedNetwork, SimulatedTransport};
 
-/// Longest request or response body that fits a discv5 packet of 1280 B once a session exists, in bytes: a TALKREQ with a
-/// three-byte protocol identifier leaves 1173 B (design: measured), one with a two-byte identifier a byte more.
+/// Longest TALKREQ body of the `utp` protocol that fits a discv5 packet once a session exists, in bytes (measured). A
+/// two-byte identifier leaves one more.
 pub const MAX_TALK_BODY: usize = 1173;
-
-/// Longest request that arrives together with the handshake, in bytes. discv5 0.12 loses requests of 950 B or more on first
-/// contact because the handshake packet would pass 1280 B; 900 B arrive.
-pub const MAX_FIRST_CONTACT_BODY: usize = 900;
 
 /// The identifier of a sub-protocol inside TALKREQ.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -57,6 +53,12 @@ impl From<[u8; 2]> for ProtocolId {
     }
 }
 
+impl From<Bytes> for ProtocolId {
+    fn from(id: Bytes) -> Self {
+        Self(id)
+    }
+}
+
 impl fmt::Debug for ProtocolId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -78,7 +80,7 @@ impl fmt::Display for ProtocolId {
 pub struct Contact(Arc<ContactParts>);
 
 struct ContactParts {
-    enr: Enr,
+    enr: Arc<Enr>,
     address: SocketAddr,
     // Decompressing it from the record for every packet would cost more than encrypting the packet.
     public_key: CombinedPublicKey,
@@ -86,13 +88,14 @@ struct ContactParts {
 
 impl Contact {
     /// The peer of `enr`, reached at `address`.
-    pub fn new(enr: Enr, address: SocketAddr) -> Self {
+    pub fn new(enr: impl Into<Arc<Enr>>, address: SocketAddr) -> Self {
+        let enr = enr.into();
         let public_key = enr.public_key();
         Self(Arc::new(ContactParts { enr, address, public_key }))
     }
 
     /// The newest record that is known of the peer.
-    pub fn enr(&self) -> &Enr {
+    pub fn enr(&self) -> &Arc<Enr> {
         &self.0.enr
     }
 
@@ -112,7 +115,7 @@ impl Contact {
     }
 
     pub(crate) fn to_discv5(&self) -> discv5::NodeContact {
-        discv5::NodeContact::new(self.0.public_key.clone(), self.0.address, Some(self.0.enr.clone()))
+        discv5::NodeContact::new(self.0.public_key.clone(), self.0.address, Some(Enr::clone(&self.0.enr)))
     }
 }
 
@@ -122,13 +125,8 @@ impl fmt::Debug for Contact {
     }
 }
 
-/// The node ID of a record.
-pub(crate) fn node_id(enr: &Enr) -> NodeId {
-    NodeId::from(enr.node_id().raw())
-}
-
 /// Node ID and address: under this pair discv5 keeps a session and uTP its streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The peer's node ID.
     pub node_id: NodeId,

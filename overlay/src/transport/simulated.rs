@@ -134,7 +134,7 @@ impl Drop for SimulatedTransport {
 
 impl Transport for SimulatedTransport {
     fn local_enr(&self) -> Enr {
-        self.peer.contact.enr().clone()
+        Enr::clone(self.peer.contact.enr())
     }
 
     fn contact(&self, enr: &Enr) -> Option<Contact> {

@@ -1,0 +1,140 @@
+//! One end of a uTP stream.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep};
+
+use super::TransferError;
+use super::state::{State, StreamKey};
+
+/// How long a transfer may take to move [`PROGRESS_BYTES`]. Time-outs go by progress: how long the whole takes is no fault.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(15);
+
+/// The least that a transfer has to move in a [`PROGRESS_PERIOD`], in bytes, so that nobody holds a slot with a byte a second.
+const PROGRESS_BYTES: u64 = 16 << 10;
+
+/// Largest chunk handed to a reader, in bytes.
+const MAX_CHUNK: usize = 64 << 10;
+
+/// One end of a uTP stream. Dropping it before [`close`](Self::close) or [`finish`](Self::finish) resets the stream.
+pub struct Stream {
+    state: Arc<Mutex<State>>,
+    key: StreamKey,
+    id: u16,
+    /// The end of the current progress period, and what had moved at its start.
+    period_end: Pin<Box<Sleep>>,
+    moved_before: u64,
+    in_order: bool,
+}
+
+impl Stream {
+    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, id: u16) -> Self {
+        let period_end = Box::pin(tokio::time::sleep(PROGRESS_PERIOD));
+        Self { state, key, id, period_end, moved_before: 0, in_order: false }
+    }
+
+    /// The connection ID that both sides know the stream by.
+    pub fn connection_id(&self) -> u16 {
+        self.id
+    }
+
+    /// The next bytes of the peer's stream; `None` is its end.
+    ///
+    /// # Errors
+    /// When the stream broke, or moved too little for too long.
+    pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, TransferError> {
+        self.wait(|state, key, cx| state.read(key, MAX_CHUNK, cx.waker())).await
+    }
+
+    /// Everything up to the end of the peer's stream, which must come within `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`read_chunk`](Self::read_chunk), and [`TransferError::TooLong`] beyond the limit.
+    pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, TransferError> {
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.read_chunk().await? {
+            if all.len() + chunk.len() > limit {
+                return Err(TransferError::TooLong { limit });
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+
+    /// Queues all of `data`, waiting for room as the peer takes it.
+    ///
+    /// # Errors
+    /// As [`read_chunk`](Self::read_chunk).
+    pub async fn write_all(&mut self, mut data: Bytes) -> Result<(), TransferError> {
+        while !data.is_empty() {
+            self.wait(|state, key, cx| state.write(key, &mut data, cx.waker())).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream and waits until the peer has acknowledged everything.
+    ///
+    /// # Errors
+    /// As [`read_chunk`](Self::read_chunk).
+    pub async fn finish(mut self) -> Result<(), TransferError> {
+        self.with(|state, key| state.close(key, Instant::now().into_std()));
+        self.wait(|state, key, cx| state.finished(key, cx.waker())).await?;
+        self.in_order = true;
+        Ok(())
+    }
+
+    /// Gives up the stream when everything that matters has come: what the peer still sends is acknowledged and thrown
+    /// away.
+    pub fn close(mut self) {
+        self.with(|state, key| state.close(key, Instant::now().into_std()));
+        self.in_order = true;
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State, StreamKey) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = f(&mut state, self.key);
+        let wakers = state.take_wakers();
+        drop(state);
+        for waker in wakers {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Polls `f` until it is done or the stream stalls.
+    async fn wait<T>(
+        &mut self,
+        mut f: impl FnMut(&mut State, StreamKey, &mut Context<'_>) -> Option<Result<T, TransferError>>,
+    ) -> Result<T, TransferError> {
+        poll_fn(|cx| match self.with(|state, key| f(state, key, cx)) {
+            Some(result) => Poll::Ready(result),
+            None => self.poll_stalled(cx).map(Err),
+        })
+        .await
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<TransferError> {
+        while self.period_end.as_mut().poll(cx).is_ready() {
+            let moved = self.with(|state, key| state.moved(key));
+            if moved.saturating_sub(self.moved_before) < PROGRESS_BYTES {
+                return Poll::Ready(TransferError::Stalled);
+            }
+            self.moved_before = moved;
+            self.period_end.as_mut().reset(Instant::now() + PROGRESS_PERIOD);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let in_order = self.in_order;
+        self.with(|state, key| state.release(key, in_order));
+    }
+}
