@@ -1,10 +1,45 @@
 //! Whether a node wants some content: by XOR distance and radius, never by logarithmic distance.
 
+use std::time::{Duration, Instant};
+
 use content_types::{ContentId, Distance, NodeId};
+
+use crate::expiring::ExpiringMap;
 
 /// Whether content lies within the radius of a node.
 pub fn interested(node: &NodeId, radius: &Distance, content: &ContentId) -> bool {
     node.distance(content) <= *radius
+}
+
+/// How long a radius heard from a peer outside the routing table is relied upon.
+pub const RADIUS_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// Most such radii.
+pub const MAX_RADII: usize = 2048;
+
+/// Radii of peers for which the routing table has no room. Most peers met in lookups are such, and to know whether they
+/// are interested saves a PING before content is offered to them.
+#[derive(Debug)]
+pub struct RadiusCache {
+    radii: ExpiringMap<NodeId, Distance>,
+}
+
+impl Default for RadiusCache {
+    fn default() -> Self {
+        Self { radii: ExpiringMap::new(RADIUS_LIFETIME, MAX_RADII) }
+    }
+}
+
+impl RadiusCache {
+    /// A peer announced its radius.
+    pub fn insert(&mut self, node: NodeId, radius: Distance, now: Instant) {
+        self.radii.insert(node, radius, now);
+    }
+
+    /// The radius that a peer announced lately.
+    pub fn get(&self, node: &NodeId, now: Instant) -> Option<Distance> {
+        self.radii.get(node, now).copied()
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,142 @@
+//! The answer to an OFFER: one code for each key.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use content_types::NodeId;
+
+use super::{Claim, InFlight};
+use crate::{
+    limits::{Direction, Transfers},
+    wire::AcceptCode,
+};
+
+/// What the host of the sub-network says to one offered key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferVerdict {
+    /// It is wanted.
+    Wanted,
+    /// It is here already.
+    AlreadyStored,
+    /// It lies outside the radius.
+    OutsideRadius,
+    /// The key is malformed, or what it stands for could not be checked.
+    NotVerifiable,
+}
+
+/// The answer to an OFFER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferAnswer {
+    /// One code for each key, in the order of the OFFER.
+    pub codes: Vec<AcceptCode>,
+    /// The accepted keys, in the order in which their items will come over the stream. If there are any, an inbound
+    /// transfer slot is taken and each key is claimed: the caller owes [`Transfers::finish`] once, and
+    /// [`InFlight::done`] or [`InFlight::failed`] for each. If there are none, the connection ID in ACCEPT is 0.
+    pub accepted: Vec<Bytes>,
+}
+
+/// Decides about the keys that `from` offers. `verdict` is asked once for each.
+pub fn answer_offer(
+    keys: &[Bytes],
+    from: NodeId,
+    mut verdict: impl FnMut(&Bytes) -> OfferVerdict,
+    in_flight: &mut InFlight,
+    transfers: &mut Transfers,
+    now: Instant,
+) -> OfferAnswer {
+    let mut has_slot = false;
+    let mut accepted = Vec::new();
+    let mut decide = |key: &Bytes| match verdict(key) {
+        OfferVerdict::AlreadyStored => AcceptCode::AlreadyStored,
+        OfferVerdict::OutsideRadius => AcceptCode::OutsideRadius,
+        OfferVerdict::NotVerifiable => AcceptCode::NotVerifiable,
+        OfferVerdict::Wanted => {
+            // One stream brings all items, so one slot is enough for them.
+            has_slot = has_slot || transfers.start(Direction::Inbound, from).is_ok();
+            if !has_slot {
+                return AcceptCode::RateLimited;
+            }
+            match in_flight.claim(key, from, now) {
+                Claim::Taken => {
+                    accepted.push(key.clone());
+                    AcceptCode::Accepted
+                }
+                Claim::Busy => AcceptCode::InboundKeyLimited,
+                Claim::Full => AcceptCode::RateLimited,
+            }
+        }
+    };
+    let codes = keys.iter().map(&mut decide).collect();
+    if has_slot && accepted.is_empty() {
+        transfers.finish(Direction::Inbound, &from);
+    }
+    OfferAnswer { codes, accepted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::TransferLimits;
+
+    const LIMITS: TransferLimits =
+        TransferLimits { inbound: 2, inbound_per_peer: 1, outbound: 0, outbound_per_peer: 0 };
+
+    fn peer(byte: u8) -> NodeId {
+        NodeId::from([byte; 32])
+    }
+
+    fn keys(names: &[&'static str]) -> Vec<Bytes> {
+        names.iter().map(|name| Bytes::from_static(name.as_bytes())).collect()
+    }
+
+    /// Keys that begin with `s`, `r` and `v` are declined for the reason of that letter.
+    fn verdict(key: &Bytes) -> OfferVerdict {
+        match key[0] {
+            b's' => OfferVerdict::AlreadyStored,
+            b'r' => OfferVerdict::OutsideRadius,
+            b'v' => OfferVerdict::NotVerifiable,
+            _ => OfferVerdict::Wanted,
+        }
+    }
+
+    struct Node {
+        in_flight: InFlight,
+        transfers: Transfers,
+        now: Instant,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            Self { in_flight: InFlight::default(), transfers: Transfers::new(LIMITS), now: Instant::now() }
+        }
+
+        fn offer(&mut self, from: u8, names: &[&'static str]) -> OfferAnswer {
+            answer_offer(&keys(names), peer(from), verdict, &mut self.in_flight, &mut self.transfers, self.now)
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_code() {
+        use AcceptCode::*;
+        let mut node = Node::new();
+        let answer = node.offer(1, &["a", "s", "r", "v", "b", "a"]);
+        assert_eq!(answer.codes, [Accepted, AlreadyStored, OutsideRadius, NotVerifiable, Accepted, InboundKeyLimited]);
+        assert_eq!(answer.accepted, keys(&["a", "b"]));
+        assert_eq!(node.transfers.running(Direction::Inbound), 1, "one slot for the whole stream");
+
+        assert_eq!(node.offer(1, &["c", "s"]).codes, [RateLimited, AlreadyStored], "this peer has its slot in use");
+        assert_eq!(node.offer(2, &["a", "c"]).codes, [InboundKeyLimited, Accepted]);
+        assert_eq!(node.offer(3, &["d"]).codes, [RateLimited], "all slots are in use");
+        assert_eq!(node.in_flight.failed(b"a", &peer(1), node.now), Some(peer(2)), "who was told 5 is remembered");
+    }
+
+    #[test]
+    fn nothing_accepted_takes_no_slot() {
+        let mut node = Node::new();
+        node.in_flight.claim(&Bytes::from_static(b"a"), peer(9), node.now);
+        for names in [&["s", "r"][..], &["a"], &[]] {
+            assert!(node.offer(1, names).accepted.is_empty());
+            assert_eq!(node.transfers.running(Direction::Inbound), 0);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Which keys are being taken from whom.
+//!
+//! A key that several peers offer at a time is taken from the first. The others are told so (accept code 5) and
+//! remembered: if the first fails, the content can be had from them with FINDCONTENT.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use content_types::NodeId;
+
+/// Most keys being taken at a time.
+pub const MAX_IN_FLIGHT_KEYS: usize = 4096;
+
+/// Most other peers remembered for a key.
+pub const MAX_ALTERNATIVES: usize = 4;
+
+/// A key whose outcome is not reported for so long is no longer in flight.
+pub const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What came of asking to take a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It is to be taken from this peer; the caller owes [`InFlight::done`] or [`InFlight::failed`].
+    Taken,
+    /// It is being taken from a peer already.
+    Busy,
+    /// Too many keys are in flight.
+    Full,
+}
+
+#[derive(Debug)]
+struct Taking {
+    from: NodeId,
+    expires: Instant,
+    alternatives: VecDeque<NodeId>,
+}
+
+/// The keys being taken.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    keys: HashMap<Bytes, Taking>,
+}
+
+impl InFlight {
+    /// `from` offers `key`: is it to be taken?
+    pub fn claim(&mut self, key: &Bytes, from: NodeId, now: Instant) -> Claim {
+        if let Some(taking) = self.keys.get_mut(key)
+            && taking.expires > now
+        {
+            let is_known = taking.from == from || taking.alternatives.contains(&from);
+            if !is_known && taking.alternatives.len() < MAX_ALTERNATIVES {
+                taking.alternatives.push_back(from);
+            }
+            return Claim::Busy;
+        }
+        if self.keys.len() >= MAX_IN_FLIGHT_KEYS {
+            self.keys.retain(|_, taking| taking.expires > now);
+        }
+        if self.keys.len() >= MAX_IN_FLIGHT_KEYS {
+            return Claim::Full;
+        }
+        let taking = Taking { from, expires: now + IN_FLIGHT_TIMEOUT, alternatives: VecDeque::new() };
+        self.keys.insert(key.clone(), taking);
+        Claim::Taken
+    }
+
+    /// The content came from `from` and is valid, or is not wanted any more.
+    pub fn done(&mut self, key: &[u8], from: &NodeId) {
+        if self.is_taken_from(key, from) {
+            self.keys.remove(key);
+        }
+    }
+
+    /// The content did not come from `from`, or was invalid. Returns the next peer that has it, which holds the claim
+    /// from now on; with nobody left the key is no longer in flight.
+    pub fn failed(&mut self, key: &[u8], from: &NodeId, now: Instant) -> Option<NodeId> {
+        if !self.is_taken_from(key, from) {
+            return None;
+        }
+        let taking = self.keys.get_mut(key)?;
+        let Some(next) = taking.alternatives.pop_front() else {
+            self.keys.remove(key);
+            return None;
+        };
+        taking.from = next;
+        taking.expires = now + IN_FLIGHT_TIMEOUT;
+        Some(next)
+    }
+
+    /// Keys in flight.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn is_taken_from(&self, key: &[u8], from: &NodeId) -> bool {
+        self.keys.get(key).is_some_and(|taking| taking.from == *from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(byte: u8) -> NodeId {
+        NodeId::from([byte; 32])
+    }
+
+    const KEY: Bytes = Bytes::from_static(b"key");
+
+    #[test]
+    fn others_step_in_when_the_first_fails() {
+        let now = Instant::now();
+        let mut in_flight = InFlight::default();
+        assert_eq!(in_flight.claim(&KEY, peer(0), now), Claim::Taken);
+        for byte in [0, 1, 1, 2] {
+            assert_eq!(in_flight.claim(&KEY, peer(byte), now), Claim::Busy);
+        }
+        assert_eq!(in_flight.failed(&KEY, &peer(9), now), None, "it is not taken from this one");
+        assert_eq!(in_flight.failed(&KEY, &peer(0), now), Some(peer(1)));
+        assert_eq!(in_flight.failed(&KEY, &peer(0), now), None, "nor from the first any more");
+        in_flight.done(&KEY, &peer(0));
+        assert_eq!(in_flight.failed(&KEY, &peer(1), now), Some(peer(2)));
+        assert_eq!(in_flight.failed(&KEY, &peer(2), now), None);
+        assert!(in_flight.is_empty());
+        assert_eq!(in_flight.claim(&KEY, peer(3), now), Claim::Taken);
+        in_flight.done(&KEY, &peer(3));
+        assert!(in_flight.is_empty());
+    }
+
+    #[test]
+    fn a_claim_nobody_reports_on_ends() {
+        let now = Instant::now();
+        let mut in_flight = InFlight::default();
+        in_flight.claim(&KEY, peer(0), now);
+        assert_eq!(in_flight.claim(&KEY, peer(1), now + IN_FLIGHT_TIMEOUT), Claim::Taken);
+        assert_eq!(in_flight.failed(&KEY, &peer(0), now + IN_FLIGHT_TIMEOUT), None, "the claim passed on");
+        assert_eq!(in_flight.len(), 1);
+    }
+
+    #[test]
+    fn bounded() {
+        let now = Instant::now();
+        let mut in_flight = InFlight::default();
+        for number in 0..MAX_IN_FLIGHT_KEYS as u32 {
+            assert_eq!(in_flight.claim(&number.to_be_bytes().to_vec().into(), peer(0), now), Claim::Taken);
+        }
+        assert_eq!(in_flight.claim(&KEY, peer(0), now), Claim::Full);
+        let first = Bytes::from_static(&[0; 4]);
+        for byte in 1..=255 {
+            in_flight.claim(&first, peer(byte), now);
+        }
+        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&first, from, now));
+        assert_eq!(chain.count(), 1 + MAX_ALTERNATIVES);
+        assert_eq!(in_flight.claim(&KEY, peer(0), now + IN_FLIGHT_TIMEOUT), Claim::Taken, "the old ones make room");
+    }
+}
