@@ -1,1 +1,43 @@
-//! A Cairn peer: validation pipeline, sub-network services, JSON-RPC and metrics.
+//! A Cairn peer as a library: validation pipeline, header source, sub-networks, seeding, JSON-RPC and metrics, joined in
+//! [`Node`].
+//!
+//! | module | what |
+//! |---|---|
+//! | [`node`] | starting and stopping everything |
+//! | [`config`] | what a node is told |
+//! | [`pipeline`] | the one way in: checks content against proved headers |
+//! | [`headers`] | where proved headers come from |
+//! | [`trust`] | the lists behind the chain's trust roots |
+//! | [`fetch`] | headers, bodies, receipts and blocks, verified |
+//! | [`seeding`] | archives: served in place, offered to the network |
+//! | [`rpc`], [`metrics`], [`status`] | what a node shows |
+//! | `networks` | the registry of sub-networks and what they ask of this node |
+//! | `holdings` | store and archives as one |
+//! | `workers` | threads for what would hold up the reactor |
+
+pub mod config;
+pub mod fetch;
+mod files;
+pub mod headers;
+mod holdings;
+mod http;
+pub mod identity;
+pub mod metrics;
+mod networks;
+pub mod node;
+pub mod pipeline;
+pub mod rpc;
+pub mod seeding;
+pub mod status;
+mod tasks;
+pub mod trust;
+mod workers;
+
+pub use config::{Limits, NodeConfig, RpcConfig};
+pub use fetch::{Block, FetchError, Fetcher};
+pub use headers::BlockId;
+pub use holdings::HoldingsError;
+pub use http::HttpError;
+pub use node::{Node, StartError};
+pub use status::Status;
+pub use workers::Stopping;

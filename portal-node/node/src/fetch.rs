@@ -1,0 +1,218 @@
+//! Headers, bodies, receipts and whole blocks by number or hash, each proved: from what this node holds, then from the
+//! networks. What was not found comes with who was asked and what each answered.
+
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use bytes::Bytes;
+use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode};
+use content_types::{ContentKey, ProvedHeader, SubNetwork, history, legacy_history};
+use overlay::service::{LookupError, LookupTrace};
+
+use crate::headers::{BlockId, HeaderSource, HeaderUnavailable};
+use crate::holdings::{Holdings, HoldingsError};
+use crate::networks::Network;
+use crate::pipeline::{Pipeline, Refusal};
+use crate::workers::{Stopping, Workers};
+
+/// Why something was not fetched.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No proved header, without which nothing else can be checked.
+    #[error(transparent)]
+    Header(#[from] HeaderUnavailable),
+    /// Nobody who was asked had it.
+    #[error("the {what} of block {number} ({hash}) was not found: {asked} peers asked", asked = asked(.traces))]
+    NotFound {
+        /// What was looked for.
+        what: Part,
+        /// The block's number.
+        number: u64,
+        /// The block's hash.
+        hash: B256,
+        /// The lookups: in which sub-network, who was asked, what each answered.
+        traces: Vec<(SubNetwork, LookupTrace)>,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Holdings(#[from] HoldingsError),
+    /// The node stops.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+    /// Proved content cannot be written in the encoding asked for.
+    #[error(transparent)]
+    Encoding(#[from] Malformed),
+}
+
+fn asked(traces: &[(SubNetwork, LookupTrace)]) -> usize {
+    traces.iter().map(|(_, trace)| trace.responses.len()).sum()
+}
+
+/// A part of a block that is fetched by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Transactions, ommers, withdrawals.
+    Body,
+    /// Receipts.
+    Receipts,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Body => "body",
+            Self::Receipts => "receipts",
+        })
+    }
+}
+
+impl Part {
+    fn history_key(self, number: u64) -> ContentKey {
+        match self {
+            Self::Body => history::ContentKey::BlockBody { number }.into(),
+            Self::Receipts => history::ContentKey::BlockReceipts { number }.into(),
+        }
+    }
+
+    fn legacy_key(self, hash: B256) -> ContentKey {
+        match self {
+            Self::Body => legacy_history::ContentKey::Body(hash).into(),
+            Self::Receipts => legacy_history::ContentKey::Receipts(hash).into(),
+        }
+    }
+
+    /// From the encoding of `key`'s sub-network to the one of [`Fetcher`]'s answers, which is that of the history network.
+    fn transcode(self, key: &ContentKey, value: Bytes) -> Result<Bytes, Malformed> {
+        match (key, self) {
+            (ContentKey::History(_), _) => Ok(value),
+            (ContentKey::LegacyHistory(_), Self::Body) => {
+                transcode::body(BodyEncoding::Ssz, BodyEncoding::Rlp, &value).map(Bytes::from)
+            }
+            (ContentKey::LegacyHistory(_), Self::Receipts) => {
+                transcode::receipts(ReceiptsEncoding::Ssz, ReceiptsEncoding::Slim, &value).map(Bytes::from)
+            }
+        }
+    }
+}
+
+/// A whole block, proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its header.
+    pub header: ProvedHeader,
+    /// RLP `[transactions, ommers, withdrawals?]`.
+    pub body: Bytes,
+    /// RLP list of receipts without blooms ([`ReceiptsEncoding::Slim`]).
+    pub receipts: Bytes,
+}
+
+/// Fetches parts of blocks. Cheap to clone.
+#[derive(Clone)]
+pub struct Fetcher {
+    headers: Arc<HeaderSource>,
+    holdings: Holdings,
+    pipeline: Pipeline,
+    workers: Workers,
+    networks: Vec<Arc<Network>>,
+}
+
+impl Fetcher {
+    pub(crate) fn new(
+        headers: Arc<HeaderSource>,
+        holdings: Holdings,
+        pipeline: Pipeline,
+        workers: Workers,
+        networks: Vec<Arc<Network>>,
+    ) -> Self {
+        Self { headers, holdings, pipeline, workers, networks }
+    }
+
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The proved header of a block.
+    ///
+    /// # Errors
+    /// [`HeaderUnavailable`] says who was asked.
+    pub async fn header(&self, id: BlockId) -> Result<ProvedHeader, HeaderUnavailable> {
+        self.headers.get(id).await
+    }
+
+    /// A block's body as RLP `[transactions, ommers, withdrawals?]`, with the header that it was checked against.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn body(&self, id: BlockId) -> Result<(ProvedHeader, Bytes), FetchError> {
+        let header = self.headers.get(id).await?;
+        let body = self.part(&header, Part::Body).await?;
+        Ok((header, body))
+    }
+
+    /// A block's receipts as an RLP list without blooms ([`ReceiptsEncoding::Slim`]), with the header that they were
+    /// checked against.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn receipts(&self, id: BlockId) -> Result<(ProvedHeader, Bytes), FetchError> {
+        let header = self.headers.get(id).await?;
+        let receipts = self.part(&header, Part::Receipts).await?;
+        Ok((header, receipts))
+    }
+
+    /// A whole block.
+    ///
+    /// # Errors
+    /// [`FetchError`] for the first part that is missing.
+    pub async fn block(&self, id: BlockId) -> Result<Block, FetchError> {
+        let header = self.headers.get(id).await?;
+        let (body, receipts) = futures::try_join!(self.part(&header, Part::Body), self.part(&header, Part::Receipts))?;
+        Ok(Block { header, body, receipts })
+    }
+
+    async fn part(&self, header: &ProvedHeader, part: Part) -> Result<Bytes, FetchError> {
+        let keys = [part.history_key(header.number()), part.legacy_key(header.hash())];
+        for key in &keys {
+            if let Some(value) = self.held(header, key).await? {
+                return self.encode(part, key, value).await;
+            }
+        }
+        let mut traces = Vec::new();
+        for key in &keys {
+            let sub_network = key.sub_network();
+            let Some(network) = self.networks.iter().find(|network| network.entry().network == sub_network) else {
+                continue;
+            };
+            match network.overlay().lookup_content(key.encode()).await {
+                // The sub-network's handler let it in, so it is proved.
+                Ok(found) => return self.encode(part, key, found.value).await,
+                Err(LookupError::NotFound(missing)) => traces.push((sub_network, missing.trace)),
+                Err(LookupError::Key) => {}
+            }
+        }
+        Err(FetchError::NotFound { what: part, number: header.number(), hash: header.hash(), traces })
+    }
+
+    async fn held(&self, header: &ProvedHeader, key: &ContentKey) -> Result<Option<Bytes>, FetchError> {
+        let Some(value) = self.holdings.get(key).await? else { return Ok(None) };
+        match self.pipeline.validate_under(header.clone(), *key, value).await {
+            Ok(content) => Ok(Some(content.value().clone())),
+            Err(Refusal::Stopping(stopping)) => Err(stopping.into()),
+            Err(refusal) => {
+                tracing::warn!(%refusal, "what is held does not match its header");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn encode(&self, part: Part, key: &ContentKey, value: Bytes) -> Result<Bytes, FetchError> {
+        let key = *key;
+        Ok(self.workers.cpu(move || part.transcode(&key, value)).await??)
+    }
+}
+
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fetcher")
+    }
+}

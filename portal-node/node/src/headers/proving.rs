@@ -1,0 +1,162 @@
+//! Proves headers that an execution client claims.
+//!
+//! Two ways lead from a claimed header to trust:
+//! - **Parents.** A proved header names its parent's hash, so the headers in between, each the parent of the next, are
+//!   proved too. This works for every block that lies a little below one proved already.
+//! - **The epoch.** Before the merge, the 8,192 headers of the block's epoch are fetched and their record is hashed; where
+//!   its root is the trusted one, every block of the epoch has its proof. The total difficulty that the record needs is in
+//!   the client's answers, or follows from the difficulties in the first epoch.
+//!
+//! After the merge a proof needs beacon chain data, which an execution client does not have.
+
+use std::sync::Arc;
+
+use alloy_primitives::{B256, U256};
+use content_types::header::epoch::EPOCH_SIZE;
+use content_types::header::{EpochRecord, EpochTree, HeaderError, HeaderRecord};
+use content_types::{HeaderProof, HeaderVerifier, ProvedHeader};
+use hashlink::LruCache;
+use reqwest::Url;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::BlockId;
+use super::client::{ClaimedHeader, ClientError, ExecutionClient};
+use crate::http::HttpError;
+use crate::workers::{Stopping, Workers};
+
+/// Most headers between one that is proved and the one to be proved: 256 requests in batches of 64 take no longer than a
+/// lookup on the network.
+pub(super) const MAX_PARENT_STEPS: u64 = 256;
+/// Epoch trees kept; each takes about 1.5 MB.
+const CACHED_EPOCHS: usize = 4;
+/// Searches at the client at once.
+const CLIENT_SEARCHES: usize = 4;
+
+/// Why the client's header is not proved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProvingError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(
+        "it has the header of block {0}, but only blocks before the merge, or up to {MAX_PARENT_STEPS} below a proved one, \
+         can be proved without beacon chain data"
+    )]
+    NoWay(u64),
+    #[error("it gives no total difficulty, without which epoch {0} can't be proved")]
+    NoTotalDifficulty(u64),
+    #[error("its headers of epoch {epoch} have the root {root}, which is not the trusted one")]
+    OtherEpoch { epoch: u64, root: B256 },
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+/// An execution client, and what was fetched to prove its headers.
+pub(crate) struct ClientProver {
+    client: ExecutionClient,
+    workers: Workers,
+    searches: Semaphore,
+    /// Locked while an epoch is fetched: one at a time, and whoever waits for the same one finds it here.
+    epochs: Mutex<LruCache<u64, Arc<EpochTree>>>,
+}
+
+impl ClientProver {
+    pub(crate) fn new(url: Url, workers: Workers) -> Result<Self, HttpError> {
+        Ok(Self {
+            client: ExecutionClient::new(url)?,
+            workers,
+            searches: Semaphore::new(CLIENT_SEARCHES),
+            epochs: Mutex::new(LruCache::new(CACHED_EPOCHS)),
+        })
+    }
+
+    /// Fetches a header and proves it. `descendant` gives a proved header that lies at most [`MAX_PARENT_STEPS`] above a
+    /// number, if one is at hand.
+    pub(crate) async fn get(
+        &self,
+        id: BlockId,
+        verifier: &HeaderVerifier,
+        descendant: impl FnOnce(u64) -> Option<ProvedHeader>,
+    ) -> Result<ProvedHeader, ProvingError> {
+        let _place = self.searches.acquire().await.map_err(|_| Stopping)?;
+        let claimed = match id {
+            BlockId::Number(number) => self.client.header_by_number(number).await?,
+            BlockId::Hash(hash) => self.client.header_by_hash(hash).await?,
+        };
+        let number = claimed.header.number();
+        if let Some(descendant) = descendant(number) {
+            return self.prove_by_parents(claimed, descendant).await;
+        }
+        if !verifier.chain().is_pre_merge(number) {
+            return Err(ProvingError::NoWay(number));
+        }
+        if verifier.lists().pre_merge.is_none() {
+            let list = content_types::trust::TrustListKind::PreMergeAccumulator;
+            return Err(HeaderError::ListMissing { number, list }.into());
+        }
+        let epoch = self.epoch(number / EPOCH_SIZE, verifier).await?;
+        let branch = usize::try_from(number % EPOCH_SIZE)
+            .ok()
+            .and_then(|index| epoch.prove(index))
+            .ok_or(ProvingError::NoWay(number))?;
+        Ok(verifier.prove(claimed.header, &HeaderProof::HistoricalHashes(branch))?)
+    }
+
+    async fn prove_by_parents(
+        &self,
+        claimed: ClaimedHeader,
+        descendant: ProvedHeader,
+    ) -> Result<ProvedHeader, ProvingError> {
+        let between = claimed.header.number().saturating_add(1)..descendant.number();
+        let headers = self.client.headers(between).await?;
+        let mut child = descendant;
+        for parent in headers.into_iter().rev() {
+            child = child.prove_parent(parent.header)?;
+        }
+        Ok(child.prove_parent(claimed.header)?)
+    }
+
+    async fn epoch(&self, epoch: u64, verifier: &HeaderVerifier) -> Result<Arc<EpochTree>, ProvingError> {
+        let mut epochs = self.epochs.lock().await;
+        if let Some(tree) = epochs.get(&epoch) {
+            return Ok(Arc::clone(tree));
+        }
+        let start = epoch.saturating_mul(EPOCH_SIZE);
+        let end = start.saturating_add(EPOCH_SIZE).min(verifier.chain().merge_block().unwrap_or(u64::MAX));
+        tracing::info!(epoch, "fetching an epoch's headers from the execution client to prove them");
+        let headers = self.client.headers(start..end).await?;
+        let records = records(epoch, &headers)?;
+        let tree = self
+            .workers
+            .cpu(move || EpochRecord::new(records).map(EpochRecord::into_tree))
+            .await?
+            .map_err(|_| ProvingError::NoWay(start))?;
+        let trusted = verifier
+            .lists()
+            .pre_merge
+            .as_ref()
+            .and_then(|list| usize::try_from(epoch).ok().and_then(|epoch| list.epoch_roots().get(epoch)));
+        // A tree of other headers proves nothing, and must not be kept in place of the right one.
+        if trusted != Some(&tree.root()) {
+            return Err(ProvingError::OtherEpoch { epoch, root: tree.root() });
+        }
+        let tree = Arc::new(tree);
+        epochs.insert(epoch, Arc::clone(&tree));
+        Ok(tree)
+    }
+}
+
+/// The epoch's records. Where an answer has no total difficulty, it is the sum so far: of the first epoch's blocks from
+/// genesis on, of other epochs' from the first answer that has one.
+fn records(epoch: u64, headers: &[ClaimedHeader]) -> Result<Vec<HeaderRecord>, ProvingError> {
+    let mut sum = (epoch == 0).then_some(U256::ZERO);
+    let mut records = Vec::with_capacity(headers.len());
+    for claimed in headers {
+        let next = sum.map(|sum| sum.saturating_add(claimed.header.header().difficulty));
+        let total_difficulty = next.or(claimed.total_difficulty).ok_or(ProvingError::NoTotalDifficulty(epoch))?;
+        sum = Some(total_difficulty);
+        records.push(HeaderRecord { block_hash: claimed.header.hash(), total_difficulty });
+    }
+    Ok(records)
+}

@@ -1,0 +1,68 @@
+//! HTTP requests with a time-out and a limit on what is read, for trust list mirrors and execution clients.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Client, Response};
+
+/// Longest wait for a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a whole answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why an HTTP request brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection, or it broke, or the time-out passed.
+    #[error("{}", reason(.0))]
+    Transport(#[from] reqwest::Error),
+    /// The server answered with a status other than success.
+    #[error("the server answered {0}")]
+    Status(reqwest::StatusCode),
+    /// The answer is larger than what is asked for can be.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// Most bytes that are read.
+        limit: usize,
+    },
+}
+
+/// The innermost cause: the outer ones of reqwest's errors only say that a request failed, and repeat its URL.
+fn reason(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    if error.is_timeout() { format!("time-out ({cause})") } else { cause.to_string() }
+}
+
+/// A client with the time-outs above. TLS takes the process's cryptography provider; if none is installed, aws-lc-rs
+/// becomes it.
+///
+/// # Errors
+/// [`HttpError::Transport`] if TLS cannot be set up.
+pub(crate) fn client() -> Result<Client, HttpError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only when another thread was quicker, and then there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    Ok(Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).build()?)
+}
+
+/// Reads a successful answer of at most `limit` bytes. Nothing is reserved for a length that the server only claims.
+///
+/// # Errors
+/// [`HttpError`].
+pub(crate) async fn read_bounded(mut response: Response, limit: usize) -> Result<Bytes, HttpError> {
+    if !response.status().is_success() {
+        return Err(HttpError::Status(response.status()));
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len().saturating_add(chunk.len()) > limit {
+            return Err(HttpError::TooLarge { limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

@@ -1,0 +1,89 @@
+//! What a content sub-network asks of this node, answered from store, archives and pipeline. The sub-networks differ in
+//! their keys only, so one handler serves them all.
+
+use bytes::Bytes;
+use content_types::{ContentId, ContentKey, Distance, SubNetwork};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Rejection};
+
+use crate::holdings::Holdings;
+use crate::pipeline::{Pipeline, VerifiedContent};
+
+/// The [`ContentHandler`] of one sub-network.
+pub(crate) struct ContentNetwork {
+    network: SubNetwork,
+    holdings: Holdings,
+    pipeline: Pipeline,
+}
+
+impl ContentNetwork {
+    pub(crate) fn new(network: SubNetwork, holdings: Holdings, pipeline: Pipeline) -> Self {
+        Self { network, holdings, pipeline }
+    }
+
+    fn decode(&self, key: &[u8]) -> Option<ContentKey> {
+        ContentKey::decode(self.network, key).ok()
+    }
+
+    async fn validate_and_store(&self, key: Bytes, value: Bytes) -> Result<Admitted, Rejection> {
+        let key = ContentKey::decode(self.network, &key).map_err(|error| Rejection::Invalid(error.to_string()))?;
+        let content = self.pipeline.validate(key, value).await?;
+        self.store(content).await
+    }
+
+    async fn store(&self, content: VerifiedContent) -> Result<Admitted, Rejection> {
+        match self.holdings.put(content).await {
+            Ok(stored) => Ok(Admitted { stored }),
+            Err(error) => {
+                tracing::warn!(network = %self.network, %error, "content not stored");
+                Err(Rejection::Storage(error.to_string()))
+            }
+        }
+    }
+}
+
+impl ContentHandler for ContentNetwork {
+    fn content_id(&self, key: &[u8]) -> Option<ContentId> {
+        self.decode(key).map(|key| key.content_id())
+    }
+
+    fn max_value_len(&self, key: &[u8]) -> usize {
+        self.decode(key).map_or(0, |key| key.max_value_len())
+    }
+
+    fn radius(&self) -> Distance {
+        self.holdings.radius(self.network)
+    }
+
+    fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>> {
+        async move {
+            let key = self.decode(&key)?;
+            match self.holdings.get(&key).await {
+                Ok(value) => value,
+                Err(error) => {
+                    tracing::warn!(network = %self.network, %error, "content not read");
+                    None
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn offer(&self, key: &[u8], id: &ContentId) -> OfferVerdict {
+        let Some(key) = self.decode(key) else { return OfferVerdict::NotVerifiable };
+        if self.holdings.contains(&key) {
+            OfferVerdict::AlreadyStored
+        } else if !self.holdings.is_within_radius(self.network, id) {
+            OfferVerdict::OutsideRadius
+        } else if !self.pipeline.can_verify(&key) {
+            OfferVerdict::NotVerifiable
+        } else {
+            OfferVerdict::Wanted
+        }
+    }
+
+    fn admit(&self, key: Bytes, value: Bytes, _from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
+        self.validate_and_store(key, value).boxed()
+    }
+}

@@ -1,0 +1,150 @@
+//! A running peer: everything that [`NodeConfig`] asks for, started in order and stopped in the opposite one.
+
+mod start;
+mod stop;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cairn_store::Store;
+use content_types::{ChainSpec, NodeId, SubNetwork};
+use overlay::{Discovery, Enr, Overlay, Transfers, Transport};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::fetch::Fetcher;
+use crate::headers::HeaderSource;
+use crate::holdings::Holdings;
+use crate::metrics::{Metrics, MetricsServer};
+use crate::networks::Network;
+use crate::rpc::RpcServer;
+use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
+use crate::status::{Status, StatusSource};
+use crate::trust::peers::TrustFetcher;
+use crate::trust::{PeerFetch, TrustStore};
+use crate::workers::Workers;
+
+pub use start::StartError;
+
+#[cfg(doc)]
+use crate::config::NodeConfig;
+
+/// A running peer. [`Node::shutdown`] stops it; dropping it leaves its tasks to the runtime.
+pub struct Node {
+    discovery: Discovery,
+    transfers: Transfers,
+    networks: Vec<Arc<Network>>,
+    trust_fetcher: TrustFetcher,
+    trust: Arc<TrustStore>,
+    headers: Arc<HeaderSource>,
+    holdings: Holdings,
+    archives: Arc<Archives>,
+    fetcher: Fetcher,
+    workers: Workers,
+    metrics: Arc<Metrics>,
+    status: StatusSource,
+    rpc: Option<RpcServer>,
+    metrics_server: Option<MetricsServer>,
+    data_dir: std::path::PathBuf,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Node {
+    /// This node's ID.
+    pub fn node_id(&self) -> NodeId {
+        self.discovery.node_id()
+    }
+
+    /// This node's record as it is now.
+    pub fn enr(&self) -> Enr {
+        self.discovery.local_enr()
+    }
+
+    /// The base protocol.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// One sub-network, if this node speaks it.
+    pub fn overlay(&self, network: SubNetwork) -> Option<&Overlay> {
+        self.networks.iter().find(|running| running.entry().network == network).map(|running| running.overlay())
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        self.holdings.store()
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> &Arc<ChainSpec> {
+        self.trust.chain()
+    }
+
+    /// Where proved headers come from.
+    pub fn headers(&self) -> &Arc<HeaderSource> {
+        &self.headers
+    }
+
+    /// Fetches verified headers, bodies, receipts and blocks.
+    pub fn fetch(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
+    /// The archives that are served in place.
+    pub fn archives(&self) -> &Arc<Archives> {
+        &self.archives
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// What this node is doing.
+    pub fn status(&self) -> Status {
+        self.status.status()
+    }
+
+    /// Where the JSON-RPC listens, if it does.
+    pub fn rpc_address(&self) -> Option<SocketAddr> {
+        self.rpc.as_ref().map(RpcServer::address)
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_server.as_ref().map(MetricsServer::address)
+    }
+
+    /// The trust lists.
+    pub fn trust(&self) -> &Arc<TrustStore> {
+        &self.trust
+    }
+
+    /// Asks peers for every trust list that is missing; each is checked against the chain's root, saved and in use on
+    /// return. Tells how it went for each list that was missing.
+    pub async fn fetch_trust_from_peers(&self) -> Vec<PeerFetch> {
+        self.trust_fetcher.fetch_missing().await
+    }
+
+    /// Offers what the archives hold to the peers whose radius covers it, until all was offered or the handle is stopped.
+    pub fn offer_archives(&self, options: SeedOptions) -> SeedHandle {
+        SeedHandle::start(self.seed_source(), options, &self.tasks, self.stop.child_token())
+    }
+
+    fn seed_source(&self) -> SeedSource {
+        SeedSource {
+            archives: Arc::clone(&self.archives),
+            pipeline: self.fetcher.pipeline().clone(),
+            networks: self.networks.clone(),
+            workers: self.workers.clone(),
+            position_file: self.data_dir.join(POSITION_FILE),
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("node_id", &self.node_id()).finish_non_exhaustive()
+    }
+}

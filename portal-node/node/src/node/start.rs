@@ -1,0 +1,256 @@
+//! Starting: what others rest on comes first.
+
+use std::io;
+use std::sync::Arc;
+
+use cairn_store::{Budgets, Store, StoreConfig, StoreError};
+use enr::CombinedKey;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use overlay::discovery::DiscoveryConfig;
+use overlay::{Discovery, Enr, Transfers};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Node;
+use crate::config::NodeConfig;
+use crate::fetch::Fetcher;
+use crate::headers::HeaderSource;
+use crate::holdings::Holdings;
+use crate::http::HttpError;
+use crate::identity::{self, IdentityError};
+use crate::metrics::{Metrics, MetricsServer};
+use crate::networks::{self, Network, REGISTRY, Shared, TrustNetwork};
+use crate::pipeline::Pipeline;
+use crate::rpc::{RpcError, RpcServer};
+use crate::seeding::{Archives, SeedOptions};
+use crate::status::StatusSource;
+use crate::tasks;
+use crate::trust::peers::TrustFetcher;
+use crate::trust::{TrustStore, TrustStoreError};
+use crate::workers::{Stopping, Workers};
+
+/// The store's folder in the data directory.
+const STORE_DIR: &str = "store";
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key or the saved node record.
+    #[error("node key: {0}")]
+    Identity(#[from] IdentityError),
+    /// A trust list on disk.
+    #[error("trust lists: {0}")]
+    Trust(#[from] TrustStoreError),
+    /// The base protocol.
+    #[error("discovery: {0}")]
+    Discovery(#[from] overlay::discovery::StartError),
+    /// The store.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// A protocol identifier was taken, which cannot happen to a node's own transport.
+    #[error(transparent)]
+    Protocol(#[from] overlay::transport::AlreadyRegistered),
+    /// The execution client's HTTP.
+    #[error("execution client: {0}")]
+    Http(#[from] HttpError),
+    /// The JSON-RPC server.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The metrics server.
+    #[error("metrics cannot listen on {address}: {source}")]
+    Metrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The runtime went down meanwhile.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+/// What can be read from the data directory before anything runs.
+struct Prepared {
+    key: CombinedKey,
+    previous: Option<Enr>,
+    trust: Arc<TrustStore>,
+}
+
+impl Node {
+    /// Starts everything that `config` asks for, on the current tokio runtime. Archives are opened after the start, see
+    /// [`Archives::wait_until_scanned`].
+    ///
+    /// # Errors
+    /// [`StartError`] says which part did not start. What was started before it is stopped again.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let workers = Workers::new();
+        let Prepared { key, previous, trust } = prepare(&config, &workers).await?;
+        let discovery = Discovery::start(discovery_config(&config, &key, previous)).await?;
+        match start_on(&discovery, config, trust, workers).await {
+            Ok(node) => Ok(node),
+            Err(error) => {
+                discovery.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<Prepared, StartError> {
+    let (data_dir, trust_dir) = (config.data_dir.clone(), config.trust_dir());
+    let key_file = config.key_file.clone().unwrap_or_else(|| identity::default_key_file(&data_dir));
+    let chain = Arc::clone(&config.chain);
+    workers
+        .disk(move || {
+            let key = identity::load_or_create_key(&key_file)?;
+            let previous = identity::last_record(&data_dir, &key);
+            let trust = Arc::new(TrustStore::open(trust_dir, chain)?);
+            Ok(Prepared { key, previous, trust })
+        })
+        .await?
+}
+
+fn discovery_config(config: &NodeConfig, key: &CombinedKey, previous: Option<Enr>) -> DiscoveryConfig {
+    let mut bytes = [0; 32];
+    let encoded = key.encode();
+    if encoded.len() == bytes.len() {
+        bytes.copy_from_slice(&encoded);
+    }
+    DiscoveryConfig {
+        previous_enr: previous,
+        listen: config.listen,
+        nat: config.nat,
+        chain_id: config.chain.chain_id(),
+        bootnodes: config.bootnodes.clone(),
+        addresses: config.addresses,
+        ..DiscoveryConfig::new(bytes)
+    }
+}
+
+async fn start_on(
+    discovery: &Discovery,
+    config: NodeConfig,
+    trust: Arc<TrustStore>,
+    workers: Workers,
+) -> Result<Node, StartError> {
+    let metrics = Arc::new(Metrics::new());
+    let budgets = networks::sub_networks().into_iter().fold(Budgets::NONE, |budgets, network| {
+        budgets.with(network, config.budget(network, &networks::sub_networks()))
+    });
+    let store = open_store(&config, discovery, budgets, &metrics, &workers).await?;
+    let holdings = Holdings::new(store, workers.clone(), discovery.node_id());
+    let headers = Arc::new(HeaderSource::new(
+        Arc::clone(&trust),
+        holdings.clone(),
+        workers.clone(),
+        config.headers_from.clone(),
+    )?);
+    let pipeline = Pipeline::new(Arc::clone(&trust), Arc::clone(&headers), workers.clone(), Arc::clone(&metrics));
+
+    let shared = Shared {
+        discovery: discovery.clone(),
+        transfers: Transfers::start(Arc::new(discovery.clone()))?,
+        holdings: holdings.clone(),
+        pipeline: pipeline.clone(),
+        metrics: Arc::clone(&metrics),
+        chain_id: config.chain.chain_id(),
+        client_info: client_version(),
+        bootnodes: config.bootnodes.clone(),
+        addresses: config.addresses,
+        budgets,
+    };
+    let networks = REGISTRY
+        .into_iter()
+        .map(|entry| Network::start(entry, &shared).map(Arc::new))
+        .collect::<Result<Vec<_>, _>>()?;
+    let trust_network = TrustNetwork::start(Arc::clone(&trust), workers.clone(), &shared)?;
+    if let Some(legacy) = networks.iter().find(|network| network.entry().serves_headers()) {
+        headers.attach(legacy.overlay().clone());
+    }
+
+    let archives = Arc::new(Archives::new(config.seeds.clone(), holdings.clone(), workers.clone()));
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let status = StatusSource::new(
+        client_version(),
+        discovery.clone(),
+        networks.clone(),
+        Arc::clone(&trust),
+        Arc::clone(&headers),
+        Arc::clone(&archives),
+    );
+    metrics.watch(status.snapshot());
+    let rpc = match &config.rpc {
+        None => None,
+        Some(rpc) => Some(RpcServer::start(rpc, discovery.clone(), &networks, status.clone(), client_version()).await?),
+    };
+    let metrics_server = match config.metrics {
+        None => None,
+        Some(address) => Some(
+            MetricsServer::start(address, Arc::clone(&metrics), &tasks, stop.clone())
+                .await
+                .map_err(|source| StartError::Metrics { address, source })?,
+        ),
+    };
+
+    let trust_fetcher = TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes);
+    let run = |task: BoxFuture<'static, ()>| {
+        let stop = stop.clone();
+        tasks.spawn(async move { stop.run_until_cancelled(task).await });
+    };
+    run(Arc::clone(&archives).watch().boxed());
+    run(tasks::save_record(discovery.clone(), config.data_dir.clone(), workers.clone()).boxed());
+    if config.fetch_trust {
+        run(trust_fetcher.clone().keep_fetching().boxed());
+    }
+
+    let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
+    let node = Node {
+        discovery: discovery.clone(),
+        transfers: shared.transfers.clone(),
+        networks,
+        trust_fetcher,
+        trust,
+        headers,
+        holdings,
+        archives,
+        fetcher,
+        workers,
+        metrics,
+        status,
+        rpc,
+        metrics_server,
+        data_dir: config.data_dir,
+        stop,
+        tasks,
+    };
+    if config.offer_seeds {
+        drop(node.offer_archives(SeedOptions::default()));
+    }
+    Ok(node)
+}
+
+async fn open_store(
+    config: &NodeConfig,
+    discovery: &Discovery,
+    budgets: Budgets,
+    metrics: &Arc<Metrics>,
+    workers: &Workers,
+) -> Result<Arc<Store>, StartError> {
+    let store_config = StoreConfig::new(config.data_dir.join(STORE_DIR), discovery.node_id(), budgets);
+    let metrics = Arc::clone(metrics);
+    let store =
+        workers.disk(move || Store::open(store_config, Box::new(move |event| metrics.store_event(event)))).await??;
+    Ok(Arc::new(store))
+}
+
+/// Name, version and platform, as ping extension type 0 has them.
+pub(crate) fn client_version() -> String {
+    format!(
+        "cairn/v{}/{}-{}/rustc{}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        env!("CARGO_PKG_RUST_VERSION"),
+    )
+}

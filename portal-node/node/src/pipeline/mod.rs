@@ -1,0 +1,214 @@
+//! The one way in: whatever content comes from (an offer, a lookup, an archive, the JSON-RPC) is checked here against a
+//! proved header before it is stored, sent on or shown to anybody.
+
+mod refusal;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use content_types::block::{BodyEncoding, ReceiptsEncoding, validate};
+use content_types::{ContentKey, HeaderVerifier, ProvedHeader, history, legacy_history};
+
+use crate::headers::{BlockId, HeaderSource};
+use crate::metrics::Metrics;
+use crate::trust::TrustStore;
+use crate::workers::Workers;
+
+pub use refusal::Refusal;
+
+/// A value that was checked against its key. Nothing but the pipeline makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedContent {
+    key: ContentKey,
+    value: Bytes,
+    header: ProvedHeader,
+}
+
+impl VerifiedContent {
+    /// What it is.
+    pub fn key(&self) -> &ContentKey {
+        &self.key
+    }
+
+    /// The value in its wire encoding.
+    pub fn value(&self) -> &Bytes {
+        &self.value
+    }
+
+    /// The header that the value belongs to, or is.
+    pub fn header(&self) -> &ProvedHeader {
+        &self.header
+    }
+}
+
+/// Checks content. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Pipeline {
+    trust: Arc<TrustStore>,
+    headers: Arc<HeaderSource>,
+    workers: Workers,
+    metrics: Arc<Metrics>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        trust: Arc<TrustStore>,
+        headers: Arc<HeaderSource>,
+        workers: Workers,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { trust, headers, workers, metrics }
+    }
+
+    /// Checks that `value` is what `key` stands for. Bodies and receipts need a header, which is fetched if it is not at
+    /// hand; hashing runs on the processor's workers.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the rule that was broken, or what was missing to judge.
+    pub(crate) async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
+        let result = self.check(key, value).await;
+        self.metrics.validated(kind(&key), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
+        result
+    }
+
+    /// Like [`Self::validate`] for content whose proved header is at hand already.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the rule that was broken.
+    pub(crate) async fn validate_under(
+        &self,
+        header: ProvedHeader,
+        key: ContentKey,
+        value: Bytes,
+    ) -> Result<VerifiedContent, Refusal> {
+        let result = self.check_under(header, key, value).await;
+        self.metrics.validated(kind(&key), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
+        result
+    }
+
+    /// Whether content under this key could be checked at all, as far as can be told without asking anybody.
+    pub(crate) fn can_verify(&self, key: &ContentKey) -> bool {
+        match Needs::of(key) {
+            Needs::Nothing(_) => self.trust.has_lists(),
+            Needs::Header(id) => self.trust.has_lists() && !self.headers.is_known_missing(&id),
+            Needs::Head => false,
+        }
+    }
+
+    async fn check(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
+        check_length(&key, &value)?;
+        match Needs::of(&key) {
+            Needs::Head => Err(Refusal::NeedsHead),
+            Needs::Header(id) => {
+                let header = self.headers.get(id).await?;
+                self.check_under(header, key, value).await
+            }
+            Needs::Nothing(id) => {
+                let verifier = self.trust.verifier();
+                let bytes = value.clone();
+                let header = self.workers.cpu(move || verify_header(&verifier, &id, &bytes)).await??;
+                self.headers.remember(header.clone());
+                Ok(VerifiedContent { key, value, header })
+            }
+        }
+    }
+
+    async fn check_under(
+        &self,
+        header: ProvedHeader,
+        key: ContentKey,
+        value: Bytes,
+    ) -> Result<VerifiedContent, Refusal> {
+        check_length(&key, &value)?;
+        let (Needs::Header(id) | Needs::Nothing(id)) = Needs::of(&key) else { return Err(Refusal::NeedsHead) };
+        id.check(&header)?;
+        self.workers
+            .cpu(move || match check_block_data(&header, &key, &value) {
+                Ok(()) => Ok(VerifiedContent { key, value, header }),
+                Err(refusal) => Err(refusal),
+            })
+            .await?
+    }
+}
+
+/// What it takes to check a value.
+enum Needs {
+    /// The value is a header with its own proof.
+    Nothing(BlockId),
+    /// The proved header of this block.
+    Header(BlockId),
+    /// The hash of a recent block from a source outside the network, which this node does not have.
+    Head,
+}
+
+impl Needs {
+    fn of(key: &ContentKey) -> Self {
+        match key {
+            ContentKey::History(key) => Self::Header(BlockId::Number(key.number())),
+            ContentKey::LegacyHistory(key) => match key {
+                legacy_history::ContentKey::HeaderByHash(hash) => Self::Nothing(BlockId::Hash(*hash)),
+                legacy_history::ContentKey::HeaderByNumber(number) => Self::Nothing(BlockId::Number(*number)),
+                legacy_history::ContentKey::Body(hash) | legacy_history::ContentKey::Receipts(hash) => {
+                    Self::Header(BlockId::Hash(*hash))
+                }
+                legacy_history::ContentKey::EphemeralHeaders { .. }
+                | legacy_history::ContentKey::EphemeralHeaderOffer(_) => Self::Head,
+            },
+        }
+    }
+}
+
+fn check_length(key: &ContentKey, value: &Bytes) -> Result<(), Refusal> {
+    let limit = key.max_value_len();
+    if value.len() > limit {
+        return Err(Refusal::TooLong { actual: value.len(), limit });
+    }
+    Ok(())
+}
+
+/// Checks a `BlockHeaderWithProof` and that it is the block that was meant.
+pub(crate) fn verify_header(
+    verifier: &HeaderVerifier,
+    id: &BlockId,
+    header_with_proof: &[u8],
+) -> Result<ProvedHeader, Refusal> {
+    let header = verifier.verify(header_with_proof)?;
+    id.check(&header)?;
+    Ok(header)
+}
+
+fn check_block_data(header: &ProvedHeader, key: &ContentKey, value: &[u8]) -> Result<(), Refusal> {
+    let header = header.header();
+    match key {
+        ContentKey::History(history::ContentKey::BlockBody { .. }) => {
+            validate::body(header, BodyEncoding::Rlp, value)?;
+        }
+        ContentKey::History(history::ContentKey::BlockReceipts { .. }) => {
+            validate::receipts(header, ReceiptsEncoding::Slim, value)?;
+        }
+        ContentKey::LegacyHistory(legacy_history::ContentKey::Body(_)) => {
+            validate::body(header, BodyEncoding::Ssz, value)?;
+        }
+        ContentKey::LegacyHistory(legacy_history::ContentKey::Receipts(_)) => {
+            validate::receipts(header, ReceiptsEncoding::Ssz, value)?;
+        }
+        ContentKey::LegacyHistory(_) => return Err(Refusal::NotBlockData),
+    }
+    Ok(())
+}
+
+/// The content type's name in metrics.
+fn kind(key: &ContentKey) -> &'static str {
+    match key {
+        ContentKey::History(history::ContentKey::BlockBody { .. }) => "history_body",
+        ContentKey::History(history::ContentKey::BlockReceipts { .. }) => "history_receipts",
+        ContentKey::LegacyHistory(key) => match key {
+            legacy_history::ContentKey::HeaderByHash(_) => "legacy_header_by_hash",
+            legacy_history::ContentKey::HeaderByNumber(_) => "legacy_header_by_number",
+            legacy_history::ContentKey::Body(_) => "legacy_body",
+            legacy_history::ContentKey::Receipts(_) => "legacy_receipts",
+            legacy_history::ContentKey::EphemeralHeaders { .. }
+            | legacy_history::ContentKey::EphemeralHeaderOffer(_) => "legacy_ephemeral_header",
+        },
+    }
+}

@@ -1,0 +1,115 @@
+//! JSON-RPC over HTTP and WebSocket: the methods of the specification's OpenRPC (`jsonrpc/src/methods`) for every
+//! sub-network of the registry, `discv5_*`, `web3_clientVersion`, and `cairn_status` for the command line.
+//!
+//! A method takes its parameters ([`params`]), calls the service, and gives the result its shape ([`results`]): nothing
+//! lies between the request and the sub-network.
+
+mod discovery;
+pub mod error;
+pub(crate) mod names;
+mod params;
+mod ping;
+mod portal;
+mod results;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonrpsee::RpcModule;
+use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle};
+use jsonrpsee::types::ErrorObjectOwned;
+use overlay::Discovery;
+
+use crate::config::RpcConfig;
+use crate::networks::Network;
+use crate::status::{Status, StatusSource};
+use params::Arguments;
+
+/// How long requests under way may take to end when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why the JSON-RPC server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RpcError {
+    /// The address cannot be listened on.
+    #[error("JSON-RPC cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two methods have the same name.
+    #[error(transparent)]
+    Method(#[from] RegisterMethodError),
+}
+
+/// The running server.
+#[derive(Debug)]
+pub(crate) struct RpcServer {
+    handle: ServerHandle,
+    address: SocketAddr,
+}
+
+impl RpcServer {
+    pub(crate) async fn start(
+        config: &RpcConfig,
+        discovery: Discovery,
+        networks: &[Arc<Network>],
+        status: StatusSource,
+        client_version: String,
+    ) -> Result<Self, RpcError> {
+        let methods = methods(discovery, networks, status, client_version)?;
+        let listen = |source| RpcError::Listen { address: config.listen, source };
+        let limits = ServerConfig::builder()
+            .max_connections(config.max_connections)
+            .max_request_body_size(config.max_request_bytes)
+            .max_response_body_size(config.max_response_bytes)
+            .max_subscriptions_per_connection(0)
+            .set_batch_request_config(BatchRequestConfig::Limit(config.max_batch))
+            .build();
+        let server =
+            jsonrpsee::server::ServerBuilder::with_config(limits).build(config.listen).await.map_err(listen)?;
+        let address = server.local_addr().map_err(listen)?;
+        Ok(Self { handle: server.start(methods), address })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening and waits a moment for requests under way.
+    pub(crate) async fn stop(self) {
+        if self.handle.stop().is_ok() && tokio::time::timeout(STOP_TIMEOUT, self.handle.stopped()).await.is_err() {
+            tracing::debug!("JSON-RPC requests were still under way");
+        }
+    }
+}
+
+/// All methods, over what they act on.
+pub(crate) fn methods(
+    discovery: Discovery,
+    networks: &[Arc<Network>],
+    status: StatusSource,
+    client_version: String,
+) -> Result<RpcModule<()>, RegisterMethodError> {
+    let mut methods = RpcModule::new(());
+    methods.register_method("web3_clientVersion", move |params, (), _| {
+        Arguments::new(&params, &[]).map(|_| client_version.clone())
+    })?;
+    methods.register_method("cairn_status", move |params, (), _| -> Result<Status, ErrorObjectOwned> {
+        Arguments::new(&params, &[])?;
+        Ok(status.status())
+    })?;
+    methods.merge(discovery::module(discovery)?)?;
+    for network in networks {
+        methods.merge(portal::module(Arc::clone(network))?)?;
+    }
+    Ok(methods)
+}

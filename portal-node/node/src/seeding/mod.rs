@@ -1,0 +1,15 @@
+//! Archives: served in place, and offered to the peers whose radius covers their content, so that a network that was
+//! seeded from files ends up sharded over its peers.
+
+mod archives;
+mod job;
+mod plan;
+mod position;
+mod prepare;
+
+pub use archives::{ArchiveProblem, Archives};
+pub(crate) use job::SeedSource;
+pub use job::{SeedHandle, SeedOptions, SeedProgress};
+
+/// Where the job's position is kept, in the data directory.
+pub(crate) const POSITION_FILE: &str = "seed-position.json";

@@ -1,0 +1,119 @@
+//! Who is offered what: a decision without I/O.
+
+use content_types::{ContentId, Distance, NodeId};
+
+/// Keys of one OFFER (Portal wire protocol, "Offer").
+const MAX_OFFER_KEYS: usize = 64;
+/// Bytes of the values in one OFFER: what is accepted goes in one stream, which should not take long.
+const MAX_OFFER_BYTES: usize = 4 << 20;
+
+/// A peer as far as planning needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) node_id: NodeId,
+    pub(super) radius: Distance,
+}
+
+/// An item as far as planning needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) id: ContentId,
+    /// Bytes of the value.
+    pub(super) len: usize,
+}
+
+/// Items for one peer, by their places in the list that was planned for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// Place of the peer in the list of peers.
+    pub(super) peer: usize,
+    pub(super) pieces: Vec<usize>,
+}
+
+/// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol allows.
+/// Pieces that nobody covers are in no offer.
+pub(super) fn plan(pieces: &[Piece], peers: &[Peer], replicas: usize) -> Vec<Offer> {
+    let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
+    for (place, piece) in pieces.iter().enumerate() {
+        let mut covering: Vec<(Distance, usize)> = peers
+            .iter()
+            .enumerate()
+            .map(|(peer, Peer { node_id, radius })| (node_id.distance(&piece.id), *radius, peer))
+            .filter(|(distance, radius, _)| distance <= radius)
+            .map(|(distance, _, peer)| (distance, peer))
+            .collect();
+        covering.sort_unstable();
+        for (_, peer) in covering.into_iter().take(replicas) {
+            if let Some(wanted) = wanted.get_mut(peer) {
+                wanted.push(place);
+            }
+        }
+    }
+    wanted.into_iter().enumerate().flat_map(|(peer, places)| split(pieces, peer, places)).collect()
+}
+
+fn split(pieces: &[Piece], peer: usize, places: Vec<usize>) -> Vec<Offer> {
+    let mut offers: Vec<Offer> = Vec::new();
+    let mut bytes = 0_usize;
+    for place in places {
+        let len = pieces.get(place).map_or(0, |piece| piece.len);
+        match offers.last_mut() {
+            Some(offer) if offer.pieces.len() < MAX_OFFER_KEYS && bytes.saturating_add(len) <= MAX_OFFER_BYTES => {
+                offer.pieces.push(place);
+                bytes += len;
+            }
+            _ => {
+                offers.push(Offer { peer, pieces: vec![place] });
+                bytes = len;
+            }
+        }
+    }
+    offers
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_peers() -> impl Strategy<Value = Vec<Peer>> {
+        let peer = (any::<[u8; 32]>(), 248..=255_u8)
+            .prop_map(|(id, log)| Peer { node_id: id.into(), radius: Distance::from_log2(log) });
+        prop::collection::vec(peer, 0..12)
+    }
+
+    fn any_pieces() -> impl Strategy<Value = Vec<Piece>> {
+        let piece = (any::<[u8; 32]>(), prop_oneof![0..2_000_usize, 0..6_000_000_usize])
+            .prop_map(|(id, len)| Piece { id: id.into(), len });
+        prop::collection::vec(piece, 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn every_piece_goes_to_the_nearest_peers_that_cover_it(
+            pieces in any_pieces(),
+            peers in any_peers(),
+            replicas in 1..6_usize,
+        ) {
+            let offers = plan(&pieces, &peers, replicas);
+            for (place, piece) in pieces.iter().enumerate() {
+                let offered: Vec<usize> =
+                    offers.iter().filter(|offer| offer.pieces.contains(&place)).map(|offer| offer.peer).collect();
+                let covers = |peer: &Peer| peer.node_id.distance(&piece.id) <= peer.radius;
+                prop_assert_eq!(offered.len(), peers.iter().filter(|peer| covers(peer)).count().min(replicas));
+                prop_assert!(offered.iter().all(|peer| covers(&peers[*peer])));
+                let farthest = offered.iter().map(|peer| peers[*peer].node_id.distance(&piece.id)).max();
+                let passed_over = peers.iter().enumerate().filter(|(at, peer)| covers(peer) && !offered.contains(at));
+                for (_, peer) in passed_over {
+                    prop_assert!(Some(peer.node_id.distance(&piece.id)) >= farthest);
+                }
+            }
+            for offer in &offers {
+                let bytes: usize = offer.pieces.iter().map(|place| pieces[*place].len).sum();
+                prop_assert!((1..=MAX_OFFER_KEYS).contains(&offer.pieces.len()));
+                prop_assert!(bytes <= MAX_OFFER_BYTES || offer.pieces.len() == 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What a node is doing, for the command line, `cairn_status`, and metrics.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use content_types::trust::TrustListKind;
+use overlay::{Discovery, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::headers::HeaderSource;
+use crate::metrics::{NetworkState, Snapshot};
+use crate::networks::Network;
+use crate::seeding::Archives;
+use crate::trust::TrustStore;
+
+/// A node's state at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Program and version.
+    pub client_version: String,
+    /// Name of the chain.
+    pub chain: String,
+    /// Node ID, 0x and 64 digits.
+    pub node_id: String,
+    /// The node record as text.
+    pub enr: String,
+    /// UDP addresses listened on.
+    pub listen: Vec<SocketAddr>,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Peers in the base protocol's table that are connected.
+    pub discovery_peers: usize,
+    /// Each sub-network.
+    pub networks: Vec<NetworkStatus>,
+    /// Archives served in place.
+    pub archives: usize,
+    /// Proved headers in memory.
+    pub cached_headers: usize,
+    /// Each trust list that the chain has a root for.
+    pub trust: Vec<TrustStatus>,
+}
+
+/// One sub-network's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkStatus {
+    /// Its name.
+    pub network: String,
+    /// Live peers in the routing table.
+    pub peers: usize,
+    /// Radius as 0x and 64 digits.
+    pub radius: String,
+    /// The radius as a part of the key space, 0 to 1.
+    pub radius_fraction: f64,
+    /// Pieces of content in the store, archives not counted.
+    pub items: u64,
+    /// Bytes in the store.
+    pub bytes: u64,
+    /// Bytes that there is room for.
+    pub capacity: u64,
+}
+
+/// One trust list's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustStatus {
+    /// Its name.
+    pub list: String,
+    /// The trusted root.
+    pub root: String,
+    /// Entries, if the list is there.
+    pub entries: Option<usize>,
+}
+
+/// Tells the state of a running node. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct StatusSource(Arc<Parts>);
+
+struct Parts {
+    client_version: String,
+    discovery: Discovery,
+    networks: Vec<Arc<Network>>,
+    trust: Arc<TrustStore>,
+    headers: Arc<HeaderSource>,
+    archives: Arc<Archives>,
+    started: Instant,
+}
+
+impl StatusSource {
+    pub(crate) fn new(
+        client_version: String,
+        discovery: Discovery,
+        networks: Vec<Arc<Network>>,
+        trust: Arc<TrustStore>,
+        headers: Arc<HeaderSource>,
+        archives: Arc<Archives>,
+    ) -> Self {
+        let started = Instant::now();
+        Self(Arc::new(Parts { client_version, discovery, networks, trust, headers, archives, started }))
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let Parts { client_version, discovery, networks, trust, headers, archives, started } = &*self.0;
+        Status {
+            client_version: client_version.clone(),
+            chain: trust.chain().name().to_owned(),
+            node_id: discovery.node_id().to_string(),
+            enr: discovery.local_enr().to_base64(),
+            listen: discovery.listen_addresses().to_vec(),
+            uptime_seconds: started.elapsed().as_secs(),
+            discovery_peers: discovery.connected_peers(),
+            networks: networks.iter().map(|network| network_status(network)).collect(),
+            archives: archives.count(),
+            cached_headers: headers.cached_count(),
+            trust: trust_status(trust),
+        }
+    }
+
+    /// The same for a metrics scrape.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let parts = Arc::clone(&self.0);
+        Snapshot::new(move || parts.networks.iter().map(|network| network_state(network)).collect())
+    }
+}
+
+impl fmt::Debug for StatusSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatusSource")
+    }
+}
+
+fn network_state(network: &Network) -> NetworkState {
+    let held = network.holdings().store().usage(network.entry().network);
+    NetworkState {
+        network: network.entry().label,
+        peers: network.overlay().peer_count(),
+        bytes: held.bytes,
+        items: held.items,
+        capacity: network.capacity(),
+        radius: held.radius,
+    }
+}
+
+fn network_status(network: &Network) -> NetworkStatus {
+    let state = network_state(network);
+    NetworkStatus {
+        network: network.entry().network.to_string(),
+        peers: state.peers,
+        radius: state.radius.to_string(),
+        radius_fraction: state.radius_fraction(),
+        items: state.items,
+        bytes: state.bytes,
+        capacity: state.capacity,
+    }
+}
+
+fn trust_status(trust: &TrustStore) -> Vec<TrustStatus> {
+    let known = trust.status().into_iter().filter_map(|list| {
+        Some(TrustStatus { list: list_name(list.kind), root: list.root?.to_string(), entries: list.entries })
+    });
+    known.collect()
+}
+
+fn list_name(kind: TrustListKind) -> String {
+    kind.to_string()
+}

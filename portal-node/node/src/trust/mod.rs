@@ -1,0 +1,182 @@
+//! The lists behind the chain's trust roots: kept as files in one folder, checked whenever they come in.
+//!
+//! A list comes from a file, from an HTTP mirror ([`mirror`]) or from peers ([`peers`]); wherever it comes from, it is
+//! checked against the root in the chain specification before it is saved or used.
+
+mod mirror;
+pub(crate) mod peers;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use bytes::Bytes;
+use content_types::trust::{TrustError, TrustListKind};
+use content_types::{ChainSpec, HeaderVerifier, TrustLists};
+use parking_lot::RwLock;
+
+use crate::files::{read_bounded, write_atomically};
+
+pub use mirror::MirrorError;
+pub use peers::PeerFetch;
+
+/// Why a list was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustStoreError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file's contents are not a list that the chain's roots vouch for.
+    #[error("{}: {source}. The file was not used; move it away, then import or fetch the list again", path.display())]
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// The rule it breaks.
+        source: TrustError,
+    },
+    /// There is no such file.
+    #[error("{}: no such file", .0.display())]
+    Missing(PathBuf),
+}
+
+/// What is there of one list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListStatus {
+    /// Which list.
+    pub kind: TrustListKind,
+    /// The root that it is checked against; without one, this chain needs no such list or none can be trusted.
+    pub root: Option<B256>,
+    /// Entries of the checked list; `None` when it is missing.
+    pub entries: Option<usize>,
+    /// Where it is kept.
+    pub file: PathBuf,
+}
+
+/// The name of a list's file, in the folder and on a mirror: the names that the public test data gives them.
+pub fn file_name(kind: TrustListKind) -> &'static str {
+    match kind {
+        TrustListKind::PreMergeAccumulator => "historical_hashes_accumulator.ssz",
+        TrustListKind::HistoricalRoots => "historical_roots.ssz",
+        TrustListKind::HistoricalSummaries => "historical_summaries.ssz",
+    }
+}
+
+/// The folder of the lists and what it holds, checked. What is taken in later counts for every verifier asked for from
+/// then on.
+#[derive(Debug)]
+pub struct TrustStore {
+    dir: PathBuf,
+    chain: Arc<ChainSpec>,
+    lists: RwLock<TrustLists>,
+}
+
+impl TrustStore {
+    /// Loads the lists in `dir`, which need not exist. Lists for which `chain` has no root are left alone.
+    ///
+    /// # Errors
+    /// [`TrustStoreError`] for a file that cannot be read, or that has another root than the chain's.
+    pub fn open(dir: impl Into<PathBuf>, chain: Arc<ChainSpec>) -> Result<Self, TrustStoreError> {
+        let dir = dir.into();
+        let mut lists = TrustLists::default();
+        let roots = chain.trust_roots();
+        for kind in TrustListKind::ALL.into_iter().filter(|kind| roots.root(*kind).is_some()) {
+            let path = dir.join(file_name(kind));
+            if let Some(bytes) = read_list(&path)? {
+                lists.import(kind, &bytes, roots).map_err(|source| TrustStoreError::Refused { path, source })?;
+            }
+        }
+        Ok(Self { dir, chain, lists: RwLock::new(lists) })
+    }
+
+    /// The chain whose lists are kept.
+    pub fn chain(&self) -> &Arc<ChainSpec> {
+        &self.chain
+    }
+
+    /// A verifier with the lists that are there now.
+    pub fn verifier(&self) -> HeaderVerifier {
+        HeaderVerifier::new(Arc::clone(&self.chain), self.lists.read().clone())
+    }
+
+    /// Whether any list is there, so that some header can be proved.
+    pub(crate) fn has_lists(&self) -> bool {
+        let lists = self.lists.read();
+        TrustListKind::ALL.into_iter().any(|kind| lists.entries(kind).is_some())
+    }
+
+    /// What is there of each list.
+    pub fn status(&self) -> Vec<ListStatus> {
+        let lists = self.lists.read();
+        TrustListKind::ALL
+            .into_iter()
+            .map(|kind| ListStatus {
+                kind,
+                root: self.chain.trust_roots().root(kind),
+                entries: lists.entries(kind),
+                file: self.dir.join(file_name(kind)),
+            })
+            .collect()
+    }
+
+    /// The lists that the chain has a root for and that are not there, with their roots.
+    pub fn missing(&self) -> Vec<(TrustListKind, B256)> {
+        let lists = self.lists.read();
+        TrustListKind::ALL
+            .into_iter()
+            .filter(|kind| lists.entries(*kind).is_none())
+            .filter_map(|kind| Some((kind, self.chain.trust_roots().root(kind)?)))
+            .collect()
+    }
+
+    /// The list with this root as a peer can check it, if it is there.
+    pub fn encoded(&self, root: &B256) -> Option<Bytes> {
+        self.lists.read().encoded(root, self.chain.trust_roots()).map(Bytes::from)
+    }
+
+    /// Checks the file at `path`, finds out which list it is, and takes it in. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`TrustStoreError`] when it cannot be read, is none of the chain's lists, or cannot be saved.
+    pub fn import_file(&self, path: &Path) -> Result<TrustListKind, TrustStoreError> {
+        let bytes = read_list(path)?.ok_or_else(|| TrustStoreError::Missing(path.to_owned()))?;
+        let kind = self
+            .take(|lists| lists.import_any(&bytes, self.chain.trust_roots()))
+            .map_err(|source| TrustStoreError::Refused { path: path.to_owned(), source })?;
+        self.save(kind)?;
+        Ok(kind)
+    }
+
+    /// Checks a list that came from elsewhere and takes it in. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The rule that the bytes break; `Ok(Err(_))` if the list is good and in use but could not be saved.
+    pub(crate) fn import(&self, kind: TrustListKind, bytes: &[u8]) -> Result<Result<(), TrustStoreError>, TrustError> {
+        self.take(|lists| lists.import(kind, bytes, self.chain.trust_roots()))?;
+        Ok(self.save(kind))
+    }
+
+    /// Checks outside the lock: the tree of a long list takes a while to hash.
+    fn take<T>(&self, import: impl Fn(&mut TrustLists) -> Result<T, TrustError>) -> Result<T, TrustError> {
+        import(&mut TrustLists::default())?;
+        import(&mut self.lists.write())
+    }
+
+    fn save(&self, kind: TrustListKind) -> Result<(), TrustStoreError> {
+        let Some(bytes) = self.chain.trust_roots().root(kind).and_then(|root| self.encoded(&root)) else {
+            return Ok(());
+        };
+        let path = self.dir.join(file_name(kind));
+        write_atomically(&path, &bytes).map_err(|source| TrustStoreError::File { path, source })
+    }
+}
+
+fn read_list(path: &Path) -> Result<Option<Vec<u8>>, TrustStoreError> {
+    let limit = TrustListKind::ALL.into_iter().map(TrustListKind::max_len).max().unwrap_or(0);
+    read_bounded(path, limit as u64).map_err(|source| TrustStoreError::File { path: path.to_owned(), source })
+}

@@ -1,0 +1,127 @@
+//! Trust lists from peers: whoever is known is asked until every missing list is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::B256;
+use content_types::trust::TrustListKind;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use overlay::Enr;
+use overlay::service::{ContentSource, FindContentAnswer};
+
+use super::TrustStore;
+use crate::networks::{Network, TrustNetwork, trust_key};
+
+/// Peers asked for one list at once.
+const PARALLEL_REQUESTS: usize = 3;
+/// Peers asked for one list in all.
+const MAX_ASKED: usize = 64;
+/// First wait before peers are asked again; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// Longest wait.
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+/// How the search for one list among peers went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerFetch {
+    /// Which list.
+    pub kind: TrustListKind,
+    /// Whether it was found and is in use.
+    pub found: bool,
+    /// Peers asked.
+    pub asked: usize,
+    /// What each peer that did not help answered.
+    pub failures: Vec<(Enr, String)>,
+}
+
+/// Asks peers for trust lists. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct TrustFetcher {
+    trust: Arc<TrustStore>,
+    network: TrustNetwork,
+    networks: Vec<Arc<Network>>,
+    bootnodes: Vec<Enr>,
+}
+
+impl TrustFetcher {
+    pub(crate) fn new(
+        trust: Arc<TrustStore>,
+        network: TrustNetwork,
+        networks: Vec<Arc<Network>>,
+        bootnodes: Vec<Enr>,
+    ) -> Self {
+        Self { trust, network, networks, bootnodes }
+    }
+
+    pub(crate) fn network(&self) -> &TrustNetwork {
+        &self.network
+    }
+
+    /// Asks for each list that is missing. What comes is checked against the chain's root, saved and in use on return.
+    pub(crate) async fn fetch_missing(&self) -> Vec<PeerFetch> {
+        let mut results = Vec::new();
+        for (kind, root) in self.trust.missing() {
+            results.push(self.fetch(kind, &root).await);
+        }
+        results
+    }
+
+    /// Asks until nothing is missing, less and less often.
+    pub(crate) async fn keep_fetching(self) {
+        let mut wait = FIRST_RETRY;
+        while !self.trust.missing().is_empty() {
+            for fetch in self.fetch_missing().await.iter().filter(|fetch| fetch.found) {
+                tracing::info!(list = %fetch.kind, "trust list fetched from a peer");
+            }
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(LAST_RETRY);
+        }
+    }
+
+    async fn fetch(&self, kind: TrustListKind, root: &B256) -> PeerFetch {
+        let key = trust_key(root);
+        let mut result = PeerFetch { kind, found: false, asked: 0, failures: Vec::new() };
+        let mut waiting = self.known_peers().into_iter().take(MAX_ASKED);
+        let mut requests = FuturesUnordered::new();
+        loop {
+            while requests.len() < PARALLEL_REQUESTS
+                && let Some(peer) = waiting.next()
+            {
+                result.asked += 1;
+                let key = key.clone();
+                requests.push(async move { (self.network.overlay.find_content(peer.clone(), key).await, peer) });
+            }
+            let Some((answer, peer)) = requests.next().await else { return result };
+            let failure = match answer {
+                Ok(FindContentAnswer::Content { value, .. }) => {
+                    let from = ContentSource::Lookup(peer.node_id().raw().into());
+                    match self.network.handler.admit(key.clone(), value, from).await {
+                        Ok(_) => {
+                            result.found = true;
+                            return result;
+                        }
+                        Err(rejection) => rejection.to_string(),
+                    }
+                }
+                Ok(FindContentAnswer::Enrs(_)) => "does not have it".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            tracing::debug!(peer = %peer.node_id(), list = %kind, failure, "trust list not had from this peer");
+            result.failures.push((peer, failure));
+        }
+    }
+
+    /// Everybody known by record: the routing tables of all sub-networks, and the bootnodes.
+    fn known_peers(&self) -> Vec<Enr> {
+        let tables = self.networks.iter().map(|network| network.overlay().routing_table());
+        let listed = tables.flat_map(|table| table.buckets.into_iter().flatten().map(|entry| entry.enr));
+        let mut peers: Vec<Enr> = Vec::new();
+        for enr in listed.chain(self.bootnodes.iter().cloned()) {
+            if peers.iter().all(|known| known.node_id() != enr.node_id()) {
+                peers.push(enr);
+            }
+        }
+        peers
+    }
+}
