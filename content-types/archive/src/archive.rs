@@ -32,7 +32,7 @@ pub struct Receipts {
 /// An era1 or ere file, or other bytes in one of these formats.
 ///
 /// Nothing that it returns is checked against the chain, only against the checksums in the file: that is for the
-/// validation pipeline, and for `verify`.
+/// validation pipeline, and for [`verify`](crate::verify).
 ///
 /// Reading takes `&self` and goes by positioned reads. A file is opened for each read (see [`crate::source`]); when it
 /// was removed or replaced, every read fails with [`Rule::Vanished`]. Clones are cheap and share everything.

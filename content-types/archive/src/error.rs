@@ -17,7 +17,7 @@ use crate::snappy::SnappyError;
 use crate::source::Vanished;
 
 /// A broken rule and where it is broken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {}{rule}", .place.archive, .place)]
 pub struct ArchiveError {
     /// Where.
@@ -112,12 +112,12 @@ impl<T: fmt::Display> fmt::Display for Mismatch<T> {
 }
 
 /// The rules of the formats, of the chain, and of the operating system.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rule {
     /// The operating system refused.
-    #[error(transparent)]
-    Io(io::Error),
+    #[error("{0}")]
+    Io(#[source] Arc<io::Error>),
     /// The file is not the one that was opened.
     #[error("{}", Vanished)]
     Vanished,
@@ -184,7 +184,7 @@ pub enum Rule {
     IndexSlot {
         /// The component.
         component: Component,
-        /// Where the slot points, if within the file.
+        /// Where the slot points.
         found: u64,
     },
     /// The archive holds the block.
@@ -193,6 +193,17 @@ pub enum Rule {
     /// The archive holds the component.
     #[error("the archive holds no {0} of this block")]
     Missing(Component),
+    /// The archive holds the component of each of its blocks.
+    #[error("the archive holds no {component} of blocks {} to {}", .blocks.start(), .blocks.end())]
+    MissingRange {
+        /// The component.
+        component: Component,
+        /// The blocks that lack it.
+        blocks: RangeInclusive<u64>,
+    },
+    /// An era1 file has an accumulator record.
+    #[error("there is no accumulator record in front of the index")]
+    NoAccumulator,
     /// A header is a header's RLP, and nothing else.
     #[error("{0}")]
     Header(#[source] Box<HeaderError>),
@@ -205,9 +216,12 @@ pub enum Rule {
     /// A header is proved by the trust roots.
     #[error("the header is not proved: {0}")]
     Proof(#[source] Box<HeaderError>),
-    /// A header that stands between good neighbours, in an archive without a proof of it.
-    #[error("the header is not proved: {0}")]
+    /// What is in an archive can be proved.
+    #[error("{0}")]
     Unproved(&'static str),
+    /// The headers and total difficulties of an epoch have the root that is trusted.
+    #[error("the root over headers and total difficulties before the merge: {0}")]
+    EpochRoot(Box<Mismatch<B256>>),
     /// A proof record is `rlp([proof-type, ssz(proof)])`.
     #[error("the proof record is malformed: {0}")]
     ProofRecord(alloy_rlp::Error),
@@ -244,6 +258,10 @@ pub enum Rule {
 
 impl From<io::Error> for Rule {
     fn from(error: io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<Vanished>()) { Self::Vanished } else { Self::Io(error) }
+        if error.get_ref().is_some_and(|inner| inner.is::<Vanished>()) {
+            Self::Vanished
+        } else {
+            Self::Io(error.into())
+        }
     }
 }

@@ -7,13 +7,14 @@
 //! | [`source`] | where the bytes come from, and how a file that vanished is noticed |
 //! | [`epochs`] | the cache of epoch trees, from which missing proofs are built |
 //! | [`write`] | files assembled from blocks in any order, renamed into place when complete |
-//! | `verify` | everything in a file against the chain, down to the last byte |
-//! | `convert` | era1 to ere and back, and ranges of either |
+//! | [`mod@verify`] | everything in a file against the chain, down to the last byte |
+//! | [`mod@convert`] | era1 to ere and back, and ranges of either |
 //!
 //! The formats are those of the e2store format specifications (`formats/era1.md`, `formats/ere.md`).
 
 pub mod archive;
 pub mod component;
+pub mod convert;
 pub mod e2store;
 pub mod epochs;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod name;
 pub mod proof_record;
 pub mod snappy;
 pub mod source;
+pub mod verify;
 pub mod write;
 
 mod content;

@@ -1,5 +1,6 @@
 //! The content of an ere file's proof record: `rlp([proof-type, ssz(proof)])`.
 
+use alloy_primitives::U256;
 use alloy_rlp::{Decodable, Encodable, Error as RlpError, Header};
 use content_types::{HeaderProof, ProofKind};
 
@@ -36,6 +37,14 @@ pub fn encode(proof: &HeaderProof) -> Vec<u8> {
     kind.encode(&mut content);
     ssz.as_ref().encode(&mut content);
     content
+}
+
+/// The total difficulty that a proof from before the merge vouches for: it is the block hash's sibling in the epoch.
+pub(crate) fn total_difficulty(proof: &HeaderProof) -> Option<U256> {
+    match proof {
+        HeaderProof::HistoricalHashes(branch) => branch.as_slice().first().map(|leaf| U256::from_le_bytes(leaf.0)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,280 @@
+//! The content of every record, block by block on all threads.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use alloy_primitives::{B256, U256};
+use content_types::block::{BodyEncoding, validate};
+use content_types::header::{DecodedHeader, HeaderError};
+use content_types::{HeaderProof, HeaderVerifier};
+
+use crate::archive::{Archive, receipts_encoding};
+use crate::component::Component;
+use crate::error::{ArchiveError, Mismatch, Place, Rule};
+use crate::index::Located;
+use crate::{content, proof_record, snappy};
+
+use super::compression::{Compression, Tally};
+use super::layout::Positions;
+use super::report::{MAX_FINDINGS, Progress};
+
+/// Blocks that a thread takes at a time: enough to be cheap to hand out, few enough to keep all threads busy to the end.
+const BLOCKS_AT_A_TIME: usize = 32;
+
+/// What is known of one block by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Facts {
+    /// What the header says, where it can be read.
+    pub(super) header: Option<HeaderFacts>,
+    /// Whether the archive's own proof proves the header.
+    pub(super) proof: bool,
+    /// Whether the body is the one that the header commits to, whatever the header is worth.
+    pub(super) body: bool,
+    /// The same of the receipts.
+    pub(super) receipts: bool,
+    /// The total difficulty as it is recorded.
+    pub(super) total_difficulty: Option<U256>,
+    /// The total difficulty that the header's proof vouches for.
+    pub(super) proved_difficulty: Option<U256>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeaderFacts {
+    pub(super) hash: B256,
+    pub(super) parent_hash: B256,
+    pub(super) difficulty: U256,
+}
+
+#[derive(Default)]
+pub(super) struct Blocks {
+    pub(super) facts: Vec<Facts>,
+    pub(super) findings: Vec<ArchiveError>,
+    /// Findings over the limit.
+    pub(super) unlisted: u64,
+    pub(super) compression: Tally,
+}
+
+/// Checks each block by itself.
+pub(super) fn check(
+    archive: &Archive,
+    positions: &Positions,
+    verifier: &HeaderVerifier,
+    threads: usize,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Blocks, ArchiveError> {
+    let work = Work {
+        archive,
+        positions,
+        verifier,
+        progress,
+        next: AtomicUsize::new(0),
+        stop: AtomicBool::new(false),
+        list_missing: AtomicBool::new(false),
+        blocks_done: AtomicU64::new(0),
+        bytes_done: AtomicU64::new(0),
+    };
+    let parts: Vec<Result<Part, ArchiveError>> = std::thread::scope(|scope| {
+        let count = threads.clamp(1, positions.len().div_ceil(BLOCKS_AT_A_TIME).max(1));
+        let others: Vec<_> = (1..count).map(|_| scope.spawn(|| work.run())).collect();
+        let own = work.run();
+        let joined = others.into_iter().map(|thread| match thread.join() {
+            Ok(part) => part,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        std::iter::once(own).chain(joined).collect()
+    });
+    let mut blocks = Blocks { facts: vec![Facts::default(); positions.len()], ..Blocks::default() };
+    for part in parts {
+        let part = part?;
+        for (nth, facts) in part.facts {
+            blocks.facts[nth] = facts;
+        }
+        blocks.findings.extend(part.findings);
+        blocks.unlisted += part.unlisted;
+        blocks.compression.join(part.compression.into_tally());
+    }
+    blocks.findings.sort_by_key(|finding| (finding.place.block, finding.place.offset));
+    Ok(blocks)
+}
+
+/// What the threads share.
+struct Work<'a> {
+    archive: &'a Archive,
+    positions: &'a Positions,
+    verifier: &'a HeaderVerifier,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    next: AtomicUsize,
+    /// Set when the file cannot be read any more.
+    stop: AtomicBool,
+    /// Set when it was said once that a trust list is missing.
+    list_missing: AtomicBool,
+    blocks_done: AtomicU64,
+    bytes_done: AtomicU64,
+}
+
+/// What one thread has found.
+#[derive(Default)]
+struct Part {
+    facts: Vec<(usize, Facts)>,
+    findings: Vec<ArchiveError>,
+    unlisted: u64,
+    compression: Compression,
+    bytes: u64,
+}
+
+impl Part {
+    fn report(&mut self, finding: ArchiveError) {
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+}
+
+impl Work<'_> {
+    fn run(&self) -> Result<Part, ArchiveError> {
+        let mut part = Part::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            let first = self.next.fetch_add(BLOCKS_AT_A_TIME, Ordering::Relaxed);
+            let range = first..self.positions.len().min(first.saturating_add(BLOCKS_AT_A_TIME));
+            if range.is_empty() {
+                break;
+            }
+            let blocks = range.len() as u64;
+            for nth in range {
+                match self.check_block(nth, &mut part) {
+                    Ok(facts) => part.facts.push((nth, facts)),
+                    Err(unreadable) => {
+                        self.stop.store(true, Ordering::Relaxed);
+                        return Err(unreadable);
+                    }
+                }
+            }
+            self.tell(blocks, std::mem::take(&mut part.bytes));
+        }
+        Ok(part)
+    }
+
+    fn tell(&self, blocks: u64, bytes: u64) {
+        (self.progress)(Progress {
+            blocks: self.blocks_done.fetch_add(blocks, Ordering::Relaxed) + blocks,
+            total_blocks: self.positions.len() as u64,
+            bytes: self.bytes_done.fetch_add(bytes, Ordering::Relaxed) + bytes,
+            total_bytes: self.archive.file_len(),
+        });
+    }
+
+    /// Checks all components of one block. An error means that the file cannot be read.
+    fn check_block(&self, nth: usize, part: &mut Part) -> Result<Facts, ArchiveError> {
+        let components = self.archive.components();
+        let mut facts = Facts::default();
+        let header = self.check(nth, Component::Header, part, |this, at, place, part| {
+            let header = content::decode_header(this.content(at, Component::Header, place, part)?)?;
+            let number = this.number(nth);
+            if header.number() == number {
+                Ok(header)
+            } else {
+                Err(Rule::Number(Mismatch::new(number, header.number())))
+            }
+        })?;
+        facts.header = header.as_ref().map(|header| HeaderFacts {
+            hash: header.hash(),
+            parent_hash: header.header().parent_hash,
+            difficulty: header.header().difficulty,
+        });
+        facts.body = self
+            .check(nth, Component::Body, part, |this, at, place, part| {
+                let body = this.content(at, Component::Body, place, part)?;
+                let Some(header) = &header else { return Ok(()) };
+                validate::body(header.header(), BodyEncoding::Rlp, &body).map_err(|error| Rule::Body(Box::new(error)))
+            })?
+            .is_some();
+        if components.has(Component::Receipts) {
+            facts.receipts = self
+                .check(nth, Component::Receipts, part, |this, at, place, part| {
+                    let receipts = this.content(at, Component::Receipts, place, part)?;
+                    let Some(header) = &header else { return Ok(()) };
+                    validate::receipts(header.header(), receipts_encoding(this.archive.format()), &receipts)
+                        .map_err(|error| Rule::Receipts(Box::new(error)))
+                })?
+                .is_some();
+        }
+        if components.has(Component::TotalDifficulty) {
+            facts.total_difficulty = self.check(nth, Component::TotalDifficulty, part, |this, at, _, part| {
+                part.bytes += at.header.record_len();
+                content::read_total_difficulty(this.archive.records(), at)
+            })?;
+        }
+        if components.has(Component::Proof) {
+            let proved = self.check(nth, Component::Proof, part, |this, at, place, part| {
+                let proof = proof_record::decode(&this.content(at, Component::Proof, place, part)?)?;
+                header.map_or(Ok(None), |header| this.prove(header, proof))
+            })?;
+            if let Some(proof) = proved.flatten() {
+                facts.proof = true;
+                facts.proved_difficulty = proof_record::total_difficulty(&proof);
+            }
+        }
+        Ok(facts)
+    }
+
+    /// Returns the proof if it holds. That a whole list is missing is said once and not for each block.
+    fn prove(&self, header: DecodedHeader, proof: HeaderProof) -> Result<Option<HeaderProof>, Rule> {
+        match self.verifier.prove(header, &proof) {
+            Ok(_) => Ok(Some(proof)),
+            Err(HeaderError::ListMissing { .. } | HeaderError::BeyondList { .. })
+                if self.list_missing.swap(true, Ordering::Relaxed) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Rule::Proof(Box::new(error))),
+        }
+    }
+
+    /// Runs the check of one component. What it finds is reported, and the result is then `None`.
+    fn check<T>(
+        &self,
+        nth: usize,
+        component: Component,
+        part: &mut Part,
+        check: impl FnOnce(&Self, Located, &Place, &mut Part) -> Result<T, Rule>,
+    ) -> Result<Option<T>, ArchiveError> {
+        let mut place = self.place(nth, component);
+        let known = self.positions[nth][component.slot()];
+        let result = match known.map_or_else(|| self.archive.locate(self.number(nth), component), Ok) {
+            Ok(at) => {
+                place.offset = Some(at.offset);
+                check(self, at, &place, part)
+            }
+            // The layout has said already which blocks lack the component.
+            Err(Rule::Missing(_)) => return Ok(None),
+            Err(rule) => Err(rule),
+        };
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(rule @ (Rule::Io(_) | Rule::Vanished)) => Err(place.broken(rule)),
+            Err(rule) => {
+                part.report(place.broken(rule));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The content of a compressed record, whose compressed bytes are checked on the way.
+    fn content(&self, at: Located, component: Component, place: &Place, part: &mut Part) -> Result<Vec<u8>, Rule> {
+        let stream = content::stored(self.archive.records(), at, component)?;
+        part.bytes += at.header.record_len();
+        let content = snappy::decode(&stream, component.limit())?;
+        part.compression.compare(place, &stream, &content)?;
+        Ok(content)
+    }
+
+    fn number(&self, nth: usize) -> u64 {
+        self.archive.blocks().start() + nth as u64
+    }
+
+    fn place(&self, nth: usize, component: Component) -> Place {
+        let kind = component.record_type(self.archive.format());
+        self.archive.place().record(kind).block(self.number(nth))
+    }
+}

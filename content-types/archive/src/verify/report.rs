@@ -1,0 +1,100 @@
+//! What verification found, and what is still good.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+
+use crate::archive::Archive;
+use crate::component::{Component, Components, Format};
+use crate::error::ArchiveError;
+
+/// Findings of one archive that are kept; more are counted.
+pub const MAX_FINDINGS: usize = 1000;
+
+/// How far verification has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Blocks checked.
+    pub blocks: u64,
+    /// Blocks to check.
+    pub total_blocks: u64,
+    /// Bytes of records checked.
+    pub bytes: u64,
+    /// Bytes of the files.
+    pub total_bytes: u64,
+}
+
+/// The outcome of verifying one archive.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The archive's name.
+    pub archive: Arc<str>,
+    /// Its format.
+    pub format: Format,
+    /// Its blocks.
+    pub blocks: RangeInclusive<u64>,
+    /// Its components.
+    pub components: Components,
+    /// Length of the file in bytes.
+    pub file_len: u64,
+    /// What is wrong, the first [`MAX_FINDINGS`] of it.
+    pub findings: Vec<ArchiveError>,
+    /// How much more is wrong.
+    pub more_findings: u64,
+    /// Compressed records whose bytes no known writer makes of their content. Their content is right; whether a byte
+    /// was changed that does not matter for the content cannot be told in such a file. Zero where the writer is known.
+    pub foreign_compression: u64,
+    /// The parent of the first block, as a proved header names it.
+    pub first_parent: Option<B256>,
+    pub(super) good: [Vec<RangeInclusive<u64>>; Component::COUNT],
+    seen: HashSet<String>,
+}
+
+impl Report {
+    pub(super) fn new(archive: &Archive) -> Self {
+        Self {
+            archive: archive.name().into(),
+            format: archive.format(),
+            blocks: archive.blocks(),
+            components: archive.components(),
+            file_len: archive.file_len(),
+            findings: Vec::new(),
+            more_findings: 0,
+            foreign_compression: 0,
+            first_parent: None,
+            good: Default::default(),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Whether nothing at all is wrong with the file.
+    pub fn is_intact(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The blocks whose `component` is proved to be right: a header that belongs to the chain, a body or receipts that
+    /// such a header commits to, a proof that holds, a total difficulty that the accumulator covers.
+    pub fn good(&self, component: Component) -> &[RangeInclusive<u64>] {
+        &self.good[component.slot()]
+    }
+
+    /// How many blocks have a `component` that is proved to be right.
+    pub fn good_count(&self, component: Component) -> u64 {
+        self.good(component).iter().map(|range| range.end() - range.start() + 1).sum()
+    }
+
+    /// Adds a finding, unless the same one is there already: layout and content see some damage both.
+    pub(super) fn add(&mut self, finding: ArchiveError) {
+        if self.findings.len() >= MAX_FINDINGS {
+            self.more_findings += 1;
+        } else if self.seen.insert(finding.to_string()) {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn add_unlisted(&mut self, count: u64) {
+        self.more_findings += count;
+    }
+}
