@@ -268,7 +268,7 @@ mod tests {
         // A tenth used: 8.5 times the radius.
         let grown = grown_radius(Steps::Items, 1000, 100, radius);
         assert_eq!(grown.log2(), Some(203));
-        assert_eq!(whole_runs(grown_radius(Steps::Runs, 1000, 100, distance(3, 0xff, 0xff))), 34);
+        assert_eq!(whole_runs(grown_radius(Steps::Runs, 1000, 100, distance_of_runs(4))), 34);
         assert_eq!(grown_radius(Steps::Items, 1000, 100, Distance::from_log2(254)), Distance::MAX);
         assert_eq!(grown_radius(Steps::Items, 0, 0, Distance::ZERO), Distance::ZERO);
         assert_eq!(grown_radius(Steps::Items, 1000, 0, Distance::ZERO), Distance::MAX);

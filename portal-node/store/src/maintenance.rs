@@ -71,7 +71,7 @@ impl Drop for Maintenance {
 
 fn run(core: &Core, signal: &Signal) {
     let mut reclaimer = Reclaimer::default();
-    let mut ticks_to_growth = 0;
+    let mut ticks_to_growth = TICKS_BETWEEN_GROWTH;
     let mut checkpointed = 0;
     let mut is_failing = false;
     while !signal.wait(TICK) {
