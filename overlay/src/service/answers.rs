@@ -1,12 +1,16 @@
 //! What the requests and lookups of a sub-network come back with.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use cairn_proto::lookup::{Answer, Trace};
+use cairn_proto::record::Incompatible;
 use cairn_proto::wire::{AcceptCode, ErrorCode, MessageType, PayloadError, PingPayload, StreamError, WireError};
 use content_types::{ContentId, Distance, NodeId};
 use thiserror::Error;
 
+use super::Rejection;
 use crate::transfer::TransferError;
 use crate::transport::{Enr, TalkError};
 
@@ -16,12 +20,9 @@ pub enum RequestError {
     /// The base protocol brought no answer.
     #[error(transparent)]
     Talk(#[from] TalkError),
-    /// The peer announces no version of the Portal wire protocol that is spoken here.
-    #[error("no version of the Portal wire protocol in common")]
-    NoCommonVersion,
-    /// The peer is on another chain.
-    #[error("the peer is on chain {0}")]
-    OtherChain(u64),
+    /// The peer speaks no version of the Portal wire protocol that is spoken here, or is on another chain.
+    #[error(transparent)]
+    Incompatible(#[from] Incompatible),
     /// The answer is empty or malformed, or the request breaks a limit.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -121,15 +122,53 @@ pub struct LookupTrace {
     /// The content looked for.
     pub target: ContentId,
     /// When it began, by the wall clock.
-    pub started_at: std::time::SystemTime,
+    pub started_at: SystemTime,
     /// Everybody who was asked, in the order of asking.
     pub responses: Vec<TracedResponse>,
     /// Peers that were asked and had not answered when the content was found elsewhere.
     pub cancelled: Vec<NodeId>,
     /// The records of all nodes mentioned.
-    pub enrs: Vec<Enr>,
+    pub enrs: Vec<Arc<Enr>>,
     /// From whom the content came.
     pub received_from: Option<NodeId>,
+    /// Nodes on the way from this node's table to the one that sent the content: 1 for a peer from the table, 0 when it
+    /// was not found or was here already.
+    pub hops: u32,
+}
+
+impl LookupTrace {
+    /// `rejections` are the reasons why content that came was not admitted.
+    pub(super) fn new(trace: Trace, started_at: SystemTime, rejections: &[(NodeId, Rejection)]) -> Self {
+        let responses = trace.asked().filter_map(|peer| {
+            let answer = match peer.answer.clone()? {
+                Answer::Nodes(nodes) => TracedAnswer::Nodes(nodes),
+                Answer::Content => TracedAnswer::Content,
+                Answer::Stream => return None,
+                Answer::InvalidContent => {
+                    let reason = rejections.iter().find(|(id, _)| *id == peer.node_id);
+                    TracedAnswer::Rejected(reason.map(|(_, rejection)| rejection.to_string()).unwrap_or_default())
+                }
+                Answer::Failed(failure) => TracedAnswer::Failed(failure.to_string()),
+            };
+            Some(TracedResponse { peer: peer.node_id, after: peer.answered.unwrap_or_default(), answer })
+        });
+        Self {
+            origin: trace.origin,
+            target: ContentId::from(<[u8; 32]>::from(trace.target)),
+            started_at,
+            responses: responses.collect(),
+            cancelled: trace.cancelled().map(|peer| peer.node_id).collect(),
+            enrs: trace.peers.iter().map(|peer| peer.enr.clone()).collect(),
+            received_from: trace.received_from,
+            hops: trace.source().map_or(0, |source| source.hops),
+        }
+    }
+
+    /// The trace of content that was here already.
+    pub(super) fn local(origin: NodeId, target: ContentId, started_at: SystemTime) -> Self {
+        let (responses, cancelled, enrs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { origin, target, started_at, responses, cancelled, enrs, received_from: Some(origin), hops: 0 }
+    }
 }
 
 /// One peer's part in a lookup.
@@ -171,7 +210,7 @@ pub struct PutReport {
 #[derive(Debug, Clone)]
 pub struct TableEntry {
     /// The peer's record.
-    pub enr: Enr,
+    pub enr: Arc<Enr>,
     /// The radius it announced last, if it ever did.
     pub radius: Option<Distance>,
     /// Whether it answered lately.
@@ -183,6 +222,6 @@ pub struct TableEntry {
 pub struct TableSnapshot {
     /// The node whose table it is.
     pub local: NodeId,
-    /// 256 buckets, nearest first, each from the peer seen longest ago to the one seen last.
+    /// 256 buckets, nearest first, in each the peers in no order.
     pub buckets: Vec<Vec<TableEntry>>,
 }

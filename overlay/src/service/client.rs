@@ -2,20 +2,23 @@
 //! told how it went.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use cairn_proto::limits::Direction;
 use cairn_proto::record::{self, Enr, PortalFields};
 use cairn_proto::routing::{Acquaintance, log_distance};
 use cairn_proto::wire::{
-    Accept, BasicRadius, ClientInfo, Content, ContentStream, FindContent, FindNodes, HistoryRadius, MAX_REQUEST_BYTES,
-    MessageType, Offer, Ping, PingPayload, Request, Response, Varint, WireError, payload_type,
+    Accept, AcceptCode, BasicRadius, ClientInfo, Content, ContentStream, FindContent, FindNodes, HistoryRadius,
+    MAX_REQUEST_BYTES, Offer, Ping, PingPayload, Request, Response, Varint, WireError, payload_type,
 };
-use content_types::NodeId;
+use cairn_utp::CloseReason;
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::inner::Inner;
-use super::{Direction, FindContentAnswer, Pong, RequestError};
-use crate::transfer::{Stream, TransferError};
+use super::{Pong, RequestError, TransferFailure};
+use crate::transfer::{Slot, Stream, TransferError};
 use crate::transport::{Contact, TalkError};
 
 impl Inner {
@@ -45,11 +48,16 @@ impl Inner {
         }
     }
 
-    pub(super) async fn ping(&self, to: &Arc<Enr>, payload: Option<PingPayload>) -> Result<Pong, RequestError> {
+    pub(super) async fn ping(
+        self: &Arc<Self>,
+        to: &Arc<Enr>,
+        payload: Option<PingPayload>,
+    ) -> Result<Pong, RequestError> {
         let id = record::node_id(to);
         let payload = payload.unwrap_or_else(|| {
             let theirs = self.table.lock().get(&id).map(|peer| peer.extensions());
-            let common = theirs.map_or(payload_type::CLIENT_INFO, |theirs| self.config.ping_extensions.best_common(theirs));
+            let common =
+                theirs.map_or(payload_type::CLIENT_INFO, |theirs| self.config.ping_extensions.best_common(theirs));
             self.ping_payload(common)
         });
         let ping = Request::Ping(Ping::new(self.transport.local_enr().seq(), &payload)?);
@@ -113,7 +121,7 @@ impl Inner {
     }
 
     /// The records that are signed, of other nodes, and each node's once.
-    fn valid_records(&self, encoded: &[Bytes]) -> Vec<Arc<Enr>> {
+    pub(super) fn valid_records(&self, encoded: &[Bytes]) -> Vec<Arc<Enr>> {
         let mut seen = vec![self.local_id];
         let decoded = encoded.iter().filter_map(|bytes| record::decode(bytes).ok());
         let fresh = decoded.filter(|enr| {
@@ -125,27 +133,124 @@ impl Inner {
         fresh.map(Arc::new).collect()
     }
 
-    /// FINDCONTENT, up to the peer's message.
-    pub(super) async fn ask_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<(Contact, Content), RequestError> {
+    /// FINDCONTENT, up to the peer's message. A transfer slot is taken before, so that a stream is never announced in
+    /// vain.
+    pub(super) async fn ask_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<Asked, RequestError> {
+        let slot = self.transfers.slot(Direction::Inbound, record::node_id(to)).await;
         let (contact, response) = self.request(to, &Request::FindContent(FindContent { content_key: key })).await?;
         match response {
-            Response::Content(content) => Ok((contact, content)),
+            Response::Content(content) => Ok(Asked { contact, content, slot }),
             other => Err(unexpected(&other)),
         }
     }
 
     /// FINDCONTENT with whatever follows it.
-    pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FindContentAnswer, RequestError> {
+    pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FoundOrCloser, RequestError> {
         let limit = self.handler.max_value_len(&key);
-        match self.ask_content(to, key).await? {
-            (_, Content::Inline(value)) => Ok(FindContentAnswer::Content { value, utp: false }),
-            (_, Content::Enrs(enrs)) => Ok(FindContentAnswer::Enrs(self.valid_records(&enrs))),
-            (contact, Content::ConnectionId(id)) => {
-                let value = self.receive_value(&contact, id, limit).await?;
-                Ok(FindContentAnswer::Content { value, utp: true })
+        let Asked { contact, content, slot } = self.ask_content(to, key).await?;
+        match content {
+            Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false }),
+            Content::Enrs(enrs) => Ok(FoundOrCloser::Closer(self.valid_records(&enrs))),
+            Content::ConnectionId(id) => {
+                let value = self.receive_value(&contact, id, slot, limit, &AtomicU64::new(0)).await?;
+                Ok(FoundOrCloser::Found { value, utp: true })
             }
         }
     }
+
+    /// Opens the stream that was announced in CONTENT and reads its one value. `received` counts the bytes as they come.
+    pub(super) async fn receive_value(
+        &self,
+        from: &Contact,
+        connection_id: u16,
+        slot: Slot,
+        limit: usize,
+        received: &AtomicU64,
+    ) -> Result<Bytes, RequestError> {
+        let mut account = Account::open(self.observer.clone(), Direction::Inbound);
+        let reading = async {
+            let mut stream = self.transfers.connect(from, connection_id, slot)?;
+            let mut content = ContentStream::single(limit);
+            while let Some(chunk) = stream.read_chunk().await? {
+                received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                if let Some(value) = content.next_item(&mut &chunk[..])? {
+                    // All that was announced is here: nothing later on the stream is worth waiting for.
+                    stream.close();
+                    return Ok(value);
+                }
+            }
+            Err(content.finish().err().map_or(TransferError::Closed(CloseReason::Finished).into(), RequestError::from))
+        };
+        let result = reading.await;
+        account.close(received.load(Ordering::Relaxed), result.as_ref().err().map(TransferFailure::from));
+        result
+    }
+
+    /// Sends OFFER for keys that fit one message, a transfer slot taken before.
+    pub(super) async fn offer_keys(&self, to: &Arc<Enr>, keys: Vec<Bytes>) -> Result<Offered, RequestError> {
+        let slot = self.transfers.slot(Direction::Outbound, record::node_id(to)).await;
+        let count = keys.len();
+        let (contact, response) = self.request(to, &Request::Offer(Offer { content_keys: keys })).await?;
+        let Response::Accept(Accept { connection_id, content_keys: codes }) = response else {
+            return Err(unexpected(&response));
+        };
+        if codes.len() != count {
+            return Err(RequestError::AcceptCount { keys: count, codes: codes.len() });
+        }
+        Ok(Offered { contact, connection_id, codes, slot })
+    }
+
+    /// Sends the values that a peer accepted, each after its length, and waits until it has them.
+    pub(super) async fn send_values(
+        &self,
+        to: &Contact,
+        connection_id: u16,
+        slot: Slot,
+        values: Vec<Bytes>,
+    ) -> Result<(), TransferError> {
+        let stream = self.transfers.connect(to, connection_id, slot)?;
+        self.write_values(stream, values).await
+    }
+
+    /// Writes values, each after its length, and waits until the peer has them.
+    pub(super) async fn write_values(&self, mut stream: Stream, values: Vec<Bytes>) -> Result<(), TransferError> {
+        let mut account = Account::open(self.observer.clone(), Direction::Outbound);
+        let mut written = 0;
+        let writing = async {
+            for value in values {
+                let len =
+                    u32::try_from(value.len()).map_err(|_| TransferError::TooLong { limit: u32::MAX as usize })?;
+                stream.write_all(Bytes::copy_from_slice(Varint::new(len).as_bytes())).await?;
+                written += value.len() as u64;
+                stream.write_all(value).await?;
+            }
+            stream.finish().await
+        };
+        let result = writing.await;
+        account.close(written, result.err().map(TransferFailure::from));
+        result
+    }
+}
+
+/// A peer's answer to FINDCONTENT, the slot for a stream still held.
+pub(super) struct Asked {
+    pub(super) contact: Contact,
+    pub(super) content: Content,
+    pub(super) slot: Slot,
+}
+
+/// A value, unverified, or records of peers that lie closer.
+pub(super) enum FoundOrCloser {
+    Found { value: Bytes, utp: bool },
+    Closer(Vec<Arc<Enr>>),
+}
+
+/// A peer's answer to OFFER, the slot for the stream still held.
+pub(super) struct Offered {
+    pub(super) contact: Contact,
+    pub(super) connection_id: u16,
+    pub(super) codes: Vec<AcceptCode>,
+    pub(super) slot: Slot,
 }
 
 fn unexpected(response: &Response) -> RequestError {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cairn_proto::routing::{AddressPolicy, PING_INTERVAL};
+use cairn_proto::gossip::GossipWidth;
+use cairn_proto::routing::{AddressPolicy, PING_INTERVAL, REFRESH_INTERVAL};
 use cairn_proto::wire::Extensions;
 
 use crate::transport::{Enr, ProtocolId};
@@ -25,10 +26,12 @@ pub struct SubNetworkConfig {
     pub bootnodes: Vec<Enr>,
     /// Which addresses peers may have, and whether the table takes only a few of one subnet.
     pub addresses: AddressPolicy,
-    /// Peers that content is offered to in neighbourhood gossip, at most.
-    pub gossip_peers: usize,
+    /// To how many peers content is gossiped.
+    pub gossip: GossipWidth,
     /// Pause between PINGs to a peer that answers.
     pub ping_interval: Duration,
+    /// Pause between lookups in a bucket's range.
+    pub refresh_interval: Duration,
 }
 
 impl SubNetworkConfig {
@@ -42,8 +45,9 @@ impl SubNetworkConfig {
             ping_extensions: Extensions::STANDARD,
             bootnodes: Vec::new(),
             addresses: AddressPolicy::Internet,
-            gossip_peers: 4,
+            gossip: GossipWidth::default(),
             ping_interval: PING_INTERVAL,
+            refresh_interval: REFRESH_INTERVAL,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! arrivals.
 
 use bytes::Bytes;
+pub use cairn_proto::gossip::OfferVerdict;
 use content_types::{ContentId, Distance, NodeId};
 use futures::future::BoxFuture;
 use thiserror::Error;
@@ -36,19 +37,6 @@ pub trait ContentHandler: Send + Sync + 'static {
     /// # Errors
     /// [`Rejection`] says whether the value is wrong or could only not be judged.
     fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>>;
-}
-
-/// The answer to one offered key, before limits on transfers are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OfferVerdict {
-    /// Send it.
-    Wanted,
-    /// It is here already.
-    AlreadyStored,
-    /// It lies too far from this node.
-    OutsideRadius,
-    /// This node could not check it, or does not know the key.
-    NotVerifiable,
 }
 
 /// How a value came here.

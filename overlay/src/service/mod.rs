@@ -1,10 +1,19 @@
 //! One service for each sub-network: it answers peers, keeps the routing table, and looks up, offers and gossips content.
 
+mod account;
 mod answers;
+mod client;
+mod conduct;
 mod config;
+mod gossip;
 mod handler;
+mod inner;
+mod lookup;
 mod observer;
 mod overlay;
+mod receive;
+mod serve;
+mod upkeep;
 
 pub use answers::{
     FindContentAnswer, FoundContent, LookupError, LookupTrace, NotFound, Pong, PutReport, RequestError, TableEntry,

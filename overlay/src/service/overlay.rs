@@ -3,28 +3,32 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_proto::wire::{AcceptCode, PingPayload};
+use cairn_proto::record;
+use cairn_proto::routing::{Acquaintance, K, PeerRules, RoutingTable, TableConfig};
+use cairn_proto::wire::{AcceptCode, MAX_LOG_DISTANCE, PingPayload};
 use content_types::NodeId;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::client::FoundOrCloser;
+use super::gossip::{Item, MAX_GOSSIP_TASKS};
+use super::inner::Inner;
+use super::serve::{self, REQUEST_QUEUE};
+use super::upkeep;
 use super::{
     ContentHandler, FindContentAnswer, FoundContent, LookupError, Observer, Pong, PutReport, RequestError,
-    SubNetworkConfig, TableSnapshot,
+    SubNetworkConfig, TableEntry, TableSnapshot,
 };
 use crate::transfer::Transfers;
-use crate::transport::{AlreadyRegistered, Enr, TalkError, Transport};
+use crate::transport::{AlreadyRegistered, Enr, Transport};
 
 /// One sub-network, running. Cheap to clone; [`shutdown`](Self::shutdown) ends it for all clones.
 #[derive(Clone)]
 pub struct Overlay {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    config: SubNetworkConfig,
-    transport: Arc<dyn Transport>,
-    transfers: Transfers,
-    handler: Arc<dyn ContentHandler>,
-    observer: Arc<dyn Observer>,
 }
 
 impl Overlay {
@@ -39,7 +43,34 @@ impl Overlay {
         handler: Arc<dyn ContentHandler>,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, AlreadyRegistered> {
-        Ok(Self { inner: Arc::new(Inner { config, transport, transfers, handler, observer }) })
+        let requests = transport.register(config.protocol.clone(), REQUEST_QUEUE)?;
+        let local_id = record::node_id(&transport.local_enr());
+        let rules = PeerRules { chain_id: config.chain_id, addresses: config.addresses };
+        let table =
+            TableConfig { rules, ping_interval: config.ping_interval, refresh_interval: config.refresh_interval };
+        let inner = Arc::new(Inner {
+            transport,
+            transfers,
+            handler,
+            observer,
+            local_id,
+            table: Mutex::new(RoutingTable::new(local_id, table)),
+            table_changed: Notify::new(),
+            conduct: Mutex::default(),
+            in_flight: Mutex::default(),
+            declined: Mutex::default(),
+            gossip_tasks: Arc::new(Semaphore::new(MAX_GOSSIP_TASKS)),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config,
+        });
+        for bootnode in &inner.config.bootnodes {
+            inner.mention(&Arc::new(bootnode.clone()));
+        }
+        inner.spawn(serve::serve(inner.clone(), requests));
+        inner.spawn(upkeep::listen(inner.clone()));
+        inner.spawn(upkeep::maintain(inner.clone()));
+        Ok(Self { inner })
     }
 
     /// The configuration it was started with.
@@ -52,8 +83,7 @@ impl Overlay {
     /// # Errors
     /// When the peer cannot be spoken to, does not answer, or answers with an error.
     pub async fn ping(&self, to: Enr, payload: Option<PingPayload>) -> Result<Pong, RequestError> {
-        let _ = (to, payload, &self.inner.transport, &self.inner.transfers, &self.inner.handler, &self.inner.observer);
-        Err(TalkError::Stopped.into())
+        self.inner.ping(&Arc::new(to), payload).await
     }
 
     /// Sends FINDNODES for these log distances (0 for the peer's own record) and returns the records that are valid and
@@ -62,8 +92,8 @@ impl Overlay {
     /// # Errors
     /// When the peer cannot be spoken to or does not answer.
     pub async fn find_nodes(&self, to: Enr, distances: Vec<u16>) -> Result<Vec<Enr>, RequestError> {
-        let _ = (to, distances);
-        Err(TalkError::Stopped.into())
+        let found = self.inner.find_nodes(&Arc::new(to), distances).await?;
+        Ok(found.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
     /// Sends FINDCONTENT and receives the stream if there is one. What comes is not verified.
@@ -71,8 +101,12 @@ impl Overlay {
     /// # Errors
     /// When the peer cannot be spoken to, does not answer, or its stream fails.
     pub async fn find_content(&self, to: Enr, key: Bytes) -> Result<FindContentAnswer, RequestError> {
-        let _ = (to, key);
-        Err(TalkError::Stopped.into())
+        match self.inner.find_content(&Arc::new(to), key).await? {
+            FoundOrCloser::Found { value, utp } => Ok(FindContentAnswer::Content { value, utp }),
+            FoundOrCloser::Closer(enrs) => {
+                Ok(FindContentAnswer::Enrs(enrs.into_iter().map(Arc::unwrap_or_clone).collect()))
+            }
+        }
     }
 
     /// Offers up to 64 items (key and value) to one peer and sends what it accepts. One code for each item, in order;
@@ -81,14 +115,19 @@ impl Overlay {
     /// # Errors
     /// When the peer cannot be spoken to, does not answer, or the stream fails.
     pub async fn offer(&self, to: Enr, items: Vec<(Bytes, Bytes)>) -> Result<Vec<AcceptCode>, RequestError> {
-        let _ = (to, items);
-        Err(TalkError::Stopped.into())
+        let item = |(key, value): (Bytes, Bytes)| {
+            let id = self.inner.handler.content_id(&key).ok_or(RequestError::Key)?;
+            Ok(Item { key, id, value })
+        };
+        let items = items.into_iter().map(item).collect::<Result<_, RequestError>>()?;
+        self.inner.offer(&Arc::new(to), items).await
     }
 
     /// Looks up the nodes closest to `target`, closest first, 16 at most.
     pub async fn lookup_nodes(&self, target: NodeId) -> Vec<Enr> {
-        let _ = target;
-        Vec::new()
+        let mut found = self.inner.lookup_nodes(target).await;
+        found.truncate(K);
+        found.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     /// Looks up content: here first, then on the network. What is returned was admitted by the handler.
@@ -96,8 +135,7 @@ impl Overlay {
     /// # Errors
     /// When the key is malformed or nobody who was asked had it.
     pub async fn lookup_content(&self, key: Bytes) -> Result<FoundContent, LookupError> {
-        let _ = key;
-        Err(LookupError::Key)
+        self.inner.lookup_content(key).await
     }
 
     /// Offers a value to the peers that should hold it, and waits for their answers (not for the transfers). The value is
@@ -106,42 +144,74 @@ impl Overlay {
     /// # Errors
     /// When the key is malformed.
     pub async fn put_content(&self, key: Bytes, value: Bytes) -> Result<PutReport, RequestError> {
-        let _ = (key, value);
-        Err(RequestError::Key)
+        self.inner.put(key, value).await
     }
 
     /// The routing table as it is now.
     pub fn routing_table(&self) -> TableSnapshot {
-        TableSnapshot { local: NodeId::from(self.inner.transport.local_enr().node_id().raw()), buckets: Vec::new() }
+        let table = self.inner.table.lock();
+        let mut buckets = vec![Vec::new(); usize::from(MAX_LOG_DISTANCE)];
+        for (distance, peers) in table.buckets() {
+            let entries = peers.iter().map(|peer| TableEntry {
+                enr: peer.enr().clone(),
+                radius: peer.radius(),
+                live: peer.is_presentable(),
+            });
+            if let Some(bucket) = usize::from(distance).checked_sub(1).and_then(|index| buckets.get_mut(index)) {
+                bucket.extend(entries);
+            }
+        }
+        TableSnapshot { local: self.inner.local_id, buckets }
     }
 
     /// Live peers in the routing table.
     pub fn peer_count(&self) -> usize {
-        0
+        self.inner.table.lock().stats().presentable
     }
 
     /// Puts a record into the routing table and pings it. Returns whether there was room.
     pub fn add_enr(&self, enr: Enr) -> bool {
-        let _ = enr;
-        false
+        let inserted =
+            self.inner.table.lock().insert(Arc::new(enr), Acquaintance::Mentioned, Instant::now().into_std());
+        self.inner.table_changed.notify_one();
+        inserted.is_ok()
     }
 
     /// The newest record known locally.
     pub fn get_enr(&self, node_id: &NodeId) -> Option<Enr> {
-        self.inner.transport.known(node_id).map(|contact| Enr::clone(contact.enr()))
+        if *node_id == self.inner.local_id {
+            return Some(self.inner.transport.local_enr());
+        }
+        let in_table = self.inner.table.lock().get(node_id).map(|peer| Enr::clone(peer.enr()));
+        let known = self.inner.transport.known(node_id).map(|contact| Enr::clone(contact.enr()));
+        in_table.into_iter().chain(known).max_by_key(Enr::seq)
     }
 
     /// Takes a peer out of the routing table. Returns whether it was there.
     pub fn delete_enr(&self, node_id: &NodeId) -> bool {
-        let _ = node_id;
-        false
+        self.inner.table.lock().remove(node_id).is_some()
     }
 
     /// The newest record of a node: from the node itself if it is known and answers, else from a lookup.
     pub async fn lookup_enr(&self, node_id: NodeId) -> Option<Enr> {
-        self.get_enr(&node_id)
+        let known = self.get_enr(&node_id);
+        if node_id == self.inner.local_id {
+            return known;
+        }
+        if let Some(known) = &known
+            && let Ok(answer) = self.find_nodes(known.clone(), vec![0]).await
+            && let Some(newest) = answer.into_iter().find(|enr| record::node_id(enr) == node_id)
+        {
+            return Some(newest);
+        }
+        let found = self.lookup_nodes(node_id).await;
+        found.into_iter().filter(|enr| record::node_id(enr) == node_id).chain(known).max_by_key(Enr::seq)
     }
 
     /// Stops answering, gives up lookups and transfers of this sub-network, and returns when its tasks have ended.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
 }

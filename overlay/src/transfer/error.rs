@@ -8,9 +8,6 @@ use crate::service::TransferFailure;
 /// A uTP transfer that did not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TransferError {
-    /// No slot is free under the limits on transfers.
-    #[error("no slot is free for another transfer")]
-    NoSlot,
     /// The peer drew a connection ID that another of its streams has.
     #[error("connection ID {0} is in use")]
     IdInUse(u16),
@@ -38,9 +35,7 @@ impl From<TransferError> for TransferFailure {
             TransferError::Closed(CloseReason::PeerReset) => Self::Reset,
             TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled => Self::Stalled,
             TransferError::Closed(CloseReason::Finished) | TransferError::TooLong { .. } => Self::Malformed,
-            TransferError::Closed(CloseReason::LocalReset) | TransferError::NoSlot | TransferError::Stopped => {
-                Self::Cancelled
-            }
+            TransferError::Closed(CloseReason::LocalReset) | TransferError::Stopped => Self::Cancelled,
         }
     }
 }

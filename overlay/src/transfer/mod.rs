@@ -6,19 +6,25 @@
 
 mod driver;
 mod error;
+mod slots;
 mod state;
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use cairn_proto::limits::{Direction, TransferLimits};
+use content_types::NodeId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::transport::{AlreadyRegistered, Contact, ProtocolId, Transport};
+use slots::Slots;
 use state::{Role, State};
 
 pub use error::TransferError;
+pub use slots::Slot;
 pub use stream::Stream;
 
 /// Packets that wait for the driver. What does not fit is lost, and repeated by the peer.
@@ -28,48 +34,78 @@ const PACKET_QUEUE: usize = 2048;
 #[derive(Clone)]
 pub struct Transfers {
     state: Arc<Mutex<State>>,
+    slots: Slots,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Transfers {
-    /// Starts the driver on the current tokio runtime.
+    /// Starts the driver on the current tokio runtime, with the default limits.
     ///
     /// # Errors
     /// When the `utp` protocol is taken on this transport.
     pub fn start(transport: Arc<dyn Transport>) -> Result<Self, AlreadyRegistered> {
+        Self::with_limits(transport, TransferLimits::default())
+    }
+
+    /// Starts the driver on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When the `utp` protocol is taken on this transport.
+    pub fn with_limits(transport: Arc<dyn Transport>, limits: TransferLimits) -> Result<Self, AlreadyRegistered> {
         let packets = transport.register(ProtocolId::UTP, PACKET_QUEUE)?;
         let state = Arc::<Mutex<State>>::default();
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
-        Ok(Self { state, stopping, tasks })
+        Ok(Self { state, slots: Slots::new(limits), stopping, tasks })
+    }
+
+    /// Takes a slot for a transfer with `peer`, waiting until one is free.
+    pub async fn slot(&self, direction: Direction, peer: NodeId) -> Slot {
+        self.slots.take(direction, peer).await
+    }
+
+    /// Takes a slot for a transfer with `peer` if one is free within `patience`.
+    pub async fn slot_within(&self, direction: Direction, peer: NodeId, patience: Duration) -> Option<Slot> {
+        self.slots.take_within(direction, peer, patience).await
+    }
+
+    /// The slots, for a decision that takes one by itself.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Transfers that hold a slot.
+    pub fn running(&self, direction: Direction) -> usize {
+        self.slots.running(direction)
     }
 
     /// Draws a connection ID for `peer` and waits for its SYN: announce [`Stream::connection_id`] to the peer after this.
-    /// What is written meanwhile leaves as soon as the SYN is there.
+    /// What is written meanwhile leaves as soon as the SYN is there. The slot is held until the stream is dropped.
     ///
     /// # Errors
     /// After a shutdown.
-    pub fn accept(&self, peer: &Contact) -> Result<Stream, TransferError> {
-        self.open(peer, Role::Acceptor)
+    pub fn accept(&self, peer: &Contact, slot: Slot) -> Result<Stream, TransferError> {
+        self.open(peer, Role::Acceptor, slot)
     }
 
-    /// Opens the stream that `peer` announced with this connection ID. May be written to at once.
+    /// Opens the stream that `peer` announced with this connection ID. May be written to at once. The slot is held until
+    /// the stream is dropped.
     ///
     /// # Errors
     /// When the peer announced the ID before, or after a shutdown.
-    pub fn connect(&self, peer: &Contact, connection_id: u16) -> Result<Stream, TransferError> {
-        self.open(peer, Role::Opener(connection_id))
+    pub fn connect(&self, peer: &Contact, connection_id: u16, slot: Slot) -> Result<Stream, TransferError> {
+        self.open(peer, Role::Opener(connection_id), slot)
     }
 
-    fn open(&self, peer: &Contact, role: Role) -> Result<Stream, TransferError> {
+    fn open(&self, peer: &Contact, role: Role, slot: Slot) -> Result<Stream, TransferError> {
         let mut state = self.state.lock();
         let (key, id) = state.open(peer.clone(), role, tokio::time::Instant::now().into_std())?;
         let wakers = state.take_wakers();
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        Ok(Stream::new(self.state.clone(), key, id))
+        Ok(Stream::new(self.state.clone(), key, id, slot))
     }
 
     /// Streams that are open, or linger until the peer knows of their end.

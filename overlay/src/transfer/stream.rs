@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
-use super::TransferError;
 use super::state::{State, StreamKey};
+use super::{Slot, TransferError};
 
 /// How long a transfer may take to move [`PROGRESS_BYTES`]. Time-outs go by progress: how long the whole takes is no fault.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(15);
@@ -31,12 +31,13 @@ pub struct Stream {
     period_end: Pin<Box<Sleep>>,
     moved_before: u64,
     in_order: bool,
+    _slot: Slot,
 }
 
 impl Stream {
-    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, id: u16) -> Self {
+    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, id: u16, slot: Slot) -> Self {
         let period_end = Box::pin(tokio::time::sleep(PROGRESS_PERIOD));
-        Self { state, key, id, period_end, moved_before: 0, in_order: false }
+        Self { state, key, id, period_end, moved_before: 0, in_order: false, _slot: slot }
     }
 
     /// The connection ID that both sides know the stream by.

@@ -1,0 +1,50 @@
+//! Tells the observer of a transfer's beginning and, whatever happens, of its end.
+
+use std::sync::Arc;
+
+use cairn_proto::limits;
+use tokio::time::Instant;
+
+use super::{Direction, Observer, RequestError, TransferFailure};
+use crate::transfer::TransferError;
+
+/// An open transfer. Dropped before it is closed, it counts as cancelled.
+pub(super) struct Account {
+    observer: Arc<dyn Observer>,
+    direction: Direction,
+    started: Instant,
+    open: bool,
+}
+
+impl Account {
+    pub(super) fn open(observer: Arc<dyn Observer>, direction: limits::Direction) -> Self {
+        let direction = match direction {
+            limits::Direction::Inbound => Direction::In,
+            limits::Direction::Outbound => Direction::Out,
+        };
+        observer.transfer_started(direction);
+        Self { observer, direction, started: Instant::now(), open: true }
+    }
+
+    pub(super) fn close(&mut self, bytes: u64, failure: Option<TransferFailure>) {
+        self.open = false;
+        self.observer.transfer_ended(self.direction, bytes, self.started.elapsed(), failure);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.open {
+            self.close(0, Some(TransferFailure::Cancelled));
+        }
+    }
+}
+
+impl From<&RequestError> for TransferFailure {
+    fn from(error: &RequestError) -> Self {
+        match error {
+            RequestError::Transfer(error) => TransferError::into(*error),
+            _ => Self::Malformed,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Offers content to peers: neighbourhood gossip, poke after a lookup, and what a person puts in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_proto::gossip::{batch_offers, gossip_targets, poke_targets};
+use cairn_proto::record::{self, Enr};
+use cairn_proto::wire::{AcceptCode, MAX_REQUEST_BYTES};
+use content_types::{ContentId, NodeId};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::Instant;
+
+use super::client::Offered;
+use super::inner::Inner;
+use super::{PutReport, RequestError};
+
+/// Batches of offers under way. Gossip beyond that is dropped: the content is offered again by whoever finds it.
+pub(super) const MAX_GOSSIP_TASKS: usize = 256;
+
+/// Content that is offered.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) key: Bytes,
+    pub(super) id: ContentId,
+    pub(super) value: Bytes,
+}
+
+impl Inner {
+    /// The peers to offer `id` to, without `from`, those that declined it a moment ago and those that are barred.
+    fn targets(&self, id: &ContentId, from: Option<NodeId>) -> Vec<Arc<Enr>> {
+        let now = Instant::now().into_std();
+        let table = self.table.lock();
+        let declined = self.declined.lock();
+        let candidates = table
+            .interested(id)
+            .filter(|peer| Some(peer.node_id()) != from && declined.may_offer(&peer.node_id(), id, now));
+        gossip_targets(candidates, id, self.config.gossip, &mut rand::rng())
+    }
+
+    /// Neighbourhood gossip of items that are new here. Returns at once.
+    pub(super) fn gossip(self: &Arc<Self>, items: Vec<Item>, from: Option<NodeId>) {
+        let mut by_peer: HashMap<NodeId, (Arc<Enr>, Vec<Item>)> = HashMap::new();
+        for item in items {
+            for enr in self.targets(&item.id, from) {
+                by_peer.entry(record::node_id(&enr)).or_insert_with(|| (enr, Vec::new())).1.push(item.clone());
+            }
+        }
+        for (enr, items) in by_peer.into_values() {
+            self.offer_later(enr, items);
+        }
+    }
+
+    /// Offers content that a lookup found to peers on its way that lack it although they want it.
+    pub(super) fn poke(self: &Arc<Self>, id: ContentId, key: Bytes, value: Bytes, lacking: &[Arc<Enr>]) {
+        let targets = {
+            let table = self.table.lock();
+            poke_targets(lacking, &id, |peer| table.get(peer).and_then(|peer| peer.radius()))
+        };
+        for enr in targets {
+            self.offer_later(enr, vec![Item { key: key.clone(), id, value: value.clone() }]);
+        }
+    }
+
+    fn offer_later(self: &Arc<Self>, to: Arc<Enr>, items: Vec<Item>) {
+        let Ok(permit) = self.gossip_tasks.clone().try_acquire_owned() else {
+            tracing::debug!(peer = %to.node_id(), "too much gossip under way");
+            return;
+        };
+        let inner = self.clone();
+        self.spawn(async move {
+            if let Err(error) = inner.offer(&to, items).await {
+                tracing::debug!(peer = %to.node_id(), %error, "offer");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Offers items to a peer, in as many messages as they need, and delivers what is accepted.
+    pub(super) async fn offer(&self, to: &Arc<Enr>, items: Vec<Item>) -> Result<Vec<AcceptCode>, RequestError> {
+        let mut codes = Vec::with_capacity(items.len());
+        for batch in batch_offers(items, |item| item.key.len(), MAX_REQUEST_BYTES) {
+            let offered = self.propose(to, &batch).await?;
+            codes.extend(&offered.codes);
+            self.deliver(offered, &batch).await?;
+        }
+        Ok(codes)
+    }
+
+    async fn propose(&self, to: &Arc<Enr>, items: &[Item]) -> Result<Offered, RequestError> {
+        let offered = self.offer_keys(to, items.iter().map(|item| item.key.clone()).collect()).await?;
+        let now = Instant::now().into_std();
+        let mut declined = self.declined.lock();
+        for (item, code) in items.iter().zip(&offered.codes) {
+            declined.on_answer(offered.contact.node_id(), item.id, *code, now);
+        }
+        drop(declined);
+        Ok(offered)
+    }
+
+    /// Sends what was accepted of `items`.
+    async fn deliver(&self, offered: Offered, items: &[Item]) -> Result<(), RequestError> {
+        let Offered { contact, connection_id, codes, slot } = offered;
+        let wanted: Vec<_> =
+            items.iter().zip(codes).filter(|(_, code)| code.is_accepted()).map(|(item, _)| item).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let values = wanted.iter().map(|item| item.value.clone()).collect();
+        self.send_values(&contact, connection_id, slot, values).await?;
+        let now = Instant::now().into_std();
+        let mut declined = self.declined.lock();
+        wanted.iter().for_each(|item| declined.on_delivered(contact.node_id(), item.id, now));
+        Ok(())
+    }
+
+    /// Offers a value to the peers that should hold it and waits for what they answer.
+    pub(super) async fn put(self: &Arc<Self>, key: Bytes, value: Bytes) -> Result<PutReport, RequestError> {
+        let id = self.handler.content_id(&key).ok_or(RequestError::Key)?;
+        let mut targets = self.targets(&id, None);
+        if targets.len() < self.config.gossip.nearest {
+            self.explore(&id).await;
+            targets = self.targets(&id, None);
+        }
+        let item = Item { key, id, value };
+        let mut answers: FuturesUnordered<_> = targets
+            .iter()
+            .map(|to| {
+                let items = [item.clone()];
+                async move { self.propose(to, &items).await }
+            })
+            .collect();
+        let mut report = PutReport::default();
+        while let Some(answer) = answers.next().await {
+            let Ok(offered) = answer else { continue };
+            report.peer_count += 1;
+            report.codes.extend(&offered.codes);
+            let (inner, item) = (self.clone(), item.clone());
+            self.spawn(async move {
+                if let Err(error) = inner.deliver(offered, &[item]).await {
+                    tracing::debug!(%error, "put content not delivered");
+                }
+            });
+        }
+        Ok(report)
+    }
+
+    /// Gets to know the peers around some content: who they are, and how far their radius goes.
+    async fn explore(self: &Arc<Self>, id: &ContentId) {
+        let found = self.lookup_nodes(NodeId::from(<[u8; 32]>::from(*id))).await;
+        let unknown = found.into_iter().filter(|enr| {
+            let table = self.table.lock();
+            table.get(&record::node_id(enr)).is_some_and(|peer| peer.radius().is_none())
+        });
+        let mut pings: FuturesUnordered<_> =
+            unknown.map(|enr| async move { self.ping(&enr, None).await.map(drop) }).collect();
+        while pings.next().await.is_some() {}
+    }
+}

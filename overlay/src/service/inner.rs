@@ -1,0 +1,81 @@
+//! What all parts of a sub-network's service share.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use cairn_proto::gossip::{DeclinedOffers, InFlight};
+use cairn_proto::lookup::LookupConfig;
+use cairn_proto::record::{self, Enr};
+use cairn_proto::routing::{Acquaintance, PeerRules, RoutingTable};
+use content_types::NodeId;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::conduct::Conduct;
+use super::{ContentHandler, Observer, SubNetworkConfig};
+use crate::transfer::Transfers;
+use crate::transport::Transport;
+
+pub(super) struct Inner {
+    pub(super) config: SubNetworkConfig,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) transfers: Transfers,
+    pub(super) handler: Arc<dyn ContentHandler>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) local_id: NodeId,
+    pub(super) table: Mutex<RoutingTable>,
+    /// Something happened that may give the table's upkeep work.
+    pub(super) table_changed: Notify,
+    pub(super) conduct: Mutex<Conduct>,
+    /// Keys that are being received, and from whom.
+    pub(super) in_flight: Mutex<InFlight>,
+    /// Who declined what a moment ago.
+    pub(super) declined: Mutex<DeclinedOffers>,
+    pub(super) gossip_tasks: Arc<Semaphore>,
+    pub(super) stopping: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Inner {
+    pub(super) fn rules(&self) -> PeerRules {
+        PeerRules { chain_id: self.config.chain_id, addresses: self.config.addresses }
+    }
+
+    pub(super) fn lookup_config(&self) -> LookupConfig {
+        LookupConfig::new(self.rules())
+    }
+
+    /// Runs a task until it ends or the service is shut down.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            stopping.run_until_cancelled(task).await;
+        });
+    }
+
+    /// A peer came up. It is taken into the table if it is fit and there is room, and pinged if it never answered.
+    pub(super) fn mention(&self, enr: &Arc<Enr>) {
+        let now = Instant::now().into_std();
+        if self.conduct.lock().is_barred(&record::node_id(enr), now) {
+            return;
+        }
+        if self.table.lock().insert(enr.clone(), Acquaintance::Mentioned, now).is_ok() {
+            self.table_changed.notify_one();
+        }
+    }
+
+    /// A peer sent content that is not what its key stands for: it is dropped, and not spoken to for a while.
+    pub(super) fn punish(&self, peer: NodeId) {
+        let now = Instant::now().into_std();
+        self.conduct.lock().lied(peer, now);
+        self.table.lock().remove(&peer);
+        self.observer.peer_lied(peer);
+    }
+
+    pub(super) fn is_barred(&self, peer: &NodeId) -> bool {
+        self.conduct.lock().is_barred(peer, Instant::now().into_std())
+    }
+}

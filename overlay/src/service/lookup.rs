@@ -1,0 +1,277 @@
+//! Drives the lookups of nodes and of content.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use cairn_proto::lookup::{ContentLookup, ContentStep, Failure, NodeLookup, NodeStep, Outcome, Trace};
+use cairn_proto::record::{self, Enr};
+use cairn_proto::routing::K;
+use cairn_proto::wire::{Content, WireError};
+use content_types::NodeId;
+use futures::FutureExt as _;
+use futures::future::{AbortHandle, BoxFuture, abortable};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::Instant;
+
+use super::client::Asked;
+use super::inner::Inner;
+use super::{ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Rejection, RequestError};
+use crate::transfer::Slot;
+use crate::transport::{Contact, TalkError};
+
+impl Inner {
+    /// The nodes nearest to `target` that answered, nearest first.
+    pub(super) async fn lookup_nodes(self: &Arc<Self>, target: NodeId) -> Vec<Arc<Enr>> {
+        let started = Instant::now();
+        let seeds = {
+            let mut table = self.table.lock();
+            table.on_lookup(&target, started.into_std());
+            nearest(&table, target)
+        };
+        let mut lookup = NodeLookup::new(self.local_id, target, self.lookup_config(), seeds, started.into_std());
+        let mut queries = FuturesUnordered::new();
+        loop {
+            match lookup.poll(Instant::now().into_std()) {
+                NodeStep::Query { peer, distances } => {
+                    let id = record::node_id(&peer);
+                    queries.push(async move { (id, self.find_nodes(&peer, distances).await) });
+                }
+                NodeStep::Waiting(until) => {
+                    let answer = tokio::time::timeout_at(until.into(), next(&mut queries)).await;
+                    let now = Instant::now().into_std();
+                    match answer {
+                        Ok((id, Ok(enrs))) => lookup.on_nodes(now, &id, self.speakable(enrs)),
+                        Ok((id, Err(error))) => lookup.on_failure(now, &id, failure(&error)),
+                        Err(_) => {}
+                    }
+                }
+                NodeStep::Finished => break,
+            }
+        }
+        let result = lookup.into_result();
+        self.observer.node_lookup(&outcome(&result.trace, !result.closest.is_empty(), started));
+        result.closest
+    }
+
+    /// Content from this node or, verified, from the network; then offered to those on the way that lack it.
+    pub(super) async fn lookup_content(self: &Arc<Self>, key: Bytes) -> Result<FoundContent, LookupError> {
+        let id = self.handler.content_id(&key).ok_or(LookupError::Key)?;
+        let (started, started_at) = (Instant::now(), SystemTime::now());
+        if let Some(value) = self.handler.get(key.clone()).await {
+            let trace = LookupTrace::local(self.local_id, id, started_at);
+            return Ok(FoundContent { value, from: self.local_id, utp: false, trace });
+        }
+        let (seeds, interested) = {
+            let table = self.table.lock();
+            let interested: Vec<_> = table.interested(&id).map(|peer| peer.enr().clone()).collect();
+            (nearest(&table, id), interested)
+        };
+        let lookup = ContentLookup::new(self.local_id, id, self.lookup_config(), seeds, interested, started.into_std());
+        let mut search = Search {
+            inner: self.clone(),
+            key: key.clone(),
+            lookup,
+            work: FuturesUnordered::new(),
+            announced: HashMap::new(),
+            streams: HashMap::new(),
+            admitted: None,
+            rejections: Vec::new(),
+        };
+        search.run().await;
+        let Search { lookup, admitted, rejections, .. } = search;
+        let result = lookup.into_result();
+        self.observer.content_lookup(&outcome(&result.trace, admitted.is_some(), started));
+        let trace = LookupTrace::new(result.trace, started_at, &rejections);
+        match (result.outcome, admitted) {
+            (Outcome::Found { from, streamed }, Some(value)) => {
+                self.poke(id, key, value.clone(), &result.lacking);
+                Ok(FoundContent { value, from: record::node_id(&from), utp: streamed, trace })
+            }
+            _ => Err(NotFound { trace }.into()),
+        }
+    }
+
+    /// Those that are not barred; each is mentioned to the table.
+    fn speakable(&self, mut enrs: Vec<Arc<Enr>>) -> Vec<Arc<Enr>> {
+        enrs.retain(|enr| !self.is_barred(&record::node_id(enr)));
+        enrs.iter().for_each(|enr| self.mention(enr));
+        enrs
+    }
+}
+
+/// A content lookup with what is under way for it.
+struct Search {
+    inner: Arc<Inner>,
+    key: Bytes,
+    lookup: ContentLookup,
+    work: FuturesUnordered<BoxFuture<'static, (NodeId, Report)>>,
+    /// Where the peers were reached that announced a stream, and the slots that are kept for them.
+    announced: HashMap<NodeId, (Contact, Slot)>,
+    streams: HashMap<NodeId, OpenStream>,
+    admitted: Option<Bytes>,
+    rejections: Vec<(NodeId, Rejection)>,
+}
+
+struct OpenStream {
+    received: Arc<AtomicU64>,
+    reported: u64,
+    abort: AbortHandle,
+}
+
+/// What became of one piece of work.
+enum Report {
+    Answer(Result<Asked, RequestError>),
+    Value(Result<Bytes, RequestError>),
+    Judged(Bytes, Result<(), Rejection>),
+    Aborted,
+}
+
+impl Search {
+    async fn run(&mut self) {
+        loop {
+            self.report_progress();
+            match self.lookup.poll(Instant::now().into_std()) {
+                ContentStep::Query { peer } => {
+                    let (inner, key, id) = (self.inner.clone(), self.key.clone(), record::node_id(&peer));
+                    self.work.push(async move { (id, Report::Answer(inner.ask_content(&peer, key).await)) }.boxed());
+                }
+                ContentStep::OpenStream { peer, connection_id } => self.open_stream(&peer, connection_id),
+                ContentStep::AbortStream { peer } => {
+                    if let Some(stream) = self.streams.remove(&peer) {
+                        stream.abort.abort();
+                    }
+                }
+                ContentStep::Waiting(until) => {
+                    if let Ok((peer, report)) = tokio::time::timeout_at(until.into(), next(&mut self.work)).await {
+                        self.handle(peer, report);
+                        // Nobody else could say more about content that cannot be judged here.
+                        if self.rejections.iter().any(|(_, rejection)| matches!(rejection, Rejection::Unverifiable(_)))
+                        {
+                            return;
+                        }
+                    }
+                }
+                ContentStep::Finished => return,
+            }
+        }
+    }
+
+    fn open_stream(&mut self, peer: &Arc<Enr>, connection_id: u16) {
+        let id = record::node_id(peer);
+        let Some((contact, slot)) = self.announced.remove(&id) else {
+            self.lookup.on_failure(Instant::now().into_std(), &id, Failure::Unreachable);
+            return;
+        };
+        let (inner, received) = (self.inner.clone(), Arc::<AtomicU64>::default());
+        let limit = self.inner.handler.max_value_len(&self.key);
+        let counter = received.clone();
+        let (reading, abort) =
+            abortable(async move { inner.receive_value(&contact, connection_id, slot, limit, &counter).await });
+        self.streams.insert(id, OpenStream { received, reported: 0, abort });
+        self.work.push(reading.map(move |result| (id, result.map_or(Report::Aborted, Report::Value))).boxed());
+    }
+
+    fn report_progress(&mut self) {
+        for (peer, stream) in &mut self.streams {
+            let received = stream.received.load(Ordering::Relaxed);
+            if received > stream.reported {
+                stream.reported = received;
+                self.lookup.on_progress(Instant::now().into_std(), peer);
+            }
+        }
+    }
+
+    fn handle(&mut self, peer: NodeId, report: Report) {
+        let now = Instant::now().into_std();
+        match report {
+            Report::Answer(Ok(asked)) => match asked.content {
+                Content::ConnectionId(id) => {
+                    self.announced.insert(peer, (asked.contact, asked.slot));
+                    self.lookup.on_connection_id(now, &peer, id);
+                }
+                Content::Enrs(encoded) => {
+                    let enrs = self.inner.valid_records(&encoded);
+                    self.lookup.on_nodes(now, &peer, self.inner.speakable(enrs));
+                }
+                Content::Inline(value) => self.judge(peer, value),
+            },
+            Report::Answer(Err(error)) => self.lookup.on_failure(now, &peer, failure(&error)),
+            Report::Value(Ok(value)) => {
+                self.streams.remove(&peer);
+                self.judge(peer, value);
+            }
+            Report::Value(Err(error)) => {
+                self.streams.remove(&peer);
+                self.lookup.on_failure(now, &peer, failure(&error));
+            }
+            Report::Judged(value, Ok(())) => {
+                self.admitted = Some(value);
+                self.lookup.on_content_valid(&peer);
+            }
+            Report::Judged(_, Err(rejection)) => {
+                if matches!(rejection, Rejection::Invalid(_)) {
+                    self.inner.punish(peer);
+                }
+                self.lookup.on_content_invalid(now, &peer);
+                self.rejections.push((peer, rejection));
+            }
+            Report::Aborted => {}
+        }
+    }
+
+    /// Has the handler verify a value.
+    fn judge(&mut self, peer: NodeId, value: Bytes) {
+        if !self.lookup.on_content(Instant::now().into_std(), &peer) {
+            return;
+        }
+        let (inner, key) = (self.inner.clone(), self.key.clone());
+        let judging = async move {
+            let verdict = inner.handler.admit(key, value.clone(), ContentSource::Lookup(peer)).await;
+            let verdict = match verdict {
+                Ok(_) => Ok(()),
+                // Valid all the same: whoever asked for it may have it.
+                Err(Rejection::Storage(reason)) => {
+                    tracing::warn!(reason, "content found but not stored");
+                    Ok(())
+                }
+                Err(rejection) => Err(rejection),
+            };
+            (peer, Report::Judged(value, verdict))
+        };
+        self.work.push(judging.boxed());
+    }
+}
+
+/// The next piece of work that ends; waits for ever when there is none.
+async fn next<F: Future>(work: &mut FuturesUnordered<F>) -> F::Output {
+    match work.next().await {
+        Some(output) => output,
+        None => std::future::pending().await,
+    }
+}
+
+fn nearest(table: &cairn_proto::routing::RoutingTable, target: impl Into<[u8; 32]>) -> Vec<Arc<Enr>> {
+    table.closest(target, K, |peer| !peer.is_dead()).into_iter().map(|peer| peer.enr().clone()).collect()
+}
+
+fn outcome(trace: &Trace, found: bool, started: Instant) -> LookupOutcome {
+    LookupOutcome {
+        found,
+        hops: trace.source().map_or(0, |source| source.hops),
+        asked: trace.asked().count(),
+        took: started.elapsed(),
+    }
+}
+
+fn failure(error: &RequestError) -> Failure {
+    match error {
+        RequestError::Talk(TalkError::Timeout) => Failure::Timeout,
+        RequestError::Talk(_) | RequestError::Incompatible(_) => Failure::Unreachable,
+        RequestError::Wire(WireError::Empty) => Failure::Refused,
+        RequestError::Transfer(_) | RequestError::Stream(_) => Failure::Stream,
+        _ => Failure::Malformed,
+    }
+}

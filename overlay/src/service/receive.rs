@@ -1,0 +1,203 @@
+//! Takes what peers offer: the answer to OFFER, the stream that follows, and another peer when the first one fails.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_proto::gossip::{OfferVerdict, answer_offer};
+use cairn_proto::limits::Direction;
+use cairn_proto::wire::{Accept, AcceptCode, ContentStream, Response};
+use content_types::NodeId;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::Instant;
+
+use super::account::Account;
+use super::client::FoundOrCloser;
+use super::gossip::Item;
+use super::inner::Inner;
+use super::serve::respond;
+use super::{Admitted, ContentSource, Rejection, RequestError, TransferFailure};
+use crate::transfer::Stream;
+use crate::transport::TalkRequest;
+
+/// Items of one stream that are validated and stored while the next are received.
+const MAX_PENDING_ADMISSIONS: usize = 8;
+
+/// Bytes of new items that wait for the end of their stream to be gossiped together.
+const MAX_GOSSIP_BYTES: usize = 4 << 20;
+
+impl Inner {
+    /// Answers an OFFER and receives what is accepted.
+    pub(super) fn answer_offer(self: &Arc<Self>, request: TalkRequest, keys: Vec<Bytes>) {
+        let peer = request.node_id;
+        let verdict = |key: &Bytes| match self.handler.content_id(key) {
+            None => OfferVerdict::NotVerifiable,
+            Some(id) => self.handler.offer(key, &id),
+        };
+        let now = Instant::now().into_std();
+        let (answer, slot) = self.transfers.slots().decide(
+            Direction::Inbound,
+            peer,
+            |transfers| answer_offer(&keys, peer, verdict, &mut self.in_flight.lock(), transfers, now),
+            |answer| !answer.accepted.is_empty(),
+        );
+        let mut codes = answer.codes;
+        let stream = slot.zip(request.contact.clone()).and_then(|(slot, contact)| {
+            self.transfers.accept(&contact, slot).inspect_err(|error| tracing::debug!(%error, "offer declined")).ok()
+        });
+        if stream.is_none() && !answer.accepted.is_empty() {
+            // No way back to the peer, or shutting down.
+            codes.iter_mut().filter(|code| code.is_accepted()).for_each(|code| *code = AcceptCode::Declined);
+            answer.accepted.iter().for_each(|key| self.failed(key, peer));
+        }
+        codes.iter().for_each(|code| self.observer.offer_answered((*code).into()));
+        let connection_id = stream.as_ref().map_or(0, Stream::connection_id);
+        respond(request, &Response::Accept(Accept { connection_id, content_keys: codes }));
+        if let Some(stream) = stream {
+            let inner = self.clone();
+            self.spawn(async move { inner.receive_items(peer, stream, answer.accepted).await });
+        }
+    }
+
+    /// Receives the accepted items, admits each as it comes, and gossips what was new.
+    async fn receive_items(self: Arc<Self>, peer: NodeId, mut stream: Stream, keys: Vec<Bytes>) {
+        let mut content = ContentStream::new(keys.iter().map(|key| self.handler.max_value_len(key)).collect());
+        let mut account = Account::open(self.observer.clone(), cairn_proto::limits::Direction::Inbound);
+        let mut received = 0;
+        let mut admissions = FuturesUnordered::new();
+        let mut fresh = Fresh::default();
+        let mut outcome = None;
+        while outcome.is_none() || !admissions.is_empty() {
+            tokio::select! {
+                chunk = stream.read_chunk(), if outcome.is_none() && admissions.len() < MAX_PENDING_ADMISSIONS => {
+                    outcome = match chunk {
+                        Ok(Some(chunk)) => {
+                            received += chunk.len() as u64;
+                            let mut rest = &chunk[..];
+                            let mut read = || -> Result<bool, RequestError> {
+                                while let Some(value) = content.next_item(&mut rest)? {
+                                    let key = keys.get(content.items_done() - 1).cloned().unwrap_or_default();
+                                    admissions.push(self.admit_offered(peer, key, value));
+                                }
+                                Ok(content.is_complete())
+                            };
+                            match read() {
+                                Ok(complete) => complete.then_some(Ok(())),
+                                Err(error) => Some(Err(error)),
+                            }
+                        }
+                        Ok(None) => Some(content.finish().map_err(RequestError::from)),
+                        Err(error) => Some(Err(error.into())),
+                    };
+                }
+                Some(item) = admissions.next() => {
+                    if let Some(batch) = fresh.add(item) {
+                        self.gossip(batch, Some(peer));
+                    }
+                }
+            }
+        }
+        let failure = match outcome {
+            Some(Err(error)) => {
+                tracing::debug!(%peer, %error, "offered content not received");
+                Some(TransferFailure::from(&error))
+            }
+            _ => {
+                stream.close();
+                None
+            }
+        };
+        account.close(received, failure);
+        keys.iter().skip(content.items_done()).for_each(|key| self.failed(key, peer));
+        self.gossip(fresh.items, Some(peer));
+    }
+
+    /// Admits a value that was offered; the item if it was new here.
+    async fn admit_offered(self: &Arc<Self>, peer: NodeId, key: Bytes, value: Bytes) -> Option<Item> {
+        if value.is_empty() {
+            // What other clients send for an item that they lost after offering it.
+            self.failed(&key, peer);
+            return None;
+        }
+        match self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await {
+            Ok(Admitted { stored }) => {
+                self.in_flight.lock().done(&key, &peer);
+                let id = self.handler.content_id(&key).filter(|_| stored)?;
+                Some(Item { key, id, value })
+            }
+            Err(Rejection::Invalid(reason)) => {
+                tracing::info!(%peer, reason, "peer sent invalid content");
+                self.punish(peer);
+                self.failed(&key, peer);
+                None
+            }
+            Err(rejection) => {
+                tracing::debug!(%peer, %rejection, "offered content not admitted");
+                self.in_flight.lock().done(&key, &peer);
+                None
+            }
+        }
+    }
+
+    /// A key did not come from `peer`: it is taken from the next one that offered it meanwhile.
+    fn failed(self: &Arc<Self>, key: &Bytes, peer: NodeId) {
+        let next = self.in_flight.lock().failed(key, &peer, Instant::now().into_std());
+        if let Some(next) = next {
+            let (inner, key) = (self.clone(), key.clone());
+            self.spawn(async move { inner.fall_back(key, next).await });
+        }
+    }
+
+    /// Gets a key by FINDCONTENT from those that offered it in vain, until one delivers.
+    async fn fall_back(self: Arc<Self>, key: Bytes, first: NodeId) {
+        let mut next = Some(first);
+        while let Some(peer) = next {
+            let found = match self.transport.known(&peer) {
+                Some(contact) if !self.is_barred(&peer) => self.find_content(contact.enr(), key.clone()).await.ok(),
+                _ => None,
+            };
+            next = match found {
+                Some(FoundOrCloser::Found { value, .. }) => {
+                    match self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await {
+                        Ok(Admitted { stored }) => {
+                            self.in_flight.lock().done(&key, &peer);
+                            if let Some(id) = self.handler.content_id(&key).filter(|_| stored) {
+                                self.gossip(vec![Item { key: key.clone(), id, value }], Some(peer));
+                            }
+                            None
+                        }
+                        Err(Rejection::Invalid(_)) => {
+                            self.punish(peer);
+                            self.in_flight.lock().failed(&key, &peer, Instant::now().into_std())
+                        }
+                        Err(_) => {
+                            self.in_flight.lock().done(&key, &peer);
+                            None
+                        }
+                    }
+                }
+                _ => self.in_flight.lock().failed(&key, &peer, Instant::now().into_std()),
+            };
+        }
+    }
+}
+
+/// New items that wait to be gossiped together.
+#[derive(Default)]
+struct Fresh {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+impl Fresh {
+    /// Adds an item; what is to be gossiped now because it has grown too much.
+    fn add(&mut self, item: Option<Item>) -> Option<Vec<Item>> {
+        let item = item?;
+        self.bytes += item.value.len();
+        self.items.push(item);
+        if self.bytes < MAX_GOSSIP_BYTES {
+            return None;
+        }
+        self.bytes = 0;
+        Some(std::mem::take(&mut self.items))
+    }
+}

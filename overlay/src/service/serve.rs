@@ -1,0 +1,152 @@
+//! Answers the requests of peers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_proto::limits::Direction;
+use cairn_proto::record::{self, PortalFields};
+use cairn_proto::routing::K;
+use cairn_proto::wire::{
+    Content, ErrorCode, ErrorPayload, FindContent, FindNodes, MAX_INLINE_CONTENT_BYTES, Nodes, Ping, PingPayload,
+    Request, Response,
+};
+use content_types::{ContentId, NodeId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::RequestKind;
+use super::inner::Inner;
+use crate::transport::TalkRequest;
+
+/// Requests that wait to be looked at. What does not fit is answered empty.
+pub(super) const REQUEST_QUEUE: usize = 256;
+
+/// FINDCONTENT requests that are being looked up in the store.
+const MAX_READS: usize = 64;
+
+/// How long a peer that asks for long content may wait for a transfer slot. It waits for the answer itself: discv5 repeats
+/// the request after a second.
+const SLOT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Takes requests in the order they came.
+pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRequest>) {
+    let reads = Arc::new(Semaphore::new(MAX_READS));
+    while let Some(request) = requests.recv().await {
+        if !inner.is_spoken_to(&request) {
+            continue;
+        }
+        match Request::decode(&request.body) {
+            Ok(Request::Ping(ping)) => {
+                inner.observer.request_received(RequestKind::Ping);
+                let response = inner.answer_ping(&request, &ping);
+                respond(request, &response);
+            }
+            Ok(Request::FindNodes(FindNodes { distances })) => {
+                inner.observer.request_received(RequestKind::FindNodes);
+                let response = inner.answer_find_nodes(&request, &distances);
+                respond(request, &response);
+            }
+            Ok(Request::FindContent(FindContent { content_key })) => {
+                inner.observer.request_received(RequestKind::FindContent);
+                let Ok(permit) = reads.clone().acquire_owned().await else { return };
+                let serving = inner.clone();
+                inner.spawn(async move { serving.serve_content(request, content_key, permit).await });
+            }
+            Ok(Request::Offer(offer)) => {
+                inner.observer.request_received(RequestKind::Offer);
+                inner.answer_offer(request, offer.content_keys);
+            }
+            Err(error) => {
+                inner.observer.request_received(RequestKind::Malformed);
+                tracing::debug!(peer = %request.node_id, %error, "request answered empty");
+            }
+        }
+    }
+}
+
+/// Sends a response. One that breaks a limit is a fault of this node: the peer gets an empty answer.
+pub(super) fn respond(request: TalkRequest, response: &Response) {
+    match response.encode() {
+        Ok(bytes) => request.respond(bytes),
+        Err(error) => tracing::error!(%error, "response not sent"),
+    }
+}
+
+impl Inner {
+    /// Whether the asking peer gets more than an empty answer; if so, it is mentioned to the table.
+    fn is_spoken_to(&self, request: &TalkRequest) -> bool {
+        if self.is_barred(&request.node_id) {
+            return false;
+        }
+        let Some(contact) = &request.contact else { return true };
+        let compatible = PortalFields::read(contact.enr()).negotiate(self.config.chain_id).is_ok();
+        if compatible {
+            self.mention(contact.enr());
+        }
+        compatible
+    }
+
+    fn answer_ping(self: &Arc<Self>, request: &TalkRequest, ping: &Ping) -> Response {
+        let payload = match ping.decode_payload() {
+            Ok(payload) => {
+                let newer = self.table.lock().on_ping(&request.node_id, ping.enr_seq, &payload);
+                if let Some(contact) = request.contact.as_ref().filter(|_| newer) {
+                    self.refetch_record(contact.enr().clone());
+                }
+                if self.config.ping_extensions.contains(ping.payload_type) {
+                    self.ping_payload(ping.payload_type)
+                } else {
+                    let error = ErrorPayload::new(ErrorCode::ExtensionNotSupported, "ping extension not listed");
+                    PingPayload::Error(error)
+                }
+            }
+            Err(error) => PingPayload::Error(ErrorPayload::new(error.code(), "ping payload not read")),
+        };
+        let enr_seq = self.transport.local_enr().seq();
+        Response::Pong(Ping::new(enr_seq, &payload).unwrap_or_else(|error| {
+            // Only a client description that is too long gets here.
+            tracing::error!(%error, "PONG without payload");
+            Ping { enr_seq, payload_type: payload.payload_type(), payload: Bytes::new() }
+        }))
+    }
+
+    fn answer_find_nodes(&self, request: &TalkRequest, distances: &[u16]) -> Response {
+        let own = distances.contains(&0).then(|| record::encode(&self.transport.local_enr()));
+        let others = self.table.lock().nodes_at(distances, &request.node_id);
+        Response::Nodes(Nodes::pack(own.into_iter().chain(others.iter().map(|enr| record::encode(enr)))))
+    }
+
+    async fn serve_content(&self, request: TalkRequest, key: Bytes, permit: OwnedSemaphorePermit) {
+        // A malformed key is an undecodable request: answered empty.
+        let Some(id) = self.handler.content_id(&key) else { return };
+        let peer = request.node_id;
+        let value = match self.handler.get(key).await {
+            None => return respond(request, &self.closer(&id, &peer)),
+            Some(value) if value.len() <= MAX_INLINE_CONTENT_BYTES => {
+                return respond(request, &Response::Content(Content::Inline(value)));
+            }
+            Some(value) => value,
+        };
+        drop(permit);
+        let Some(contact) = request.contact.clone() else { return };
+        let slot = self.transfers.slot_within(Direction::Outbound, peer, SLOT_PATIENCE).await;
+        match slot.map(|slot| self.transfers.accept(&contact, slot)) {
+            // Others may have it, and a slot.
+            None => respond(request, &self.closer(&id, &peer)),
+            Some(Err(error)) => tracing::debug!(%error, "content not served"),
+            Some(Ok(stream)) => {
+                respond(request, &Response::Content(Content::ConnectionId(stream.connection_id())));
+                if let Err(error) = self.write_values(stream, vec![value]).await {
+                    tracing::debug!(%peer, %error, "content not delivered");
+                }
+            }
+        }
+    }
+
+    /// The peers nearest to the content that this node knows to be alive, without the one that asks.
+    fn closer(&self, id: &ContentId, asker: &NodeId) -> Response {
+        let table = self.table.lock();
+        let nearest = table.closest(*id, K, |peer| peer.is_presentable() && peer.node_id() != *asker);
+        Response::Content(Content::pack(nearest.into_iter().map(|peer| record::encode(peer.enr()))))
+    }
+}

@@ -1,0 +1,69 @@
+//! Keeps the routing table alive: does what the table asks for, and tells it of peers that come up.
+
+use std::sync::Arc;
+
+use cairn_proto::routing::Upkeep;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use super::inner::Inner;
+use crate::transport::PeerEvent;
+
+/// Pings and looks up as the table wants it.
+pub(super) async fn maintain(inner: Arc<Inner>) {
+    let mut peers = None;
+    loop {
+        let now = Instant::now().into_std();
+        let (next, due, stats) = {
+            let mut table = inner.table.lock();
+            let next = table.poll(now, inner.config.ping_extensions, &mut rand::rng());
+            (next, table.poll_timeout(now), table.stats())
+        };
+        if peers.replace(stats.presentable) != Some(stats.presentable) {
+            inner.observer.peers(stats.presentable);
+        }
+        match next {
+            Some(Upkeep::Ping { peer, payload_type }) => {
+                let payload = inner.ping_payload(payload_type);
+                let pinging = inner.clone();
+                inner.spawn(async move {
+                    if let Err(error) = pinging.ping(&peer, Some(payload)).await {
+                        tracing::trace!(peer = %peer.node_id(), %error, "ping");
+                    }
+                });
+            }
+            Some(Upkeep::Lookup { target }) => {
+                let looking = inner.clone();
+                inner.spawn(async move {
+                    looking.lookup_nodes(target).await;
+                });
+            }
+            None => {
+                let due = async {
+                    match due {
+                        Some(due) => tokio::time::sleep_until(due.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = due => {}
+                    () = inner.table_changed.notified() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Tells the table of sessions and records that the base protocol comes by.
+pub(super) async fn listen(inner: Arc<Inner>) {
+    let mut events = inner.transport.peer_events();
+    loop {
+        match events.recv().await {
+            Ok(PeerEvent::Session(contact)) => inner.mention(contact.enr()),
+            Ok(PeerEvent::Discovered(enr)) => inner.mention(&Arc::new(enr)),
+            // Others will come up.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
