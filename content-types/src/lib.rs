@@ -7,7 +7,7 @@
 //! | [`block`] | bodies and receipts as raw bytes: validation against a header, transcoding |
 //! | [`chain`] | what tells one chain from another: forks, beacon clock, trust roots, as a value |
 //! | [`trust`] | the frozen lists behind the trust roots; none exists in memory unchecked |
-//! | [`header`] | headers and the four kinds of proof that make one a [`ProvedHeader`](header::ProvedHeader) |
+//! | [`header`] | headers and the four kinds of proof that make one a [`ProvedHeader`] |
 //! | [`merkle`] | SSZ merkle trees and branches |
 //!
 //! Everything here is a pure function of its arguments: bytes and a [`ChainSpec`] in, a value or an error that names

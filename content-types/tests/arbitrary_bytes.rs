@@ -116,6 +116,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 fn decode_header_with_proof(bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(value) = HeaderWithProof::decode(bytes, &ChainSpec::mainnet()) {
         prop_assert_eq!(value.encode(), bytes);
+        // What was decoded is what was hashed: there is no second encoding of a header.
+        prop_assert_eq!(&alloy_rlp::encode(value.header.header()), value.header.rlp());
     }
     Ok(())
 }

@@ -21,8 +21,7 @@ impl DecodedHeader {
     ///
     /// # Errors
     ///
-    /// [`HeaderError`] when the bytes are too long, no header, followed by others, or not the only encoding of what they
-    /// decode to.
+    /// [`HeaderError`] when the bytes are too long, no header in canonical RLP, or followed by others.
     pub fn decode(rlp: Bytes) -> Result<Self, HeaderError> {
         if rlp.len() > MAX_HEADER_LENGTH {
             return Err(HeaderError::HeaderTooLong { length: rlp.len() });
@@ -31,10 +30,6 @@ impl DecodedHeader {
         let header = Header::decode(&mut rest)?;
         if !rest.is_empty() {
             return Err(HeaderError::TrailingBytes { count: rest.len() });
-        }
-        // A decoder that is more tolerant than the encoding allows would leave fields that don't have the bytes' hash.
-        if alloy_rlp::encode(&header) != rlp {
-            return Err(HeaderError::NotCanonical);
         }
         Ok(Self { hash: keccak256(&rlp), header, rlp })
     }

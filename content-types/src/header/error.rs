@@ -4,7 +4,7 @@ use alloy_primitives::B256;
 
 use super::ProofKind;
 use crate::{
-    limits::{MAX_HEADER_LENGTH, MAX_HEADER_PROOF_LENGTH, MAX_HEADER_WITH_PROOF_LENGTH},
+    limits::{MAX_HEADER_LENGTH, MAX_HEADER_WITH_PROOF_LENGTH},
     trust::TrustListKind,
 };
 
@@ -17,7 +17,7 @@ pub enum HeaderError {
         /// Bytes that there are.
         length: usize,
     },
-    /// The header is not RLP of a header.
+    /// The header is not canonical RLP of a header.
     #[error("malformed header: {0}")]
     Rlp(#[from] alloy_rlp::Error),
     /// Bytes follow the header.
@@ -26,18 +26,9 @@ pub enum HeaderError {
         /// How many.
         count: usize,
     },
-    /// The header decodes, but encodes differently.
-    #[error("the header is not canonical RLP")]
-    NotCanonical,
     /// The encoding of a header with its proof is too long to be looked at.
     #[error("the header with its proof is {length} bytes long, more than {MAX_HEADER_WITH_PROOF_LENGTH}")]
     HeaderWithProofTooLong {
-        /// Bytes that there are.
-        length: usize,
-    },
-    /// The proof is too long to be looked at.
-    #[error("the proof is {length} bytes long, more than {MAX_HEADER_PROOF_LENGTH}")]
-    ProofTooLong {
         /// Bytes that there are.
         length: usize,
     },

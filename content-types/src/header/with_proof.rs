@@ -5,10 +5,7 @@ use ssz::{Decode, Encode};
 use ssz_derive::{Decode, Encode};
 
 use super::{DecodedHeader, HeaderError, HeaderProof};
-use crate::{
-    ChainSpec,
-    limits::{MAX_HEADER_PROOF_LENGTH, MAX_HEADER_WITH_PROOF_LENGTH},
-};
+use crate::{ChainSpec, limits::MAX_HEADER_WITH_PROOF_LENGTH};
 
 /// A header and the proof that it belongs to the chain, both well-formed, neither checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +35,6 @@ impl HeaderWithProof {
         }
         let container =
             BlockHeaderWithProof::from_ssz_bytes(value).map_err(|error| HeaderError::Ssz(format!("{error:?}")))?;
-        if container.proof.len() > MAX_HEADER_PROOF_LENGTH {
-            return Err(HeaderError::ProofTooLong { length: container.proof.len() });
-        }
         let header = DecodedHeader::decode(container.header.into())?;
         let kind = chain.proof_kind(header.number(), header.header().timestamp)?;
         Ok(Self { proof: HeaderProof::decode(kind, &container.proof)?, header })

@@ -89,7 +89,9 @@ impl EphemeralHeaders {
     /// [`EphemeralError`] when the bytes are malformed or exceed a limit.
     pub fn decode(value: &[u8]) -> Result<Self, EphemeralError> {
         check_length(value, MAX_EPHEMERAL_HEADERS_LENGTH)?;
-        Self::new(Vec::from_ssz_bytes(value).map_err(|error| EphemeralError::Ssz(format!("{error:?}")))?)
+        let headers = ssz::decode_list_of_variable_length_items(value, Some(MAX_EPHEMERAL_HEADER_PAYLOAD))
+            .map_err(|error| EphemeralError::Ssz(format!("{error:?}")))?;
+        Self::new(headers)
     }
 
     /// `SSZ.serialize(ephemeral_header_payload)`.
@@ -186,4 +188,32 @@ fn linked(position: usize, header: &[u8], expected: B256) -> Result<DecodedHeade
         return Err(EphemeralError::NotLinked { position, expected, actual: header.hash() });
     }
     Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_headers_is_bounded() {
+        let full = EphemeralHeaders::new(vec![vec![1]; 256]).unwrap();
+        assert_eq!(EphemeralHeaders::decode(&full.encode()), Ok(full));
+        assert_eq!(EphemeralHeaders::new(vec![vec![1]; 257]), Err(EphemeralError::TooManyHeaders));
+        let encoded = vec![vec![1_u8]; 257].as_ssz_bytes();
+        assert!(matches!(EphemeralHeaders::decode(&encoded), Err(EphemeralError::Ssz(_))));
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let source = HeaderError::HeaderTooLong { length: MAX_HEADER_LENGTH + 1 };
+        let headers = EphemeralHeaders::new(vec![vec![0; MAX_HEADER_LENGTH], vec![0; MAX_HEADER_LENGTH + 1]]);
+        assert_eq!(headers, Err(EphemeralError::Header { position: 1, source: source.clone() }));
+        let offered = OfferedHeader::new(vec![0; MAX_HEADER_LENGTH + 1]);
+        assert_eq!(offered, Err(EphemeralError::Header { position: 0, source }));
+
+        let (actual, limit) = (MAX_EPHEMERAL_HEADERS_LENGTH + 1, MAX_EPHEMERAL_HEADERS_LENGTH);
+        assert_eq!(EphemeralHeaders::decode(&vec![0; actual]), Err(EphemeralError::TooLong { actual, limit }));
+        let (actual, limit) = (MAX_OFFERED_HEADER_LENGTH + 1, MAX_OFFERED_HEADER_LENGTH);
+        assert_eq!(OfferedHeader::decode(&vec![0; actual]), Err(EphemeralError::TooLong { actual, limit }));
+    }
 }
