@@ -2,6 +2,8 @@
 //! trie nodes of 150 B, 2.13 GB in batches of 270 kB; then rounds that each put a batch into a store that is full, with a
 //! reader beside. Prints one table; `WORKLOAD_SCALE` (percent) makes it smaller, `WORKLOAD_DIR` puts it on another disk.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
+
 use std::{
     fs,
     path::Path,

@@ -1,6 +1,10 @@
 //! Commits: append to the volume, sync, bring the index up to it, acknowledge. Puts that wait at the same time share one.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use content_types::{ContentId, Distance, SubNetwork};
 use parking_lot::Mutex;
@@ -98,11 +102,6 @@ impl Committer {
     pub(crate) fn new(writer: Writer) -> Self {
         Self { writer, horizons: [Distance::MAX; SubNetwork::ALL.len()], failure: None }
     }
-
-    /// Whether something is stored outside a radius.
-    pub(crate) fn has_leftovers(&self, networks: &[Usage]) -> bool {
-        self.horizons.iter().zip(networks).any(|(horizon, usage)| *horizon > usage.radius)
-    }
 }
 
 impl Core {
@@ -194,6 +193,7 @@ impl Core {
         let horizons = self.plan(committer, work, &mut plan).map_err(|error| self.index_failed(error))?;
 
         let Plan { mut edit, stage, dead, placements, evicted } = plan;
+        let radii = edit.networks.map(|usage| usage.radius);
         let dead_places: Vec<_> = dead.iter().map(|dead| dead.place).chain(work.dead_again.iter().copied()).collect();
         let new_radii: Vec<_> = SubNetwork::ALL
             .into_iter()
@@ -226,10 +226,13 @@ impl Core {
                 edit.add(staged.item.network, key, location);
             }
             edit.written_to(end);
+            self.current_volume.store(end.volume, Ordering::Relaxed);
             Counters::add(&self.counters.written, values + lists as u64);
             batch_and_change = Some(edit.finish(Some(end)));
         }
         committer.horizons = horizons;
+        let has_leftovers = horizons.iter().zip(&radii).any(|(horizon, radius)| horizon > radius);
+        self.has_leftovers.store(has_leftovers, Ordering::Relaxed);
         drop(ledger);
         if let Some((batch, change)) = batch_and_change {
             // What the volumes have and the index has not is replayed when the store is opened again, not before.
@@ -366,7 +369,7 @@ impl Core {
             }
             kept_one = drop_staged(&mut eviction, Some(&key)) == Fate::Keep;
             // What was replaced, moved or removed is dead already and still in the index.
-            let is_buried = plan.dead.iter().any(|dead| *dead == location);
+            let is_buried = plan.dead.contains(&location);
             if !kept_one && !is_buried {
                 match eviction.decide(key.distance(), u64::from(location.len)) {
                     Fate::Evict => victims.push((key, location)),

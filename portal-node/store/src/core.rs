@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -19,7 +19,7 @@ use crate::{
     events::{Event, EventSink},
     index::{EntryKey, Index, Location},
     ledger::Ledger,
-    record::{Item, RecordError},
+    record::{Item, Place, RecordError},
     recovery,
     volumes::Volumes,
 };
@@ -39,6 +39,10 @@ pub(crate) struct Core {
     pub(crate) queue: Mutex<Vec<Arc<Ticket>>>,
     /// Records that are dead in the index but still take room on the disk.
     pub(crate) graveyard: Mutex<Vec<Location>>,
+    /// The volume that is being written; 0 before the first one.
+    pub(crate) current_volume: AtomicU32,
+    /// Whether something is stored outside a radius and has to go.
+    pub(crate) has_leftovers: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) events: EventSink,
 }
@@ -64,6 +68,11 @@ impl Core {
         EntryKey::new(network, self.config.node_id.distance(id))
     }
 
+    /// The content ID that an entry's key stands for: XOR is its own inverse.
+    pub(crate) fn content_id(&self, key: &EntryKey) -> ContentId {
+        self.config.node_id.distance(&key.distance().to_be_bytes().into()).to_be_bytes().into()
+    }
+
     /// Where a value lies.
     pub(crate) fn locate(&self, key: &EntryKey) -> Result<Option<Location>, IndexError> {
         self.index.get(key.as_bytes())?.map(|value| Location::decode(key.as_bytes(), &value)).transpose()
@@ -81,7 +90,7 @@ impl Core {
                 Ok(item) => return Ok(Some(item)),
                 // A record that was moved or evicted between the two look-ups is gone from its place: look again.
                 Err(reason) if last == Some(location) => {
-                    self.drop_corrupt(network, id, location, reason);
+                    self.drop_corrupt_at(&key, location, reason);
                     return Ok(None);
                 }
                 Err(_) => last = Some(location),
@@ -114,14 +123,18 @@ impl Core {
         })
     }
 
-    pub(crate) fn drop_corrupt(&self, network: SubNetwork, id: &ContentId, location: Location, reason: String) {
+    /// Forgets the value under `key`, if it still lies at `location`, and says so.
+    pub(crate) fn drop_corrupt_at(&self, key: &EntryKey, location: Location, reason: String) {
+        let id = self.content_id(key);
+        let Ok(network) = key.network() else { return };
         Counters::add(&self.counters.corrupt, 1);
-        tracing::warn!(%network, %id, volume = location.place.volume, offset = location.place.offset, reason, "dropping a corrupt value");
-        let removal = Removal { network, id: *id, location: Some(location) };
+        let Place { volume, offset } = location.place;
+        tracing::warn!(%network, %id, volume, offset, reason, "dropping a corrupt value");
+        let removal = Removal { network, id, location: Some(location) };
         if let Err(error) = self.commit_now(Work { removals: vec![removal], ..Work::default() }) {
             tracing::warn!(%error, "cannot drop a corrupt value for good yet");
         }
-        (self.events)(&Event::Corrupt { network, id: *id, reason });
+        (self.events)(&Event::Corrupt { network, id, reason });
     }
 
     /// Sees to it that an index that failed is not trusted when the store is opened again.

@@ -3,22 +3,22 @@
 use std::{
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{
-    commit::Work,
-    core::Core,
-    error::StoreError,
-    reclaim::{self, Reclaimer},
-};
+use crate::{commit::Work, core::Core, error::StoreError, reclaim::Reclaimer};
 
-/// How often the thread looks whether there is something to do.
-const TICK: Duration = Duration::from_millis(100);
-/// Ticks between two attempts to let radii grow.
-const TICKS_BETWEEN_GROWTH: u32 = 600;
+/// Pause when there was nothing to do.
+const IDLE: Duration = Duration::from_millis(100);
+/// Pause between two steps. The file system's journal makes commits wait for what is done here, so it is done in small
+/// steps and never at full speed.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Least time between two checkpoints.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// Least time between two attempts to let radii grow.
+const GROWTH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The running thread; it is stopped and joined when this is dropped.
 #[derive(Debug)]
@@ -70,55 +70,58 @@ impl Drop for Maintenance {
 }
 
 fn run(core: &Core, signal: &Signal) {
-    let mut reclaimer = Reclaimer::default();
-    let mut ticks_to_growth = TICKS_BETWEEN_GROWTH;
-    let mut checkpointed = 0;
+    let mut work = Steps {
+        reclaimer: Reclaimer::default(),
+        checkpointed: 0,
+        last_checkpoint: Instant::now(),
+        last_growth: Instant::now(),
+    };
     let mut is_failing = false;
-    while !signal.wait(TICK) {
-        let grow = ticks_to_growth == 0;
-        ticks_to_growth = if grow { TICKS_BETWEEN_GROWTH } else { ticks_to_growth - 1 };
-        let result = tick(core, signal, &mut reclaimer, &mut checkpointed, grow);
+    let mut pause = PAUSE;
+    while !signal.wait(pause) {
+        let result = work.step(core);
         // A full disk would otherwise be reported ten times a second.
         if let (Err(error), false) = (&result, is_failing) {
             tracing::warn!(%error, "maintenance of the store failed; it is tried again");
         }
         is_failing = result.is_err();
+        pause = if result.is_ok_and(|did_something| did_something) { PAUSE } else { IDLE };
     }
 }
 
-fn tick(
-    core: &Core,
-    signal: &Signal,
-    reclaimer: &mut Reclaimer,
-    checkpointed: &mut u64,
-    grow: bool,
-) -> Result<(), StoreError> {
-    if grow {
-        core.commit_now(Work { grow, ..Work::default() })?;
-    }
-    while core.has_leftovers() {
-        core.commit_now(Work::default())?;
-        if signal.wait(reclaim::PAUSE) {
-            return Ok(());
+struct Steps {
+    reclaimer: Reclaimer,
+    /// Bytes that had been written at the last checkpoint.
+    checkpointed: u64,
+    last_checkpoint: Instant,
+    last_growth: Instant,
+}
+
+impl Steps {
+    /// Does a little of what is to be done; returns whether there was anything.
+    fn step(&mut self, core: &Core) -> Result<bool, StoreError> {
+        if self.last_growth.elapsed() >= GROWTH_INTERVAL {
+            self.last_growth = Instant::now();
+            core.commit_now(Work { grow: true, ..Work::default() })?;
         }
+        if core.has_leftovers.load(Ordering::Relaxed) {
+            core.commit_now(Work::default())?;
+            return Ok(true);
+        }
+        let written = core.counters.written.load(Ordering::Relaxed);
+        if written != self.checkpointed && self.last_checkpoint.elapsed() >= CHECKPOINT_INTERVAL {
+            // What is buried by now is buried in the checkpoint too.
+            let buried = std::mem::take(&mut *core.graveyard.lock());
+            core.checkpoint()?;
+            (self.checkpointed, self.last_checkpoint) = (written, Instant::now());
+            self.reclaimer.bury(core, buried);
+            return Ok(true);
+        }
+        self.reclaimer.step(core)
     }
-    let written = core.counters.written.load(Ordering::Relaxed);
-    if written != *checkpointed {
-        // What is buried by now is buried in the checkpoint too.
-        let buried = std::mem::take(&mut *core.graveyard.lock());
-        core.checkpoint()?;
-        *checkpointed = written;
-        reclaim::punch(core, signal, buried)?;
-    }
-    reclaimer.rewrite_one(core, signal)
 }
 
 impl Core {
-    fn has_leftovers(&self) -> bool {
-        let committer = self.committer.lock();
-        committer.has_leftovers(&self.ledger.read().networks)
-    }
-
     /// Returns when the index has everything that was committed before, safe from a crash.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         self.index.flush().map_err(|error| self.index_failed(error))

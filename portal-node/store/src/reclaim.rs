@@ -1,8 +1,12 @@
 //! Gives room back to the file system: punches holes where evicted values lay, and rewrites volumes of which little is
-//! left. Both only after the checkpoint has the eviction, and in small steps, because the file system's journal makes
-//! commits wait for what is done here.
+//! left. Both only after the checkpoint has the eviction, and one small step at a time.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    sync::atomic::Ordering,
+    thread,
+};
 
 use bytes::Bytes;
 
@@ -12,15 +16,15 @@ use crate::{
     error::StoreError,
     index::{Batch, EntryKey, Location, meta},
     ledger::VolumeUse,
-    maintenance::Signal,
     record::{Item, Kind, Place, VOLUME_HEADER_LEN, decode_dead},
     scan::{Extent, Found, scan},
+    volumes::Hole,
 };
 
-/// Pause between two steps.
-pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 /// Holes punched in one step.
-const PUNCHES_PER_STEP: usize = 16;
+const PUNCHES_PER_STEP: usize = 64;
+/// Threads that punch them. Where freed blocks are discarded at once, each hole is some milliseconds of waiting.
+const PUNCHING_THREADS: usize = 4;
 /// Bytes rewritten in one step.
 const REWRITE_STEP: u64 = 256 << 10;
 /// Share of what is held, in percent, that volumes may take on the disk before one is rewritten. The index comes on top,
@@ -29,57 +33,62 @@ const MAX_ALLOCATED_PERCENT: u64 = 110;
 /// Share of a volume's room, in percent, that has to be waste for it to be worth rewriting.
 const MIN_WASTE_PERCENT: u64 = 10;
 
-/// Gives back the room of records that a checkpoint knows to be dead. Those in the volume being written have to wait: how
-/// much of it survives a crash is found out by reading it whole.
-pub(crate) fn punch(core: &Core, signal: &Signal, buried: Vec<Location>) -> Result<(), StoreError> {
-    let Some(current) = core.committer.lock().writer.current_volume() else {
-        core.graveyard.lock().extend(buried);
-        return Ok(());
-    };
-    let (sealed, in_current): (Vec<_>, Vec<_>) = buried.into_iter().partition(|dead| dead.place.volume < current);
-    core.graveyard.lock().extend(in_current);
-    for step in sealed.chunks(PUNCHES_PER_STEP) {
-        for dead in step {
-            match core.volumes.punch(dead) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::io("punch a hole into", core.volumes.path(dead.place.volume))(error));
-                }
-                _ => {}
-            }
-        }
-        if signal.wait(PAUSE) {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// Chooses volumes and rewrites them.
+/// Knows what is to be given back.
 #[derive(Debug, Default)]
 pub(crate) struct Reclaimer {
+    holes: VecDeque<Hole>,
+    rewrite: Option<Rewrite>,
+    /// Whether there was nothing to rewrite and nothing has been buried since.
+    is_settled: bool,
     /// Volumes that could not be emptied; not tried again until the store is opened again.
     stuck: BTreeSet<u32>,
 }
 
+/// A volume that is being emptied.
+#[derive(Debug)]
+struct Rewrite {
+    number: u32,
+    values: VecDeque<(EntryKey, Location)>,
+}
+
 impl Reclaimer {
-    /// Rewrites the volume with the largest share of waste, if there is too much of it in all.
-    pub(crate) fn rewrite_one(&mut self, core: &Core, signal: &Signal) -> Result<(), StoreError> {
-        let Some((number, volume)) = self.choose(core) else { return Ok(()) };
-        if !empty(core, signal, number, volume)? {
-            return Ok(());
-        }
-        core.checkpoint()?;
-        if core.ledger.read().volumes.get(&number).is_some_and(|volume| volume.live > 0) {
-            tracing::warn!(number, "a volume has values that cannot be moved; it stays");
-            self.stuck.insert(number);
-            return Ok(());
-        }
-        core.volumes.delete(number).map_err(StoreError::io("remove", core.volumes.path(number)))?;
-        core.forget_volume(number)
+    /// Takes over records that a checkpoint knows to be dead. Those in the volume being written have to wait: how much of
+    /// it survives a crash is found out by reading it whole.
+    pub(crate) fn bury(&mut self, core: &Core, dead: Vec<Location>) {
+        let current = core.current_volume.load(Ordering::Relaxed);
+        self.is_settled = false;
+        let (sealed, in_current): (Vec<_>, Vec<_>) = dead.into_iter().partition(|dead| dead.place.volume < current);
+        core.graveyard.lock().extend(in_current);
+        self.holes.extend(sealed.iter().filter_map(Hole::of));
     }
 
+    /// Punches some holes, or else rewrites a part of a volume; returns whether there was anything to do.
+    pub(crate) fn step(&mut self, core: &Core) -> Result<bool, StoreError> {
+        if !self.holes.is_empty() {
+            // What is punched need not be moved, so that comes first.
+            let step: Vec<_> = self.holes.drain(..self.holes.len().min(PUNCHES_PER_STEP)).collect();
+            punch(core, &step)?;
+            return Ok(true);
+        }
+        match &mut self.rewrite {
+            Some(rewrite) if !rewrite.values.is_empty() => rewrite.step(core)?,
+            Some(rewrite) => {
+                let number = rewrite.number;
+                self.rewrite = None;
+                self.delete(core, number)?;
+            }
+            None if self.is_settled => return Ok(false),
+            None => match self.choose(core) {
+                Some((number, volume)) => self.rewrite = Some(Rewrite::begin(core, number, volume)?),
+                None => self.is_settled = true,
+            },
+        }
+        Ok(true)
+    }
+
+    /// The volume with the largest share of waste, if there is too much of it in all; or one that is empty.
     fn choose(&self, core: &Core) -> Option<(u32, VolumeUse)> {
-        let current = core.committer.lock().writer.current_volume()?;
+        let current = core.current_volume.load(Ordering::Relaxed);
         let volumes = core.ledger.read().volumes.clone();
         let mut allocated_in_all = 0;
         let mut live_in_all = 0;
@@ -103,72 +112,101 @@ impl Reclaimer {
         let (_, number, volume) = worst?;
         (allocated_in_all * 100 > live_in_all * MAX_ALLOCATED_PERCENT).then_some((number, volume))
     }
+
+    /// Deletes a volume that was emptied, once the checkpoint knows where its values are now.
+    fn delete(&mut self, core: &Core, number: u32) -> Result<(), StoreError> {
+        core.checkpoint()?;
+        if core.ledger.read().volumes.get(&number).is_some_and(|volume| volume.live > 0) {
+            tracing::warn!(number, "a volume has values that cannot be moved; it stays");
+            self.stuck.insert(number);
+            return Ok(());
+        }
+        core.volumes.delete(number).map_err(StoreError::io("remove", core.volumes.path(number)))?;
+        core.forget_volume(number)
+    }
 }
 
-/// Moves everything that is alive out of a volume; returns `false` when stopped before the end.
-fn empty(core: &Core, signal: &Signal, number: u32, volume: VolumeUse) -> Result<bool, StoreError> {
-    let path = || core.volumes.path(number);
-    let file = core.volumes.file(number).map_err(StoreError::io("open", path()))?;
-    let Ok(header) = core.volumes.header(number).map_err(StoreError::io("read", path()))? else {
-        return Ok(true);
+/// Punches holes, those of one volume one after another, because its file lets only one through at a time.
+fn punch(core: &Core, holes: &[Hole]) -> Result<(), StoreError> {
+    let mut shares: [Vec<&Hole>; PUNCHING_THREADS] = Default::default();
+    for hole in holes {
+        shares[hole.volume as usize % PUNCHING_THREADS].push(hole);
+    }
+    let punch_share = |share: Vec<&Hole>| {
+        share.into_iter().try_for_each(|hole| match core.volumes.punch(hole) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("punch a hole into", core.volumes.path(hole.volume))(error))
+            }
+            _ => Ok(()),
+        })
     };
-    let mut values: Vec<(EntryKey, Location)> = Vec::new();
-    let mut dead_again = Vec::new();
-    let extent =
-        Extent { from: VOLUME_HEADER_LEN as u32, until: volume.len, marker: header.marker, check_values: false };
-    let scanned = scan(&*file, extent, |found| {
-        match found {
-            Found::Record { offset, header, .. } if header.kind == Kind::Value => {
-                let location = Location { place: Place { volume: number, offset }, len: header.record_len() };
-                values.push((core.entry_key(header.network, &header.id), location));
-            }
-            Found::Record { header, value, .. } if header.kind == Kind::Dead => {
-                dead_again.extend(decode_dead(value).into_iter().flatten());
-            }
-            _ => {}
+    thread::scope(|scope| {
+        let threads: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| punch_share(share))).collect();
+        // A thread that panicked has punched nothing it should not have; its room comes back when the volume is rewritten.
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    })
+}
+
+impl Rewrite {
+    /// Finds what is in a volume, and passes on what it says about other volumes.
+    fn begin(core: &Core, number: u32, volume: VolumeUse) -> Result<Self, StoreError> {
+        let path = || core.volumes.path(number);
+        let file = core.volumes.file(number).map_err(StoreError::io("open", path()))?;
+        let mut values = VecDeque::new();
+        let mut dead_again = Vec::new();
+        if let Ok(header) = core.volumes.header(number).map_err(StoreError::io("read", path()))? {
+            let from = VOLUME_HEADER_LEN as u32;
+            let extent = Extent { from, until: volume.len, marker: header.marker, check_values: false };
+            let scanned = scan(&*file, extent, |found| {
+                match found {
+                    Found::Record { offset, header, .. } if header.kind == Kind::Value => {
+                        let location = Location { place: Place { volume: number, offset }, len: header.record_len() };
+                        values.push_back((core.entry_key(header.network, &header.id), location));
+                    }
+                    Found::Record { header, value, .. } if header.kind == Kind::Dead => {
+                        dead_again.extend(decode_dead(value).into_iter().flatten());
+                    }
+                    _ => {}
+                }
+                Ok::<_, io::Error>(())
+            });
+            scanned.map_err(StoreError::io("read", path()))?;
         }
-        Ok::<_, std::io::Error>(())
-    });
-    scanned.map_err(StoreError::io("read", path()))?;
-    {
-        let ledger = core.ledger.read();
-        dead_again.retain(|place| place.volume != number && ledger.volumes.contains_key(&place.volume));
+        {
+            let ledger = core.ledger.read();
+            dead_again.retain(|place| place.volume != number && ledger.volumes.contains_key(&place.volume));
+        }
+        if !dead_again.is_empty() {
+            core.commit_now(Work { dead_again, ..Work::default() })?;
+        }
+        Ok(Self { number, values })
     }
-    if !dead_again.is_empty() {
-        core.commit_now(Work { dead_again, ..Work::default() })?;
-    }
-    let mut values = values.into_iter().peekable();
-    while values.peek().is_some() {
+
+    /// Moves the next values that are alive.
+    fn step(&mut self, core: &Core) -> Result<(), StoreError> {
         let mut moves = Vec::new();
         let mut bytes = 0;
         while bytes < REWRITE_STEP
-            && let Some((key, from)) = values.next()
+            && let Some((key, from)) = self.values.pop_front()
         {
             if core.locate(&key).map_err(|error| core.index_failed(error))? != Some(from) {
                 continue;
             }
-            let record = core.volumes.read(&from).map_err(StoreError::io("read", path()))?;
-            match Item::decode(&Bytes::from(record)) {
+            let failed = StoreError::io("read", core.volumes.path(self.number));
+            match Item::decode(&Bytes::from(core.volumes.read(&from).map_err(failed)?)) {
                 Ok(item) => {
                     bytes += u64::from(from.len);
                     moves.push(Move { item, from });
                 }
-                Err(error) => {
-                    if let Ok(Ok((header, _))) = core.volumes.read_header(number, from.place.offset) {
-                        core.drop_corrupt(header.network, &header.id, from, error.to_string());
-                    }
-                }
+                Err(error) => core.drop_corrupt_at(&key, from, error.to_string()),
             }
         }
         if !moves.is_empty() {
             core.commit_now(Work { moves, ..Work::default() })?;
             Counters::add(&core.counters.moved, bytes);
         }
-        if signal.wait(PAUSE) {
-            return Ok(false);
-        }
+        Ok(())
     }
-    Ok(true)
 }
 
 impl Core {

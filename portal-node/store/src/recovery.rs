@@ -131,6 +131,7 @@ fn open_trusted<E: IndexEngine>(
     ledger.volumes.retain(|number, volume| volume.live > 0 || files.contains_key(number));
     for (number, volume) in &ledger.volumes {
         match files.get(number) {
+            _ if volume.live == 0 => {}
             None => return Err(format!("volume {number} is missing")),
             Some(len) if *len < u64::from(volume.len) => return Err(format!("volume {number} is cut short")),
             Some(_) => {}

@@ -5,7 +5,10 @@ use std::{
     io::{self, Write},
     ops::{ControlFlow, RangeInclusive},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -110,6 +113,8 @@ impl Store {
             committer: Mutex::new(Committer::new(writer)),
             queue: Mutex::default(),
             graveyard: Mutex::default(),
+            current_volume: AtomicU32::new(end.map_or(0, |(end, _)| end.volume)),
+            has_leftovers: AtomicBool::new(true),
             counters: Counters::default(),
             events,
         });
@@ -204,8 +209,7 @@ impl Store {
         scanned.and(failure.map_or(Ok(()), Err)).map_err(|error| self.core.index_failed(error))?;
         // A record that is evicted or moved meanwhile is left out.
         let entry = |(key, location): (EntryKey, Location)| {
-            // XOR is its own inverse.
-            let id = self.core.config.node_id.distance(&key.distance().to_be_bytes().into()).to_be_bytes().into();
+            let id = self.core.content_id(&key);
             let record_len = location.len.into();
             self.core.content_key(&location).map(|key| Entry { id, key, record_len })
         };

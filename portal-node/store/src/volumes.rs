@@ -142,17 +142,11 @@ impl Volumes {
         file.sync_all()
     }
 
-    /// Gives back to the file system what a dead record took, except its header, which the scan needs.
-    pub(crate) fn punch(&self, location: &Location) -> io::Result<()> {
-        let from = u64::from(location.place.offset) + (RECORD_HEADER_LEN + MAX_KEY_LEN) as u64;
-        let end = u64::from(location.place.offset) + u64::from(location.len);
-        let (from, end) = (from.next_multiple_of(PUNCH_BLOCK), end / PUNCH_BLOCK * PUNCH_BLOCK);
-        if from >= end {
-            return Ok(());
-        }
-        let file = self.file(location.place.volume)?;
+    /// Gives back to the file system what a dead record took.
+    pub(crate) fn punch(&self, hole: &Hole) -> io::Result<()> {
+        let file = self.file(hole.volume)?;
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&*file, flags, from, end - from) {
+        match rustix::fs::fallocate(&*file, flags, hole.from, hole.len) {
             // Without holes, room comes back when the volume is rewritten.
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
@@ -166,6 +160,8 @@ impl Volumes {
 
     /// Deletes a volume.
     pub(crate) fn delete(&self, number: u32) -> io::Result<()> {
+        // Freeing the blocks may take seconds; otherwise whoever happens to close the file last would wait for it.
+        self.file(number)?.set_len(0)?;
         self.open.lock().remove(&number);
         fs::remove_file(self.path(number))
     }
@@ -175,6 +171,25 @@ impl Volumes {
         self.open.lock().remove(&number);
         let path = self.path(number);
         fs::rename(&path, path.with_extension(DAMAGED_EXTENSION))
+    }
+}
+
+/// The whole blocks of a dead record, without its header, which the scan needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) volume: u32,
+    from: u64,
+    len: u64,
+}
+
+impl Hole {
+    /// `None` when there is no whole block in the record.
+    pub(crate) fn of(dead: &Location) -> Option<Self> {
+        let start = u64::from(dead.place.offset);
+        let from = (start + (RECORD_HEADER_LEN + MAX_KEY_LEN) as u64).next_multiple_of(PUNCH_BLOCK);
+        let end = (start + u64::from(dead.len)) / PUNCH_BLOCK * PUNCH_BLOCK;
+        let len = end.checked_sub(from).filter(|len| *len > 0)?;
+        Some(Self { volume: dead.place.volume, from, len })
     }
 }
 

@@ -52,11 +52,6 @@ impl Writer {
         Ok(())
     }
 
-    /// The volume that is being written.
-    pub(crate) fn current_volume(&self) -> Option<u32> {
-        self.current.as_ref().map(|current| current.number)
-    }
-
     /// Appends the `len` bytes that `fill` makes for their place, and returns when they are safe from a crash: the place
     /// where they end. A new volume is begun when they don't fit into this one; it opens with the radii, so that the
     /// last ones are never in a volume that is deleted.

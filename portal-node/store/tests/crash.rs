@@ -4,6 +4,8 @@
 //! The child is this test binary started once more. It writes what the store has acknowledged to its standard output; the
 //! parent reads a random number of lines and kills it. `CRASHES` says how often; ten times if it is not set.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
 mod common;
 
 use std::{

@@ -1,6 +1,8 @@
 //! Damage of every kind to a closed store, and an open one: it opens without repair, loses what was damaged and nothing
 //! else, says what happened, and never serves a byte that is not what was stored.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
 mod common;
 
 use std::{

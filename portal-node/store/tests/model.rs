@@ -1,5 +1,7 @@
 //! Random operations against a model of the store, with reopening, with and without the index.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
 mod common;
 
 use std::{

@@ -117,6 +117,13 @@ impl EntryKey {
         Distance::from_be_bytes(distance)
     }
 
+    pub(crate) fn network(&self) -> Result<SubNetwork, IndexError> {
+        SubNetwork::ALL
+            .into_iter()
+            .find(|network| network_code(*network) == self.0[1])
+            .ok_or_else(|| undecodable(&self.0))
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

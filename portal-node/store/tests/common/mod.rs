@@ -1,6 +1,11 @@
 //! What the tests of the store share.
 
-#![allow(dead_code, unreachable_pub, reason = "a module of several tests, each of which uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a module of several tests, each of which uses a part of it"
+)]
 
 use std::{
     collections::BTreeMap,
