@@ -6,7 +6,7 @@
 //! | [`e2store`], [`snappy`], [`proof_record`], [`name`] | the formats' parts |
 //! | [`source`] | where the bytes come from, and how a file that vanished is noticed |
 //! | [`epochs`] | the cache of epoch trees, from which missing proofs are built |
-//! | [`write`] | files assembled from blocks in any order, renamed into place when complete |
+//! | [`mod@write`] | files assembled from blocks in any order, renamed into place when complete |
 //! | [`mod@verify`] | everything in a file against the chain, down to the last byte |
 //! | [`mod@convert`] | era1 to ere and back, and ranges of either |
 //!
