@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) queue: Mutex<Vec<Arc<Ticket>>>,
     /// Records that are dead in the index but still take room on the disk.
     pub(crate) graveyard: Mutex<Vec<Location>>,
+    /// Bytes that are dead in the checkpoint and about to be given back.
+    pub(crate) unpunched: AtomicU64,
     /// The volume that is being written; 0 before the first one.
     pub(crate) current_volume: AtomicU32,
     /// Whether something is stored outside a radius and has to go.

@@ -14,7 +14,9 @@
 //! | `writer`, `commit` | appending; group commit |
 //! | `recovery` | replay or rebuild when a store is opened |
 //! | `maintenance`, `reclaim` | checkpoints, holes, rewriting |
+//! | `archives` | era1 and ere files served in place, each piece checked before it leaves |
 
+mod archives;
 mod commit;
 mod config;
 mod core;
@@ -32,6 +34,7 @@ mod store;
 mod volumes;
 mod writer;
 
+pub use archives::{HeaderProver, Unproved};
 pub use commit::Placement;
 pub use config::{Budgets, DISK_RESERVE, INDEX_CACHE, StoreConfig, VOLUME_LEN};
 pub use error::{IndexError, StoreError};
@@ -39,4 +42,4 @@ pub use events::{Event, EventSink};
 pub use index::{Batch, Index, IndexEngine, SledEngine, Visit};
 pub use ledger::Usage;
 pub use record::Item;
-pub use store::{Entry, Stats, Store};
+pub use store::{Entry, RunBits, Stats, Store};

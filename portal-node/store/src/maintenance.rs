@@ -1,4 +1,5 @@
-//! The thread that does what no caller should wait for: checkpoints, evictions that were put off, giving room back.
+//! The threads that do what no caller should wait for: checkpoints, evictions that were put off and punching holes; rewriting
+//! volumes; looking after archives.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -8,7 +9,13 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{commit::Work, core::Core, error::StoreError, reclaim::Reclaimer};
+use crate::{
+    archives::Archives,
+    commit::Work,
+    core::Core,
+    error::StoreError,
+    reclaim::{Puncher, Rewriter},
+};
 
 /// Pause when there was nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
@@ -17,26 +24,28 @@ const IDLE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Least time between two checkpoints.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// Time after which archives' files are looked after again.
+const ARCHIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// Least time between two attempts to let radii grow.
 const GROWTH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The running thread; it is stopped and joined when this is dropped.
+/// The running threads; they are stopped and joined when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     signal: Arc<Signal>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-/// Tells the thread to stop, wherever it waits.
+/// Tells the threads to stop.
 #[derive(Debug, Default)]
-pub(crate) struct Signal {
+struct Signal {
     stop: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Signal {
     /// Waits for `time`; returns early, and `true`, when the thread has to stop.
-    pub(crate) fn wait(&self, time: Duration) -> bool {
+    fn wait(&self, time: Duration) -> bool {
         let mut stop = self.stop.lock();
         if !*stop {
             self.changed.wait_for(&mut stop, time);
@@ -46,14 +55,41 @@ impl Signal {
 }
 
 impl Maintenance {
-    pub(crate) fn start(core: Arc<Core>) -> Result<Self, StoreError> {
-        let signal = Arc::new(Signal::default());
-        let for_thread = signal.clone();
-        let thread = thread::Builder::new()
-            .name("cairn-store".into())
-            .spawn(move || run(&core, &for_thread))
-            .map_err(StoreError::io("start the maintenance thread of", "the store"))?;
-        Ok(Self { signal, thread: Some(thread) })
+    pub(crate) fn start(core: &Arc<Core>, archives: &Arc<Archives>) -> Result<Self, StoreError> {
+        let mut maintenance = Self { signal: Arc::default(), threads: Vec::new() };
+        let mut upkeep = Upkeep::new(core.clone());
+        maintenance.spawn("store-upkeep", IDLE, move || upkeep.step())?;
+        let mut rewriter = Rewriter::new(core.clone());
+        maintenance.spawn("store-rewrite", IDLE, move || rewriter.step())?;
+        let archives = archives.clone();
+        maintenance.spawn("store-archives", ARCHIVE_INTERVAL, move || archives.step())?;
+        Ok(maintenance)
+    }
+
+    /// Starts a thread that takes step after step, with a long pause after one that says there is nothing to do.
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        idle: Duration,
+        mut step: impl FnMut() -> Result<bool, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let signal = self.signal.clone();
+        let run = move || {
+            let mut is_failing = false;
+            let mut pause = PAUSE;
+            while !signal.wait(pause) {
+                let result = step();
+                // A full disk would otherwise be reported ten times a second.
+                if let (Err(error), false) = (&result, is_failing) {
+                    tracing::warn!(name, %error, "maintenance of the store failed; it is tried again");
+                }
+                is_failing = result.is_err();
+                pause = if result.is_ok_and(|is_more| is_more) { PAUSE } else { idle };
+            }
+        };
+        let thread = thread::Builder::new().name(name.into()).spawn(run);
+        self.threads.push(thread.map_err(StoreError::io("start the thread", name))?);
+        Ok(())
     }
 }
 
@@ -61,45 +97,33 @@ impl Drop for Maintenance {
     fn drop(&mut self) {
         *self.signal.stop.lock() = true;
         self.signal.changed.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's maintenance thread panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a maintenance thread of the store panicked");
+            }
         }
     }
 }
 
-fn run(core: &Core, signal: &Signal) {
-    let mut work = Steps {
-        reclaimer: Reclaimer::default(),
-        checkpointed: 0,
-        last_checkpoint: Instant::now(),
-        last_growth: Instant::now(),
-    };
-    let mut is_failing = false;
-    let mut pause = PAUSE;
-    while !signal.wait(pause) {
-        let result = work.step(core);
-        // A full disk would otherwise be reported ten times a second.
-        if let (Err(error), false) = (&result, is_failing) {
-            tracing::warn!(%error, "maintenance of the store failed; it is tried again");
-        }
-        is_failing = result.is_err();
-        pause = if result.is_ok_and(|did_something| did_something) { PAUSE } else { IDLE };
-    }
-}
-
-struct Steps {
-    reclaimer: Reclaimer,
+/// Checkpoints and what has to follow them, evictions that were put off, growing radii.
+struct Upkeep {
+    core: Arc<Core>,
+    puncher: Puncher,
     /// Bytes that had been written at the last checkpoint.
     checkpointed: u64,
     last_checkpoint: Instant,
     last_growth: Instant,
 }
 
-impl Steps {
+impl Upkeep {
+    fn new(core: Arc<Core>) -> Self {
+        let now = Instant::now();
+        Self { core, puncher: Puncher::default(), checkpointed: 0, last_checkpoint: now, last_growth: now }
+    }
+
     /// Does a little of what is to be done; returns whether there was anything.
-    fn step(&mut self, core: &Core) -> Result<bool, StoreError> {
+    fn step(&mut self) -> Result<bool, StoreError> {
+        let core = &self.core;
         if self.last_growth.elapsed() >= GROWTH_INTERVAL {
             self.last_growth = Instant::now();
             core.commit_now(Work { grow: true, ..Work::default() })?;
@@ -114,10 +138,10 @@ impl Steps {
             let buried = std::mem::take(&mut *core.graveyard.lock());
             core.checkpoint()?;
             (self.checkpointed, self.last_checkpoint) = (written, Instant::now());
-            self.reclaimer.bury(core, buried);
+            self.puncher.take_over(core, buried);
             return Ok(true);
         }
-        self.reclaimer.step(core)
+        self.puncher.step(core)
     }
 }
 

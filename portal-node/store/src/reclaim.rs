@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     thread,
 };
 
@@ -33,13 +33,37 @@ const MAX_ALLOCATED_PERCENT: u64 = 110;
 /// Share of a volume's room, in percent, that has to be waste for it to be worth rewriting.
 const MIN_WASTE_PERCENT: u64 = 10;
 
-/// Knows what is to be given back.
+/// Knows which holes are still to be punched.
 #[derive(Debug, Default)]
-pub(crate) struct Reclaimer {
+pub(crate) struct Puncher {
     holes: VecDeque<Hole>,
+}
+
+impl Puncher {
+    /// Takes over records that a checkpoint knows to be dead. Those in the volume being written have to wait: how much of
+    /// it survives a crash is found out by reading it whole.
+    pub(crate) fn take_over(&mut self, core: &Core, dead: Vec<Location>) {
+        let current = core.current_volume.load(Ordering::Relaxed);
+        let (sealed, in_current): (Vec<_>, Vec<_>) = dead.into_iter().partition(|dead| dead.place.volume < current);
+        core.graveyard.lock().extend(in_current);
+        self.holes.extend(sealed.iter().filter_map(Hole::of));
+    }
+
+    /// Punches some holes; returns whether there were any.
+    pub(crate) fn step(&mut self, core: &Core) -> Result<bool, StoreError> {
+        let step: Vec<_> = self.holes.drain(..self.holes.len().min(PUNCHES_PER_STEP)).collect();
+        punch(core, &step)?;
+        core.unpunched.store(self.holes.iter().map(|hole| hole.len).sum(), Ordering::Relaxed);
+        Ok(!step.is_empty())
+    }
+}
+
+/// Rewrites volumes, one after another.
+pub(crate) struct Rewriter {
+    core: Arc<Core>,
     rewrite: Option<Rewrite>,
-    /// Whether there was nothing to rewrite and nothing has been buried since.
-    is_settled: bool,
+    /// Bytes that had been written when there was nothing to rewrite.
+    settled: Option<u64>,
     /// Volumes that could not be emptied; not tried again until the store is opened again.
     stuck: BTreeSet<u32>,
 }
@@ -51,37 +75,35 @@ struct Rewrite {
     values: VecDeque<(EntryKey, Location)>,
 }
 
-impl Reclaimer {
-    /// Takes over records that a checkpoint knows to be dead. Those in the volume being written have to wait: how much of
-    /// it survives a crash is found out by reading it whole.
-    pub(crate) fn bury(&mut self, core: &Core, dead: Vec<Location>) {
-        let current = core.current_volume.load(Ordering::Relaxed);
-        self.is_settled = false;
-        let (sealed, in_current): (Vec<_>, Vec<_>) = dead.into_iter().partition(|dead| dead.place.volume < current);
-        core.graveyard.lock().extend(in_current);
-        self.holes.extend(sealed.iter().filter_map(Hole::of));
+impl Rewriter {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, rewrite: None, settled: None, stuck: BTreeSet::new() }
     }
 
-    /// Punches some holes, or else rewrites a part of a volume; returns whether there was anything to do.
-    pub(crate) fn step(&mut self, core: &Core) -> Result<bool, StoreError> {
-        if !self.holes.is_empty() {
-            // What is punched need not be moved, so that comes first.
-            let step: Vec<_> = self.holes.drain(..self.holes.len().min(PUNCHES_PER_STEP)).collect();
-            punch(core, &step)?;
-            return Ok(true);
-        }
+    /// Rewrites a part of a volume; returns whether there was anything to do.
+    pub(crate) fn step(&mut self) -> Result<bool, StoreError> {
+        let core = self.core.clone();
         match &mut self.rewrite {
-            Some(rewrite) if !rewrite.values.is_empty() => rewrite.step(core)?,
+            Some(rewrite) if !rewrite.values.is_empty() => rewrite.step(&core)?,
             Some(rewrite) => {
                 let number = rewrite.number;
                 self.rewrite = None;
-                self.delete(core, number)?;
+                self.delete(&core, number)?;
             }
-            None if self.is_settled => return Ok(false),
-            None => match self.choose(core) {
-                Some((number, volume)) => self.rewrite = Some(Rewrite::begin(core, number, volume)?),
-                None => self.is_settled = true,
-            },
+            None => {
+                let written = core.counters.written.load(Ordering::Relaxed);
+                let is_settled = self.settled == Some(written) && core.unpunched.load(Ordering::Relaxed) == 0;
+                if is_settled {
+                    return Ok(false);
+                }
+                match self.choose(&core) {
+                    Some((number, volume)) => self.rewrite = Some(Rewrite::begin(&core, number, volume)?),
+                    None => {
+                        self.settled = Some(written);
+                        return Ok(false);
+                    }
+                }
+            }
         }
         Ok(true)
     }
@@ -90,7 +112,7 @@ impl Reclaimer {
     fn choose(&self, core: &Core) -> Option<(u32, VolumeUse)> {
         let current = core.current_volume.load(Ordering::Relaxed);
         let volumes = core.ledger.read().volumes.clone();
-        let mut allocated_in_all = 0;
+        let mut allocated_in_all = 0_u64;
         let mut live_in_all = 0;
         let mut worst: Option<(u64, u32, VolumeUse)> = None;
         for (number, volume) in volumes {
@@ -110,6 +132,8 @@ impl Reclaimer {
             }
         }
         let (_, number, volume) = worst?;
+        // What is about to be punched is no reason to rewrite anything.
+        let allocated_in_all = allocated_in_all.saturating_sub(core.unpunched.load(Ordering::Relaxed));
         (allocated_in_all * 100 > live_in_all * MAX_ALLOCATED_PERCENT).then_some((number, volume))
     }
 

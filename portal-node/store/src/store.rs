@@ -7,15 +7,17 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use content_types::{ContentId, ContentKey, Distance, SubNetwork};
+use cairn_archive::Component;
+use content_types::{ContentId, ContentKey, Distance, SubNetwork, history};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
+    archives::{Archives, HeaderProver},
     commit::{Committer, Placement, Removal, Work},
     config::{StoreConfig, slot},
     core::{Core, Counters},
@@ -38,6 +40,7 @@ const VOLUMES_DIR: &str = "volumes";
 pub struct Store {
     // Dropped first: the thread must not outlive the lock.
     maintenance: Option<Maintenance>,
+    archives: Arc<Archives>,
     core: Arc<Core>,
     _lock: File,
 }
@@ -51,6 +54,27 @@ pub struct Entry {
     pub key: Bytes,
     /// Bytes of its record.
     pub record_len: u64,
+}
+
+/// Which blocks of an aligned run of 256 there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunBits([u64; 4]);
+
+impl RunBits {
+    /// Whether there is the block at `place`, counted from the run's first.
+    pub fn has(&self, place: u8) -> bool {
+        self.0[usize::from(place / 64)] >> (place % 64) & 1 == 1
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// Whether the run is whole.
+    pub fn is_whole(&self) -> bool {
+        self.0 == [u64::MAX; 4]
+    }
 }
 
 /// What a store holds and has done since it was opened.
@@ -113,6 +137,7 @@ impl Store {
             committer: Mutex::new(Committer::new(writer)),
             queue: Mutex::default(),
             graveyard: Mutex::default(),
+            unpunched: AtomicU64::new(0),
             current_volume: AtomicU32::new(end.map_or(0, |(end, _)| end.volume)),
             has_leftovers: AtomicBool::new(true),
             counters: Counters::default(),
@@ -120,8 +145,9 @@ impl Store {
         });
         // Also makes room at once where a budget has shrunk, and announces a larger radius where it has grown.
         core.commit_now(Work { dead_again: superseded, grow: true, ..Work::default() })?;
-        let maintenance = Some(Maintenance::start(core.clone())?);
-        Ok(Self { maintenance, core, _lock: lock })
+        let archives = Arc::new(Archives::new(core.clone()));
+        let maintenance = Some(Maintenance::start(&core, &archives)?);
+        Ok(Self { maintenance, archives, core, _lock: lock })
     }
 
     /// Stores items; on return each one that is [`Stored`](Placement::Stored) is safe from a crash. Callers that wait at
@@ -134,14 +160,17 @@ impl Store {
         self.core.put(items)
     }
 
-    /// The value under a content key, in the wire's encoding, checked against its checksum. One that does not match is
-    /// dropped, reported and not found.
+    /// The value under a content key, in the wire's encoding: what is stored, checked against its checksum, or else what an
+    /// archive has, checked against the chain. What does not pass is reported and not found.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the disk or the index fails.
     pub fn get(&self, key: &ContentKey) -> Result<Option<Bytes>, StoreError> {
-        self.get_by_id(key.sub_network(), &key.content_id())
+        match self.get_by_id(key.sub_network(), &key.content_id())? {
+            Some(value) => Ok(Some(value)),
+            None => self.archives.get(key),
+        }
     }
 
     /// The stored value with a content ID. Archives are not searched.
@@ -153,13 +182,13 @@ impl Store {
         Ok(self.core.get(network, id)?.map(|item| item.value))
     }
 
-    /// Whether there is a value under a content key; answered by the index alone.
+    /// Whether there is a value under a content key, stored or in an archive; answered by the index alone.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the index fails.
     pub fn contains(&self, key: &ContentKey) -> Result<bool, StoreError> {
-        self.contains_id(key.sub_network(), &key.content_id())
+        Ok(self.contains_id(key.sub_network(), &key.content_id())? || self.archives.contains(key)?)
     }
 
     /// Whether a value with a content ID is stored. Archives are not searched.
@@ -180,6 +209,48 @@ impl Store {
     pub fn remove(&self, network: SubNetwork, id: &ContentId) -> Result<(), StoreError> {
         let removal = Removal { network, id: *id, location: None };
         self.core.commit_now(Work { removals: vec![removal], ..Work::default() })
+    }
+
+    /// Serves an archive in place, from now on. Bodies, receipts and headers are found by number at once and by hash as
+    /// soon as the headers have been read in the background. Each piece is checked against a header that `prover` proved
+    /// before it is served for the first time; a file that vanishes or changes drops out until it is back.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Archive`] when the file cannot be opened or is no archive.
+    pub fn add_archive(&self, path: &Path, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
+        self.archives.add(path, prover)
+    }
+
+    /// Serves an archive no longer.
+    pub fn remove_archive(&self, path: &Path) {
+        self.archives.remove(path);
+    }
+
+    /// The archives that were added, and whether their files are there.
+    pub fn archives(&self) -> Vec<(PathBuf, bool)> {
+        self.archives.paths()
+    }
+
+    /// Which blocks of an aligned run of 256, `run` from 0, there are of one component, stored or in archives.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the index fails.
+    pub fn run(&self, content_type: history::ContentType, run: u64) -> Result<RunBits, StoreError> {
+        let mut bits = RunBits::default();
+        let component = match content_type {
+            history::ContentType::BlockBody => Component::Body,
+            history::ContentType::BlockReceipts => Component::Receipts,
+        };
+        let Some(first) = run.checked_mul(history::BLOCKS_PER_RUN) else { return Ok(bits) };
+        for (place, number) in (first..=first | (history::BLOCKS_PER_RUN - 1)).enumerate() {
+            let id = history::ContentKey::new(content_type, number).content_id();
+            if self.archives.has(number, component) || self.contains_id(SubNetwork::History, &id)? {
+                bits.0[place / 64] |= 1 << (place % 64);
+            }
+        }
+        Ok(bits)
     }
 
     /// What is stored at some distances from the own node, nearest first, `limit` entries at most.

@@ -179,7 +179,7 @@ impl Volumes {
 pub(crate) struct Hole {
     pub(crate) volume: u32,
     from: u64,
-    len: u64,
+    pub(crate) len: u64,
 }
 
 impl Hole {

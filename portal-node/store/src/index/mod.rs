@@ -193,6 +193,33 @@ pub(crate) mod meta {
     }
 }
 
+/// The entries about archives, which the volumes know nothing of. Losing them costs reading the archives' headers again.
+pub(crate) mod archived {
+    use std::os::unix::ffi::OsStrExt;
+
+    use alloy_primitives::B256;
+
+    use super::*;
+
+    /// Bytes of a block hash that are kept: the header tells whether it was the right one.
+    const HASH_PREFIX: usize = 10;
+
+    /// The key of the number of the block with a hash.
+    pub(crate) fn by_hash(hash: &B256) -> Vec<u8> {
+        [&[2], &hash[..HASH_PREFIX]].concat()
+    }
+
+    /// The key of an archive's fingerprint: that its hashes are here.
+    pub(crate) fn of_file(path: &Path) -> Vec<u8> {
+        [&[3], path.as_os_str().as_bytes()].concat()
+    }
+
+    /// The block number in the value of [`by_hash`].
+    pub(crate) fn number(value: &[u8]) -> Option<u64> {
+        value.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
 pub(crate) fn undecodable(key: &[u8]) -> IndexError {
     IndexError::Entry { key: alloy_primitives::hex::encode(key) }
 }

@@ -1,0 +1,243 @@
+//! Archives served in place: found by block number through arithmetic, by block hash through the index. They are never
+//! evicted and count for no budget. One whose file vanishes drops out, and is back when the file is.
+
+mod proof;
+mod seed;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use alloy_primitives::B256;
+use bytes::Bytes;
+use cairn_archive::{Component, EpochCache};
+use content_types::{
+    ContentKey,
+    block::{BodyEncoding, ReceiptsEncoding},
+    history, legacy_history,
+};
+use parking_lot::RwLock;
+
+pub use self::proof::{HeaderProver, Unproved};
+use self::seed::{Piece, Refusal, Seed};
+use crate::{
+    core::Core,
+    error::StoreError,
+    events::Event,
+    index::{Batch, archived},
+};
+
+/// Trees of epochs' headers that are kept for building proofs, about a megabyte each.
+const EPOCH_TREES: usize = 8;
+/// Hashes of headers that are brought into the index in one step.
+const HASHES_PER_STEP: usize = 512;
+
+/// The archives that were added, whether their files are there or not.
+pub(crate) struct Archives {
+    core: Arc<Core>,
+    epochs: Arc<EpochCache>,
+    added: RwLock<BTreeMap<PathBuf, Added>>,
+    /// Those that can be served, by their first blocks.
+    open: RwLock<BTreeMap<(u64, PathBuf), Arc<Seed>>>,
+}
+
+struct Added {
+    prover: Arc<dyn HeaderProver>,
+    state: State,
+}
+
+enum State {
+    /// The file is there, and hashes up to this block are still to be indexed.
+    Indexing(Arc<Seed>, u64),
+    Served(Arc<Seed>),
+    Gone,
+}
+
+impl State {
+    fn seed(&self) -> Option<&Arc<Seed>> {
+        match self {
+            Self::Indexing(seed, _) | Self::Served(seed) => Some(seed),
+            Self::Gone => None,
+        }
+    }
+}
+
+impl Archives {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        let epochs = Arc::new(EpochCache::new(EPOCH_TREES));
+        Self { core, epochs, added: RwLock::default(), open: RwLock::default() }
+    }
+
+    pub(crate) fn add(&self, path: &Path, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
+        let state = self.open(path, &prover)?;
+        self.added.write().insert(path.to_owned(), Added { prover, state });
+        (self.core.events)(&Event::ArchiveAdded { path: path.to_owned() });
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, path: &Path) {
+        self.added.write().remove(path);
+        self.close(path);
+    }
+
+    pub(crate) fn paths(&self) -> Vec<(PathBuf, bool)> {
+        let is_served = |added: &Added| added.state.seed().is_some();
+        self.added.read().iter().map(|(path, added)| (path.clone(), is_served(added))).collect()
+    }
+
+    /// A value in the wire's encoding, from the first archive that has it and can prove it.
+    pub(crate) fn get(&self, key: &ContentKey) -> Result<Option<Bytes>, StoreError> {
+        let Some((number, hash, piece)) = self.find(key)? else { return Ok(None) };
+        for seed in self.holding(number) {
+            match seed.read(number, piece, hash.as_ref()) {
+                Ok(value) => return Ok(Some(value)),
+                Err(Refusal::Gone(reason)) => self.gone(&seed, reason),
+                Err(Refusal::NotNow(reason)) => {
+                    tracing::debug!(path = %seed.path.display(), number, ?piece, reason, "not served from the archive");
+                }
+                Err(Refusal::Corrupt(reason)) => {
+                    let path = seed.path.clone();
+                    tracing::warn!(path = %path.display(), number, ?piece, reason, "an archive is corrupt");
+                    (self.core.events)(&Event::ArchiveCorrupt { path, block: number, reason });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether some archive has a value, as far as can be told without reading it.
+    pub(crate) fn contains(&self, key: &ContentKey) -> Result<bool, StoreError> {
+        let Some((number, _, piece)) = self.find(key)? else { return Ok(false) };
+        Ok(self.has(number, piece.component()))
+    }
+
+    pub(crate) fn has(&self, number: u64, component: Component) -> bool {
+        self.holding(number).iter().any(|seed| seed.has(number, component))
+    }
+
+    /// The block that a key is about, the hash that it must have, and what of it is asked for.
+    fn find(&self, key: &ContentKey) -> Result<Option<(u64, Option<B256>, Piece)>, StoreError> {
+        let (hash, piece) = match key {
+            ContentKey::History(history::ContentKey::BlockBody { number }) => {
+                return Ok(Some((*number, None, Piece::Body(BodyEncoding::Rlp))));
+            }
+            ContentKey::History(history::ContentKey::BlockReceipts { number }) => {
+                return Ok(Some((*number, None, Piece::Receipts(ReceiptsEncoding::Slim))));
+            }
+            ContentKey::LegacyHistory(key) => match key {
+                legacy_history::ContentKey::HeaderByNumber(number) => {
+                    return Ok(Some((*number, None, Piece::Header)));
+                }
+                legacy_history::ContentKey::HeaderByHash(hash) => (hash, Piece::Header),
+                legacy_history::ContentKey::Body(hash) => (hash, Piece::Body(BodyEncoding::Ssz)),
+                legacy_history::ContentKey::Receipts(hash) => (hash, Piece::Receipts(ReceiptsEncoding::Ssz)),
+                legacy_history::ContentKey::EphemeralHeaders { .. }
+                | legacy_history::ContentKey::EphemeralHeaderOffer(_) => return Ok(None),
+            },
+        };
+        if self.open.read().is_empty() {
+            return Ok(None);
+        }
+        let number = self.core.index.get(&archived::by_hash(hash)).map_err(|error| self.core.index_failed(error))?;
+        Ok(number.and_then(|number| archived::number(&number)).map(|number| (number, Some(*hash), piece)))
+    }
+
+    /// The archives with a block, the one that begins last first.
+    fn holding(&self, number: u64) -> Vec<Arc<Seed>> {
+        let open = self.open.read();
+        let before = open.range(..=(number, PathBuf::from("\u{10ffff}"))).rev();
+        // No archive is longer, so none that begins earlier has the block.
+        before
+            .take_while(|((first, _), _)| number - first < cairn_archive::MAX_BLOCKS)
+            .filter(|(_, seed)| seed.blocks().contains(&number))
+            .map(|(_, seed)| seed.clone())
+            .collect()
+    }
+
+    fn open(&self, path: &Path, prover: &Arc<dyn HeaderProver>) -> Result<State, StoreError> {
+        let failed = |error: cairn_archive::ArchiveError| StoreError::Archive {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        };
+        let seed = Seed::open(path.to_owned(), prover.clone(), self.epochs.clone()).map_err(failed)?;
+        let seed = Arc::new(seed);
+        let known = self.core.index.get(&archived::of_file(path)).map_err(|error| self.core.index_failed(error))?;
+        let is_indexed = known.is_some() && seed.fingerprint().ok() == known;
+        self.open.write().insert((*seed.blocks().start(), path.to_owned()), seed.clone());
+        let first = *seed.blocks().start();
+        Ok(if is_indexed { State::Served(seed) } else { State::Indexing(seed, first) })
+    }
+
+    fn close(&self, path: &Path) {
+        self.open.write().retain(|(_, of), _| of != path);
+    }
+
+    fn gone(&self, seed: &Seed, reason: String) {
+        if let Some(added) = self.added.write().get_mut(&seed.path)
+            && added.state.seed().is_some()
+        {
+            added.state = State::Gone;
+            self.close(&seed.path);
+            tracing::warn!(path = %seed.path.display(), reason, "an archive drops out until its file is back");
+            (self.core.events)(&Event::ArchiveGone { path: seed.path.clone(), reason });
+        }
+    }
+
+    /// Looks after the files and indexes some hashes; returns whether there is more to index.
+    pub(crate) fn step(&self) -> Result<bool, StoreError> {
+        let mut to_index = None;
+        for (path, is_served) in self.paths() {
+            if !is_served {
+                self.reopen(&path);
+            }
+            let added = self.added.read();
+            let Some(state) = added.get(&path).map(|added| &added.state) else { continue };
+            if let State::Indexing(seed, from) = state {
+                to_index = Some((seed.clone(), *from));
+            }
+            let identity = state.seed().map(|seed| (seed.clone(), seed.check_identity()));
+            drop(added);
+            if let Some((seed, Err(reason))) = identity {
+                self.gone(&seed, reason);
+            }
+        }
+        let Some((seed, from)) = to_index else { return Ok(false) };
+        self.index_hashes(&seed, from)?;
+        Ok(true)
+    }
+
+    fn reopen(&self, path: &Path) {
+        let Some(prover) = self.added.read().get(path).map(|added| added.prover.clone()) else { return };
+        // Not there yet, or not readable: it is looked for again.
+        let Ok(state) = self.open(path, &prover) else { return };
+        if let Some(added) = self.added.write().get_mut(path) {
+            added.state = state;
+            (self.core.events)(&Event::ArchiveAdded { path: path.to_owned() });
+        }
+    }
+
+    fn index_hashes(&self, seed: &Arc<Seed>, from: u64) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        let mut next = from;
+        for number in (from..=*seed.blocks().end()).take(HASHES_PER_STEP) {
+            // Only hashes that lead somewhere: a header that cannot be read is found corrupt when it is asked for.
+            if let Ok(hash) = seed.hash(number) {
+                batch.put(archived::by_hash(&hash), number.to_le_bytes());
+            }
+            next = number + 1;
+        }
+        let is_done = next > *seed.blocks().end();
+        if is_done && let Ok(fingerprint) = seed.fingerprint() {
+            batch.put(archived::of_file(&seed.path), fingerprint);
+        }
+        self.core.index.apply(batch).map_err(|error| self.core.index_failed(error))?;
+        if let Some(added) = self.added.write().get_mut(&seed.path)
+            && added.state.seed().is_some_and(|of| Arc::ptr_eq(of, seed))
+        {
+            added.state = if is_done { State::Served(seed.clone()) } else { State::Indexing(seed.clone(), next) };
+        }
+        Ok(())
+    }
+}

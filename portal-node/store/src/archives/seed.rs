@@ -1,0 +1,243 @@
+//! One archive that is served in place. Each piece is checked against the chain when it is read for the first time, at
+//! the speed of hashing; that it was good is remembered in a bit.
+
+use std::{
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use alloy_primitives::B256;
+use bytes::Bytes;
+use cairn_archive::{Archive, ArchiveError, Component, EpochCache, Rule};
+use content_types::{
+    HeaderProof, HeaderWithProof, ProvedHeader,
+    block::{BodyEncoding, ReceiptsEncoding, transcode, validate},
+    header::DecodedHeader,
+};
+
+use super::proof::{HeaderProver, Unproved};
+
+/// The pieces of a block that are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    Header,
+    Body(BodyEncoding),
+    Receipts(ReceiptsEncoding),
+}
+
+impl Piece {
+    pub(super) const fn component(self) -> Component {
+        match self {
+            Self::Header => Component::Header,
+            Self::Body(_) => Component::Body,
+            Self::Receipts(_) => Component::Receipts,
+        }
+    }
+}
+
+/// Why a piece is not served.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The file is gone or is another one.
+    Gone(String),
+    /// The piece is not what the chain says, or cannot be read. Not tried again.
+    Corrupt(String),
+    /// It may be served another time.
+    NotNow(String),
+}
+
+impl From<ArchiveError> for Refusal {
+    fn from(error: ArchiveError) -> Self {
+        match error.rule {
+            Rule::Vanished => Self::Gone(error.to_string()),
+            Rule::Io(_) => Self::NotNow(error.to_string()),
+            _ => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+impl From<Unproved> for Refusal {
+    fn from(error: Unproved) -> Self {
+        match error {
+            Unproved::NotYet(reason) => Self::NotNow(reason),
+            Unproved::Wrong(reason) => Self::Corrupt(reason),
+        }
+    }
+}
+
+/// An open archive and what is known of its pieces.
+pub(super) struct Seed {
+    pub(super) path: PathBuf,
+    archive: Archive,
+    prover: Arc<dyn HeaderProver>,
+    headers: Bits,
+    bodies: Bits,
+    receipts: Bits,
+    bad_headers: Bits,
+    bad_bodies: Bits,
+    bad_receipts: Bits,
+}
+
+impl Seed {
+    pub(super) fn open(
+        path: PathBuf,
+        prover: Arc<dyn HeaderProver>,
+        epochs: Arc<EpochCache>,
+    ) -> Result<Self, ArchiveError> {
+        let archive = Archive::open_with(&path, epochs)?;
+        let bits = || Bits::new(archive.blocks().count());
+        Ok(Self {
+            headers: bits(),
+            bodies: bits(),
+            receipts: bits(),
+            bad_headers: bits(),
+            bad_bodies: bits(),
+            bad_receipts: bits(),
+            path,
+            archive,
+            prover,
+        })
+    }
+
+    pub(super) fn blocks(&self) -> RangeInclusive<u64> {
+        self.archive.blocks()
+    }
+
+    /// Whether the file is still the one that was opened; otherwise what became of it.
+    pub(super) fn check_identity(&self) -> Result<(), String> {
+        self.archive.check_identity().map_err(|error| error.to_string())
+    }
+
+    /// Tells this file and this state of it from others: its length and its last block's hash.
+    pub(super) fn fingerprint(&self) -> Result<Vec<u8>, ArchiveError> {
+        let last = self.archive.decoded_header(*self.blocks().end())?;
+        Ok([&self.archive.file_len().to_le_bytes()[..], last.hash().as_slice()].concat())
+    }
+
+    /// The hash of a header, as the file has it.
+    pub(super) fn hash(&self, number: u64) -> Result<B256, ArchiveError> {
+        Ok(self.archive.decoded_header(number)?.hash())
+    }
+
+    /// Whether the archive has a piece, as far as is known without reading it.
+    pub(super) fn has(&self, number: u64, component: Component) -> bool {
+        self.archive.components().has(component)
+            && self.place(number).is_some_and(|place| !self.bits(component).1.get(place))
+    }
+
+    /// A piece in the encoding that is asked for. With `hash`, the block's header must have it.
+    pub(super) fn read(&self, number: u64, piece: Piece, hash: Option<&B256>) -> Result<Bytes, Refusal> {
+        let component = piece.component();
+        let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
+        let (good, bad) = self.bits(component);
+        if bad.get(place) {
+            return Err(Refusal::NotNow("it was found corrupt before".into()));
+        }
+        let found = self.read_checked(number, piece, hash, good.get(place));
+        match &found {
+            Ok(_) => good.set(place),
+            Err(Refusal::Corrupt(_)) => bad.set(place),
+            Err(_) => {}
+        }
+        found
+    }
+
+    fn read_checked(&self, number: u64, piece: Piece, hash: Option<&B256>, is_good: bool) -> Result<Bytes, Refusal> {
+        if let Some(hash) = hash
+            && self.archive.decoded_header(number)?.hash() != *hash
+        {
+            return Err(Refusal::NotNow("the block with this number has another hash".into()));
+        }
+        match piece {
+            Piece::Header => {
+                let (header, proof) = self.header_and_proof(number)?;
+                let proof = proof.ok_or_else(|| Refusal::NotNow("the archive has no proof of the header".into()))?;
+                if !is_good {
+                    self.prover.prove(header.clone(), Some(&proof))?;
+                }
+                Ok(HeaderWithProof { header, proof }.encode())
+            }
+            Piece::Body(encoding) => {
+                let body = self.archive.body(number)?;
+                if !is_good {
+                    validate::body(self.proved_header(number)?.header(), BodyEncoding::Rlp, &body).map_err(corrupt)?;
+                }
+                match encoding {
+                    BodyEncoding::Rlp => Ok(body),
+                    encoding => Ok(transcode::body(BodyEncoding::Rlp, encoding, &body).map_err(corrupt)?.into()),
+                }
+            }
+            Piece::Receipts(encoding) => {
+                let Some(receipts) = self.archive.receipts(number)? else {
+                    return Err(Refusal::NotNow("the archive has no receipts".into()));
+                };
+                if !is_good {
+                    let header = self.proved_header(number)?;
+                    validate::receipts(header.header(), receipts.encoding, &receipts.bytes).map_err(corrupt)?;
+                }
+                if receipts.encoding == encoding {
+                    return Ok(receipts.bytes);
+                }
+                let transcoded = transcode::receipts(receipts.encoding, encoding, &receipts.bytes);
+                Ok(transcoded.map_err(corrupt)?.into())
+            }
+        }
+    }
+
+    fn proved_header(&self, number: u64) -> Result<ProvedHeader, Refusal> {
+        let (header, proof) = self.header_and_proof(number)?;
+        Ok(self.prover.prove(header, proof.as_ref())?)
+    }
+
+    /// A header with its proof, or without one where none is in the archive and none can be built from it.
+    fn header_and_proof(&self, number: u64) -> Result<(DecodedHeader, Option<HeaderProof>), ArchiveError> {
+        match self.archive.header_with_proof(number) {
+            Ok(HeaderWithProof { header, proof }) => Ok((header, Some(proof))),
+            Err(error) if matches!(error.rule, Rule::Missing(Component::Proof)) => {
+                Ok((self.archive.decoded_header(number)?, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        let blocks = self.blocks();
+        blocks.contains(&number).then(|| (number - blocks.start()) as usize)
+    }
+
+    /// Which pieces are known to be good, and which to be bad.
+    fn bits(&self, component: Component) -> (&Bits, &Bits) {
+        match component {
+            Component::Body => (&self.bodies, &self.bad_bodies),
+            Component::Receipts => (&self.receipts, &self.bad_receipts),
+            Component::Header | Component::Proof | Component::TotalDifficulty => (&self.headers, &self.bad_headers),
+        }
+    }
+}
+
+fn corrupt(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Corrupt(error.to_string())
+}
+
+/// A bit for each block of an archive.
+struct Bits(Vec<AtomicU64>);
+
+impl Bits {
+    fn new(count: usize) -> Self {
+        Self((0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn get(&self, place: usize) -> bool {
+        self.0.get(place / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (place % 64) & 1 == 1)
+    }
+
+    fn set(&self, place: usize) {
+        if let Some(word) = self.0.get(place / 64) {
+            word.fetch_or(1 << (place % 64), Ordering::Relaxed);
+        }
+    }
+}
