@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cairn_proto::limits::TransferLimits;
 use cairn_proto::routing::AddressPolicy;
 use content_types::{ChainSpec, SubNetwork};
 use overlay::Enr;
@@ -51,8 +52,8 @@ pub struct NodeConfig {
     pub rpc: Option<RpcConfig>,
     /// Where metrics are served over HTTP; `None` for nowhere.
     pub metrics: Option<SocketAddr>,
-    /// Limits that an operator may want to change.
-    pub limits: Limits,
+    /// uTP transfers at once, in and out.
+    pub transfers: TransferLimits,
 }
 
 impl NodeConfig {
@@ -75,7 +76,7 @@ impl NodeConfig {
             headers_from: None,
             rpc: None,
             metrics: None,
-            limits: Limits::default(),
+            transfers: TransferLimits::default(),
         }
     }
 
@@ -128,21 +129,6 @@ impl Default for RpcConfig {
             max_response_bytes: 66 << 20,
             max_batch: 64,
         }
-    }
-}
-
-/// Limits that an operator may want to change; everything else has named constants where it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// uTP transfers into this node at once.
-    pub inbound_transfers: usize,
-    /// uTP transfers out of this node at once.
-    pub outbound_transfers: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { inbound_transfers: 64, outbound_transfers: 64 }
     }
 }
 

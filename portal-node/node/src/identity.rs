@@ -62,12 +62,16 @@ fn parse_key(text: &[u8]) -> Option<CombinedKey> {
     CombinedKey::secp256k1_from_bytes(&mut bytes).ok()
 }
 
-/// The record that was saved last for this key, if there is one that can be read.
+/// The record that was saved last, if there is one that can be read.
+pub fn saved_record(data_dir: &Path) -> Option<Enr<CombinedKey>> {
+    let text = read_bounded(&data_dir.join(RECORD_FILE), MAX_RECORD_FILE_BYTES).ok()??;
+    std::str::from_utf8(&text).ok()?.trim().parse().ok()
+}
+
+/// The record that was saved last for this key.
 pub(crate) fn last_record(data_dir: &Path, key: &CombinedKey) -> Option<Enr<CombinedKey>> {
     use enr::EnrKey;
-    let text = read_bounded(&data_dir.join(RECORD_FILE), MAX_RECORD_FILE_BYTES).ok()??;
-    let record: Enr<CombinedKey> = std::str::from_utf8(&text).ok()?.trim().parse().ok()?;
-    (record.public_key() == key.public()).then_some(record)
+    saved_record(data_dir).filter(|record| record.public_key() == key.public())
 }
 
 /// Saves the record.

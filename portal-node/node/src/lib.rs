@@ -33,7 +33,7 @@ mod tasks;
 pub mod trust;
 mod workers;
 
-pub use config::{Limits, NodeConfig, RpcConfig};
+pub use config::{NodeConfig, RpcConfig};
 pub use fetch::{Block, FetchError, Fetcher};
 pub use headers::BlockId;
 pub use holdings::HoldingsError;

@@ -8,8 +8,6 @@ mod cache;
 mod client;
 mod id;
 mod proving;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -6,8 +6,9 @@ mod stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cairn_store::Store;
-use content_types::{ChainSpec, NodeId, SubNetwork};
+use content_types::{ChainSpec, ContentKey, NodeId, SubNetwork};
 use overlay::{Discovery, Enr, Overlay, Transfers, Transport};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,7 @@ use crate::headers::HeaderSource;
 use crate::holdings::Holdings;
 use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::Network;
+use crate::pipeline::{Refusal, VerifiedContent};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
 use crate::status::{Status, StatusSource};
@@ -89,6 +91,14 @@ impl Node {
     /// Fetches verified headers, bodies, receipts and blocks.
     pub fn fetch(&self) -> &Fetcher {
         &self.fetcher
+    }
+
+    /// Checks content against a proved header.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the rule that was broken, or what was missing to judge.
+    pub async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
+        self.fetcher.pipeline().validate(key, value).await
     }
 
     /// The archives that are served in place.

@@ -150,7 +150,7 @@ async fn start_on(
 
     let shared = Shared {
         discovery: discovery.clone(),
-        transfers: Transfers::start(Arc::new(discovery.clone()))?,
+        transfers: Transfers::with_limits(Arc::new(discovery.clone()), config.transfers)?,
         holdings: holdings.clone(),
         pipeline: pipeline.clone(),
         metrics: Arc::clone(&metrics),

@@ -11,8 +11,6 @@ mod params;
 mod ping;
 mod portal;
 mod results;
-#[cfg(test)]
-mod tests;
 mod trace;
 
 use std::io;

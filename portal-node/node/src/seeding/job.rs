@@ -294,7 +294,7 @@ async fn wait_for_peers(network: &Network) -> Vec<(Peer, Enr)> {
             .filter(|entry| entry.live)
             .filter_map(|entry| {
                 let node_id = NodeId::from(entry.enr.node_id().raw());
-                Some((Peer { node_id, radius: entry.radius? }, entry.enr))
+                Some((Peer { node_id, radius: entry.radius? }, Enr::clone(&entry.enr)))
             })
             .collect();
         if !peers.is_empty() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use content_types::trust::{TrustError, TrustListKind};
+use content_types::trust::{HistoricalSummaries, HistoricalSummariesWithProof, TrustError, TrustListKind};
 use content_types::{ChainSpec, HeaderVerifier, TrustLists};
 use parking_lot::RwLock;
 
@@ -150,6 +150,21 @@ impl TrustStore {
             .map_err(|source| TrustStoreError::Refused { path: path.to_owned(), source })?;
         self.save(kind)?;
         Ok(kind)
+    }
+
+    /// Checks historical summaries in the file at `path`, with their proof, against the root of a beacon state that the
+    /// caller trusts, and takes them in. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`TrustStoreError`] when the file cannot be read, does not prove true, or cannot be saved.
+    pub fn import_summaries(&self, path: &Path, state_root: B256) -> Result<TrustListKind, TrustStoreError> {
+        let refused = |source| TrustStoreError::Refused { path: path.to_owned(), source };
+        let bytes = read_list(path)?.ok_or_else(|| TrustStoreError::Missing(path.to_owned()))?;
+        let proved = HistoricalSummariesWithProof::decode(&bytes).map_err(refused)?;
+        let summaries = HistoricalSummaries::from_state_proof(proved, state_root).map_err(refused)?;
+        self.lists.write().extend_summaries(summaries);
+        self.save(TrustListKind::HistoricalSummaries)?;
+        Ok(TrustListKind::HistoricalSummaries)
     }
 
     /// Checks a list that came from elsewhere and takes it in. Blocks on the disk.

@@ -115,7 +115,7 @@ impl TrustFetcher {
     /// Everybody known by record: the routing tables of all sub-networks, and the bootnodes.
     fn known_peers(&self) -> Vec<Enr> {
         let tables = self.networks.iter().map(|network| network.overlay().routing_table());
-        let listed = tables.flat_map(|table| table.buckets.into_iter().flatten().map(|entry| entry.enr));
+        let listed = tables.flat_map(|table| table.buckets.into_iter().flatten().map(|entry| Enr::clone(&entry.enr)));
         let mut peers: Vec<Enr> = Vec::new();
         for enr in listed.chain(self.bootnodes.iter().cloned()) {
             if peers.iter().all(|known| known.node_id() != enr.node_id()) {

@@ -1,13 +1,16 @@
 //! Parameters of a JSON-RPC request: by position or by name, each parsed into its type, and an error that says which
 //! one is wrong and what was expected.
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::B256;
 use bytes::Bytes;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use overlay::Enr;
 use serde_json::Value;
 
 use super::error::invalid_params;
+
+#[cfg(test)]
+mod tests;
 
 /// Most characters of a wrong value that an error repeats.
 const MAX_QUOTED_CHARS: usize = 60;
@@ -152,15 +155,6 @@ impl Parameter for B256 {
     }
 }
 
-impl Parameter for U256 {
-    const EXPECTED: &'static str = "a 256-bit number as 0x and up to 64 hex digits";
-
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
-        let digits = text(value)?.strip_prefix("0x").ok_or_else(|| Mismatch::because("no 0x at the start"))?;
-        U256::from_str_radix(digits, 16).map_err(Mismatch::because)
-    }
-}
-
 impl Parameter for Enr {
     const EXPECTED: &'static str = "a node record as text that begins with enr:";
 
@@ -186,14 +180,6 @@ impl Parameter for u16 {
 
     fn parse(value: &Value) -> Result<Self, Mismatch> {
         value.as_u64().and_then(|number| number.try_into().ok()).ok_or(Mismatch(None))
-    }
-}
-
-impl Parameter for u64 {
-    const EXPECTED: &'static str = "a whole number";
-
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
-        value.as_u64().ok_or(Mismatch(None))
     }
 }
 

@@ -1,0 +1,79 @@
+//! Starting, stopping, starting again.
+
+use content_types::{ContentKey, legacy_history};
+use overlay::discovery::Nat;
+
+use crate::support::{LOOPBACK, Rpc, World, hex, stop};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_identity_and_content_and_a_changed_record_gets_a_higher_sequence_number() {
+    let world = World::new();
+    let node = world.start("node").await;
+    let (id, enr) = (node.node_id(), node.enr());
+    let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(5));
+    let value = world.chain.block(5).unwrap().header_with_proof();
+    let rpc = Rpc::of(&node);
+    rpc.ok("portal_legacyHistoryStore", serde_json::json!([hex(key.encode()), hex(&value)])).await;
+    stop(node).await;
+
+    // The same address again: nothing in the record changes, nor does its number.
+    let mut config = world.config("node");
+    config.listen = std::net::SocketAddr::from(enr.udp4_socket().unwrap()).into();
+    let node = cairn_node::Node::start(config).await.unwrap();
+    assert_eq!(node.node_id(), id);
+    assert_eq!(node.enr(), enr);
+    assert_eq!(node.store().get(&key).unwrap(), Some(value.clone()));
+    stop(node).await;
+
+    let mut config = world.config("node");
+    config.nat = Nat::ExternalIp("127.0.0.1".parse().unwrap(), Some(4000));
+    let node = cairn_node::Node::start(config).await.unwrap();
+    assert_eq!(node.node_id(), id);
+    assert!(node.enr().seq() > enr.seq());
+    assert_eq!(node.enr().udp4(), Some(4000));
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_node_leaves_its_ports_and_its_store() {
+    let world = World::new();
+    let mut config = world.config("node");
+    config.metrics = Some(LOOPBACK);
+    let node = cairn_node::Node::start(config).await.unwrap();
+    let (rpc, metrics, udp) = (node.rpc_address().unwrap(), node.metrics_address().unwrap(), node.enr().udp4_socket());
+    stop(node).await;
+    drop(std::net::TcpListener::bind(rpc).unwrap());
+    drop(std::net::TcpListener::bind(metrics).unwrap());
+    drop(std::net::UdpSocket::bind(udp.unwrap()).unwrap());
+    stop(world.start("node").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_do_not_share_a_folder_and_the_second_one_leaves_nothing_running() {
+    let world = World::new();
+    let node = world.start("node").await;
+    let mut config = world.config("node");
+    let port = std::net::UdpSocket::bind(LOOPBACK).unwrap().local_addr().unwrap();
+    config.listen = port.into();
+    let error = cairn_node::Node::start(config).await.unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+    drop(std::net::UdpSocket::bind(port).unwrap());
+    stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_that_is_not_there_is_reported_and_the_node_runs() {
+    let world = World::new();
+    let mut config = world.config("node");
+    let broken = world.dir.path().join("broken.era1");
+    std::fs::write(&broken, b"no archive").unwrap();
+    config.seeds = vec![world.dir.path().join("nowhere"), broken, world.archives()];
+    let node = cairn_node::Node::start(config).await.unwrap();
+    node.archives().wait_until_scanned().await;
+    let problems: Vec<String> = node.archives().problems().iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.contains("nowhere")));
+    assert!(problems.iter().any(|problem| problem.contains("broken.era1")));
+    assert_eq!(node.archives().count(), 1);
+    stop(node).await;
+}

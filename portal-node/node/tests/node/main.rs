@@ -1,0 +1,13 @@
+//! Nodes on loopback with a synthetic chain: what they answer over JSON-RPC, what they find at each other, what survives a
+//! restart.
+
+#![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
+
+mod headers;
+mod lifecycle;
+mod metrics;
+mod network;
+mod pipeline;
+mod rpc;
+mod support;
+mod trust;

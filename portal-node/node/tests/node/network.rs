@@ -1,0 +1,156 @@
+//! Content that moves between nodes: served from archives in place, offered by a seeder, fetched and proved.
+
+use cairn_node::BlockId;
+use cairn_node::fetch::FetchError;
+use cairn_node::seeding::SeedOptions;
+use content_types::block::{ReceiptsEncoding, transcode};
+use content_types::{ContentKey, SubNetwork, history, legacy_history};
+
+use crate::support::{World, connect, stop, until};
+
+/// Fetches every block by number and by hash and compares it with the chain.
+async fn assert_fetches_everything(world: &World, node: &cairn_node::Node) {
+    for block in world.chain.blocks() {
+        for id in [BlockId::Number(block.number()), BlockId::Hash(block.header.hash())] {
+            let fetched = node.fetch().block(id).await.unwrap();
+            assert_eq!(fetched.header.hash(), block.header.hash());
+            assert_eq!(fetched.header.rlp(), block.header.rlp());
+            assert_eq!(fetched.body, block.body);
+            assert_eq!(fetched.receipts, block.receipts);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_are_served_in_place_and_every_block_is_found_and_proved() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    assert_fetches_everything(&world, &seeder).await;
+    assert!(seeder.status().networks.iter().all(|network| network.items == 0), "nothing is copied into the store");
+
+    let reader = world.start("reader").await;
+    connect(&seeder, &reader).await;
+    assert_fetches_everything(&world, &reader).await;
+    stop(reader).await;
+    stop(seeder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_vanishes_is_no_longer_served() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    seeder.fetch().body(3.into()).await.unwrap();
+    for archive in std::fs::read_dir(world.archives()).unwrap() {
+        std::fs::remove_file(archive.unwrap().path()).unwrap();
+    }
+    seeder.archives().scan().await;
+    assert_eq!(seeder.archives().count(), 0);
+    let error = seeder.fetch().body(4.into()).await.unwrap_err();
+    assert!(matches!(error, FetchError::Header(_) | FetchError::NotFound { .. }), "{error}");
+
+    world.chain.write_archives(world.archives()).unwrap();
+    seeder.archives().scan().await;
+    assert_eq!(seeder.archives().count(), 1);
+    stop(seeder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seeder_offers_everything_and_peers_keep_it() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    let peer = world.start("peer").await;
+    connect(&seeder, &peer).await;
+    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
+    let blocks = world.chain.config().blocks();
+    assert!(done.finished, "{done:?}");
+    assert_eq!((done.blocks_total, done.blocks_done, done.blocks_refused), (blocks, blocks, 0));
+    // Two headers, two bodies, two receipt lists a block.
+    assert_eq!((done.pieces, done.pieces_placed), (6 * blocks, 6 * blocks));
+    stop(seeder).await;
+
+    // Offers are answered before the streams have ended.
+    let items = || peer.status().networks.iter().map(|network| network.items).sum::<u64>();
+    until("everything stored", || items() == 6 * blocks).await;
+    for block in world.chain.blocks() {
+        let (number, hash) = (block.number(), block.header.hash());
+        let expected: [(ContentKey, Vec<u8>); 6] = [
+            (legacy_history::ContentKey::HeaderByNumber(number).into(), block.header_with_proof().to_vec()),
+            (legacy_history::ContentKey::HeaderByHash(hash).into(), block.header_with_proof().to_vec()),
+            (legacy_history::ContentKey::Body(hash).into(), block.body_ssz().unwrap()),
+            (
+                legacy_history::ContentKey::Receipts(hash).into(),
+                transcode::receipts(ReceiptsEncoding::Slim, ReceiptsEncoding::Ssz, &block.receipts).unwrap(),
+            ),
+            (history::ContentKey::BlockBody { number }.into(), block.body.to_vec()),
+            (history::ContentKey::BlockReceipts { number }.into(), block.receipts.to_vec()),
+        ];
+        for (key, value) in expected {
+            assert_eq!(peer.store().get(&key).unwrap().as_deref(), Some(value.as_slice()), "{key:?}");
+        }
+    }
+    assert_fetches_everything(&world, &peer).await;
+    stop(peer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seeding_goes_on_where_it_stopped() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    let peer = world.start("peer").await;
+    connect(&seeder, &peer).await;
+    assert!(seeder.offer_archives(SeedOptions::default()).wait().await.pieces > 0);
+    let again = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert_eq!((again.pieces, again.blocks_done), (0, again.blocks_total));
+    let from_start = SeedOptions { from_start: true, ..SeedOptions::default() };
+    assert!(seeder.offer_archives(from_start).wait().await.pieces > 0);
+    stop(seeder).await;
+    stop(peer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_found_says_who_was_asked() {
+    let world = World::new();
+    let (node, peer) = (world.start("node").await, world.start("peer").await);
+    connect(&node, &peer).await;
+    let error = node.fetch().header(7.into()).await.unwrap_err();
+    assert_eq!(error.id, BlockId::Number(7));
+    let trace = error.trace.unwrap();
+    assert_eq!(trace.responses.iter().map(|response| response.peer).collect::<Vec<_>>(), [peer.node_id()]);
+
+    // With the header at hand, it is the body that is missing.
+    let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(8));
+    let value = world.chain.block(8).unwrap().header_with_proof();
+    let item = cairn_store::Item::new(&key, value);
+    peer.store().put_batch(vec![item]).unwrap();
+    let error = node.fetch().body(8.into()).await.unwrap_err();
+    let FetchError::NotFound { number: 8, traces, .. } = &error else { panic!("{error}") };
+    assert_eq!(
+        traces.iter().map(|(network, _)| *network).collect::<Vec<_>>(),
+        [SubNetwork::History, SubNetwork::LegacyHistory]
+    );
+    assert!(error.to_string().contains("2 peers asked"), "{error}");
+    stop(node).await;
+    stop(peer).await;
+}
+
+/// A peer that has something else under a key is not believed, and nothing of it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_liar_is_not_believed() {
+    let world = World::new();
+    let (node, liar) = (world.start("node").await, world.start("liar").await);
+    connect(&node, &liar).await;
+    let header = legacy_history::ContentKey::HeaderByNumber(5).into();
+    let body = history::ContentKey::BlockBody { number: 5 }.into();
+    let items = vec![
+        cairn_store::Item::new(&header, world.chain.block(5).unwrap().header_with_proof()),
+        cairn_store::Item::new(&body, world.chain.block(6).unwrap().body),
+    ];
+    liar.store().put_batch(items).unwrap();
+    let error = node.fetch().body(5.into()).await.unwrap_err();
+    assert!(matches!(error, FetchError::NotFound { number: 5, .. }), "{error}");
+    assert_eq!(node.store().get(&body).unwrap(), None);
+    let metrics = node.metrics().encode().unwrap();
+    assert!(metrics.contains(r#"kind="history_body",outcome="other_body""#), "{metrics}");
+    stop(node).await;
+    stop(liar).await;
+}

@@ -1,0 +1,162 @@
+//! A small chain as archives and trust lists, and nodes on loopback that know it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_node::config::{NodeConfig, RpcConfig};
+use cairn_node::{Node, trust};
+use cairn_proto::routing::AddressPolicy;
+use cairn_synthetic::{SyntheticChain, SyntheticConfig};
+use content_types::SubNetwork;
+use content_types::trust::TrustListKind;
+use overlay::discovery::Nat;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longest wait for something that has to happen sooner or later; a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::LegacyHistory];
+
+/// A chain with a few blocks of every fork, and folders with its archives and trust lists.
+pub(crate) struct World {
+    pub(crate) chain: SyntheticChain,
+    pub(crate) dir: TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let config = SyntheticConfig {
+            pre_merge_blocks: 12,
+            bellatrix_blocks: 4,
+            capella_blocks: 4,
+            deneb_blocks: 4,
+            ..SyntheticConfig::small()
+        };
+        let world = Self { chain: SyntheticChain::new(config).unwrap(), dir: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(world.archives()).unwrap();
+        world.chain.write_archives(world.archives()).unwrap();
+        world.write_trust(&world.trust());
+        world
+    }
+
+    pub(crate) fn archives(&self) -> PathBuf {
+        self.dir.path().join("archives")
+    }
+
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.dir.path().join("trust")
+    }
+
+    pub(crate) fn write_trust(&self, dir: &Path) {
+        std::fs::create_dir_all(dir).unwrap();
+        let roots = self.chain.spec().trust_roots();
+        for kind in TrustListKind::ALL {
+            let list = self.chain.trust_lists().encoded(&roots.root(kind).unwrap(), roots).unwrap();
+            std::fs::write(dir.join(trust::file_name(kind)), list).unwrap();
+        }
+    }
+
+    /// A node in a folder called `name`, that has the trust lists and nothing else.
+    pub(crate) fn config(&self, name: &str) -> NodeConfig {
+        let mut config = NodeConfig::new(Arc::clone(self.chain.spec()), self.dir.path().join(name));
+        config.listen = LOOPBACK.into();
+        config.nat = Nat::None;
+        config.addresses = AddressPolicy::Local;
+        config.capacity = 64 << 20;
+        config.trust_dir = Some(self.trust());
+        config.rpc = Some(RpcConfig::at(LOOPBACK));
+        config
+    }
+
+    pub(crate) async fn start(&self, name: &str) -> Node {
+        Node::start(self.config(name)).await.unwrap()
+    }
+
+    /// A node that serves the archives.
+    pub(crate) async fn start_seeder(&self, name: &str) -> Node {
+        let mut config = self.config(name);
+        config.seeds = vec![self.archives()];
+        let node = Node::start(config).await.unwrap();
+        node.archives().wait_until_scanned().await;
+        assert!(node.archives().problems().is_empty(), "{:?}", node.archives().problems());
+        node
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what}: not so after {PATIENCE:?}");
+}
+
+/// Makes two nodes know each other in every sub-network.
+pub(crate) async fn connect(a: &Node, b: &Node) {
+    for network in NETWORKS {
+        let (a_side, b_side) = (a.overlay(network).unwrap(), b.overlay(network).unwrap());
+        a_side.add_enr(b.enr());
+        b_side.add_enr(a.enr());
+        until("peers in both tables", || a_side.peer_count() > 0 && b_side.peer_count() > 0).await;
+    }
+}
+
+/// A JSON-RPC client of a node.
+pub(crate) struct Rpc {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Rpc {
+    pub(crate) fn of(node: &Node) -> Self {
+        install_tls();
+        Self { http: reqwest::Client::new(), url: format!("http://{}", node.rpc_address().unwrap()) }
+    }
+
+    pub(crate) async fn post(&self, body: &Value) -> Value {
+        self.http.post(&self.url).json(body).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn call(&self, method: &str, params: Value) -> Value {
+        let answer = self.post(&json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })).await;
+        assert_eq!(answer["jsonrpc"], "2.0");
+        assert_eq!(answer["id"], 1);
+        answer
+    }
+
+    /// The result of a call that has to succeed.
+    pub(crate) async fn ok(&self, method: &str, params: Value) -> Value {
+        let answer = self.call(method, params).await;
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Code, message and data of the error of a call that has to fail.
+    pub(crate) async fn error(&self, method: &str, params: Value) -> (i64, String, Value) {
+        let answer = self.call(method, params).await;
+        let error = &answer["error"];
+        assert!(error.is_object(), "{method}: {answer}");
+        (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned(), error["data"].clone())
+    }
+}
+
+/// reqwest wants a cryptography provider even where no TLS is spoken.
+pub(crate) fn install_tls() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+    format!("0x{}", hex::encode(bytes))
+}
+
+/// Stops a node and fails if that takes longer than it may.
+pub(crate) async fn stop(node: Node) {
+    tokio::time::timeout(Duration::from_secs(5), node.shutdown()).await.expect("a node stops within 5 seconds");
+}

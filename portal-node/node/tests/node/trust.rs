@@ -1,0 +1,148 @@
+//! Trust lists: from peers, from a mirror, from a file; a list that was tampered with is refused wherever it comes from.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path as UrlPath;
+use axum::routing::get;
+use cairn_node::trust::{MirrorError, TrustStore, TrustStoreError, file_name};
+use content_types::trust::TrustListKind;
+use overlay::Enr;
+use reqwest::Url;
+
+use crate::support::{LOOPBACK, World, connect, stop, until};
+
+/// A node without any list, that knows `bootnode`.
+fn without_lists(world: &World, name: &str, bootnode: Option<Enr>) -> cairn_node::NodeConfig {
+    let mut config = world.config(name);
+    config.trust_dir = None;
+    config.fetch_trust = false;
+    config.bootnodes = bootnode.into_iter().collect();
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_peer_gets_its_lists_from_another_and_then_proves_headers() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    let node = cairn_node::Node::start(without_lists(&world, "node", Some(seeder.enr()))).await.unwrap();
+    assert_eq!(node.trust().missing().len(), 3);
+    connect(&node, &seeder).await;
+    assert!(node.fetch().header(3.into()).await.is_err(), "without lists nothing is proved");
+
+    let fetched = node.fetch_trust_from_peers().await;
+    assert!(fetched.len() == 3 && fetched.iter().all(|fetch| fetch.found), "{fetched:?}");
+    assert!(node.trust().missing().is_empty());
+    node.fetch().header(4.into()).await.unwrap();
+    stop(node).await;
+    stop(seeder).await;
+
+    let saved = TrustStore::open(world.dir.path().join("node/trust"), Arc::clone(world.chain.spec())).unwrap();
+    assert!(saved.missing().is_empty(), "the lists are there after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_missing_are_fetched_without_being_asked_for() {
+    let world = World::new();
+    let seeder = world.start("seeder").await;
+    let mut config = without_lists(&world, "node", Some(seeder.enr()));
+    config.fetch_trust = true;
+    let node = cairn_node::Node::start(config).await.unwrap();
+    until("all lists there", || node.trust().missing().is_empty()).await;
+    stop(node).await;
+    stop(seeder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_have_no_lists_are_named() {
+    let world = World::new();
+    let peer = cairn_node::Node::start(without_lists(&world, "peer", None)).await.unwrap();
+    let node = cairn_node::Node::start(without_lists(&world, "node", Some(peer.enr()))).await.unwrap();
+    let fetched = node.fetch_trust_from_peers().await;
+    assert_eq!(fetched.len(), 3);
+    for fetch in fetched {
+        assert!(!fetch.found);
+        assert_eq!((fetch.asked, fetch.failures[0].0.node_id()), (1, peer.enr().node_id()));
+    }
+    stop(node).await;
+    stop(peer).await;
+}
+
+/// A mirror of a folder on loopback.
+async fn mirror(folder: std::path::PathBuf) -> Url {
+    crate::support::install_tls();
+    let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+    let url = format!("http://{}/lists/", listener.local_addr().unwrap()).parse().unwrap();
+    let serve = move |UrlPath(name): UrlPath<String>| {
+        let file = std::fs::read(folder.join(name));
+        async move { file.map_err(|_| axum::http::StatusCode::NOT_FOUND) }
+    };
+    let routes = Router::new().route("/lists/{name}", get(serve));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_gives_what_is_missing() {
+    let world = World::new();
+    let url = mirror(world.trust()).await;
+    let trust = Arc::new(TrustStore::open(world.dir.path().join("fetched"), Arc::clone(world.chain.spec())).unwrap());
+    assert_eq!(trust.fetch_from_mirror(&url).await.unwrap(), TrustListKind::ALL);
+    assert!(trust.missing().is_empty());
+    assert_eq!(trust.fetch_from_mirror(&url).await.unwrap(), []);
+    world.chain.verifier();
+    trust.verifier().verify(&world.chain.block(20).unwrap().header_with_proof()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_with_a_tampered_large_or_missing_list_is_refused() {
+    let world = World::new();
+    let folder = world.dir.path().join("bad");
+    world.write_trust(&folder);
+    let path = folder.join(file_name(TrustListKind::PreMergeAccumulator));
+    let url = mirror(folder).await;
+    let empty = world.dir.path().join("fetched");
+    let fetch = || async {
+        let trust = Arc::new(TrustStore::open(&empty, Arc::clone(world.chain.spec())).unwrap());
+        let error = trust.fetch_from_mirror(&url).await.unwrap_err();
+        assert_eq!(trust.missing().len(), 3);
+        assert!(!empty.exists(), "nothing was saved");
+        error
+    };
+
+    let mut list = std::fs::read(&path).unwrap();
+    let last = list.len() - 1;
+    list[last] ^= 1;
+    std::fs::write(&path, &list).unwrap();
+    assert!(matches!(fetch().await, MirrorError::Refused { .. }));
+
+    std::fs::write(&path, vec![0; TrustListKind::PreMergeAccumulator.max_len() + 1]).unwrap();
+    let error = fetch().await;
+    assert!(matches!(error, MirrorError::Http { .. }) && error.to_string().contains("larger than"), "{error}");
+
+    std::fs::remove_file(&path).unwrap();
+    let error = fetch().await;
+    assert!(matches!(error, MirrorError::Http { .. }) && error.to_string().contains("404"), "{error}");
+}
+
+#[test]
+fn a_file_is_recognised_by_its_root_and_a_tampered_one_is_refused() {
+    let world = World::new();
+    let dir = world.dir.path().join("imported");
+    let trust = TrustStore::open(&dir, Arc::clone(world.chain.spec())).unwrap();
+    for kind in TrustListKind::ALL {
+        let anonymous = world.dir.path().join("some.bin");
+        std::fs::copy(world.trust().join(file_name(kind)), &anonymous).unwrap();
+        assert_eq!(trust.import_file(&anonymous).unwrap(), kind);
+    }
+    assert!(trust.status().iter().all(|list| list.entries.is_some() && list.file.exists()));
+    assert!(matches!(trust.import_file(&world.dir.path().join("none")), Err(TrustStoreError::Missing(_))));
+
+    let path = dir.join(file_name(TrustListKind::HistoricalRoots));
+    let mut list = std::fs::read(&path).unwrap();
+    list[0] ^= 1;
+    std::fs::write(&path, list).unwrap();
+    let error = TrustStore::open(&dir, Arc::clone(world.chain.spec())).unwrap_err();
+    assert!(matches!(error, TrustStoreError::Refused { .. }) && error.to_string().contains("historical-roots.ssz"));
+    assert!(matches!(trust.import_file(&path), Err(TrustStoreError::Refused { .. })));
+}
