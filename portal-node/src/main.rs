@@ -4,11 +4,13 @@
 //! configuration file over each other, [`commands`] does the work, [`failure`] turns what went wrong into one line and
 //! an exit code.
 
+mod bootnodes;
 mod cli;
 mod commands;
 mod failure;
 mod files;
 mod output;
+mod present;
 mod progress;
 mod settings;
 

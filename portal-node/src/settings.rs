@@ -113,12 +113,18 @@ pub(crate) struct NodeArgs {
     /// Where Prometheus metrics are served [default: nowhere]
     #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<Endpoint>,
-    /// Most transfers into this peer at once [default: 64]
+    /// Most uTP transfers into this peer at once
     #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N")]
     pub(crate) max_inbound: Option<usize>,
-    /// Most transfers out of this peer at once [default: 64]
+    /// Most of them from one peer
+    #[arg(long, env = "CAIRN_MAX_INBOUND_PER_PEER", value_name = "N")]
+    pub(crate) max_inbound_per_peer: Option<usize>,
+    /// Most uTP transfers out of this peer at once
     #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N")]
     pub(crate) max_outbound: Option<usize>,
+    /// Most of them to one peer
+    #[arg(long, env = "CAIRN_MAX_OUTBOUND_PER_PEER", value_name = "N")]
+    pub(crate) max_outbound_per_peer: Option<usize>,
 }
 
 impl NodeArgs {
@@ -136,7 +142,9 @@ impl NodeArgs {
             rpc: self.rpc.or(file.rpc),
             metrics: self.metrics.or(file.metrics),
             max_inbound: self.max_inbound.or(file.max_inbound),
+            max_inbound_per_peer: self.max_inbound_per_peer.or(file.max_inbound_per_peer),
             max_outbound: self.max_outbound.or(file.max_outbound),
+            max_outbound_per_peer: self.max_outbound_per_peer.or(file.max_outbound_per_peer),
         }
     }
 }

@@ -1,0 +1,53 @@
+//! `cairn convert`: archives from one format into the other.
+
+use std::fs;
+
+use cairn_archive::{
+    Archive,
+    convert::{Step, Target, convert as convert_archive},
+};
+
+use super::blocking;
+use crate::{
+    cli::{ArchiveFormat, ConvertArgs},
+    failure::Failure,
+    files, output, progress,
+    settings::Settings,
+};
+
+pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<(), Failure> {
+    let target = match args.to {
+        ArchiveFormat::Era1 if args.no_proofs || args.no_receipts => {
+            return Err(Failure::Configuration("an era1 file always has receipts and never proofs: leave out --no-proofs and --no-receipts".into()));
+        }
+        ArchiveFormat::Era1 => Target::Era1,
+        ArchiveFormat::Ere => Target::Ere { proofs: !args.no_proofs, receipts: !args.no_receipts },
+    };
+    let paths = files::archives(&args.paths)?;
+    let network = settings.chain.name().to_owned();
+    let json = settings.json;
+    blocking(move || {
+        fs::create_dir_all(&args.out).map_err(|error| Failure::io(&args.out, error))?;
+        for path in paths {
+            let archive = Archive::open(&path).map_err(|error| Failure::Invalid(error.to_string()))?;
+            let bar = progress::items(0, &format!("converting {}", path.display()));
+            let tell = |step| match step {
+                Step::Read { blocks, total } => {
+                    bar.set_length(total);
+                    bar.set_position(blocks);
+                }
+                Step::Written { .. } => bar.tick(),
+            };
+            let made = convert_archive(&archive, archive.blocks(), &network, target, &args.out, tell)
+                .map_err(|error| Failure::Invalid(error.to_string()))?;
+            bar.finish_and_clear();
+            if json {
+                output::json(&serde_json::json!({ "from": path, "to": made }))?;
+            } else {
+                output::line(made.display())?;
+            }
+        }
+        Ok(())
+    })
+    .await
+}

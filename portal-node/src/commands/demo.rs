@@ -1,0 +1,183 @@
+//! `cairn demo`: the main job on a network inside this process, with a table of how it went.
+
+use std::{sync::Arc, time::Duration};
+
+use bytesize::ByteSize;
+use serde_json::json;
+use testnet::{
+    demo::{DemoConfig, DemoError, Report, Source, Stage, hold},
+    sample::{Outcome, Part, median_and_p99},
+};
+
+use super::trust;
+use crate::{cli::DemoArgs, failure::Failure, files, output, progress, settings::Settings};
+
+pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Failure> {
+    let source = if args.archive.is_empty() {
+        Source::Synthetic(args.blocks)
+    } else {
+        // Said now rather than by twelve peers.
+        trust::verifier(settings)?;
+        Source::Archives {
+            chain: Arc::clone(&settings.chain),
+            trust_dir: settings.trust_dir.clone(),
+            files: files::archives(&args.archive)?,
+        }
+    };
+    let config =
+        DemoConfig { peers: args.peers, source, sample: args.sample, random_seed: args.random_seed };
+    let mut bar = progress::spinner("preparing history");
+    let report = hold(config, |stage| {
+        bar.finish_and_clear();
+        bar = show(stage);
+    })
+    .await
+    .map_err(failure)?;
+    bar.finish_and_clear();
+    if settings.json { print_json(&report)? } else { print_table(&report)? }
+    if report.is_success() {
+        Ok(())
+    } else {
+        Err(Failure::NotFound("not everything was found and proved".into()))
+    }
+}
+
+fn failure(error: DemoError) -> Failure {
+    match error {
+        DemoError::TooFewPeers | DemoError::Synthetic(_) => Failure::Configuration(error.to_string()),
+        DemoError::Archive(_) | DemoError::Trust(_) => Failure::Invalid(error.to_string()),
+        DemoError::Network(_) => Failure::Network(error.to_string()),
+        DemoError::Disk(_) => Failure::Io(error.to_string()),
+    }
+}
+
+fn show(stage: Stage) -> indicatif::ProgressBar {
+    match stage {
+        Stage::Preparing => progress::spinner("preparing history"),
+        Stage::Starting { peers } => progress::spinner(&format!("starting {peers} peers")),
+        Stage::Fetching { pieces } => progress::spinner(&format!("a newcomer fetches {pieces} pieces")),
+        Stage::Seeding(mut updates) => {
+            let bar = progress::items(0, "seeding blocks");
+            let shown = bar.clone();
+            tokio::spawn(async move {
+                while updates.changed().await.is_ok() {
+                    let now = updates.borrow_and_update().clone();
+                    shown.set_length(now.blocks_total);
+                    shown.set_position(now.blocks_done);
+                }
+            });
+            bar
+        }
+    }
+}
+
+fn print_table(report: &Report) -> Result<(), Failure> {
+    output::line(format_args!(
+        "{} blocks, {}: seeded in {:.1} s, {} of {} pieces placed",
+        report.blocks,
+        ByteSize(report.content_bytes),
+        report.seeding_took.as_secs_f64(),
+        report.seeding.pieces_placed,
+        report.seeding.pieces,
+    ))?;
+    output::line("")?;
+    output::line("fetched by a newcomer with 5 % of the room    found  proved  median ms  p99 ms  mean hops")?;
+    for part in Part::ALL {
+        let outcomes: Vec<_> = report.outcomes.iter().filter(|outcome| outcome.piece.part == part).collect();
+        row(part.name(), &outcomes)?;
+    }
+    row("all", &report.outcomes.iter().collect::<Vec<_>>())?;
+    output::line("")?;
+    output::line("peer                    items        holds   radius %   served the newcomer")?;
+    for (index, peer) in report.peers.iter().enumerate() {
+        output::line(format_args!(
+            "{index:>4} {:<8} {:>15} {:>12} {:>10.2} {:>21}",
+            if index == 0 { "archives" } else { "" },
+            peer.items,
+            ByteSize(peer.bytes).to_string(),
+            peer.radius * 100.0,
+            peer.served
+        ))?;
+    }
+    for outcome in report.outcomes.iter() {
+        if let Err(why) = &outcome.result {
+            output::remark(format_args!("{:?}: {why}", outcome.piece));
+        }
+    }
+    Ok(())
+}
+
+/// Figures of some fetches.
+struct Figures {
+    asked: usize,
+    found: usize,
+    proved: usize,
+    median: Duration,
+    p99: Duration,
+    hops: f64,
+}
+
+impl Figures {
+    fn of(outcomes: &[&Outcome]) -> Self {
+        let found: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok()).collect();
+        let (median, p99) = median_and_p99(outcomes.iter().map(|outcome| outcome.took).collect());
+        let hops: usize = found.iter().map(|found| found.hops).sum();
+        Self {
+            asked: outcomes.len(),
+            found: found.len(),
+            proved: found.iter().filter(|found| found.proved).count(),
+            median,
+            p99,
+            hops: hops as f64 / found.len().max(1) as f64,
+        }
+    }
+}
+
+fn row(name: &str, outcomes: &[&Outcome]) -> Result<(), Failure> {
+    let figures = Figures::of(outcomes);
+    output::line(format_args!(
+        "{name:<42} {:>8} {:>7} {:>10.1} {:>7.1} {:>10.2}",
+        format!("{}/{}", figures.found, figures.asked),
+        figures.proved,
+        millis(figures.median),
+        millis(figures.p99),
+        figures.hops
+    ))
+}
+
+fn print_json(report: &Report) -> Result<(), Failure> {
+    let figures = |part: Option<Part>| {
+        let outcomes: Vec<_> =
+            report.outcomes.iter().filter(|outcome| part.is_none_or(|part| outcome.piece.part == part)).collect();
+        let figures = Figures::of(&outcomes);
+        json!({
+            "asked": figures.asked,
+            "found": figures.found,
+            "proved": figures.proved,
+            "medianMs": millis(figures.median),
+            "p99Ms": millis(figures.p99),
+            "meanHops": figures.hops,
+        })
+    };
+    let peers: Vec<_> = report
+        .peers
+        .iter()
+        .map(|peer| json!({ "items": peer.items, "bytes": peer.bytes, "radius": peer.radius, "served": peer.served }))
+        .collect();
+    output::json(&json!({
+        "success": report.is_success(),
+        "blocks": report.blocks,
+        "contentBytes": report.content_bytes,
+        "seedingSeconds": report.seeding_took.as_secs_f64(),
+        "fetchingSeconds": report.fetching_took.as_secs_f64(),
+        "headers": figures(Some(Part::Header)),
+        "bodies": figures(Some(Part::Body)),
+        "receipts": figures(Some(Part::Receipts)),
+        "all": figures(None),
+        "peers": peers,
+    }))
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,49 @@
+//! What each command does.
+
+mod convert;
+mod demo;
+mod enr;
+mod fetch;
+mod peer;
+mod run;
+mod status;
+mod trust;
+mod verify;
+
+use crate::{cli::Command, failure::Failure, settings::Settings};
+
+/// Runs a command to its end, or until the person interrupts it.
+pub(crate) async fn run(command: Command, settings: Settings) -> Result<(), Failure> {
+    match command {
+        // A running peer stops by itself, cleanly, when it is told to.
+        Command::Run(flags) => run::run(&settings, flags).await,
+        Command::Seed(flags) => run::seed(&settings, flags).await,
+        other => tokio::select! {
+            outcome = short(other, &settings) => outcome,
+            () = peer::interrupted() => Err(Failure::Interrupted),
+        },
+    }
+}
+
+async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
+    match command {
+        Command::Run(_) | Command::Seed(_) => Ok(()),
+        Command::Fetch(flags) => fetch::fetch(settings, flags).await,
+        Command::Trust(command) => trust::trust(settings, command).await,
+        Command::Verify(flags) => verify::verify(settings, flags).await,
+        Command::Convert(flags) => convert::convert(settings, flags).await,
+        Command::Status(flags) => status::status(settings, flags).await,
+        Command::Enr(flags) => enr::enr(settings, flags).await,
+        Command::Demo(flags) => demo::demo(settings, flags).await,
+    }
+}
+
+/// Runs work that blocks (disk, hashing) away from the reactor.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Failure::Internal(error.to_string())),
+    }
+}

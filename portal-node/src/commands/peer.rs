@@ -1,0 +1,219 @@
+//! What commands that start a peer, or talk to a running one, have in common.
+
+use std::{net::IpAddr, path::Path};
+
+use cairn_node::{Node, NodeConfig, RpcConfig, StartError};
+use cairn_proto::{limits::TransferLimits, routing::AddressPolicy};
+use overlay::{
+    Enr,
+    discovery::{ListenAddresses, Nat},
+};
+use reqwest::Url;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    bootnodes,
+    failure::Failure,
+    settings::{Endpoint, NodeArgs, Settings},
+};
+
+/// Room for content of a peer that only fetches, in bytes.
+const FETCHER_CAPACITY: u64 = 0;
+/// Longest answer that is read from a running peer, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The configuration of a storage peer.
+pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig, Failure> {
+    let args = settings.node(flags);
+    let mut config = NodeConfig::new(settings.chain.clone(), &settings.data_dir);
+    config.trust_dir = Some(settings.trust_dir.clone());
+    config.key_file = args.key;
+    if let Some(listen) = &args.listen {
+        config.listen = listen_addresses(listen)?;
+    }
+    if let Some(nat) = &args.nat {
+        config.nat = nat.parse::<Nat>().map_err(|error| Failure::Configuration(format!("--nat: {error}")))?;
+    }
+    config.bootnodes = match args.bootnodes.as_deref() {
+        None => bootnodes::of(settings.chain.chain_id()).iter().filter_map(|text| record(text).ok()).collect(),
+        Some([none]) if none == "none" => Vec::new(),
+        Some(texts) => texts.iter().map(|text| record(text)).collect::<Result<_, _>>()?,
+    };
+    if let Some(capacity) = args.capacity {
+        config.capacity = capacity.as_u64();
+    }
+    config.shares = args.shares.unwrap_or_default().into_iter().map(|share| (share.network, share.weight)).collect();
+    config.seeds = args.seed.unwrap_or_default();
+    config.headers_from = args.headers_from.as_deref().map(url).transpose()?;
+    config.rpc = match args.rpc {
+        None => Some(RpcConfig::default()),
+        Some(endpoint) => endpoint.address().map(RpcConfig::at),
+    };
+    config.metrics = args.metrics.and_then(Endpoint::address);
+    let defaults = config.transfers;
+    config.transfers = TransferLimits {
+        inbound: args.max_inbound.unwrap_or(defaults.inbound),
+        inbound_per_peer: args.max_inbound_per_peer.unwrap_or(defaults.inbound_per_peer),
+        outbound: args.max_outbound.unwrap_or(defaults.outbound),
+        outbound_per_peer: args.max_outbound_per_peer.unwrap_or(defaults.outbound_per_peer),
+    };
+    config.addresses = address_policy(&config);
+    Ok(config)
+}
+
+/// A network on one machine or in one house is one in which this peer listens on such an address, or starts from one.
+fn address_policy(config: &NodeConfig) -> AddressPolicy {
+    let own = config.listen.v4.map(|v4| IpAddr::V4(*v4.ip())).into_iter();
+    let own = own.chain(config.listen.v6.map(|v6| IpAddr::V6(*v6.ip())));
+    let others = config.bootnodes.iter().flat_map(|enr| {
+        enr.ip4().map(IpAddr::V4).into_iter().chain(enr.ip6().map(IpAddr::V6))
+    });
+    let is_local = |ip: IpAddr| match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    };
+    if own.chain(others).any(is_local) { AddressPolicy::Local } else { AddressPolicy::Internet }
+}
+
+/// Starts a peer that stores nothing, with a key and a port of its own, so that it can run beside a storage peer. Its
+/// folder goes when the second value is dropped.
+pub(crate) async fn start_fetcher(settings: &Settings, flags: NodeArgs) -> Result<(Node, TempDir), Failure> {
+    let scratch = tempfile::tempdir().map_err(|error| Failure::Io(format!("temporary folder: {error}")))?;
+    let args = settings.node(flags);
+    let listens_by_choice = args.listen.is_some();
+    let (rpc, metrics) = (args.rpc, args.metrics);
+    let mut config = config(settings, args)?;
+    config.data_dir = scratch.path().to_owned();
+    config.capacity = FETCHER_CAPACITY;
+    config.rpc = rpc.and_then(Endpoint::address).map(RpcConfig::at);
+    config.metrics = metrics.and_then(Endpoint::address);
+    if !listens_by_choice {
+        config.listen = listen_addresses(&[([0, 0, 0, 0], 0).into()])?;
+    }
+    Ok((start(config).await?, scratch))
+}
+
+/// Starts a peer.
+pub(crate) async fn start(config: NodeConfig) -> Result<Node, Failure> {
+    for path in &config.seeds {
+        if !path.exists() {
+            return Err(Failure::Configuration(format!("{}: no such file or folder to seed", path.display())));
+        }
+    }
+    let data_dir = config.data_dir.clone();
+    Node::start(config).await.map_err(|error| start_failure(&data_dir, &error))
+}
+
+fn start_failure(data_dir: &Path, error: &StartError) -> Failure {
+    let text = format!("the peer in {} did not start: {error}", data_dir.display());
+    match error {
+        StartError::Trust(_) => Failure::Invalid(text),
+        StartError::Identity(_) | StartError::Store(_) => Failure::Io(text),
+        StartError::Discovery(_) | StartError::Rpc(_) | StartError::Metrics { .. } | StartError::Http(_) => {
+            Failure::Network(text)
+        }
+        StartError::Protocol(_) | StartError::Stopping(_) => Failure::Internal(text),
+    }
+}
+
+fn listen_addresses(addresses: &[std::net::SocketAddr]) -> Result<ListenAddresses, Failure> {
+    let mut listen = ListenAddresses { v4: None, v6: None };
+    for address in addresses {
+        let taken = match address {
+            std::net::SocketAddr::V4(v4) => listen.v4.replace(*v4).is_some(),
+            std::net::SocketAddr::V6(v6) => listen.v6.replace(*v6).is_some(),
+        };
+        if taken {
+            return Err(Failure::Configuration("--listen takes one IPv4 and one IPv6 address at most".into()));
+        }
+    }
+    Ok(listen)
+}
+
+/// A node record from text.
+pub(crate) fn record(text: &str) -> Result<Enr, Failure> {
+    text.trim()
+        .parse::<Enr>()
+        .map_err(|error| Failure::Configuration(format!("{text:?} is no node record (enr:…): {error}")))
+}
+
+/// A URL from text.
+pub(crate) fn url(text: &str) -> Result<Url, Failure> {
+    let url: Url = text.parse().map_err(|error| Failure::Configuration(format!("{text:?} is no URL: {error}")))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(Failure::Configuration(format!("{text:?}: {other} is neither http nor https"))),
+    }
+}
+
+/// Calls a method of a running peer's JSON-RPC.
+pub(crate) async fn ask<T: DeserializeOwned>(
+    address: &str,
+    method: &str,
+    params: serde_json::Value,
+) -> Result<T, Failure> {
+    let unreachable = |error: &dyn std::fmt::Display| {
+        Failure::Network(format!("no peer answers at {address}: {error}. Is `cairn run` running, with --rpc there?"))
+    };
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let mut response =
+        reqwest::Client::new().post(url(address)?).json(&request).send().await.map_err(|error| unreachable(&error))?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Failure::Network(format!("{address} answers with more than {MAX_ANSWER_BYTES} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut answer: serde_json::Value = serde_json::from_slice(&body).map_err(|error| unreachable(&error))?;
+    if let Some(error) = answer.get("error") {
+        return Err(Failure::Network(format!("{address} answers {method} with an error: {error}")));
+    }
+    let result = answer.get_mut("result").map(serde_json::Value::take).unwrap_or_default();
+    serde_json::from_value(result)
+        .map_err(|error| Failure::Network(format!("{address} answers {method} with something unknown: {error}")))
+}
+
+/// Returns when the person or the system wants the program to end (SIGINT or SIGTERM).
+pub(crate) async fn interrupted() {
+    let terminated = async {
+        #[cfg(unix)]
+        if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            signal.recv().await;
+            return;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_of_each_family_is_the_most() {
+        let listen = listen_addresses(&["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]).unwrap();
+        assert!(listen.v4.is_some() && listen.v6.is_some());
+        assert!(listen_addresses(&["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]).is_err());
+    }
+
+    #[test]
+    fn addresses_that_no_http_client_takes_are_refused() {
+        assert!(url("http://127.0.0.1:8545").is_ok());
+        for wrong in ["127.0.0.1:8545", "ftp://mirror", "", "http//x"] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn built_in_bootnodes_are_records() {
+        assert!(!bootnodes::of(1).is_empty());
+        assert!(bootnodes::of(1).iter().all(|text| record(text).is_ok()));
+    }
+}

@@ -1,0 +1,103 @@
+//! `cairn run` and `cairn seed`: a peer until it is told to stop.
+
+use std::process;
+
+use bytesize::ByteSize;
+use cairn_node::{
+    Node,
+    seeding::{SeedHandle, SeedOptions},
+};
+
+use super::peer;
+use crate::{
+    cli::SeedArgs,
+    failure::Failure,
+    files, output, progress,
+    settings::{NodeArgs, Settings},
+};
+
+/// The exit code of a program that a second SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+pub(crate) async fn run(settings: &Settings, flags: NodeArgs) -> Result<(), Failure> {
+    let config = peer::config(settings, flags)?;
+    let capacity = config.capacity;
+    let seeds = !config.seeds.is_empty();
+    let node = peer::start(config).await?;
+    announce(settings, &node, capacity)?;
+    let seeding = if seeds { Some(offer(&node)) } else { None };
+    peer::interrupted().await;
+    stop(node, seeding).await;
+    Ok(())
+}
+
+pub(crate) async fn seed(settings: &Settings, args: SeedArgs) -> Result<(), Failure> {
+    // Named here and empty is a mistake; a folder of `run --seed` may fill later.
+    files::archives(&args.paths)?;
+    let mut flags = settings.node(args.node);
+    flags.seed = Some(args.paths.into_iter().chain(flags.seed.unwrap_or_default()).collect());
+    run(settings, flags).await
+}
+
+/// Says in one line what this peer is.
+fn announce(settings: &Settings, node: &Node, capacity: u64) -> Result<(), Failure> {
+    let status = node.status();
+    if settings.json {
+        return output::json(&status);
+    }
+    let listen: Vec<_> = status.listen.iter().map(|address| format!("udp {address}")).collect();
+    let rpc = node.rpc_address().map(|address| format!(", JSON-RPC {address}")).unwrap_or_default();
+    let metrics = node.metrics_address().map(|address| format!(", metrics {address}")).unwrap_or_default();
+    let radii: Vec<_> = status
+        .networks
+        .iter()
+        .map(|network| format!("{} radius {:.2} %", network.network, network.radius_fraction * 100.0))
+        .collect();
+    let peers: usize = status.networks.iter().map(|network| network.peers).max().unwrap_or(0);
+    output::line(format_args!(
+        "cairn on {}: {} | {}{rpc}{metrics} | capacity {} | {} | {peers} peers",
+        status.chain,
+        status.enr,
+        listen.join(", "),
+        ByteSize(capacity),
+        radii.join(", "),
+    ))
+}
+
+/// Offers the archives to the network, with a bar on a terminal and a line in the log at the end.
+fn offer(node: &Node) -> SeedHandle {
+    let handle = node.offer_archives(SeedOptions::default());
+    let mut updates = handle.progress();
+    tokio::spawn(async move {
+        let bar = progress::items(0, "offering blocks");
+        while updates.changed().await.is_ok() {
+            let now = updates.borrow_and_update().clone();
+            bar.set_length(now.blocks_total);
+            bar.set_position(now.blocks_done);
+            if now.finished {
+                bar.finish_and_clear();
+                tracing::info!(
+                    blocks = now.blocks_done,
+                    refused = now.blocks_refused,
+                    placed = now.pieces_placed,
+                    "the archives were offered to the network; they are served from here on"
+                );
+                return;
+            }
+        }
+        bar.abandon();
+    });
+    handle
+}
+
+/// Stops the peer in order; a second signal ends the process at once, which loses nothing either.
+async fn stop(node: Node, seeding: Option<SeedHandle>) {
+    tracing::info!("stopping");
+    if let Some(seeding) = seeding {
+        seeding.stop();
+    }
+    tokio::select! {
+        () = node.shutdown() => {}
+        () = peer::interrupted() => process::exit(INTERRUPTED),
+    }
+}

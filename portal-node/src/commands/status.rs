@@ -1,0 +1,41 @@
+//! `cairn status`: what a running peer says of itself.
+
+use bytesize::ByteSize;
+use cairn_node::Status;
+
+use super::peer;
+use crate::{cli::StatusArgs, failure::Failure, output, settings::Settings};
+
+pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), Failure> {
+    let status: Status = peer::ask(&args.rpc, "cairn_status", serde_json::json!([])).await?;
+    if settings.json {
+        return output::json(&status);
+    }
+    let listen: Vec<_> = status.listen.iter().map(ToString::to_string).collect();
+    output::line(format_args!("{} on {}, up {}", status.client_version, status.chain, hours(status.uptime_seconds)))?;
+    output::line(format_args!("node ID   {}", status.node_id))?;
+    output::line(format_args!("record    {}", status.enr))?;
+    output::line(format_args!("listens   {}", listen.join(", ")))?;
+    output::line(format_args!("peers     {} in the base protocol", status.discovery_peers))?;
+    output::line(format_args!("archives  {}", status.archives))?;
+    for network in &status.networks {
+        output::line(format_args!(
+            "{:<16} {} peers, {} items, {} of {}, radius {:.2} % of the key space",
+            network.network,
+            network.peers,
+            network.items,
+            ByteSize(network.bytes),
+            ByteSize(network.capacity),
+            network.radius_fraction * 100.0
+        ))?;
+    }
+    for list in &status.trust {
+        let held = list.entries.map_or_else(|| "missing".to_owned(), |entries| format!("{entries} entries"));
+        output::line(format_args!("{:<16} {held}", list.list))?;
+    }
+    Ok(())
+}
+
+fn hours(seconds: u64) -> String {
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

@@ -1,0 +1,117 @@
+//! `cairn trust`: the lists that headers are proved against.
+
+use std::sync::Arc;
+
+use cairn_node::{
+    Node,
+    trust::{MirrorError, TrustStore},
+};
+use content_types::HeaderVerifier;
+use reqwest::Url;
+use serde_json::json;
+
+use super::peer;
+use crate::{
+    cli::{TrustCommand, TrustFetchArgs, TrustImportArgs},
+    failure::Failure,
+    output, progress,
+    settings::Settings,
+};
+
+pub(crate) async fn trust(settings: &Settings, command: TrustCommand) -> Result<(), Failure> {
+    match command {
+        TrustCommand::Show => show(settings),
+        TrustCommand::Import(args) => import(settings, &args),
+        TrustCommand::Fetch(args) => fetch(settings, args).await,
+    }
+}
+
+/// A verifier with the lists that are there, for commands that cannot do without.
+pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
+    let store = open(settings)?;
+    if store.status().iter().all(|list| list.entries.is_none()) {
+        return Err(Failure::Configuration(format!(
+            "no trust list in {}: get them with `cairn trust fetch` or `cairn trust import FILE`, or say with --trust \
+             where they lie",
+            settings.trust_dir.display()
+        )));
+    }
+    Ok(store.verifier())
+}
+
+fn open(settings: &Settings) -> Result<TrustStore, Failure> {
+    TrustStore::open(&settings.trust_dir, Arc::clone(&settings.chain))
+        .map_err(|error| Failure::Invalid(error.to_string()))
+}
+
+fn show(settings: &Settings) -> Result<(), Failure> {
+    let lists = open(settings)?.status();
+    if settings.json {
+        let lists: Vec<_> = lists
+            .iter()
+            .map(|list| {
+                json!({ "list": list.kind.to_string(), "root": list.root, "entries": list.entries, "file": list.file })
+            })
+            .collect();
+        return output::json(&json!({ "chain": settings.chain.name(), "lists": lists }));
+    }
+    output::line(format_args!("chain {} ({})", settings.chain.name(), settings.chain.chain_id()))?;
+    for list in lists {
+        let root = list.root.map_or_else(|| "no root in this chain's specification".to_owned(), |root| root.to_string());
+        let held = list.entries.map_or_else(|| "missing".to_owned(), |entries| format!("{entries} entries, checked"));
+        output::line(format_args!("{}\n  root {root}\n  {held}: {}", list.kind, list.file.display()))?;
+    }
+    Ok(())
+}
+
+fn import(settings: &Settings, args: &TrustImportArgs) -> Result<(), Failure> {
+    let store = open(settings)?;
+    let imported = match args.state_root {
+        None => store.import_file(&args.file),
+        Some(state_root) => store.import_summaries(&args.file, state_root),
+    };
+    let kind = imported.map_err(|error| Failure::Invalid(error.to_string()))?;
+    let status = store.status().into_iter().find(|list| list.kind == kind);
+    let (entries, file) = status.map_or((0, None), |list| (list.entries.unwrap_or(0), Some(list.file)));
+    if settings.json {
+        output::json(&json!({ "list": kind.to_string(), "entries": entries, "file": file }))
+    } else {
+        output::line(format_args!("imported the {kind}: {entries} entries"))
+    }
+}
+
+async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure> {
+    let spinner = progress::spinner("fetching trust lists");
+    let outcome = match &args.from {
+        Some(mirror) => from_mirror(settings, &peer::url(mirror)?).await,
+        None => {
+            let (node, _scratch) = peer::start_fetcher(settings, args.node).await?;
+            let outcome = from_peers(&node).await;
+            node.shutdown().await;
+            outcome
+        }
+    };
+    spinner.finish_and_clear();
+    outcome?;
+    show(settings)
+}
+
+async fn from_mirror(settings: &Settings, mirror: &Url) -> Result<(), Failure> {
+    let store = Arc::new(open(settings)?);
+    match store.fetch_from_mirror(mirror).await {
+        Ok(_) => Ok(()),
+        Err(error @ MirrorError::Refused { .. }) => Err(Failure::Invalid(error.to_string())),
+        Err(error) => Err(Failure::Network(error.to_string())),
+    }
+}
+
+async fn from_peers(node: &Node) -> Result<(), Failure> {
+    let failed: Vec<_> = node
+        .fetch_trust_from_peers()
+        .await
+        .into_iter()
+        .filter(|fetch| !fetch.found)
+        .map(|fetch| format!("no peer of {} has the {}", fetch.asked, fetch.kind))
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::NotFound(failed.join("; "))) }
+}

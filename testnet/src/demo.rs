@@ -1,0 +1,274 @@
+//! The main job on a small network: peers with little disk, history seeded from archives, a newcomer that finds and proves
+//! a random sample of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cairn_archive::{Archive, ArchiveError, Component};
+use cairn_node::{
+    seeding::{SeedOptions, SeedProgress},
+    trust,
+};
+use cairn_synthetic::{SyntheticChain, SyntheticConfig};
+use content_types::{ChainSpec, HeaderVerifier, SubNetwork, TrustLists, trust::TrustListKind};
+use tokio::sync::watch;
+
+use crate::{
+    network::{Network, NetworkError, PeerOptions},
+    sample::{self, Outcome},
+};
+
+/// Average block of the synthetic chain, bytes of body and receipts.
+const SYNTHETIC_BLOCK_BYTES: usize = 40_000;
+/// Each storage peer's room, as a part of all content: every piece finds a place on some peers.
+const PEER_SHARE: f64 = 0.35;
+/// The newcomer's room, as a part of all content.
+const NEWCOMER_SHARE: f64 = 0.05;
+/// The newcomer's fetches under way at once.
+const PARALLEL_FETCHES: usize = 8;
+
+/// What the demonstration is to show.
+#[derive(Debug, Clone)]
+pub struct DemoConfig {
+    /// Peers in the network, the one that seeds among them.
+    pub peers: usize,
+    /// What is seeded.
+    pub source: Source,
+    /// Pieces that the newcomer fetches.
+    pub sample: usize,
+    /// Seed of the synthetic chain and of the sample.
+    pub random_seed: u64,
+}
+
+/// Where the demonstration's history comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A synthetic chain of so many blocks.
+    Synthetic(u64),
+    /// Archives of a real chain, and the folder of its trust lists.
+    Archives {
+        /// The chain.
+        chain: Arc<ChainSpec>,
+        /// The folder of its trust lists.
+        trust_dir: PathBuf,
+        /// The archives.
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Why the demonstration could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// Too few peers to speak of a network.
+    #[error("a network has two peers at least")]
+    TooFewPeers,
+    /// An archive or the synthetic chain's file.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The synthetic chain.
+    #[error("synthetic chain: {0}")]
+    Synthetic(#[from] cairn_synthetic::SyntheticError),
+    /// The trust lists.
+    #[error(transparent)]
+    Trust(#[from] trust::TrustStoreError),
+    /// A peer.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The disk.
+    #[error("temporary folder: {0}")]
+    Disk(#[from] std::io::Error),
+}
+
+/// A step of the demonstration, for whoever watches.
+#[derive(Debug)]
+pub enum Stage {
+    /// The chain is made, or the archives are read.
+    Preparing,
+    /// The peers start.
+    Starting {
+        /// How many.
+        peers: usize,
+    },
+    /// The archives are offered to the peers; the receiver tells how far that is.
+    Seeding(watch::Receiver<SeedProgress>),
+    /// The newcomer fetches.
+    Fetching {
+        /// How many pieces.
+        pieces: usize,
+    },
+}
+
+/// How it went.
+#[derive(Debug)]
+pub struct Report {
+    /// Blocks in the archives.
+    pub blocks: u64,
+    /// Bytes of all content, once.
+    pub content_bytes: u64,
+    /// How the seeding went.
+    pub seeding: SeedProgress,
+    /// How long it took.
+    pub seeding_took: Duration,
+    /// The storage peers.
+    pub peers: Vec<PeerReport>,
+    /// Each fetch of the newcomer.
+    pub outcomes: Vec<Outcome>,
+    /// How long all fetches took together.
+    pub fetching_took: Duration,
+}
+
+impl Report {
+    /// Whether everything was found and proved.
+    pub fn is_success(&self) -> bool {
+        !self.outcomes.is_empty()
+            && self.outcomes.iter().all(|outcome| outcome.result.as_ref().is_ok_and(|found| found.proved))
+    }
+}
+
+/// A storage peer after the demonstration.
+#[derive(Debug)]
+pub struct PeerReport {
+    /// Pieces it holds.
+    pub items: u64,
+    /// Bytes it holds.
+    pub bytes: u64,
+    /// Its radius in the History network as a part of the key space.
+    pub radius: f64,
+    /// Pieces that the newcomer got from it.
+    pub served: usize,
+}
+
+/// What the demonstration stands on.
+struct Stand {
+    chain: Arc<ChainSpec>,
+    trust_dir: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+/// Holds the demonstration; `watch` is told of each stage.
+///
+/// # Errors
+/// [`DemoError`] when it cannot be held at all. What was not found is in the report.
+pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<Report, DemoError> {
+    if config.peers < 2 {
+        return Err(DemoError::TooFewPeers);
+    }
+    watch(Stage::Preparing);
+    let folder = tempfile::tempdir()?;
+    let stand = prepare(config.source, config.random_seed, folder.path())?;
+    let (blocks, content_bytes) = measure(&stand.files)?;
+    let verifier = trust::TrustStore::open(&stand.trust_dir, Arc::clone(&stand.chain))?.verifier();
+    let share = |part: f64| (content_bytes as f64 * part) as u64;
+
+    watch(Stage::Starting { peers: config.peers });
+    let mut network = Network::new(stand.chain, &stand.trust_dir);
+    let seeder = network.join(PeerOptions::seeding(stand.files)).await?;
+    for _ in 1..config.peers {
+        network.join(PeerOptions::storing(share(PEER_SHARE))).await?;
+    }
+    network.wait_until_joined(config.peers - 1).await?;
+
+    let started = Instant::now();
+    let Some(handle) = network.peer(seeder).map(|peer| peer.node().offer_archives(SeedOptions::default())) else {
+        return Err(DemoError::TooFewPeers);
+    };
+    watch(Stage::Seeding(handle.progress()));
+    let seeding = handle.wait().await;
+    let seeding_took = started.elapsed();
+
+    let newcomer = network.join(PeerOptions::storing(share(NEWCOMER_SHARE))).await?;
+    network.wait_until_joined(1).await?;
+    let pieces = sample::random_pieces(&blocks, config.sample, config.random_seed);
+    watch(Stage::Fetching { pieces: pieces.len() });
+    let started = Instant::now();
+    let outcomes = fetch(&network, newcomer, &verifier, &pieces).await;
+    let fetching_took = started.elapsed();
+    let peers = (0..config.peers).filter_map(|index| peer_report(&network, index, &outcomes)).collect();
+    network.shutdown().await;
+    Ok(Report {
+        blocks: blocks.len() as u64,
+        content_bytes,
+        seeding,
+        seeding_took,
+        peers,
+        outcomes,
+        fetching_took,
+    })
+}
+
+async fn fetch(
+    network: &Network,
+    newcomer: usize,
+    verifier: &HeaderVerifier,
+    pieces: &[sample::Piece],
+) -> Vec<Outcome> {
+    match network.peer(newcomer) {
+        Some(peer) => sample::fetch(peer.node(), verifier, pieces, PARALLEL_FETCHES).await,
+        None => Vec::new(),
+    }
+}
+
+fn prepare(source: Source, seed: u64, folder: &Path) -> Result<Stand, DemoError> {
+    match source {
+        Source::Archives { chain, trust_dir, files } => Ok(Stand { chain, trust_dir, files }),
+        Source::Synthetic(blocks) => {
+            let chain = SyntheticChain::new(SyntheticConfig::of_every_fork(seed, blocks, SYNTHETIC_BLOCK_BYTES))?;
+            let files = chain.write_archives(folder)?;
+            let trust_dir = folder.join("trust");
+            write_trust_lists(chain.trust_lists(), chain.spec(), &trust_dir)?;
+            Ok(Stand { chain: Arc::clone(chain.spec()), trust_dir, files })
+        }
+    }
+}
+
+/// Writes trust lists as files, the way a peer keeps them.
+///
+/// # Errors
+/// When the disk does not let it.
+pub fn write_trust_lists(lists: &TrustLists, chain: &ChainSpec, folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let roots = chain.trust_roots();
+    for kind in TrustListKind::ALL {
+        if let Some(list) = roots.root(kind).and_then(|root| lists.encoded(&root, roots)) {
+            fs::write(folder.join(trust::file_name(kind)), list)?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of all blocks, and the bytes of their content.
+fn measure(files: &[PathBuf]) -> Result<(Vec<u64>, u64), DemoError> {
+    let (mut blocks, mut bytes) = (Vec::new(), 0);
+    for file in files {
+        let archive = Archive::open(file)?;
+        for number in archive.blocks() {
+            blocks.push(number);
+            for component in [Component::Header, Component::Body, Component::Receipts] {
+                bytes += archive.component_len(number, component)?.unwrap_or(0);
+            }
+        }
+    }
+    blocks.sort_unstable();
+    blocks.dedup();
+    Ok((blocks, bytes))
+}
+
+fn peer_report(network: &Network, index: usize, outcomes: &[Outcome]) -> Option<PeerReport> {
+    let node = network.peer(index)?.node();
+    let usage = [SubNetwork::History, SubNetwork::LegacyHistory].map(|of| node.store().usage(of));
+    let status = node.status();
+    let id = node.node_id();
+    Some(PeerReport {
+        items: usage.iter().map(|usage| usage.items).sum(),
+        bytes: usage.iter().map(|usage| usage.bytes).sum(),
+        radius: status.networks.first().map_or(0.0, |network| network.radius_fraction),
+        served: outcomes
+            .iter()
+            .filter(|outcome| outcome.result.as_ref().is_ok_and(|found| found.from == id))
+            .count(),
+    })
+}
