@@ -4,10 +4,10 @@ mod common;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use common::{contact, discovery};
+use cairn_proto::limits::Direction;
+use common::{contact, data, discovery};
 use overlay::discovery::Discovery;
-use overlay::transfer::{TransferError, Transfers};
+use overlay::transfer::{Stream, TransferError, Transfers};
 
 struct Pair {
     a: Discovery,
@@ -24,26 +24,23 @@ impl Pair {
         let from_b = Transfers::start(Arc::new(b.clone())).unwrap();
         Self { a, b, from_a, from_b }
     }
-}
 
-/// Bytes that differ from each other and between seeds.
-fn data(len: usize, seed: u64) -> Bytes {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    (0..len).map(|_| next()).collect()
+    /// A stream from B to A or the other way, accepted by B and opened by A.
+    async fn stream(&self) -> (Stream, Stream) {
+        let (to_b, to_a) = (contact(&self.b, &self.a), contact(&self.a, &self.b));
+        let slot = self.from_b.slot(Direction::Outbound, to_a.node_id()).await;
+        let accepted = self.from_b.accept(&to_a, slot).unwrap();
+        let slot = self.from_a.slot(Direction::Inbound, to_b.node_id()).await;
+        let opened = self.from_a.connect(&to_b, accepted.connection_id(), slot).unwrap();
+        (accepted, opened)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_may_send() {
     let pair = Pair::start(10).await;
-    let (to_b, to_a) = (contact(&pair.b, &pair.a), contact(&pair.a, &pair.b));
     let (there, back) = (data(300_000, 1), data(100_000, 2));
-
-    let mut accepted = pair.from_b.accept(&to_a).unwrap();
-    let mut opened = pair.from_a.connect(&to_b, accepted.connection_id()).unwrap();
+    let (mut accepted, mut opened) = pair.stream().await;
     let a = async {
         opened.write_all(there.clone()).await.unwrap();
         let got = opened.read_to_end(back.len()).await.unwrap();
@@ -68,12 +65,12 @@ async fn both_sides_may_send() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_streams_at_once_arrive_whole() {
     let pair = Pair::start(20).await;
-    let (to_b, to_a) = (contact(&pair.b, &pair.a), contact(&pair.a, &pair.b));
+    let pair = &pair;
+    // More than there are slots for one peer: the rest wait.
     let transfers = (0..32u64).map(|seed| {
         let sent = data(50_000 + 1000 * seed as usize, seed);
-        let mut accepted = pair.from_b.accept(&to_a).unwrap();
-        let mut opened = pair.from_a.connect(&to_b, accepted.connection_id()).unwrap();
         async move {
+            let (mut accepted, mut opened) = pair.stream().await;
             let send = async {
                 accepted.write_all(sent.clone()).await.unwrap();
                 accepted.finish().await.unwrap();
@@ -89,9 +86,7 @@ async fn many_streams_at_once_arrive_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_stream_is_reset_at_the_other_end() {
     let pair = Pair::start(30).await;
-    let (to_b, to_a) = (contact(&pair.b, &pair.a), contact(&pair.a, &pair.b));
-    let mut accepted = pair.from_b.accept(&to_a).unwrap();
-    let mut opened = pair.from_a.connect(&to_b, accepted.connection_id()).unwrap();
+    let (mut accepted, mut opened) = pair.stream().await;
     opened.write_all(data(1000, 1)).await.unwrap();
     assert!(accepted.read_chunk().await.unwrap().is_some());
     drop(opened);
@@ -108,9 +103,7 @@ async fn a_dropped_stream_is_reset_at_the_other_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_longer_than_allowed_is_an_error() {
     let pair = Pair::start(40).await;
-    let (to_b, to_a) = (contact(&pair.b, &pair.a), contact(&pair.a, &pair.b));
-    let mut accepted = pair.from_b.accept(&to_a).unwrap();
-    let mut opened = pair.from_a.connect(&to_b, accepted.connection_id()).unwrap();
+    let (mut accepted, mut opened) = pair.stream().await;
     accepted.write_all(data(5000, 1)).await.unwrap();
     assert_eq!(opened.read_to_end(4999).await, Err(TransferError::TooLong { limit: 4999 }));
 }
@@ -118,11 +111,11 @@ async fn a_stream_longer_than_allowed_is_an_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_ends_what_is_open() {
     let pair = Pair::start(50).await;
-    let (to_b, to_a) = (contact(&pair.b, &pair.a), contact(&pair.a, &pair.b));
-    let mut accepted = pair.from_b.accept(&to_a).unwrap();
-    let mut opened = pair.from_a.connect(&to_b, accepted.connection_id()).unwrap();
+    let (mut accepted, mut opened) = pair.stream().await;
     pair.from_b.shutdown().await;
     assert!(accepted.read_chunk().await.is_err());
     assert!(opened.read_chunk().await.is_err());
-    assert_eq!(pair.from_b.accept(&to_a).map(drop), Err(TransferError::Stopped));
+    let peer = contact(&pair.a, &pair.b);
+    let slot = pair.from_b.slot(Direction::Outbound, peer.node_id()).await;
+    assert_eq!(pair.from_b.accept(&peer, slot).map(drop), Err(TransferError::Stopped));
 }

@@ -6,7 +6,8 @@
 //! What matters about discv5 0.12 here:
 //! - its event stream holds 100 events and drops what does not fit, so one task does nothing but empty it ([`events`]);
 //! - it counts the first transmission as a retry: `request_retries(2)` repeats once;
-//! - a request that times out takes all others to the same peer with it, which [`Discovery::talk`] makes good.
+//! - a request that times out, or a session that is lost, takes all other requests to the same peer with it, which
+//!   [`Discovery::talk`] makes good.
 
 mod book;
 mod config;
@@ -207,13 +208,12 @@ impl Discovery {
             self.greet(&to).await?;
         }
         match self.transmit(&to, &protocol, &body).await {
-            // The peer may have lost the session, and a large request cannot carry a new handshake.
-            Err(TalkError::Timeout) if large => {
-                self.greet(&to).await?;
-                self.transmit(&to, &protocol, &body).await
-            }
-            answer => answer,
+            // The peer has no session any more, and a large request cannot carry the handshake for a new one.
+            Err(TalkError::Timeout | TalkError::SessionLost) if large => self.greet(&to).await?,
+            Err(TalkError::SessionLost) => {}
+            answer => return answer,
         }
+        self.transmit(&to, &protocol, &body).await
     }
 
     /// Sends until the request got its own full time-out: discv5 fails all requests to a peer when one of them times out.
@@ -233,7 +233,7 @@ impl Discovery {
                     self.inner.book.lock().session_lost(&to.endpoint());
                     return Err(TalkError::Timeout);
                 }
-                Err(error) => return Err(TalkError::Base(error.to_string())),
+                Err(error) => return Err(table::request_error(error)),
             }
         }
     }

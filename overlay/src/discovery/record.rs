@@ -35,7 +35,11 @@ pub(super) fn local_enr(config: &DiscoveryConfig, key: &CombinedKey, bound: &[So
         None => build(1),
         Some(previous) => {
             let same_seq = build(previous.seq())?;
-            if same_seq.compare_content(previous) { Ok(same_seq) } else { build(previous.seq().saturating_add(1)) }
+            if same_seq.compare_content(previous) {
+                Ok(previous.clone())
+            } else {
+                build(previous.seq().saturating_add(1))
+            }
         }
     }
 }

@@ -143,6 +143,8 @@ impl Discovery {
 pub(super) fn request_error(error: RequestError) -> TalkError {
     match error {
         RequestError::Timeout => TalkError::Timeout,
+        // What every request gets when either side finds that the other has other keys, usually after a restart.
+        RequestError::InvalidRemotePacket => TalkError::SessionLost,
         RequestError::ServiceNotStarted | RequestError::ChannelFailed(_) => TalkError::Stopped,
         error => TalkError::Base(error.to_string()),
     }

@@ -146,6 +146,9 @@ pub enum TalkError {
     /// No answer within the base protocol's time-out and retries.
     #[error("no answer in time")]
     Timeout,
+    /// The session was lost before the answer came.
+    #[error("the session with the peer was lost")]
+    SessionLost,
     /// The record has no UDP address of a family that this node listens on, and no session is known.
     #[error("the peer's record has no address that can be reached from here")]
     Unreachable,

@@ -1,0 +1,117 @@
+//! Content that is held in memory and can be told from garbage: a value is valid if it begins with its key's content ID.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use content_types::{ContentId, Distance, NodeId};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Rejection};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::soon;
+
+/// Keys that begin so cannot be checked.
+const UNVERIFIABLE: &[u8] = b"unverifiable";
+
+/// Keys that begin so are malformed.
+const MALFORMED: &[u8] = b"malformed";
+
+/// The most bytes of any value.
+const MAX_VALUE: usize = 1 << 24;
+
+/// A key made of text.
+pub(crate) fn key(text: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(text.as_ref())
+}
+
+/// The valid value of a key with this length, which must be 32 at least.
+pub(crate) fn value(key: &Bytes, len: usize) -> Bytes {
+    let mut value = ContentId::sha256(key).as_bytes().to_vec();
+    value.resize(len, 0xa5);
+    value.into()
+}
+
+/// A peer's content.
+pub(crate) struct Memory {
+    node_id: NodeId,
+    radius: Mutex<Distance>,
+    values: Mutex<HashMap<Bytes, Bytes>>,
+    arrivals: watch::Sender<Vec<(Bytes, ContentSource)>>,
+}
+
+impl Memory {
+    pub(crate) fn new(node_id: NodeId, radius: Distance) -> Arc<Self> {
+        let arrivals = watch::Sender::new(Vec::new());
+        Arc::new(Self { node_id, radius: Mutex::new(radius), values: Mutex::default(), arrivals })
+    }
+
+    /// Puts a value in without any check.
+    pub(crate) fn put(&self, key: &Bytes, value: Bytes) {
+        self.values.lock().insert(key.clone(), value);
+    }
+
+    pub(crate) fn holds(&self, key: &Bytes) -> bool {
+        self.values.lock().contains_key(key)
+    }
+
+    pub(crate) fn set_radius(&self, radius: Distance) {
+        *self.radius.lock() = radius;
+    }
+
+    /// Waits until a key was admitted, and says from where.
+    pub(crate) async fn arrival(&self, key: &Bytes) -> ContentSource {
+        let mut arrivals = self.arrivals.subscribe();
+        let arrived = arrivals.wait_for(|arrivals| arrivals.iter().any(|(arrived, _)| arrived == key));
+        let arrivals = soon("an arrival", arrived).await.unwrap();
+        arrivals.iter().find(|(arrived, _)| arrived == key).unwrap().1
+    }
+}
+
+impl ContentHandler for Memory {
+    fn content_id(&self, key: &[u8]) -> Option<ContentId> {
+        (!key.starts_with(MALFORMED)).then(|| ContentId::sha256(key))
+    }
+
+    fn max_value_len(&self, _key: &[u8]) -> usize {
+        MAX_VALUE
+    }
+
+    fn radius(&self) -> Distance {
+        *self.radius.lock()
+    }
+
+    fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>> {
+        let value = self.values.lock().get(&key).cloned();
+        async move { value }.boxed()
+    }
+
+    fn offer(&self, key: &[u8], id: &ContentId) -> OfferVerdict {
+        if key.starts_with(UNVERIFIABLE) {
+            OfferVerdict::NotVerifiable
+        } else if self.values.lock().contains_key(key) {
+            OfferVerdict::AlreadyStored
+        } else if self.node_id.distance(id) > self.radius() {
+            OfferVerdict::OutsideRadius
+        } else {
+            OfferVerdict::Wanted
+        }
+    }
+
+    fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
+        let id = ContentId::sha256(&key);
+        let verdict = if key.starts_with(UNVERIFIABLE) {
+            Err(Rejection::Unverifiable("no header".to_owned()))
+        } else if !value.starts_with(id.as_bytes()) {
+            Err(Rejection::Invalid("not its content ID".to_owned()))
+        } else {
+            let wanted = self.node_id.distance(&id) <= self.radius();
+            let stored = wanted && self.values.lock().insert(key.clone(), value).is_none();
+            self.arrivals.send_modify(|arrivals| arrivals.push((key, from)));
+            Ok(Admitted { stored })
+        };
+        async move { verdict }.boxed()
+    }
+}

@@ -1,0 +1,205 @@
+//! Sub-network services on a simulated network with a paused clock: hours pass in moments, and the same things happen in
+//! every run.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_proto::routing::log_distance;
+use cairn_proto::wire::{AcceptCode, Offer, Request, Response};
+use common::{CHAIN_ID, Peer, Setup, enr, key, protocol, soon, value};
+use content_types::{ContentId, Distance};
+use overlay::Transport as _;
+use overlay::service::ContentSource;
+use overlay::transport::{SimulatedNetwork, SimulatedTransport};
+
+const DELAY: Duration = Duration::from_millis(20);
+const LONG: usize = 70_000;
+
+fn network() -> Arc<SimulatedNetwork> {
+    SimulatedNetwork::new(DELAY, 0.0, 1)
+}
+
+/// A peer that does only what a test makes it do.
+async fn offer_only(from: &SimulatedTransport, to: &Peer, key: &Bytes) -> Vec<AcceptCode> {
+    let contact = from.contact(&to.enr()).unwrap();
+    let offer = Request::Offer(Offer { content_keys: vec![key.clone()] }).encode().unwrap();
+    let answer = from.talk(&contact, &protocol(), offer).await.unwrap();
+    let Response::Accept(accept) = Response::decode(&answer).unwrap() else { panic!("ACCEPT expected") };
+    accept.content_keys
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_arrives_over_a_link_that_loses_packets() {
+    let network = SimulatedNetwork::new(DELAY, 0.02, 7);
+    let a = Peer::simulated(&network, 1, Setup::default());
+    let b = Peer::simulated(&network, 2, Setup::default());
+    let key = key("lossy");
+    b.memory.put(&key, value(&key, 500_000));
+    a.overlay.add_enr(b.enr());
+    let found = loop {
+        // A request may be lost for good: then the lookup finds nothing, and is begun again.
+        if let Ok(found) = a.overlay.lookup_content(key.clone()).await {
+            break found;
+        }
+    };
+    assert_eq!(found.value, value(&key, 500_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_first_sender_fails_is_taken_from_the_second() {
+    let network = network();
+    let peer = Peer::simulated(&network, 1, Setup::default());
+    let silent = network.join(enr(2, 1, CHAIN_ID)).unwrap();
+    let honest = Peer::simulated(&network, 3, Setup::default());
+    let key = key("contested");
+    honest.memory.put(&key, value(&key, LONG));
+
+    // The first offers, is told to send, and never opens the stream.
+    assert_eq!(offer_only(&silent, &peer, &key).await, [AcceptCode::Accepted]);
+    let codes = honest.overlay.offer(peer.enr(), vec![(key.clone(), value(&key, LONG))]).await.unwrap();
+    assert_eq!(codes, [AcceptCode::InboundKeyLimited]);
+    assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer(honest.id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_accepts_goes_on_to_its_neighbours() {
+    let network = network();
+    let peers: Vec<_> = (1..=6).map(|seed| Peer::simulated(&network, seed, Setup::default())).collect();
+    // Radii are known by pings: each knows the next.
+    for pair in peers.windows(2) {
+        pair[0].overlay.ping(pair[1].enr(), None).await.unwrap();
+    }
+    let key = key("news");
+    let codes = peers[0].overlay.offer(peers[1].enr(), vec![(key.clone(), value(&key, LONG))]).await.unwrap();
+    assert_eq!(codes, [AcceptCode::Accepted]);
+    for peer in &peers[1..] {
+        peer.memory.arrival(&key).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn put_content_reports_who_answered() {
+    let network = network();
+    let peer = Peer::simulated(&network, 1, Setup::default());
+    let others: Vec<_> = (2..=4).map(|seed| Peer::simulated(&network, seed, Setup::default())).collect();
+    let key = key("put");
+    others[2].memory.put(&key, value(&key, LONG));
+    for other in &others {
+        peer.overlay.ping(other.enr(), None).await.unwrap();
+    }
+    let report = peer.overlay.put_content(key.clone(), value(&key, LONG)).await.unwrap();
+    assert_eq!(report.peer_count, 3);
+    let accepted = report.codes.iter().filter(|code| code.is_accepted()).count();
+    let stored = report.codes.iter().filter(|code| **code == AcceptCode::AlreadyStored).count();
+    assert_eq!((accepted, stored), (2, 1));
+    for other in &others[..2] {
+        other.memory.arrival(&key).await;
+    }
+    // Nobody is asked again what it just answered.
+    assert_eq!(peer.overlay.put_content(key.clone(), value(&key, LONG)).await.unwrap().codes, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_was_found_is_offered_to_those_on_the_way_that_want_it() {
+    let network = network();
+    let key = key("poked");
+    let seeker = Peer::simulated(&network, 1, Setup { radius: Distance::ZERO, ..Setup::default() });
+    let holder = Peer::simulated(&network, 2, Setup { radius: Distance::ZERO, ..Setup::default() });
+    let lacking = Peer::simulated(&network, 3, Setup::default());
+    holder.memory.put(&key, value(&key, LONG));
+    // The one that lacks it knows the one that has it, and the seeker knows only the former.
+    lacking.overlay.ping(holder.enr(), None).await.unwrap();
+    seeker.overlay.ping(lacking.enr(), None).await.unwrap();
+    let found = seeker.overlay.lookup_content(key.clone()).await.unwrap();
+    assert_eq!((found.from, found.trace.hops), (holder.id(), 2));
+    assert_eq!(lacking.memory.arrival(&key).await, ContentSource::Offer(seeker.id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_no_longer_answer_are_not_named_to_others() {
+    let network = network();
+    let setup = || Setup { ping_interval: Duration::from_secs(30), ..Setup::default() };
+    let asker = Peer::simulated(&network, 1, setup());
+    let peer = Peer::simulated(&network, 2, setup());
+    let dying = Peer::simulated(&network, 3, setup());
+    peer.overlay.ping(dying.enr(), None).await.unwrap();
+    let distance = log_distance(&peer.id(), &dying.id());
+    assert_eq!(asker.overlay.find_nodes(peer.enr(), vec![distance]).await.unwrap(), [dying.enr()]);
+
+    let enr = dying.enr();
+    dying.overlay.shutdown().await;
+    dying.transfers.shutdown().await;
+    drop(dying);
+    let is_live = || peer.overlay.routing_table().buckets.iter().flatten().any(|entry| *entry.enr == enr && entry.live);
+    soon("the dead peer to be noticed", async {
+        while is_live() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    assert!(asker.overlay.find_nodes(peer.enr(), vec![distance]).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_stream_does_not_keep_a_lookup_from_a_faster_peer() {
+    let network = network();
+    let key = key("two sources");
+    let id = ContentId::sha256(&key);
+    let seeker = Peer::simulated(&network, 1, Setup { radius: Distance::ZERO, ..Setup::default() });
+    // The nearer one announces a stream and never serves it.
+    let mut two: Vec<u64> = vec![2, 3];
+    two.sort_by_key(|seed| cairn_proto::record::node_id(&enr(*seed, 1, CHAIN_ID)).distance(&id));
+    let trap = network.join(enr(two[0], 1, CHAIN_ID)).unwrap();
+    let mut requests = trap.register(protocol(), 16).unwrap();
+    tokio::spawn(async move {
+        use cairn_proto::wire::{ClientInfo, Content, Extensions, Nodes, Ping, PingPayload};
+        while let Some(request) = requests.recv().await {
+            let response = match Request::decode(&request.body).unwrap() {
+                Request::FindContent(_) => Response::Content(Content::ConnectionId(77)),
+                Request::Ping(_) => {
+                    let payload = PingPayload::ClientInfo(ClientInfo {
+                        client_info: Bytes::new(),
+                        data_radius: Distance::MAX,
+                        capabilities: Extensions::STANDARD.to_capabilities(),
+                    });
+                    Response::Pong(Ping::new(1, &payload).unwrap())
+                }
+                _ => Response::Nodes(Nodes::pack([])),
+            };
+            request.respond(response.encode().unwrap());
+        }
+    });
+    let honest = Peer::simulated(&network, two[1], Setup::default());
+    honest.memory.put(&key, value(&key, LONG));
+    for enr in [trap.local_enr(), honest.enr()] {
+        seeker.overlay.ping(enr, None).await.unwrap();
+    }
+    let started = tokio::time::Instant::now();
+    let found = seeker.overlay.lookup_content(key).await.unwrap();
+    assert_eq!(found.from, honest.id());
+    assert!(started.elapsed() < Duration::from_secs(3), "simulated time: {:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_record_is_fetched_when_a_peer_mentions_it() {
+    let network = network();
+    let peer = Peer::simulated(&network, 1, Setup::default());
+    let other = Peer::simulated(&network, 2, Setup::default());
+    peer.overlay.ping(other.enr(), None).await.unwrap();
+    let old = other.enr();
+    other.overlay.shutdown().await;
+    other.transfers.shutdown().await;
+    drop(other);
+    // The same node, back with a newer record under the same address.
+    let other = Peer::start(Arc::new(network.join(enr(2, 2, CHAIN_ID)).unwrap()), Setup::default());
+    peer.overlay.ping(old, None).await.unwrap();
+    soon("the newer record", async {
+        while peer.overlay.get_enr(&other.id()).unwrap().seq() < 2 {
+            tokio::time::sleep(DELAY).await;
+        }
+    })
+    .await;
+}
