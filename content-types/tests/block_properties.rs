@@ -4,7 +4,10 @@
 
 use alloy_consensus::Header;
 use alloy_rlp::{BufMut, Encodable, Header as RlpHeader};
-use content_types::block::{BodyEncoding, BodyRoots, ReceiptsEncoding, ReceiptsRoots, transcode, validate};
+use content_types::block::{
+    BodyEncoding, BodyRoots, MAX_TRANSACTION_COUNT, ReceiptsEncoding, ReceiptsRoots, transcode,
+    validate::{self, ReceiptsError},
+};
 use proptest::{collection::vec, prelude::*};
 
 const BODIES: [BodyEncoding; 2] = [BodyEncoding::Rlp, BodyEncoding::Ssz];
@@ -200,6 +203,10 @@ fn errors_say_where() {
             "malformed block body: list of withdrawals at byte 20: the list has more than 16 items",
         ),
         (
+            list(&[list(&[]), list(&[]), list(&[]), list(&[])]),
+            "malformed block body: block body at byte 4: 1 bytes follow the last item",
+        ),
+        (
             [body(&[], &[]), vec![0]].concat(),
             "malformed block body: block body at byte 4: 1 bytes follow the last item",
         ),
@@ -216,4 +223,69 @@ fn errors_say_where() {
         validate::receipts(&header, ReceiptsEncoding::Slim, &receipts).unwrap_err().to_string(),
         "malformed receipts: log 1 of receipt 0 at byte 56: the list has more than 4 items"
     );
+}
+
+/// An SSZ container of variable-size fields, or a list of byte lists.
+fn ssz(fields: &[Vec<u8>]) -> Vec<u8> {
+    let starts = fields.iter().scan(4 * fields.len() as u32, |offset, field| {
+        let start = *offset;
+        *offset += field.len() as u32;
+        Some(start.to_le_bytes())
+    });
+    starts.collect::<Vec<_>>().concat().into_iter().chain(fields.concat()).collect()
+}
+
+#[test]
+fn ssz_errors_say_where() {
+    let header = Header { number: 7, ..Header::default() };
+    let body_error = |body: &[u8]| validate::body(&header, BodyEncoding::Ssz, body).unwrap_err().to_string();
+    let body = |transactions: &[u8], withdrawals: &[u8]| ssz(&[transactions.to_vec(), list(&[]), withdrawals.to_vec()]);
+    for (malformed, expected) in [
+        (
+            vec![],
+            "malformed block body: block body at byte 0: the first SSZ offset stands for 0 fields, a body has 2 or 3",
+        ),
+        (vec![8, 0, 0], "malformed block body: block body at byte 0: the item needs 4 bytes and 3 are left"),
+        (
+            body(&[0, 0, 0, 0, 1], &[]),
+            "malformed block body: list of transactions at byte 12: the SSZ offset 0 is out of order",
+        ),
+        (
+            body(&[8, 0, 0, 0, 7, 0, 0, 0, 1], &[]),
+            "malformed block body: transaction 0 at byte 16: the SSZ offset 7 is out of order",
+        ),
+        (
+            body(&ssz(&[vec![1], vec![0x80]]), &[]),
+            "malformed block body: transaction 1 at byte 21: an EIP-2718 type within 1..=127 or an RLP list is expected",
+        ),
+        (
+            body(&[], &ssz(&vec![list(&[]); 17])),
+            "malformed block body: list of withdrawals at byte 13: the list has more than 16 items",
+        ),
+        (
+            body(&[], &ssz(&[list(&[string(&[1; 64])])])),
+            "malformed block body: withdrawal 0 at byte 17: 68 bytes are over the limit of 64",
+        ),
+    ] {
+        assert_eq!(body_error(&malformed), expected);
+    }
+    let receipts = ssz(&vec![vec![1]; MAX_TRANSACTION_COUNT + 1]);
+    assert_eq!(
+        validate::receipts(&header, ReceiptsEncoding::Ssz, &receipts).unwrap_err().to_string(),
+        "malformed receipts: list of receipts at byte 0: the list has more than 16384 items"
+    );
+}
+
+#[test]
+fn the_bloom_of_the_header_counts() {
+    let log = list(&[string(&[1; 20]), list(&[]), string(b"")]);
+    let slim = list(&[list(&[string(&[2]), string(&[1]), string(&[9]), list(&[log])])]);
+    let mut header = header_of_receipts(ReceiptsRoots::compute(ReceiptsEncoding::Slim, &slim).unwrap());
+    assert_eq!(validate::receipts(&header, ReceiptsEncoding::Slim, &slim), Ok(()));
+    header.logs_bloom.0[0] ^= 1;
+    for encoding in RECEIPTS {
+        let receipts = transcode::receipts(ReceiptsEncoding::Slim, encoding, &slim).unwrap();
+        let number = header.number;
+        assert_eq!(validate::receipts(&header, encoding, &receipts), Err(ReceiptsError::LogsBloom { number }));
+    }
 }

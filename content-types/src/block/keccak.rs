@@ -7,8 +7,8 @@
 use alloy_primitives::{B256, Keccak256};
 use fearless_simd::{Level, Simd, SimdBase, dispatch};
 
-/// Messages hashed side by side.
-const LANES: usize = 8;
+/// Lanes of the widest vectors.
+const MAX_LANES: usize = 8;
 /// Bytes that Keccak-256 absorbs in one go.
 const RATE: usize = 136;
 const RATE_WORDS: usize = RATE / 8;
@@ -62,19 +62,32 @@ impl Message<'_> {
         hasher.finalize()
     }
 
-    /// The block that starts at `position`, padded if it is the last one.
-    fn block(&self, position: usize) -> [u8; RATE] {
-        if let Some(block) = position.checked_sub(self.head.len()).and_then(|at| self.tail.get(at..)?.first_chunk()) {
-            return *block;
+    /// Reads the block that starts at `position`, padded if it is the last one.
+    #[inline]
+    fn read_block(&self, position: usize, words: &mut [u64; RATE_WORDS]) {
+        let in_tail = position.checked_sub(self.head.len()).and_then(|at| self.tail.get(at..)?.first_chunk());
+        let padded;
+        let block: &[u8; RATE] = match in_tail {
+            Some(block) => block,
+            None => {
+                padded = self.padded_block(position);
+                &padded
+            }
+        };
+        for (word, bytes) in words.iter_mut().zip(block.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
         }
+    }
+
+    fn padded_block(&self, position: usize) -> [u8; RATE] {
         let mut block = [0; RATE];
-        let head = &self.head[position.min(self.head.len())..];
+        let head = self.head.get(position..).unwrap_or_default();
         let head = &head[..head.len().min(RATE)];
         block[..head.len()].copy_from_slice(head);
-        let tail = &self.tail[(position + head.len()).saturating_sub(self.head.len()).min(self.tail.len())..];
+        let tail = self.tail.get((position + head.len()).saturating_sub(self.head.len())..).unwrap_or_default();
         let tail = &tail[..tail.len().min(RATE - head.len())];
-        block[head.len()..head.len() + tail.len()].copy_from_slice(tail);
         let len = head.len() + tail.len();
+        block[head.len()..len].copy_from_slice(tail);
         if len < RATE {
             block[len] ^= 0x01;
             block[RATE - 1] ^= 0x80;
@@ -100,95 +113,70 @@ pub(super) fn keccak256_each(messages: &[Message<'_>]) -> Vec<B256> {
         total -= blocks;
         queue = rest;
     }
-    Lanes::new(Level::new()).run(messages, queue.iter().map(|(_, index)| *index), &mut hashes);
+    let queue = queue.iter().map(|(_, index)| *index);
+    dispatch!(Level::new(), simd => hash_in_lanes(simd, messages, queue, &mut hashes));
     hashes
 }
 
-/// The states of the messages in progress, word by word: `words[w][l]` is word `w` of lane `l`.
-struct Lanes {
-    level: Level,
-    words: [[u64; LANES]; STATE_WORDS],
-    jobs: [Option<Job>; LANES],
-}
-
+/// A message in progress.
 #[derive(Debug, Clone, Copy)]
 struct Job {
     index: usize,
     position: usize,
 }
 
-impl Lanes {
-    fn new(level: Level) -> Self {
-        Self { level, words: [[0; LANES]; STATE_WORDS], jobs: [None; LANES] }
-    }
-
-    fn run(&mut self, messages: &[Message<'_>], mut queue: impl Iterator<Item = usize>, hashes: &mut [B256]) {
-        loop {
-            for lane in 0..LANES {
-                if self.jobs[lane].is_none() {
-                    self.jobs[lane] = queue.next().map(|index| Job { index, position: 0 });
-                    self.words.iter_mut().for_each(|word| word[lane] = 0);
-                }
-                if let Some(job) = self.jobs[lane] {
-                    self.absorb(lane, &messages[job.index].block(job.position));
-                }
-            }
-            if self.jobs.iter().all(Option::is_none) {
-                return;
-            }
-            let level = self.level;
-            dispatch!(level, simd => self.permute(simd));
-            for lane in 0..LANES {
-                let Some(Job { index, position }) = self.jobs[lane] else { continue };
-                let position = position + RATE;
-                if position < messages[index].blocks() * RATE {
-                    self.jobs[lane] = Some(Job { index, position });
-                } else {
-                    hashes[index] = self.digest(lane);
-                    self.jobs[lane] = None;
-                }
-            }
-        }
-    }
-
-    fn absorb(&mut self, lane: usize, block: &[u8; RATE]) {
-        let (words, _) = block.as_chunks();
-        for (state, word) in self.words[..RATE_WORDS].iter_mut().zip(words) {
-            state[lane] ^= u64::from_le_bytes(*word);
-        }
-    }
-
-    fn digest(&self, lane: usize) -> B256 {
-        let mut digest = B256::ZERO;
-        let (chunks, _) = digest.as_chunks_mut();
-        for (chunk, word) in chunks.iter_mut().zip(&self.words) {
-            *chunk = word[lane].to_le_bytes();
-        }
-        digest
-    }
-
-    #[inline(always)]
-    fn permute<S: Simd>(&mut self, simd: S) {
-        let width = S::u64s::LEN;
-        for group in (0..LANES).step_by(width) {
-            if self.jobs[group..group + width].iter().any(Option::is_some) {
-                simd.vectorize(
-                    #[inline(always)]
-                    || permute_group(simd, &mut self.words, group),
-                );
-            }
-        }
-    }
-}
-
+/// Hashes the messages that `queue` names, each in the next lane that is free.
 #[inline(always)]
-fn permute_group<S: Simd>(simd: S, words: &mut [[u64; LANES]; STATE_WORDS], group: usize) {
-    let lanes = group..group + S::u64s::LEN;
-    let mut state = std::array::from_fn(|word| S::u64s::from_slice(simd, &words[word][lanes.clone()]));
-    keccak_f(simd, &mut state);
-    for (word, state) in words.iter_mut().zip(state) {
-        state.store_slice(&mut word[lanes.clone()]);
-    }
+fn hash_in_lanes<S: Simd>(
+    simd: S,
+    messages: &[Message<'_>],
+    mut queue: impl Iterator<Item = usize>,
+    hashes: &mut [B256],
+) {
+    const { assert!(S::u64s::LEN <= MAX_LANES) }
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            let mut state = [S::u64s::splat(simd, 0); STATE_WORDS];
+            let mut jobs = [None; MAX_LANES];
+            let jobs = &mut jobs[..S::u64s::LEN];
+            let mut blocks = [[0; RATE_WORDS]; MAX_LANES];
+            loop {
+                // All ones, but zero for a lane that starts anew.
+                let mut kept = [u64::MAX; MAX_LANES];
+                for (lane, job) in jobs.iter_mut().enumerate() {
+                    if job.is_none() {
+                        *job = queue.next().map(|index| Job { index, position: 0 });
+                        kept[lane] = 0;
+                    }
+                    if let Some(Job { index, position }) = *job {
+                        messages[index].read_block(position, &mut blocks[lane]);
+                    }
+                }
+                if jobs.iter().all(Option::is_none) {
+                    return;
+                }
+                let kept = S::u64s::from_slice(simd, &kept[..S::u64s::LEN]);
+                state.iter_mut().for_each(|word| *word &= kept);
+                for (word, state) in state[..RATE_WORDS].iter_mut().enumerate() {
+                    let lanes: [u64; MAX_LANES] = std::array::from_fn(|lane| blocks[lane][word]);
+                    *state ^= S::u64s::from_slice(simd, &lanes[..S::u64s::LEN]);
+                }
+                keccak_f(simd, &mut state);
+                for (lane, job) in jobs.iter_mut().enumerate() {
+                    let Some(Job { index, position }) = job else { continue };
+                    *position += RATE;
+                    if *position >= messages[*index].blocks() * RATE {
+                        let (words, _) = hashes[*index].as_chunks_mut();
+                        for (word, state) in words.iter_mut().zip(&state) {
+                            *word = state.as_slice()[lane].to_le_bytes();
+                        }
+                        *job = None;
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// Keccak-f[1600] (FIPS 202, section 3.3) on as many states as a vector has lanes.
@@ -262,7 +250,7 @@ mod tests {
             prop_assert_eq!(&keccak256_each(&messages), &expected);
             for level in levels() {
                 let mut hashes = vec![B256::ZERO; messages.len()];
-                Lanes::new(level).run(&messages, 0..messages.len(), &mut hashes);
+                dispatch!(level, simd => hash_in_lanes(simd, &messages, 0..messages.len(), &mut hashes));
                 prop_assert_eq!(&hashes, &expected, "{:?}", level);
             }
         }
