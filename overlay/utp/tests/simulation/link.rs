@@ -11,19 +11,19 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// What a link is like. Rates of mishaps are from 0 to 1.
 #[derive(Clone, Copy, Debug)]
-pub struct LinkConfig {
+pub(crate) struct LinkConfig {
     /// Bytes a second.
-    pub rate: f64,
-    pub delay: Duration,
+    pub(crate) rate: f64,
+    pub(crate) delay: Duration,
     /// Bytes that wait for their turn; a packet that finds the queue full is dropped.
-    pub queue: usize,
-    pub loss: f64,
+    pub(crate) queue: usize,
+    pub(crate) loss: f64,
     /// Packets that are held up by `reorder_delay`.
-    pub reorder: f64,
-    pub reorder_delay: Duration,
-    pub duplicate: f64,
+    pub(crate) reorder: f64,
+    pub(crate) reorder_delay: Duration,
+    pub(crate) duplicate: f64,
     /// Packets of which one bit is turned over.
-    pub damage: f64,
+    pub(crate) damage: f64,
 }
 
 impl Default for LinkConfig {
@@ -50,29 +50,34 @@ struct Delivery {
     packet: Bytes,
 }
 
-pub struct Link {
-    pub config: LinkConfig,
+pub(crate) struct Link {
+    pub(crate) config: LinkConfig,
     rng: StdRng,
     /// When the last packet accepted will have left the queue.
     busy_until: Instant,
     on_the_way: BinaryHeap<Reverse<Delivery>>,
     order: u64,
-    pub dropped: u64,
+    pub(crate) dropped: u64,
+    /// Sees each packet first; what it returns goes on, if anything.
+    pub(crate) tamper: Tamper,
 }
 
+pub(crate) type Tamper = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>>>;
+
 impl Link {
-    pub fn new(config: LinkConfig, seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(config: LinkConfig, seed: u64, now: Instant) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        Self { config, rng, busy_until: now, on_the_way: BinaryHeap::new(), order: 0, dropped: 0 }
+        let tamper = Box::new(|packet: &[u8]| Some(packet.to_vec()));
+        Self { config, rng, busy_until: now, on_the_way: BinaryHeap::new(), order: 0, dropped: 0, tamper }
     }
 
     /// How long a packet that comes now waits for its turn.
-    pub fn queueing(&self, now: Instant) -> Duration {
+    pub(crate) fn queueing(&self, now: Instant) -> Duration {
         self.busy_until.saturating_duration_since(now)
     }
 
     /// Takes up `bytes` of the link for other traffic, as far as the queue has room.
-    pub fn occupy(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn occupy(&mut self, now: Instant, bytes: usize) {
         self.enqueue(now, bytes);
     }
 
@@ -86,7 +91,8 @@ impl Link {
         Some(self.busy_until + self.config.delay)
     }
 
-    pub fn send(&mut self, now: Instant, to: usize, packet: &[u8]) {
+    pub(crate) fn send(&mut self, now: Instant, to: usize, packet: &[u8]) {
+        let Some(mut packet) = (self.tamper)(packet) else { return };
         let Some(mut at) = self.enqueue(now, packet.len()) else { return };
         if self.chance(self.config.loss) {
             return;
@@ -95,7 +101,6 @@ impl Link {
             at += self.config.reorder_delay;
         }
         let copies = 1 + usize::from(self.chance(self.config.duplicate));
-        let mut packet = packet.to_vec();
         if self.chance(self.config.damage) {
             let bit = self.rng.random_range(0..packet.len() * 8);
             packet[bit / 8] ^= 1 << (bit % 8);
@@ -111,11 +116,11 @@ impl Link {
         rate > 0.0 && self.rng.random_bool(rate)
     }
 
-    pub fn next_delivery(&self) -> Option<Instant> {
+    pub(crate) fn next_delivery(&self) -> Option<Instant> {
         self.on_the_way.peek().map(|Reverse(delivery)| delivery.at)
     }
 
-    pub fn deliver(&mut self, now: Instant) -> Option<(usize, Bytes)> {
+    pub(crate) fn deliver(&mut self, now: Instant) -> Option<(usize, Bytes)> {
         if self.next_delivery()? > now {
             return None;
         }
