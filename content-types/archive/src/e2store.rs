@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::error::Rule;
+use crate::read_ahead::ReadAhead;
 use crate::source::ReadAt;
 
 /// Bytes of a record's header.
@@ -139,6 +140,11 @@ impl<'a> Records<'a> {
 
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// The same records, read through a window of so many bytes.
+    pub(crate) fn read_ahead(&self, window: usize) -> ReadAhead<'a> {
+        ReadAhead::new(self.source, self.len, window)
     }
 
     /// The bytes at `offset`; the array's length is a constant of the format.

@@ -28,6 +28,7 @@ pub mod write;
 mod content;
 mod index;
 mod ranges;
+mod read_ahead;
 mod scan;
 
 pub use archive::{Archive, Receipts};

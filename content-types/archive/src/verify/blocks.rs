@@ -9,8 +9,10 @@ use content_types::{HeaderProof, HeaderVerifier};
 
 use crate::archive::{Archive, receipts_encoding};
 use crate::component::Component;
+use crate::e2store::Records;
 use crate::error::{ArchiveError, Mismatch, Place, Rule};
 use crate::index::Located;
+use crate::read_ahead::ReadAhead;
 use crate::{content, proof_record, snappy};
 
 use super::compression::{Compression, Tally};
@@ -19,6 +21,9 @@ use super::report::{MAX_FINDINGS, Progress};
 
 /// Blocks that a thread takes at a time: enough to be cheap to hand out, few enough to keep all threads busy to the end.
 const BLOCKS_AT_A_TIME: usize = 32;
+
+/// Bytes of one component read at once: the records of as many early blocks. Full blocks are larger than that.
+const WINDOW: usize = 1 << 14;
 
 /// What is known of one block by itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,7 +77,7 @@ pub(super) fn check(
         blocks_done: AtomicU64::new(0),
         bytes_done: AtomicU64::new(0),
     };
-    let parts: Vec<Result<Part, ArchiveError>> = std::thread::scope(|scope| {
+    let parts: Vec<Result<Part<'_>, ArchiveError>> = std::thread::scope(|scope| {
         let count = threads.clamp(1, positions.len().div_ceil(BLOCKS_AT_A_TIME).max(1));
         let others: Vec<_> = (1..count).map(|_| scope.spawn(|| work.run())).collect();
         let own = work.run();
@@ -111,9 +116,10 @@ struct Work<'a> {
     bytes_done: AtomicU64,
 }
 
-/// What one thread has found.
-#[derive(Default)]
-struct Part {
+/// What one thread reads through, and what it has found.
+struct Part<'a> {
+    /// A window for each component, because in an ere file they lie apart.
+    windows: [ReadAhead<'a>; Component::COUNT],
     facts: Vec<(usize, Facts)>,
     findings: Vec<ArchiveError>,
     unlisted: u64,
@@ -121,7 +127,22 @@ struct Part {
     bytes: u64,
 }
 
-impl Part {
+impl<'a> Part<'a> {
+    fn new(records: Records<'a>) -> Self {
+        Self {
+            windows: std::array::from_fn(|_| records.read_ahead(WINDOW)),
+            facts: Vec::new(),
+            findings: Vec::new(),
+            unlisted: 0,
+            compression: Compression::default(),
+            bytes: 0,
+        }
+    }
+
+    fn records(&self, component: Component, len: u64) -> Records<'_> {
+        Records::new(&self.windows[component.slot()], len)
+    }
+
     fn report(&mut self, finding: ArchiveError) {
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
@@ -132,8 +153,8 @@ impl Part {
 }
 
 impl Work<'_> {
-    fn run(&self) -> Result<Part, ArchiveError> {
-        let mut part = Part::default();
+    fn run(&self) -> Result<Part<'_>, ArchiveError> {
+        let mut part = Part::new(self.archive.records());
         while !self.stop.load(Ordering::Relaxed) {
             let first = self.next.fetch_add(BLOCKS_AT_A_TIME, Ordering::Relaxed);
             let range = first..self.positions.len().min(first.saturating_add(BLOCKS_AT_A_TIME));
@@ -165,7 +186,7 @@ impl Work<'_> {
     }
 
     /// Checks all components of one block. An error means that the file cannot be read.
-    fn check_block(&self, nth: usize, part: &mut Part) -> Result<Facts, ArchiveError> {
+    fn check_block(&self, nth: usize, part: &mut Part<'_>) -> Result<Facts, ArchiveError> {
         let components = self.archive.components();
         let mut facts = Facts::default();
         let header = self.check(nth, Component::Header, part, |this, at, place, part| {
@@ -202,7 +223,8 @@ impl Work<'_> {
         if components.has(Component::TotalDifficulty) {
             facts.total_difficulty = self.check(nth, Component::TotalDifficulty, part, |this, at, _, part| {
                 part.bytes += at.header.record_len();
-                content::read_total_difficulty(this.archive.records(), at)
+                let records = part.records(Component::TotalDifficulty, this.archive.file_len());
+                content::read_total_difficulty(records, at)
             })?;
         }
         if components.has(Component::Proof) {
@@ -236,8 +258,8 @@ impl Work<'_> {
         &self,
         nth: usize,
         component: Component,
-        part: &mut Part,
-        check: impl FnOnce(&Self, Located, &Place, &mut Part) -> Result<T, Rule>,
+        part: &mut Part<'_>,
+        check: impl FnOnce(&Self, Located, &Place, &mut Part<'_>) -> Result<T, Rule>,
     ) -> Result<Option<T>, ArchiveError> {
         let mut place = self.place(nth, component);
         let known = self.positions[nth][component.slot()];
@@ -261,8 +283,8 @@ impl Work<'_> {
     }
 
     /// The content of a compressed record, whose compressed bytes are checked on the way.
-    fn content(&self, at: Located, component: Component, place: &Place, part: &mut Part) -> Result<Vec<u8>, Rule> {
-        let stream = content::stored(self.archive.records(), at, component)?;
+    fn content(&self, at: Located, component: Component, place: &Place, part: &mut Part<'_>) -> Result<Vec<u8>, Rule> {
+        let stream = content::stored(part.records(component, self.archive.file_len()), at, component)?;
         part.bytes += at.header.record_len();
         let content = snappy::decode(&stream, component.limit())?;
         part.compression.compare(place, &stream, &content)?;

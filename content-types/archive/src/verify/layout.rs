@@ -10,6 +10,9 @@ use crate::index::{IndexRecord, Located, Offsets, SLOT_LEN, Slots};
 /// Records in a gap that are reported one by one, before the gap counts as damage.
 const MAX_GAP_RECORDS: usize = 64;
 
+/// Bytes read at once: a few dozen records of early blocks, and not much more than a record's header of full ones.
+const WINDOW: usize = 1 << 12;
+
 /// Where each component of each block lies, as far as it was found.
 pub(super) type Positions = Vec<[Option<Located>; Component::COUNT]>;
 
@@ -21,9 +24,10 @@ pub(super) struct Layout {
 /// Walks over the records of an archive.
 pub(super) fn check(archive: &Archive) -> Layout {
     let index = archive.index();
+    let ahead = archive.records().read_ahead(WINDOW);
     let mut walk = Walk {
         archive,
-        records: archive.records(),
+        records: Records::new(&ahead, archive.file_len()),
         targets: Vec::new(),
         cursor: Some(RECORD_HEADER_LEN),
         previous: None,
