@@ -12,7 +12,7 @@ use overlay::service::{LookupError, LookupTrace};
 use crate::headers::{BlockId, HeaderSource, HeaderUnavailable};
 use crate::holdings::{Holdings, HoldingsError};
 use crate::networks::Network;
-use crate::pipeline::{Pipeline, Refusal};
+use crate::pipeline::Pipeline;
 use crate::workers::{Stopping, Workers};
 
 /// Why something was not fetched.
@@ -173,7 +173,8 @@ impl Fetcher {
     async fn part(&self, header: &ProvedHeader, part: Part) -> Result<Bytes, FetchError> {
         let keys = [part.history_key(header.number()), part.legacy_key(header.hash())];
         for key in &keys {
-            if let Some(value) = self.held(header, key).await? {
+            // What the store gives out was checked on its way in, or against the chain when it was read from an archive.
+            if let Some(value) = self.holdings.get(key).await? {
                 return self.encode(part, key, value).await;
             }
         }
@@ -191,18 +192,6 @@ impl Fetcher {
             }
         }
         Err(FetchError::NotFound { what: part, number: header.number(), hash: header.hash(), traces })
-    }
-
-    async fn held(&self, header: &ProvedHeader, key: &ContentKey) -> Result<Option<Bytes>, FetchError> {
-        let Some(value) = self.holdings.get(key).await? else { return Ok(None) };
-        match self.pipeline.validate_under(header.clone(), *key, value).await {
-            Ok(content) => Ok(Some(content.value().clone())),
-            Err(Refusal::Stopping(stopping)) => Err(stopping.into()),
-            Err(refusal) => {
-                tracing::warn!(%refusal, "what is held does not match its header");
-                Ok(None)
-            }
-        }
     }
 
     async fn encode(&self, part: Part, key: &ContentKey, value: Bytes) -> Result<Bytes, FetchError> {

@@ -48,7 +48,8 @@ impl Holdings {
     /// now.
     pub(crate) async fn put(&self, content: VerifiedContent) -> Result<bool, HoldingsError> {
         let key = *content.key();
-        if !self.is_within_radius(key.sub_network(), &key.content_id()) {
+        let outside = !self.is_within_radius(key.sub_network(), &key.content_id());
+        if outside || self.contains(&key) {
             return Ok(false);
         }
         let store = Arc::clone(&self.store);

@@ -121,8 +121,12 @@ impl StatusSource {
 
     /// The same for a metrics scrape.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let parts = Arc::clone(&self.0);
-        Snapshot::new(move || parts.networks.iter().map(|network| network_state(network)).collect())
+        // The networks refer to the metrics that ask here.
+        let parts = Arc::downgrade(&self.0);
+        Snapshot::new(move || {
+            let parts = parts.upgrade();
+            parts.iter().flat_map(|parts| &parts.networks).map(|network| network_state(network)).collect()
+        })
     }
 }
 

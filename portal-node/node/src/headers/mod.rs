@@ -7,11 +7,12 @@
 mod cache;
 mod client;
 mod id;
+mod prover;
 mod proving;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use futures::future::{BoxFuture, WeakShared};
 use hashlink::LruCache;
 use overlay::Overlay;
 use overlay::service::{LookupError, LookupTrace};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use reqwest::Url;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ use proving::ClientProver;
 
 pub use client::ClientError;
 pub use id::{BlockId, ParseBlockIdError};
+pub(crate) use prover::ArchiveProver;
 
 /// Proved headers kept in memory. Each takes about 1.5 kB.
 const CACHED_HEADERS: usize = 4096;
@@ -94,8 +96,9 @@ pub struct HeaderSource {
     trust: Arc<TrustStore>,
     holdings: Holdings,
     workers: Workers,
-    /// Set once the sub-network runs: its own handler checks what it finds with headers from here.
-    network: OnceLock<Overlay>,
+    /// There while the sub-network runs. Its own handler checks what it finds with headers from here, so the two refer to
+    /// each other until it is detached.
+    network: RwLock<Option<Overlay>>,
     network_searches: Semaphore,
     client: Option<ClientProver>,
     cache: Mutex<HeaderCache>,
@@ -119,7 +122,7 @@ impl HeaderSource {
             trust,
             holdings,
             workers,
-            network: OnceLock::new(),
+            network: RwLock::new(None),
             network_searches: Semaphore::new(NETWORK_SEARCHES),
             client,
             cache: Mutex::new(HeaderCache::new(CACHED_HEADERS)),
@@ -128,9 +131,14 @@ impl HeaderSource {
         })
     }
 
-    /// Searches on this network from now on; only the first call counts.
+    /// Searches on this network from now on.
     pub(crate) fn attach(&self, legacy_history: Overlay) {
-        let _ = self.network.set(legacy_history);
+        *self.network.write() = Some(legacy_history);
+    }
+
+    /// Searches on no network any more.
+    pub(crate) fn detach(&self) {
+        self.network.write().take();
     }
 
     /// The proved header of a block.
@@ -177,7 +185,8 @@ impl HeaderSource {
         self.cache.lock().len()
     }
 
-    fn cached(&self, id: &BlockId) -> Option<ProvedHeader> {
+    /// The proved header of a block if it was used lately.
+    pub(crate) fn cached(&self, id: &BlockId) -> Option<ProvedHeader> {
         let mut cache = self.cache.lock();
         match id {
             BlockId::Number(number) => cache.by_number(*number),
@@ -192,8 +201,9 @@ impl HeaderSource {
             Ok(header) => return Ok(self.found(header)),
             Err(why) => attempts.push((HeaderOrigin::Local, why)),
         }
-        if let Some(network) = self.network.get() {
-            match self.from_network(network, id).await {
+        let network = self.network.read().clone();
+        if let Some(network) = network {
+            match self.from_network(&network, id).await {
                 Ok(header) => return Ok(self.found(header)),
                 Err((why, lookup)) => {
                     attempts.push((HeaderOrigin::Network, why));

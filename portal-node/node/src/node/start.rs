@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::Node;
 use crate::config::NodeConfig;
 use crate::fetch::Fetcher;
-use crate::headers::HeaderSource;
+use crate::headers::{ArchiveProver, HeaderSource};
 use crate::holdings::Holdings;
 use crate::http::HttpError;
 use crate::identity::{self, IdentityError};
@@ -169,7 +169,8 @@ async fn start_on(
         headers.attach(legacy.overlay().clone());
     }
 
-    let archives = Arc::new(Archives::new(config.seeds.clone(), holdings.clone(), workers.clone()));
+    let prover = Arc::new(ArchiveProver::new(Arc::clone(&trust), &headers));
+    let archives = Arc::new(Archives::new(config.seeds.clone(), holdings.clone(), prover, workers.clone()));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let status = StatusSource::new(
         client_version(),

@@ -34,6 +34,7 @@ impl Node {
         if tokio::time::timeout(NETWORK_TIMEOUT, network).await.is_err() {
             tracing::warn!("some network tasks did not end in time");
         }
+        self.headers.detach();
         // What still refers to the store goes first, or it could not be closed with a checkpoint.
         let store = std::sync::Arc::clone(self.holdings.store());
         drop((self.fetcher, self.archives, self.headers, self.status, self.networks, self.metrics));

@@ -115,11 +115,12 @@ async fn ping(params: Params<'_>, network: &Network) -> RpcResult<Pong> {
     let arguments = Arguments::new(&params, &["enr", "payloadType", "payload"])?;
     let enr: Enr = arguments.required("enr")?;
     let payload = match (arguments.optional("payloadType")?, arguments.optional::<Object>("payload")?) {
-        (None, None) => None,
+        // "By default, the client will send a capabilities extension payload."
+        (None, None) => ping_payload(network, payload_type::CLIENT_INFO, None)?,
         (None, Some(_)) => return Err(payload_type_required()),
-        (Some(payload_type), given) => Some(ping_payload(network, payload_type, given)?),
+        (Some(payload_type), given) => ping_payload(network, payload_type, given)?,
     };
-    let pong = network.overlay().ping(enr, payload).await.map_err(request_failed)?;
+    let pong = network.overlay().ping(enr, Some(payload)).await.map_err(request_failed)?;
     Ok(Pong { enr_seq: pong.enr_seq, payload_type: pong.payload.payload_type(), payload: ping::to_json(&pong.payload) })
 }
 

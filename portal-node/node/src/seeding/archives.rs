@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_archive::{Archive, ArchiveError, EpochCache};
+use cairn_store::{HeaderProver, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -36,12 +37,16 @@ pub enum ArchiveProblem {
     /// The file is no archive that can be read.
     #[error(transparent)]
     Archive(Arc<ArchiveError>),
+    /// The store does not serve it.
+    #[error(transparent)]
+    Store(StoreError),
 }
 
 /// The archives of a node.
 pub struct Archives {
     seeds: Vec<PathBuf>,
     holdings: Holdings,
+    prover: Arc<dyn HeaderProver>,
     workers: Workers,
     epochs: Arc<EpochCache>,
     shelf: Mutex<Shelf>,
@@ -55,10 +60,17 @@ struct Shelf {
 }
 
 impl Archives {
-    pub(crate) fn new(seeds: Vec<PathBuf>, holdings: Holdings, workers: Workers) -> Self {
+    /// Archives in `seeds`, whose headers `prover` proves.
+    pub(crate) fn new(
+        seeds: Vec<PathBuf>,
+        holdings: Holdings,
+        prover: Arc<dyn HeaderProver>,
+        workers: Workers,
+    ) -> Self {
         Self {
             seeds,
             holdings,
+            prover,
             workers,
             epochs: Arc::new(EpochCache::new(CACHED_EPOCHS)),
             shelf: Mutex::default(),
@@ -144,6 +156,7 @@ impl Archives {
         for (path, archive) in open {
             if let Err(error) = archive.check_identity() {
                 tracing::warn!(archive = %path.display(), %error, "archive no longer served");
+                self.holdings.store().remove_archive(&path);
                 self.shelf.lock().open.remove(&path);
             }
         }
@@ -155,9 +168,10 @@ impl Archives {
         if let Some(damage) = archive.damage() {
             tracing::warn!(archive = %path.display(), %damage, "archive is damaged; what is left of it is served");
         }
-        let archive = Arc::new(archive);
+        let prover = Arc::clone(&self.prover);
+        self.holdings.store().add_archive(path, prover).map_err(ArchiveProblem::Store)?;
         tracing::info!(archive = %path.display(), blocks = ?archive.blocks(), "archive served in place");
-        self.shelf.lock().open.insert(path.to_owned(), archive);
+        self.shelf.lock().open.insert(path.to_owned(), Arc::new(archive));
         Ok(())
     }
 }

@@ -9,8 +9,8 @@ use cairn_node::config::{NodeConfig, RpcConfig};
 use cairn_node::{Node, trust};
 use cairn_proto::routing::AddressPolicy;
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
-use content_types::SubNetwork;
 use content_types::trust::TrustListKind;
+use content_types::{ContentKey, SubNetwork, legacy_history};
 use overlay::discovery::Nat;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -84,6 +84,10 @@ impl World {
         let node = Node::start(config).await.unwrap();
         node.archives().wait_until_scanned().await;
         assert!(node.archives().problems().is_empty(), "{:?}", node.archives().problems());
+        // By number blocks are found at once, by hash when the headers have been read.
+        let last = self.chain.block_hash(self.chain.config().blocks() - 1).unwrap();
+        let key = ContentKey::from(legacy_history::ContentKey::HeaderByHash(last));
+        until("hashes indexed", || node.store().contains(&key).unwrap()).await;
         node
     }
 }
