@@ -99,7 +99,12 @@ fn main() {
         slowest = slowest.max(start.elapsed());
         spent += start.elapsed();
     }
-    println!("load            {:8.1} MB/s  slowest batch {:.1} ms", rate(bytes, spent), ms(slowest));
+    println!(
+        "load            {:8.1} MB/s  slowest batch {:.1} ms, {:.2} CPU s a GB",
+        rate(bytes, spent),
+        ms(slowest),
+        cpu_seconds() / (bytes as f64 / 1e9)
+    );
     store.close().unwrap();
     println!("disk / data     {:8.3}", disk(dir.path()) as f64 / bytes as f64);
 
@@ -212,6 +217,14 @@ fn drop_caches(dir: &Path) {
         let input = format!("if={}", file.unwrap().path().display());
         Command::new("dd").args([&input, "iflag=nocache", "count=0", "status=none"]).status().unwrap();
     }
+}
+
+/// CPU time of this process so far, with what it takes to make the values.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    // After the name in parentheses; clock ticks are hundredths of a second on Linux.
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
 /// A line of `/proc/self/status`, in MB.

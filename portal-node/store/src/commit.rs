@@ -352,7 +352,7 @@ impl Core {
             }
             Fate::Evict
         };
-        let (first, last) = (EntryKey::new(network, Distance::ZERO), EntryKey::new(network, horizon));
+        let (first, last) = EntryKey::bounds(network, Distance::ZERO, horizon);
         let mut kept_one = false;
         self.index.scan(first.as_bytes(), last.as_bytes(), true, &mut |key, value| {
             let entry = EntryKey::decode(key).and_then(|key| Ok((key, Location::decode(key.as_bytes(), value)?)));

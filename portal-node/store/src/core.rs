@@ -21,6 +21,7 @@ use crate::{
     ledger::Ledger,
     record::{Item, Place, RecordError},
     recovery,
+    store::Entry,
     volumes::Volumes,
 };
 
@@ -70,11 +71,6 @@ impl Core {
         EntryKey::new(network, self.config.node_id.distance(id))
     }
 
-    /// The content ID that an entry's key stands for: XOR is its own inverse.
-    pub(crate) fn content_id(&self, key: &EntryKey) -> ContentId {
-        self.config.node_id.distance(&key.distance().to_be_bytes().into()).to_be_bytes().into()
-    }
-
     /// Where a value lies.
     pub(crate) fn locate(&self, key: &EntryKey) -> Result<Option<Location>, IndexError> {
         self.index.get(key.as_bytes())?.map(|value| Location::decode(key.as_bytes(), &value)).transpose()
@@ -92,7 +88,7 @@ impl Core {
                 Ok(item) => return Ok(Some(item)),
                 // A record that was moved or evicted between the two look-ups is gone from its place: look again.
                 Err(reason) if last == Some(location) => {
-                    self.drop_corrupt_at(&key, location, reason);
+                    self.drop_corrupt(network, *id, location, reason);
                     return Ok(None);
                 }
                 Err(_) => last = Some(location),
@@ -101,10 +97,10 @@ impl Core {
         Ok(None)
     }
 
-    /// The encoded content key of a stored item, without reading its value.
-    pub(crate) fn content_key(&self, location: &Location) -> Option<Bytes> {
-        let (_, key) = self.volumes.read_header(location.place.volume, location.place.offset).ok()?.ok()?;
-        Some(key.into())
+    /// What is at a location, without its value.
+    pub(crate) fn entry(&self, location: &Location) -> Option<Entry> {
+        let (header, key) = self.volumes.read_header(location.place.volume, location.place.offset).ok()?.ok()?;
+        Some(Entry { id: header.id, key: key.into(), record_len: location.len.into() })
     }
 
     fn read(
@@ -125,10 +121,8 @@ impl Core {
         })
     }
 
-    /// Forgets the value under `key`, if it still lies at `location`, and says so.
-    pub(crate) fn drop_corrupt_at(&self, key: &EntryKey, location: Location, reason: String) {
-        let id = self.content_id(key);
-        let Ok(network) = key.network() else { return };
+    /// Forgets a value, if it still lies at `location`, and says so.
+    pub(crate) fn drop_corrupt(&self, network: SubNetwork, id: ContentId, location: Location, reason: String) {
         Counters::add(&self.counters.corrupt, 1);
         let Place { volume, offset } = location.place;
         tracing::warn!(%network, %id, volume, offset, reason, "dropping a corrupt value");

@@ -9,12 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use content_types::{ContentId, SubNetwork};
 
 use crate::{
     commit::{Move, Work},
     core::{Core, Counters},
     error::StoreError,
-    index::{Batch, EntryKey, Location, meta},
+    index::{Batch, Location, meta},
     ledger::VolumeUse,
     record::{Item, Kind, Place, VOLUME_HEADER_LEN, decode_dead},
     scan::{Extent, Found, scan},
@@ -72,7 +73,7 @@ pub(crate) struct Rewriter {
 #[derive(Debug)]
 struct Rewrite {
     number: u32,
-    values: VecDeque<(EntryKey, Location)>,
+    values: VecDeque<(SubNetwork, ContentId, Location)>,
 }
 
 impl Rewriter {
@@ -185,7 +186,7 @@ impl Rewrite {
                 match found {
                     Found::Record { offset, header, .. } if header.kind == Kind::Value => {
                         let location = Location { place: Place { volume: number, offset }, len: header.record_len() };
-                        values.push_back((core.entry_key(header.network, &header.id), location));
+                        values.push_back((header.network, header.id, location));
                     }
                     Found::Record { header, value, .. } if header.kind == Kind::Dead => {
                         dead_again.extend(decode_dead(value).into_iter().flatten());
@@ -211,8 +212,9 @@ impl Rewrite {
         let mut moves = Vec::new();
         let mut bytes = 0;
         while bytes < REWRITE_STEP
-            && let Some((key, from)) = self.values.pop_front()
+            && let Some((network, id, from)) = self.values.pop_front()
         {
+            let key = core.entry_key(network, &id);
             if core.locate(&key).map_err(|error| core.index_failed(error))? != Some(from) {
                 continue;
             }
@@ -222,7 +224,7 @@ impl Rewrite {
                     bytes += u64::from(from.len);
                     moves.push(Move { item, from });
                 }
-                Err(error) => core.drop_corrupt_at(&key, from, error.to_string()),
+                Err(error) => core.drop_corrupt(network, id, from, error.to_string()),
             }
         }
         if !moves.is_empty() {

@@ -264,27 +264,23 @@ impl Store {
         distances: RangeInclusive<Distance>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let (first, last) = (EntryKey::new(network, *distances.start()), EntryKey::new(network, *distances.end()));
-        if first > last || limit == 0 {
+        if distances.is_empty() || limit == 0 {
             return Ok(Vec::new());
         }
+        let (first, last) = EntryKey::bounds(network, *distances.start(), *distances.end());
         let mut found = Vec::new();
         let mut failure = None;
         let scanned = self.core.index.scan(first.as_bytes(), last.as_bytes(), false, &mut |key, value| {
-            match EntryKey::decode(key).and_then(|key| Ok((key, Location::decode(key.as_bytes(), value)?))) {
-                Ok(entry) => found.push(entry),
+            match EntryKey::decode(key).and_then(|_| Location::decode(key, value)) {
+                Ok(location) => found.push(location),
                 Err(error) => failure = Some(error),
             }
             if failure.is_some() || found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         scanned.and(failure.map_or(Ok(()), Err)).map_err(|error| self.core.index_failed(error))?;
         // A record that is evicted or moved meanwhile is left out.
-        let entry = |(key, location): (EntryKey, Location)| {
-            let id = self.core.content_id(&key);
-            let record_len = location.len.into();
-            self.core.content_key(&location).map(|key| Entry { id, key, record_len })
-        };
-        Ok(found.into_iter().filter_map(entry).collect())
+        let entries = found.into_iter().filter_map(|location| self.core.entry(&location));
+        Ok(entries.filter(|entry| distances.contains(&self.core.config.node_id.distance(&entry.id))).collect())
     }
 
     /// How far from the own node content is kept: everything up to this distance that was stored and not removed is
