@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // in functions that tests call, which clippy does not know for tests
 
-use cairn_archive::{Archive, Component, Format};
+use cairn_archive::{Archive, Component, Format, verify::verify_archive};
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 
 fn chain(pre_merge_blocks: u64, later: u64) -> SyntheticChain {
@@ -18,6 +18,8 @@ fn chain(pre_merge_blocks: u64, later: u64) -> SyntheticChain {
 }
 
 fn check(chain: &SyntheticChain, archive: &Archive) {
+    let report = verify_archive(archive, &chain.verifier(), 2, |_| {}).unwrap();
+    assert!(report.is_intact(), "{report:?}");
     for number in archive.blocks() {
         let block = chain.block(number).unwrap();
         assert_eq!(&archive.header(number).unwrap(), block.header.rlp());
