@@ -12,15 +12,15 @@ pub fn interested(node: &NodeId, radius: &Distance, content: &ContentId) -> bool
 }
 
 /// How long a radius heard from a peer outside the routing table is relied upon.
-pub const RADIUS_LIFETIME: Duration = Duration::from_secs(10 * 60);
+const RADIUS_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 /// Most such radii.
-pub const MAX_RADII: usize = 2048;
+const MAX_RADII: usize = 2048;
 
-/// Radii of peers for which the routing table has no room. Most peers met in lookups are such, and to know whether they
-/// are interested saves a PING before content is offered to them.
+/// Radii of peers that are not in the routing table. Most peers met in lookups are such, and to know whether they are
+/// interested saves a PING before content is offered to them.
 #[derive(Debug)]
-pub struct RadiusCache {
+pub(crate) struct RadiusCache {
     radii: ExpiringMap<NodeId, Distance>,
 }
 
@@ -32,12 +32,12 @@ impl Default for RadiusCache {
 
 impl RadiusCache {
     /// A peer announced its radius.
-    pub fn insert(&mut self, node: NodeId, radius: Distance, now: Instant) {
+    pub(crate) fn insert(&mut self, node: NodeId, radius: Distance, now: Instant) {
         self.radii.insert(node, radius, now);
     }
 
     /// The radius that a peer announced lately.
-    pub fn get(&self, node: &NodeId, now: Instant) -> Option<Distance> {
+    pub(crate) fn get(&self, node: &NodeId, now: Instant) -> Option<Distance> {
         self.radii.get(node, now).copied()
     }
 }

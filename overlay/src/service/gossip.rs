@@ -54,8 +54,9 @@ impl Inner {
     /// Offers content that a lookup found to peers on its way that lack it although they want it.
     pub(super) fn poke(self: &Arc<Self>, id: ContentId, key: Bytes, value: Bytes, lacking: &[Arc<Enr>]) {
         let targets = {
+            let now = Instant::now().into_std();
             let table = self.table.lock();
-            poke_targets(lacking, &id, |peer| table.get(peer).and_then(|peer| peer.radius()))
+            poke_targets(lacking, &id, |peer| table.radius(peer, now))
         };
         for enr in targets {
             self.offer_later(enr, vec![Item { key: key.clone(), id, value: value.clone() }]);

@@ -163,6 +163,18 @@ impl<S> Candidates<S> {
         self.list.iter().filter(|candidate| !candidate.is_out()).take(self.config.k)
     }
 
+    /// The `k` nearest that have not failed and are not silent: those worth a question. A silent peer's place goes to
+    /// the next already, so that the dead are not waited for one after another.
+    pub(super) fn frontier(&self, now: Instant) -> impl Iterator<Item = &Candidate<S>> {
+        let k = self.config.k;
+        self.list.iter().filter(move |candidate| !candidate.is_out() && !self.is_silent(candidate, now)).take(k)
+    }
+
+    fn is_silent(&self, candidate: &Candidate<S>, now: Instant) -> bool {
+        let stall_after = self.config.stall_after;
+        matches!(candidate.progress, Progress::Asked { since } if now.duration_since(since) >= stall_after)
+    }
+
     /// Fails those that did not answer in time.
     pub(super) fn expire(&mut self, now: Instant) {
         let timeout = self.config.query_timeout;
@@ -177,20 +189,15 @@ impl<S> Candidates<S> {
         }
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.list.iter().filter(|candidate| matches!(candidate.progress, Progress::Asked { .. })).count()
+    pub(super) fn is_waiting(&self) -> bool {
+        self.list.iter().any(|candidate| matches!(candidate.progress, Progress::Asked { .. }))
     }
 
     /// Whether α, the number of queries and the silent peers leave room for another question.
     pub(super) fn may_ask(&self, now: Instant) -> bool {
-        let stall_after = self.config.stall_after;
-        let is_brisk = |candidate: &&Candidate<S>| match candidate.progress {
-            Progress::Asked { since } => now.duration_since(since) < stall_after,
-            _ => false,
-        };
-        !self.is_spent()
-            && self.list.iter().filter(is_brisk).count() < self.config.parallelism
-            && self.in_flight() < self.config.max_in_flight()
+        let in_flight = self.list.iter().filter(|candidate| matches!(candidate.progress, Progress::Asked { .. }));
+        let brisk = in_flight.clone().filter(|candidate| !self.is_silent(candidate, now)).count();
+        !self.is_spent() && brisk < self.config.parallelism && in_flight.count() < self.config.max_in_flight()
     }
 
     /// Whether it has asked as often as it may.

@@ -34,6 +34,8 @@ pub struct LookupConfig {
     pub max_streams: usize,
     /// A stream that has not ended after so long gets company: other peers are asked, a second stream is opened.
     pub hedge_after: Duration,
+    /// A stream that has not ended after so long makes room when another peer has the content, unless it is the oldest.
+    pub replace_after: Duration,
     /// A stream that brought nothing for so long is given up.
     pub stream_idle_timeout: Duration,
 }
@@ -51,6 +53,7 @@ impl LookupConfig {
             deadline: Duration::from_secs(60),
             max_streams: 2,
             hedge_after: Duration::from_millis(500),
+            replace_after: Duration::from_secs(4),
             stream_idle_timeout: Duration::from_secs(5),
         }
     }

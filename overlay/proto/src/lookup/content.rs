@@ -1,7 +1,8 @@
 //! The lookup of content: FINDCONTENT to ever nearer peers until one of them has it.
 //!
 //! A peer that has it answers with the content or with a connection ID. Streams run in the background. While one is
-//! young, nobody else is asked; when it drags on, the lookup continues with other peers and opens another stream beside it.
+//! young, nobody else is asked; when it drags on, the lookup continues with other peers and opens another stream beside it;
+//! when that is slow too, it makes room for the next.
 //! The lookup does not judge content: the driver reports whether it is valid, and if not, the peer that sent it is
 //! noted and the lookup goes on.
 
@@ -38,7 +39,7 @@ pub enum ContentStep {
         /// The connection ID it gave.
         connection_id: u16,
     },
-    /// Give up the stream from this peer: it stood still for too long.
+    /// Give up the stream from this peer: it stood still for too long, or another peer is to have its place.
     AbortStream {
         /// Whose stream it is.
         peer: NodeId,
@@ -140,7 +141,7 @@ impl ContentLookup {
             self.is_past_deadline = true;
             return ContentStep::Finished;
         }
-        if let Some(peer) = self.abort_idle_stream(now) {
+        if let Some(peer) = self.abort_stream(now) {
             return ContentStep::AbortStream { peer };
         }
         if self.is_validating() {
@@ -149,7 +150,7 @@ impl ContentLookup {
         if let Some(step) = self.open_stream(now) {
             return step;
         }
-        let next = self.next_candidate();
+        let next = self.next_candidate(now);
         if let Some(id) = &next
             && self.wants_more(now)
             && self.candidates.may_ask(now)
@@ -158,8 +159,7 @@ impl ContentLookup {
             return ContentStep::Query { peer };
         }
         let has_more = next.is_some() && !self.candidates.is_spent();
-        let is_busy =
-            self.candidates.in_flight() > 0 || self.offers().next().is_some() || self.streams().next().is_some();
+        let is_busy = self.candidates.is_waiting() || self.offers().next().is_some() || self.streams().next().is_some();
         if has_more || is_busy { ContentStep::Waiting(self.timeout(now)) } else { ContentStep::Finished }
     }
 
@@ -281,16 +281,36 @@ impl ContentLookup {
         self.streams().all(|(_, since, _)| now.duration_since(since) >= hedge_after)
     }
 
+    /// Streams that may have to make room: all but the oldest, once they have had their time. The oldest goes on, so
+    /// that on a slow line, where every stream is slow, one of them ends.
+    fn replaceable(&self, now: Instant) -> impl Iterator<Item = (NodeId, Instant)> {
+        let replace_after = self.candidates.config.replace_after;
+        let oldest = self.streams().min_by_key(|(_, since, _)| *since).map(|(id, ..)| id);
+        self.streams()
+            .filter(move |(id, since, _)| Some(*id) != oldest && now.duration_since(*since) >= replace_after)
+            .map(|(id, since, _)| (id, since))
+    }
+
     /// Whether it is worth asking others: the streams drag, and there are not enough peers that have the content.
     fn wants_more(&self, now: Instant) -> bool {
-        let sources = self.streams().count() + self.offers().count();
+        let sources = self.streams().count() - self.replaceable(now).count() + self.offers().count();
         self.streams_drag(now) && sources < self.candidates.config.max_streams
     }
 
-    fn abort_idle_stream(&mut self, now: Instant) -> Option<NodeId> {
-        let idle = self.candidates.config.stream_idle_timeout;
-        let (id, ..) = self.streams().find(|(_, _, progress)| now.duration_since(*progress) >= idle)?;
-        self.candidates.get_mut(&id)?.fail(now, Failure::Stream);
+    /// Gives up a stream that stands still, or a slow one whose place another peer can have.
+    fn abort_stream(&mut self, now: Instant) -> Option<NodeId> {
+        let config = &self.candidates.config;
+        let is_idle = |progress: Instant| now.duration_since(progress) >= config.stream_idle_timeout;
+        let is_full = self.streams().count() >= config.max_streams && self.offers().next().is_some();
+        let (id, failure) = if let Some((id, ..)) = self.streams().find(|(_, _, progress)| is_idle(*progress)) {
+            (id, Failure::Stream)
+        } else if is_full {
+            let (id, _) = self.replaceable(now).min_by_key(|(_, since)| *since)?;
+            (id, Failure::StreamSlow)
+        } else {
+            return None;
+        };
+        self.candidates.get_mut(&id)?.fail(now, failure);
         Some(id)
     }
 
@@ -316,10 +336,10 @@ impl ContentLookup {
     }
 
     /// The nearest not yet asked among the `k` nearest, then the interested ones farther away.
-    fn next_candidate(&self) -> Option<NodeId> {
-        let in_horizon = self.candidates.horizon().find(|peer| peer.is_new());
+    fn next_candidate(&self, now: Instant) -> Option<NodeId> {
+        let nearest = self.candidates.frontier(now).find(|peer| peer.is_new());
         let is_interested = |peer: &&Candidate<Answered>| peer.is_new() && self.interested.contains(&peer.id);
-        in_horizon.or_else(|| self.candidates.iter().find(is_interested)).map(|peer| peer.id)
+        nearest.or_else(|| self.candidates.iter().find(is_interested)).map(|peer| peer.id)
     }
 
     fn timeout(&self, now: Instant) -> Instant {

@@ -2,8 +2,8 @@
 //!
 //! FINDNODES asks by distance from the *answering* node. At distance d = log distance(peer, target) lie its peers that
 //! share one more bit with the target than it does itself: all of them nearer. So that one distance is asked for first,
-//! and as a packet holds few records, alone. Only if it brings little, which means that the target's neighbourhood is
-//! reached, the peer is asked once more, for the distances about it.
+//! and as a packet holds few records, alone. A peer is asked once more, for the distances about it, when it lies in the
+//! target's neighbourhood: the first answer brought little, or it is one of the nearest there are.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,7 +11,7 @@ use content_types::NodeId;
 
 use super::{
     Answer, Failure, LookupConfig, Trace,
-    candidates::{Candidates, Progress},
+    candidates::{Candidate, Candidates, Progress},
 };
 use crate::{
     record::{self, Enr},
@@ -53,8 +53,8 @@ pub struct NodeLookupResult {
 /// Which of its questions a peer has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
-    /// The first, with few records; the second is still to be put.
-    First,
+    /// The first; whether it brought few records.
+    First { few: bool },
     /// All that are put to it.
     Last,
 }
@@ -84,11 +84,7 @@ impl NodeLookup {
         if self.candidates.is_past_deadline(now) {
             return NodeStep::Finished;
         }
-        let next = self.candidates.horizon().find_map(|candidate| match candidate.progress {
-            Progress::New => Some((candidate.id, first_distances(&candidate.id, &self.target))),
-            Progress::Answered(Round::First) => Some((candidate.id, second_distances(&candidate.id, &self.target))),
-            _ => None,
-        });
+        let next = self.next_question(now);
         if let Some((id, distances)) = &next
             && self.candidates.may_ask(now)
             && let Some(peer) = self.candidates.ask(id, now)
@@ -99,6 +95,20 @@ impl NodeLookup {
             self.candidates.horizon().any(|candidate| matches!(candidate.progress, Progress::Asked { .. }));
         let has_more = next.is_some() && !self.candidates.is_spent();
         if is_waiting || has_more { NodeStep::Waiting(self.candidates.timeout(now)) } else { NodeStep::Finished }
+    }
+
+    /// New peers are asked before known ones are asked again.
+    fn next_question(&self, now: Instant) -> Option<(NodeId, Vec<u16>)> {
+        if let Some(new) = self.candidates.frontier(now).find(|candidate| candidate.is_new()) {
+            return Some((new.id, first_distances(&new.id, &self.target)));
+        }
+        let is_due = |rank: usize, candidate: &Candidate<Round>| match candidate.progress {
+            Progress::Answered(Round::First { few }) => few || rank < self.candidates.config.k / 2,
+            _ => false,
+        };
+        let mut frontier = self.candidates.frontier(now).enumerate();
+        let (_, known) = frontier.find(|(rank, candidate)| is_due(*rank, candidate))?;
+        Some((known.id, second_distances(&known.id, &self.target)))
     }
 
     /// A peer's NODES came, with the records in it that are valid. Those at distances it was not asked for are ignored.
@@ -114,7 +124,7 @@ impl NodeLookup {
             asked_for.extend(second_distances(from, &self.target));
         }
         enrs.retain(|enr| asked_for.contains(&log_distance(from, &record::node_id(enr))));
-        let round = if is_first && enrs.len() < FEW_RECORDS { Round::First } else { Round::Last };
+        let round = if is_first { Round::First { few: enrs.len() < FEW_RECORDS } } else { Round::Last };
         named.extend(self.candidates.learn(from, enrs));
         if let Some(peer) = self.candidates.get_mut(from) {
             peer.answer(now, Answer::Nodes(named), round);

@@ -71,6 +71,8 @@ pub enum Failure {
     Malformed,
     /// The stream broke, stood still or ended too early.
     Stream,
+    /// Its stream was slow and made room for another peer's.
+    StreamSlow,
     /// Its connection ID grew too old before it was used.
     StreamExpired,
 }
@@ -83,6 +85,7 @@ impl fmt::Display for Failure {
             Failure::Refused => "answered with an empty message",
             Failure::Malformed => "answer breaks the protocol",
             Failure::Stream => "the stream failed",
+            Failure::StreamSlow => "the stream was slow and another had its place",
             Failure::StreamExpired => "its connection ID was not used in time",
         })
     }

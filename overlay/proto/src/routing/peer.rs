@@ -31,7 +31,7 @@ pub struct Peer {
     node_id: NodeId,
     enr: Arc<Enr>,
     version: Version,
-    radius: Option<Distance>,
+    pub(super) radius: Option<Distance>,
     extensions: Extensions,
     client_info: Option<Box<str>>,
     pub(super) subnet: Option<Subnet>,

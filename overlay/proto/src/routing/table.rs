@@ -16,7 +16,7 @@ use super::{
     upkeep::Schedule,
 };
 use crate::{
-    interest::interested,
+    interest::{RadiusCache, interested},
     record::{self, Enr, Version},
     wire::{MAX_ENRS, MAX_LOG_DISTANCE, PingPayload},
 };
@@ -99,13 +99,22 @@ pub struct RoutingTable {
     /// By closeness: bucket `i` holds logarithmic distance `256 - i`. Grown when a nearer peer is met.
     pub(super) buckets: Vec<Bucket>,
     subnets: HashMap<Subnet, usize>,
+    /// Of peers that are not in a bucket.
+    radii: RadiusCache,
     pub(super) upkeep: Schedule,
 }
 
 impl RoutingTable {
     /// An empty table of the node `local`.
     pub fn new(local: NodeId, config: TableConfig) -> Self {
-        Self { local, config, buckets: Vec::new(), subnets: HashMap::new(), upkeep: Schedule::default() }
+        Self {
+            local,
+            config,
+            buckets: Vec::new(),
+            subnets: HashMap::new(),
+            radii: RadiusCache::default(),
+            upkeep: Schedule::default(),
+        }
     }
 
     /// The node whose table this is.
@@ -136,6 +145,7 @@ impl RoutingTable {
             self.buckets.resize_with(index + 1, Bucket::default);
         }
         let mut peer = Peer::new(enr, version, subnet, now);
+        peer.radius = self.radii.get(&id, now);
         if how == Acquaintance::Answered {
             peer.answered(now);
         }
@@ -220,19 +230,33 @@ impl RoutingTable {
     pub fn on_pong(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload, now: Instant) -> bool {
         self.on_answer(id, now);
         let next_ping = now + self.config.ping_interval;
-        let Some(peer) = self.find_mut(id) else { return false };
-        peer.announced(payload);
-        peer.liveness.ping_expires = None;
-        peer.liveness.next_ping = next_ping;
-        enr_seq > peer.enr().seq()
+        if let Some(peer) = self.find_mut(id) {
+            peer.liveness.ping_expires = None;
+            peer.liveness.next_ping = next_ping;
+        }
+        self.announced(id, enr_seq, payload, now)
     }
 
     /// A peer sent a PING: what it announces there is as good as in a PONG, but says nothing about reaching it.
     /// True: it has a newer record than the one here.
-    pub fn on_ping(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload) -> bool {
-        let Some(peer) = self.find_mut(id) else { return false };
-        peer.announced(payload);
-        enr_seq > peer.enr().seq()
+    pub fn on_ping(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload, now: Instant) -> bool {
+        self.announced(id, enr_seq, payload, now)
+    }
+
+    fn announced(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload, now: Instant) -> bool {
+        if let Some(peer) = self.find_mut(id) {
+            peer.announced(payload);
+            return enr_seq > peer.enr().seq();
+        }
+        if let Some(radius) = payload.data_radius() {
+            self.radii.insert(*id, radius, now);
+        }
+        false
+    }
+
+    /// The radius that a peer last announced, whether or not there is room for it in the table.
+    pub fn radius(&self, id: &NodeId, now: Instant) -> Option<Distance> {
+        self.get(id).map_or_else(|| self.radii.get(id, now), Peer::radius)
     }
 
     /// A peer left a request unanswered. When it counts as dead it makes room for a replacement; a peer that once

@@ -1,0 +1,401 @@
+//! Lookups of content among nodes that have it, lack it, lie, stall and die.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cairn_proto::{
+    interest::interested,
+    lookup::{Answer, ContentLookup, ContentLookupResult, ContentStep, Failure, LookupConfig, Outcome},
+    record::Enr,
+};
+use content_types::{ContentId, Distance, NodeId};
+use proptest::prelude::*;
+use rand::{SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use crate::{
+    network::{Agenda, Network, THOUSAND, round_trip},
+    population::{LOCAL, id, random_id},
+};
+
+/// What a node does when it is asked for content within its radius; outside it names others, unless it is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+enum Role {
+    /// Has it, and sends it in its answer.
+    #[default]
+    Inline,
+    /// Has it, and sends it over a stream.
+    Stream,
+    /// Has it, and sends it over a stream a little at a time, for minutes.
+    Trickle,
+    /// Announces a stream over which nothing comes.
+    Stall,
+    /// Announces a stream that breaks.
+    Break,
+    /// Sends something else.
+    Garbage,
+    /// Lacks it though it should have it.
+    Lacks,
+    /// Never answers, and the driver never says so.
+    Dead,
+    /// Answers after it was given up.
+    Late,
+}
+
+enum Event {
+    Nodes(NodeId, Vec<Arc<Enr>>),
+    ConnectionId(NodeId),
+    Content(NodeId),
+    Progress(NodeId),
+    Broken(NodeId),
+    Validated(NodeId),
+}
+
+struct Run {
+    result: ContentLookupResult,
+    queries: usize,
+    most_streams: usize,
+    took: Duration,
+}
+
+struct Setting<'a> {
+    network: &'a Network,
+    roles: BTreeMap<NodeId, Role>,
+    radius: Distance,
+    config: LookupConfig,
+}
+
+impl Setting<'_> {
+    fn holds(&self, id: &NodeId, content: &ContentId) -> bool {
+        interested(id, &self.radius, content)
+    }
+
+    fn run(&self, origin: NodeId, content: ContentId, rng: &mut StdRng) -> Run {
+        let network = self.network;
+        let target = NodeId::from(<[u8; 32]>::from(content));
+        let mut agenda = Agenda::new();
+        let start = agenda.now;
+        let seeds = network.seeds(&origin, target);
+        let mut lookup = ContentLookup::new(origin, content, self.config, seeds, [], start);
+        let (mut queries, mut most_streams) = (0, 0);
+        let mut streams: Vec<NodeId> = Vec::new();
+        loop {
+            match lookup.poll(agenda.now) {
+                ContentStep::Query { peer } => {
+                    queries += 1;
+                    let peer = id(&peer);
+                    let role = self.roles[&peer];
+                    let delay = if role == Role::Late { self.config.query_timeout * 2 } else { round_trip(rng) };
+                    let holds = self.holds(&peer, &content);
+                    match role {
+                        Role::Dead => {}
+                        Role::Inline | Role::Late | Role::Garbage if holds => {
+                            agenda.after(delay, Event::Content(peer));
+                        }
+                        Role::Stream | Role::Trickle | Role::Stall | Role::Break if holds => {
+                            agenda.after(delay, Event::ConnectionId(peer));
+                        }
+                        _ => agenda.after(delay, Event::Nodes(peer, network.closest(&peer, target, &origin))),
+                    }
+                }
+                ContentStep::OpenStream { peer, connection_id } => {
+                    assert_eq!(connection_id, 7);
+                    let peer = id(&peer);
+                    streams.push(peer);
+                    most_streams = most_streams.max(streams.len());
+                    match self.roles[&peer] {
+                        Role::Trickle => {
+                            for second in 1..300 {
+                                agenda.after(Duration::from_secs(second), Event::Progress(peer));
+                            }
+                        }
+                        Role::Break => agenda.after(round_trip(rng), Event::Broken(peer)),
+                        Role::Stall => {}
+                        _ => agenda.after(round_trip(rng), Event::Content(peer)),
+                    }
+                }
+                ContentStep::AbortStream { peer } => {
+                    assert!(matches!(self.roles[&peer], Role::Stall | Role::Trickle), "a good stream is given up");
+                    streams.retain(|other| *other != peer);
+                }
+                ContentStep::Waiting(until) => match agenda.advance(until) {
+                    Some(Event::Nodes(peer, enrs)) => lookup.on_nodes(agenda.now, &peer, enrs),
+                    Some(Event::ConnectionId(peer)) => lookup.on_connection_id(agenda.now, &peer, 7),
+                    Some(Event::Progress(peer)) => lookup.on_progress(agenda.now, &peer),
+                    Some(Event::Broken(peer)) => {
+                        streams.retain(|other| *other != peer);
+                        lookup.on_failure(agenda.now, &peer, Failure::Stream);
+                    }
+                    Some(Event::Content(peer)) => {
+                        streams.retain(|other| *other != peer);
+                        if lookup.on_content(agenda.now, &peer) {
+                            agenda.after(Duration::from_millis(5), Event::Validated(peer));
+                        }
+                    }
+                    Some(Event::Validated(peer)) => {
+                        if self.roles[&peer] == Role::Garbage {
+                            lookup.on_content_invalid(agenda.now, &peer);
+                        } else {
+                            lookup.on_content_valid(&peer);
+                        }
+                    }
+                    None => {}
+                },
+                ContentStep::Finished => break,
+            }
+        }
+        let took = agenda.now.duration_since(start);
+        Run { result: lookup.into_result(), queries, most_streams, took }
+    }
+}
+
+fn setting(shares: &[(u32, Role)], seed: u64) -> Setting<'static> {
+    let network = &*THOUSAND;
+    let roles = network.roles(shares, &mut StdRng::seed_from_u64(seed));
+    // One node in 64 has each piece: some 16 of 1,000.
+    Setting { network, roles, radius: Distance::from_log2(250), config: LookupConfig::new(LOCAL) }
+}
+
+/// Runs `count` lookups of random content from random nodes and checks what holds for each. Returns in how many content
+/// was found, and the virtual times that these took.
+fn lookups(setting: &Setting<'_>, count: usize, seed: u64) -> Vec<(bool, Duration)> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let one = |_| {
+        let origin = id(setting.network.nodes.choose(&mut rng).unwrap());
+        let content = ContentId::from(<[u8; 32]>::from(random_id(&mut rng)));
+        let run = setting.run(origin, content, &mut rng);
+        check(setting, &content, &run);
+        (matches!(run.result.outcome, Outcome::Found { .. }), run.took)
+    };
+    (0..count).map(one).collect()
+}
+
+fn check(setting: &Setting<'_>, content: &ContentId, run: &Run) {
+    let Run { result, queries, most_streams, took } = run;
+    let config = &setting.config;
+    assert!(*queries <= config.max_queries && *most_streams <= config.max_streams && *took <= config.deadline);
+    match &result.outcome {
+        Outcome::Found { from, streamed } => {
+            let from = id(from);
+            let role = setting.roles[&from];
+            assert!(setting.holds(&from, content));
+            assert!(matches!(role, Role::Inline | Role::Late | Role::Stream | Role::Trickle), "{role:?}");
+            assert_eq!(*streamed, matches!(role, Role::Stream | Role::Trickle));
+            assert_eq!(result.trace.received_from, Some(from));
+            assert_eq!(result.trace.source().unwrap().answer, Some(Answer::Content));
+        }
+        Outcome::NotFound => assert!(result.trace.cancelled().next().is_none()),
+        Outcome::DeadlineReached => assert!(*took >= config.deadline),
+    }
+    for liar in &result.liars {
+        assert_eq!(setting.roles[&id(liar)], Role::Garbage);
+    }
+    for lacking in &result.lacking {
+        let answered_nodes = |role| matches!(role, Role::Lacks) || !setting.holds(&id(lacking), content);
+        assert!(answered_nodes(setting.roles[&id(lacking)]));
+    }
+    let garbage = result.trace.peers.iter().filter(|peer| peer.answer == Some(Answer::InvalidContent)).count();
+    assert_eq!(garbage, result.liars.len());
+}
+
+fn found(results: &[(bool, Duration)]) -> usize {
+    results.iter().filter(|(found, _)| *found).count()
+}
+
+#[test]
+fn among_honest_nodes_everything_is_found() {
+    assert_eq!(found(&lookups(&setting(&[(500, Role::Stream)], 1), 100, 1)), 100);
+}
+
+#[test]
+fn a_third_of_the_nodes_dead_and_everything_is_found() {
+    assert_eq!(found(&lookups(&setting(&[(333, Role::Dead), (333, Role::Stream)], 2), 100, 2)), 100);
+}
+
+#[test]
+fn liars_are_noted_and_everything_is_found() {
+    let setting = setting(&[(300, Role::Garbage), (200, Role::Lacks), (100, Role::Break), (200, Role::Stream)], 3);
+    assert_eq!(found(&lookups(&setting, 100, 3)), 100);
+}
+
+#[test]
+fn streams_that_drag_or_stall_do_not_hold_others_back() {
+    let setting = setting(&[(300, Role::Trickle), (300, Role::Stall), (200, Role::Stream)], 4);
+    let results = lookups(&setting, 100, 4);
+    assert_eq!(found(&results), 100);
+    let mut times: Vec<_> = results.iter().map(|(_, took)| *took).collect();
+    times.sort();
+    assert!(times[50] < Duration::from_secs(2), "{times:?}");
+}
+
+#[test]
+fn content_that_nobody_has_is_not_found_and_those_who_should_have_it_are_named() {
+    let setting = setting(&[(1000, Role::Lacks)], 5);
+    let mut rng = StdRng::seed_from_u64(5);
+    let origin = id(&setting.network.nodes[0]);
+    let content = ContentId::from(<[u8; 32]>::from(random_id(&mut rng)));
+    let run = setting.run(origin, content, &mut rng);
+    check(&setting, &content, &run);
+    assert_eq!(run.result.outcome, Outcome::NotFound);
+    let target = NodeId::from(<[u8; 32]>::from(content));
+    let nearest = setting.network.nearest(&target, 8, |id| *id != origin);
+    let lacking: Vec<_> = run.result.lacking.iter().map(id).collect();
+    assert!(nearest.iter().all(|id| lacking.contains(id)));
+}
+
+/// A peer of the table whose radius covers the content is asked even though many others are nearer.
+#[test]
+fn interested_peers_beyond_the_nearest_are_asked() {
+    let network = &*THOUSAND;
+    let mut rng = StdRng::seed_from_u64(6);
+    let origin = id(&network.nodes[0]);
+    let content = ContentId::from(<[u8; 32]>::from(random_id(&mut rng)));
+    let target = NodeId::from(<[u8; 32]>::from(content));
+    let far = network.nearest(&target, 1000, |id| *id != origin).pop().unwrap();
+    let record = network.nodes.iter().find(|enr| id(enr) == far).unwrap();
+    let agenda = Agenda::<()>::new();
+    let seeds = network.seeds(&origin, target);
+    let mut lookup =
+        ContentLookup::new(origin, content, LookupConfig::new(LOCAL), seeds, [Arc::clone(record)], agenda.now);
+    let mut asked = Vec::new();
+    while let ContentStep::Query { peer } = lookup.poll(agenda.now) {
+        asked.push(id(&peer));
+        lookup.on_nodes(agenda.now, &id(&peer), network.closest(&id(&peer), target, &origin));
+    }
+    assert_eq!(asked.pop(), Some(far), "last, as it is the farthest");
+    assert!(asked.len() >= 16);
+}
+
+/// A lookup by hand from `seeds`, which are asked as they come.
+struct ByHand {
+    lookup: ContentLookup,
+    now: Instant,
+}
+
+impl ByHand {
+    fn new(seeds: &[Arc<Enr>]) -> Self {
+        let now = Instant::now();
+        let origin = id(&THOUSAND.nodes[0]);
+        let content = ContentId::from(<[u8; 32]>::from(id(&seeds[0])));
+        let config = LookupConfig::new(LOCAL);
+        Self { lookup: ContentLookup::new(origin, content, config, seeds.to_vec(), [], now), now }
+    }
+
+    fn poll(&mut self) -> ContentStep {
+        self.lookup.poll(self.now)
+    }
+
+    fn query(&mut self) -> NodeId {
+        match self.poll() {
+            ContentStep::Query { peer } => id(&peer),
+            other => panic!("no query: {other:?}"),
+        }
+    }
+
+    /// Polls until nothing is to be done, and says when next.
+    fn wait(&mut self) -> Instant {
+        match self.poll() {
+            ContentStep::Waiting(until) => until,
+            other => panic!("not waiting: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_young_stream_is_left_alone_and_an_old_one_gets_company() {
+    let mut hand = ByHand::new(&THOUSAND.nodes[1..8]);
+    let config = LookupConfig::new(LOCAL);
+    let [first, second, third] = [hand.query(), hand.query(), hand.query()];
+    hand.wait();
+    hand.lookup.on_connection_id(hand.now, &first, 1);
+    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 1, .. }));
+    hand.lookup.on_connection_id(hand.now, &second, 2);
+    hand.lookup.on_nodes(hand.now, &third, Vec::new());
+    assert_eq!(hand.wait(), hand.now + config.hedge_after);
+    hand.now += config.hedge_after;
+    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 2, .. }));
+    hand.wait();
+    hand.lookup.on_failure(hand.now, &first, Failure::Stream);
+    hand.now += config.hedge_after;
+    let fourth = hand.query();
+    assert!(![first, second, third].contains(&fourth));
+    assert!(hand.lookup.on_content(hand.now, &second));
+    hand.wait();
+    hand.lookup.on_content_valid(&second);
+    assert_eq!(hand.poll(), ContentStep::Finished);
+    let result = hand.lookup.into_result();
+    assert!(matches!(&result.outcome, Outcome::Found { from, streamed: true } if id(from) == second));
+    assert_eq!(result.trace.cancelled().map(|peer| peer.node_id).collect::<Vec<_>>(), [fourth]);
+}
+
+#[test]
+fn a_connection_id_that_grew_old_is_asked_for_again_once() {
+    let mut hand = ByHand::new(&THOUSAND.nodes[1..3]);
+    let config = LookupConfig::new(LOCAL);
+    let (first, second) = (hand.query(), hand.query());
+    // Two streams at most, and the first two drag on; the third waits until its connection ID is stale.
+    hand.lookup.on_connection_id(hand.now, &first, 1);
+    assert!(matches!(hand.poll(), ContentStep::OpenStream { .. }));
+    hand.lookup.on_connection_id(hand.now, &second, 2);
+    assert!(hand.lookup.on_content(hand.now, &first), "being validated: no other stream is opened");
+    hand.wait();
+    hand.now += Duration::from_secs(6);
+    hand.lookup.on_content_invalid(hand.now, &first);
+    assert_eq!(hand.query(), second);
+    hand.lookup.on_connection_id(hand.now, &second, 3);
+    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 3, .. }));
+    hand.now += config.stream_idle_timeout;
+    assert_eq!(hand.poll(), ContentStep::AbortStream { peer: second });
+    assert_eq!(hand.poll(), ContentStep::Finished);
+    let result = hand.lookup.into_result();
+    assert_eq!(result.outcome, Outcome::NotFound);
+    assert_eq!(result.liars.iter().map(id).collect::<Vec<_>>(), [first]);
+}
+
+#[test]
+fn events_out_of_place_change_nothing() {
+    let mut hand = ByHand::new(&THOUSAND.nodes[1..3]);
+    let first = hand.query();
+    let stranger = random_id(&mut StdRng::seed_from_u64(1));
+    for peer in [stranger, id(&THOUSAND.nodes[0])] {
+        hand.lookup.on_nodes(hand.now, &peer, Vec::new());
+        hand.lookup.on_connection_id(hand.now, &peer, 1);
+        hand.lookup.on_progress(hand.now, &peer);
+        hand.lookup.on_failure(hand.now, &peer, Failure::Timeout);
+        assert!(!hand.lookup.on_content(hand.now, &peer));
+    }
+    hand.lookup.on_content_valid(&first);
+    hand.lookup.on_content_invalid(hand.now, &first);
+    assert_ne!(hand.poll(), ContentStep::Finished, "valid content before any content came");
+    hand.lookup.on_nodes(hand.now, &first, Vec::new());
+    assert!(!hand.lookup.on_content(hand.now, &first), "it has answered");
+    assert!(hand.lookup.into_result().liars.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any mixture of roles, any numbers: the lookup ends, and within its bounds.
+    #[test]
+    fn always_terminates(
+        seed: u64,
+        shares in proptest::collection::vec(0u32..250, 8),
+        parallelism in 1usize..6,
+        k in 1usize..20,
+        max_queries in 1usize..100,
+        max_streams in 1usize..4,
+        radius in 244u8..255,
+    ) {
+        use Role::*;
+        let mut rng = StdRng::seed_from_u64(seed);
+        let roles = [Stream, Trickle, Stall, Break, Garbage, Lacks, Dead, Late];
+        let shares: Vec<_> = shares.into_iter().zip(roles).collect();
+        let network = &*THOUSAND;
+        let config = LookupConfig { parallelism, k, max_queries, max_streams, ..LookupConfig::new(LOCAL) };
+        let setting =
+            Setting { network, roles: network.roles(&shares, &mut rng), radius: Distance::from_log2(radius), config };
+        lookups(&setting, 1, seed);
+    }
+}
