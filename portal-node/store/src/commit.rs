@@ -199,7 +199,7 @@ impl Core {
             .into_iter()
             .filter(|network| edit.networks[slot(*network)].radius != ledger.networks[slot(*network)].radius)
             .collect();
-        let mut batch_and_change = None;
+        let mut followed_by = None;
         if !(stage.is_empty() && dead_places.is_empty() && new_radii.is_empty()) {
             let networks = edit.networks;
             let node_id = &self.config.node_id;
@@ -228,15 +228,15 @@ impl Core {
             edit.written_to(end);
             self.current_volume.store(end.volume, Ordering::Relaxed);
             Counters::add(&self.counters.written, values + lists as u64);
-            batch_and_change = Some(edit.finish(Some(end)));
+            followed_by = Some(edit.finish(Some(end)));
         }
         committer.horizons = horizons;
         let has_leftovers = horizons.iter().zip(&radii).any(|(horizon, radius)| horizon > radius);
         self.has_leftovers.store(has_leftovers, Ordering::Relaxed);
         drop(ledger);
-        if let Some((batch, change)) = batch_and_change {
+        if let Some((batch, entries, change)) = followed_by {
             // What the volumes have and the index has not is replayed when the store is opened again, not before.
-            if let Err(error) = self.index.apply(batch) {
+            if let Err(error) = self.index.push(batch, entries) {
                 let failure = self.index_failed(error);
                 committer.failure = Some(failure.clone());
                 return Err(failure);
@@ -341,7 +341,6 @@ impl Core {
         let mut dropped = Vec::new();
         let mut victims: Vec<(EntryKey, Location)> = Vec::new();
         let mut next_horizon = None;
-        let mut failure = None;
         // The nearest of what is staged comes first, so that the farthest can be taken from the end.
         let mut drop_staged = |eviction: &mut Eviction, down_to: Option<&EntryKey>| {
             while let Some((key, len)) = staged.pop_if(|(key, _)| down_to.is_none_or(|limit| *key > *limit)) {
@@ -352,17 +351,9 @@ impl Core {
             }
             Fate::Evict
         };
-        let (first, last) = EntryKey::bounds(network, Distance::ZERO, horizon);
+        let bounds = EntryKey::bounds(network, Distance::ZERO, horizon);
         let mut kept_one = false;
-        self.index.scan(first.as_bytes(), last.as_bytes(), true, &mut |key, value| {
-            let entry = EntryKey::decode(key).and_then(|key| Ok((key, Location::decode(key.as_bytes(), value)?)));
-            let (key, location) = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    failure = Some(error);
-                    return ControlFlow::Break(());
-                }
-            };
+        self.index.scan(bounds, true, |key, location| {
             if victims.len() == MAX_EVICTIONS {
                 next_horizon = Some(key.distance());
                 return ControlFlow::Break(());
@@ -378,9 +369,6 @@ impl Core {
             }
             if kept_one { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        if let Some(error) = failure {
-            return Err(error);
-        }
         if !kept_one && next_horizon.is_none() {
             drop_staged(&mut eviction, None);
         }

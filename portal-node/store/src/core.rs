@@ -17,7 +17,7 @@ use crate::{
     config::StoreConfig,
     error::{IndexError, StoreError},
     events::{Event, EventSink},
-    index::{EntryKey, Index, Location},
+    index::{EntryKey, Follower, Location},
     ledger::Ledger,
     record::{Item, Place, RecordError},
     recovery,
@@ -32,7 +32,7 @@ const MAX_READ_ATTEMPTS: usize = 4;
 pub(crate) struct Core {
     pub(crate) config: StoreConfig,
     pub(crate) volumes: Arc<Volumes>,
-    pub(crate) index: Box<dyn Index>,
+    pub(crate) index: Follower,
     /// Changed only by whoever holds the committer.
     pub(crate) ledger: RwLock<Ledger>,
     pub(crate) committer: Mutex<Committer>,
@@ -73,7 +73,7 @@ impl Core {
 
     /// Where a value lies.
     pub(crate) fn locate(&self, key: &EntryKey) -> Result<Option<Location>, IndexError> {
-        self.index.get(key.as_bytes())?.map(|value| Location::decode(key.as_bytes(), &value)).transpose()
+        self.index.get(key)
     }
 
     /// The item with an ID, checked against its checksums.

@@ -9,7 +9,7 @@ use content_types::{Distance, SubNetwork};
 use crate::{
     config::slot,
     error::IndexError,
-    index::{Batch, EntryKey, Index, Location, meta, undecodable},
+    index::{Batch, EntryChange, EntryKey, Index, Location, meta, undecodable},
     record::Place,
 };
 
@@ -120,7 +120,7 @@ impl Ledger {
 
     /// Begins a change, which is seen by nobody until it is applied.
     pub(crate) fn edit(&self) -> LedgerEdit<'_> {
-        LedgerEdit { ledger: self, networks: self.networks, volumes: BTreeMap::new(), batch: Batch::default() }
+        LedgerEdit { ledger: self, networks: self.networks, volumes: BTreeMap::new(), entries: BTreeMap::new() }
     }
 
     /// Makes a change visible.
@@ -135,7 +135,7 @@ pub(crate) struct LedgerEdit<'a> {
     ledger: &'a Ledger,
     pub(crate) networks: [Usage; SubNetwork::ALL.len()],
     volumes: BTreeMap<u32, VolumeUse>,
-    batch: Batch,
+    entries: BTreeMap<EntryKey, Option<Location>>,
 }
 
 /// The counters after a change.
@@ -161,7 +161,7 @@ impl LedgerEdit<'_> {
         usage.items += 1;
         usage.bytes += u64::from(location.len);
         self.volume(location.place.volume).live += location.len;
-        self.batch.put(key.as_bytes(), location.encode());
+        self.entries.insert(*key, Some(*location));
     }
 
     /// A value is gone: evicted, removed, or about to be added again elsewhere.
@@ -171,25 +171,33 @@ impl LedgerEdit<'_> {
         usage.bytes = usage.bytes.saturating_sub(u64::from(location.len));
         let volume = self.volume(location.place.volume);
         volume.live = volume.live.saturating_sub(location.len);
-        self.batch.remove(key.as_bytes());
+        self.entries.insert(*key, None);
     }
 
-    /// The batch for the index and the counters to apply once it has it. With `position` the index knows everything up
-    /// to there; without, as during a rebuild, it stays unusable.
-    pub(crate) fn finish(mut self, position: Option<Place>) -> (Batch, LedgerChange) {
+    /// The batch for the index, the changes of entries that are in it, and the counters to apply. With `position` the
+    /// index knows everything up to there; without, as during a rebuild, it stays unusable.
+    pub(crate) fn finish(self, position: Option<Place>) -> (Batch, Vec<EntryChange>, LedgerChange) {
+        let mut batch = Batch::default();
+        for (key, location) in &self.entries {
+            match location {
+                Some(location) => batch.put(key.as_bytes(), location.encode()),
+                None => batch.remove(key.as_bytes()),
+            }
+        }
         for network in SubNetwork::ALL {
             let usage = self.networks[slot(network)];
             if usage != self.ledger.networks[slot(network)] {
-                self.batch.put(meta::network(network), usage.encode());
+                batch.put(meta::network(network), usage.encode());
             }
         }
         for (number, volume) in &self.volumes {
-            self.batch.put(meta::volume(*number), volume.encode());
+            batch.put(meta::volume(*number), volume.encode());
         }
         if let Some(place) = position {
-            self.batch.put(meta::POSITION, Location { place, len: 0 }.encode());
+            batch.put(meta::POSITION, Location { place, len: 0 }.encode());
         }
-        (self.batch, LedgerChange { networks: self.networks, volumes: self.volumes })
+        let change = LedgerChange { networks: self.networks, volumes: self.volumes };
+        (batch, self.entries.into_iter().collect(), change)
     }
 }
 

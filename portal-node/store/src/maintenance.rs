@@ -1,4 +1,4 @@
-//! The threads that do what no caller should wait for: checkpoints, evictions that were put off and punching holes; rewriting
+//! The threads that do what no caller should wait for: bringing commits into the index; checkpoints, evictions that were put off and punching holes; rewriting
 //! volumes; looking after archives.
 
 use std::{
@@ -57,6 +57,8 @@ impl Signal {
 impl Maintenance {
     pub(crate) fn start(core: &Arc<Core>, archives: &Arc<Archives>) -> Result<Self, StoreError> {
         let mut maintenance = Self { signal: Arc::default(), threads: Vec::new() };
+        let follower = core.clone();
+        maintenance.spawn("store-index", IDLE, move || follower.follow())?;
         let mut upkeep = Upkeep::new(core.clone());
         maintenance.spawn("store-upkeep", IDLE, move || upkeep.step())?;
         let mut rewriter = Rewriter::new(core.clone());
@@ -146,8 +148,17 @@ impl Upkeep {
 }
 
 impl Core {
+    /// Brings what was committed into the index; returns whether there was anything.
+    fn follow(&self) -> Result<bool, StoreError> {
+        let mut did_something = false;
+        while self.index.apply_one().map_err(|error| self.index_failed(error))? {
+            did_something = true;
+        }
+        Ok(did_something)
+    }
+
     /// Returns when the index has everything that was committed before, safe from a crash.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
-        self.index.flush().map_err(|error| self.index_failed(error))
+        self.index.checkpoint().map_err(|error| self.index_failed(error))
     }
 }

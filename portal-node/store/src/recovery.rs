@@ -435,7 +435,7 @@ impl Recovery<'_> {
         for (key, (network, location)) in self.added.drain() {
             edit.add(network, &key, &location);
         }
-        let (mut batch, change) = edit.finish(None);
+        let (mut batch, _, change) = edit.finish(None);
         self.ledger.apply(change);
         if let Some(position) = position {
             batch.append(self.ledger.full_batch());

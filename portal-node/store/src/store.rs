@@ -23,7 +23,7 @@ use crate::{
     core::{Core, Counters},
     error::StoreError,
     events::EventSink,
-    index::{EntryKey, IndexEngine, Location, SledEngine},
+    index::{EntryKey, Follower, IndexEngine, SledEngine},
     ledger::Usage,
     maintenance::Maintenance,
     record::{FORMAT, Item},
@@ -34,6 +34,8 @@ use crate::{
 
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_FILE: &str = "FORMAT";
+/// Entries that are listed in one go; commits wait meanwhile.
+const ENTRIES_PER_SCAN: usize = 1_000;
 const VOLUMES_DIR: &str = "volumes";
 
 /// Content on disk: bounded, safe from crashes, checked on every read. Calls block; make them from threads that may.
@@ -132,7 +134,7 @@ impl Store {
         let core = Arc::new(Core {
             config,
             volumes,
-            index,
+            index: Follower::new(index),
             ledger: RwLock::new(ledger),
             committer: Mutex::new(Committer::new(writer)),
             queue: Mutex::default(),
@@ -267,20 +269,24 @@ impl Store {
         if distances.is_empty() || limit == 0 {
             return Ok(Vec::new());
         }
-        let (first, last) = EntryKey::bounds(network, *distances.start(), *distances.end());
-        let mut found = Vec::new();
-        let mut failure = None;
-        let scanned = self.core.index.scan(first.as_bytes(), last.as_bytes(), false, &mut |key, value| {
-            match EntryKey::decode(key).and_then(|_| Location::decode(key, value)) {
-                Ok(location) => found.push(location),
-                Err(error) => failure = Some(error),
+        let mut entries = Vec::new();
+        let (mut first, last) = EntryKey::bounds(network, *distances.start(), *distances.end());
+        loop {
+            let mut page = Vec::new();
+            let scanned = self.core.index.scan((first, last), false, |key, location| {
+                page.push((key, location));
+                if page.len() < ENTRIES_PER_SCAN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            scanned.map_err(|error| self.core.index_failed(error))?;
+            // A record that is evicted or moved meanwhile is left out.
+            let found = page.iter().filter_map(|(_, location)| self.core.entry(location));
+            let found = found.filter(|entry| distances.contains(&self.core.config.node_id.distance(&entry.id)));
+            entries.extend(found.take(limit - entries.len()));
+            match page.last().and_then(|(key, _)| key.next()) {
+                Some(next) if next <= last && page.len() == ENTRIES_PER_SCAN && entries.len() < limit => first = next,
+                _ => return Ok(entries),
             }
-            if failure.is_some() || found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        scanned.and(failure.map_or(Ok(()), Err)).map_err(|error| self.core.index_failed(error))?;
-        // A record that is evicted or moved meanwhile is left out.
-        let entries = found.into_iter().filter_map(|location| self.core.entry(&location));
-        Ok(entries.filter(|entry| distances.contains(&self.core.config.node_id.distance(&entry.id))).collect())
+        }
     }
 
     /// How far from the own node content is kept: everything up to this distance that was stored and not removed is

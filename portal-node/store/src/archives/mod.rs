@@ -140,7 +140,8 @@ impl Archives {
         if self.open.read().is_empty() {
             return Ok(None);
         }
-        let number = self.core.index.get(&archived::by_hash(hash)).map_err(|error| self.core.index_failed(error))?;
+        let number =
+            self.core.index.engine().get(&archived::by_hash(hash)).map_err(|error| self.core.index_failed(error))?;
         Ok(number.and_then(|number| archived::number(&number)).map(|number| (number, Some(*hash), piece)))
     }
 
@@ -163,7 +164,8 @@ impl Archives {
         };
         let seed = Seed::open(path.to_owned(), prover.clone(), self.epochs.clone()).map_err(failed)?;
         let seed = Arc::new(seed);
-        let known = self.core.index.get(&archived::of_file(path)).map_err(|error| self.core.index_failed(error))?;
+        let known =
+            self.core.index.engine().get(&archived::of_file(path)).map_err(|error| self.core.index_failed(error))?;
         let is_indexed = known.is_some() && seed.fingerprint().ok() == known;
         self.open.write().insert((*seed.blocks().start(), path.to_owned()), seed.clone());
         let first = *seed.blocks().start();
@@ -232,7 +234,7 @@ impl Archives {
         if is_done && let Ok(fingerprint) = seed.fingerprint() {
             batch.put(archived::of_file(&seed.path), fingerprint);
         }
-        self.core.index.apply(batch).map_err(|error| self.core.index_failed(error))?;
+        self.core.index.engine().apply(batch).map_err(|error| self.core.index_failed(error))?;
         if let Some(added) = self.added.write().get_mut(&seed.path)
             && added.state.seed().is_some_and(|of| Arc::ptr_eq(of, seed))
         {

@@ -13,8 +13,10 @@ use crate::{
     record::{Place, network_code},
 };
 
+mod follower;
 mod sled_engine;
 
+pub(crate) use follower::{EntryChange, Follower};
 pub use sled_engine::SledEngine;
 
 /// An ordered map from bytes to bytes, on disk. All that an index engine has to offer.
@@ -95,8 +97,8 @@ impl Batch {
 /// is the end of a range.
 ///
 /// Of the distance there are the first 16 bytes and the last one. No two content IDs agree in these: those of the history
-/// network differ in the first 8 bytes or in the last, the others are hashes. Keys of up to 22 bytes make sled three times
-/// as fast as whole distances do, because it need not allocate for them.
+/// network differ in the first 8 bytes or in the last, the others are hashes. Sled keeps keys of up to 22 bytes
+/// without allocating for each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EntryKey([u8; ENTRY_KEY_LEN]);
 
@@ -121,6 +123,19 @@ impl EntryKey {
         first.0[2 + PREFIX_LEN] = 0;
         last.0[2 + PREFIX_LEN] = 0xff;
         (first, last)
+    }
+
+    /// The key after this one; `None` after the last.
+    pub(crate) fn next(&self) -> Option<Self> {
+        let mut key = self.0;
+        for byte in key.iter_mut().rev() {
+            let (next, carries) = byte.overflowing_add(1);
+            *byte = next;
+            if !carries {
+                return Some(Self(key));
+            }
+        }
+        None
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
