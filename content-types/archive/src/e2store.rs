@@ -90,11 +90,15 @@ impl RecordHeader {
     ///
     /// [`Rule::Reserved`] unless the reserved bytes are zero.
     pub fn decode(bytes: [u8; RECORD_HEADER_LEN as usize]) -> Result<Self, Rule> {
-        let [kind @ .., l0, l1, l2, l3, r0, r1] = bytes;
-        if [r0, r1] != [0, 0] {
-            return Err(Rule::Reserved { found: [r0, r1] });
+        match Self::parse(bytes) {
+            (header, [0, 0]) => Ok(header),
+            (_, found) => Err(Rule::Reserved { found }),
         }
-        Ok(Self { kind: RecordType(kind), length: u32::from_le_bytes([l0, l1, l2, l3]) })
+    }
+
+    /// A header, and its reserved bytes.
+    pub(crate) const fn parse([k0, k1, l0, l1, l2, l3, r0, r1]: [u8; RECORD_HEADER_LEN as usize]) -> (Self, [u8; 2]) {
+        (Self { kind: RecordType([k0, k1]), length: u32::from_le_bytes([l0, l1, l2, l3]) }, [r0, r1])
     }
 
     /// The header's bytes.
@@ -155,11 +159,17 @@ impl<'a> Records<'a> {
         Ok(bytes)
     }
 
-    /// The header of the record at `offset`, whose data is known to lie within the source.
+    /// The header of the record at `offset`, whose data is known to lie within the source. Its reserved bytes keep
+    /// nobody from reading the record; only verification minds them.
     pub(crate) fn header(&self, offset: u64) -> Result<RecordHeader, Rule> {
-        let header = RecordHeader::decode(self.array(offset)?)?;
+        self.header_and_reserved(offset).map(|(header, _)| header)
+    }
+
+    /// The header of the record at `offset` and its reserved bytes.
+    pub(crate) fn header_and_reserved(&self, offset: u64) -> Result<(RecordHeader, [u8; 2]), Rule> {
+        let (header, reserved) = RecordHeader::parse(self.array(offset)?);
         self.check_room(offset, header.record_len())?;
-        Ok(header)
+        Ok((header, reserved))
     }
 
     /// The header of the record at `offset`, which has to be of type `expected`.

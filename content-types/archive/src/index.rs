@@ -9,7 +9,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::component::{Component, Components, Format, MAX_BLOCKS};
+use crate::component::{ACCUMULATOR_LEN, Component, Components, Format, MAX_BLOCKS};
 use crate::e2store::{RECORD_HEADER_LEN, RecordHeader, RecordType, Records};
 use crate::error::Rule;
 
@@ -125,7 +125,7 @@ impl Index {
         }
         let accumulator = record
             .offset
-            .checked_sub(RECORD_HEADER_LEN + u64::from(crate::component::ACCUMULATOR_LEN))
+            .checked_sub(RECORD_HEADER_LEN + u64::from(ACCUMULATOR_LEN))
             .filter(|offset| records.header_of(*offset, RecordType::ACCUMULATOR).is_ok());
         Ok(Self { format, start, count, components, accumulator, slots: Slots::InFile(record) })
     }

@@ -11,7 +11,7 @@ use crate::snappy::{self, Encoder, SnappyError};
 
 use super::report::Report;
 
-/// One record in so many may differ before the file counts as written by another encoder.
+/// More than one record in so many that differ, and more than one at all, make the file one of another encoder.
 const CHANGED_AT_MOST_ONE_IN: u64 = 8;
 /// Places of differing records that are kept.
 const MAX_PLACES: usize = 256;
@@ -73,7 +73,8 @@ impl Tally {
 
     /// Enters the outcome for the whole file.
     pub(super) fn judge(self, report: &mut Report) {
-        if self.different.saturating_mul(CHANGED_AT_MOST_ONE_IN) > self.same {
+        let few = self.different.saturating_mul(CHANGED_AT_MOST_ONE_IN) <= self.same;
+        if !(few || self.different == 1 && self.same > 0) {
             report.foreign_compression = self.different;
             return;
         }

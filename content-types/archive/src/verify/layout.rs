@@ -184,6 +184,9 @@ impl Walk<'_> {
             }
             cursor += raw.header.record_len();
         }
+        if let Some(raw) = self.raw(end) {
+            self.check_reserved(&self.archive.place().record(raw.header.kind).offset(end), &raw);
+        }
         if self.archive.format() == Format::Era1 && !has_accumulator {
             self.report(self.archive.place().offset(end), Rule::NoAccumulator);
         }
@@ -210,11 +213,8 @@ impl Walk<'_> {
 
     /// The header at `offset`, if it and its data lie within the file.
     fn raw(&self, offset: u64) -> Option<Raw> {
-        let mut bytes: [u8; RECORD_HEADER_LEN as usize] = self.records.array(offset).ok()?;
-        let reserved = [std::mem::take(&mut bytes[6]), std::mem::take(&mut bytes[7])];
-        let header = RecordHeader::decode(bytes).ok()?;
-        let fits = offset.checked_add(header.record_len()).is_some_and(|end| end <= self.records.len());
-        fits.then_some(Raw { header, reserved })
+        let (header, reserved) = self.records.header_and_reserved(offset).ok()?;
+        Some(Raw { header, reserved })
     }
 
     fn check_reserved(&mut self, place: &Place, raw: &Raw) {

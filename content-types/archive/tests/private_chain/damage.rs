@@ -6,6 +6,7 @@ use cairn_archive::{Archive, Component, Rule};
 use content_types::HeaderVerifier;
 
 use crate::chain::Chain;
+use crate::profiles::assert_holds;
 
 fn verify(file: Vec<u8>, verifier: &HeaderVerifier) -> Option<Report> {
     let archive = Archive::from_source(Box::new(Bytes::from(file)), "a file in memory").ok()?;
@@ -89,6 +90,19 @@ fn damage_is_named_and_bounded() {
             assert_eq!(report.good(each), good, "{each} after damage to a {component}");
         }
     }
+}
+
+#[test]
+fn reserved_bytes_cost_nothing_but_a_finding() {
+    let chain = Chain::before_merge(9);
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = std::fs::read(chain.write(dir.path(), chain.era1())).unwrap();
+    let offset = record_offsets(&file, Component::Header)[5];
+    file[offset + 7] = 1;
+    let report = verify(file.clone(), &chain.verifier).unwrap();
+    assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, Rule::Reserved { .. })));
+    assert_eq!(report.good(Component::Receipts), [0..=8]);
+    assert_holds(&Archive::from_source(Box::new(Bytes::from(file)), "").unwrap(), &chain);
 }
 
 #[test]
