@@ -203,7 +203,7 @@ impl HeaderSource {
         }
         let network = self.network.read().clone();
         if let Some(network) = network {
-            match self.from_network(&network, id).await {
+            match self.search_network(&network, id).await {
                 Ok(header) => return Ok(self.found(header)),
                 Err((why, lookup)) => {
                     attempts.push((HeaderOrigin::Network, why));
@@ -236,7 +236,7 @@ impl HeaderSource {
         }
     }
 
-    async fn from_network(
+    async fn search_network(
         &self,
         network: &Overlay,
         id: BlockId,

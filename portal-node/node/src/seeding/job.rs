@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_archive::Archive;
 use cairn_proto::wire::AcceptCode;
-use content_types::NodeId;
+use content_types::{ContentKey, NodeId, legacy_history};
 use futures::{StreamExt, stream};
 use overlay::Enr;
 use tokio::sync::watch;
@@ -221,11 +221,17 @@ impl Job {
         run
     }
 
+    /// Headers go first: a peer that has them need not ask for them to check the rest.
     async fn offer_run(&self, run: Run) {
-        for network in &self.source.networks {
-            let pieces: Vec<&VerifiedContent> =
-                run.contents.iter().filter(|content| content.key().sub_network() == network.entry().network).collect();
-            self.offer_pieces(network, &pieces).await;
+        let (headers, rest): (Vec<_>, Vec<_>) = run.contents.iter().partition(|content| is_header(content.key()));
+        for contents in [headers, rest] {
+            for network in &self.source.networks {
+                let of_network = |content: &&VerifiedContent| content.key().sub_network() == network.entry().network;
+                let pieces: Vec<&VerifiedContent> = contents.iter().copied().filter(of_network).collect();
+                if !pieces.is_empty() {
+                    self.offer_pieces(network, &pieces).await;
+                }
+            }
         }
     }
 
@@ -334,6 +340,11 @@ async fn offer(network: &Network, enr: Enr, items: Vec<(Bytes, Bytes)>) -> Vec<A
         }
     }
     codes
+}
+
+fn is_header(key: &ContentKey) -> bool {
+    use legacy_history::ContentKey::{HeaderByHash, HeaderByNumber};
+    matches!(key, ContentKey::LegacyHistory(HeaderByHash(_) | HeaderByNumber(_)))
 }
 
 fn blocks(archive: &Archive) -> std::ops::Range<u64> {

@@ -1,5 +1,7 @@
 //! The metrics endpoint.
 
+use content_types::{ContentKey, history};
+
 use crate::support::{LOOPBACK, World, connect, install_tls, stop};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +49,8 @@ async fn a_scrape_shows_peers_store_lookups_and_validations() {
 async fn two_nodes_in_one_process_count_apart() {
     let world = World::new();
     let (one, other) = (world.start_seeder("one").await, world.start("other").await);
-    one.fetch().body(5.into()).await.unwrap();
+    let key = ContentKey::from(history::ContentKey::BlockBody { number: 5 });
+    one.validate(key, world.chain.block(5).unwrap().body).await.unwrap();
     assert!(one.metrics().encode().unwrap().contains(r#"outcome="valid""#));
     assert!(!other.metrics().encode().unwrap().contains(r#"outcome="valid""#));
     stop(one).await;
