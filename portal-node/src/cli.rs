@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings::{GlobalArgs, NodeArgs};
+use crate::settings::{GlobalArgs, NetworkArgs, NodeArgs};
 
 /// Keeps, fetches and seeds Ethereum's history, peer to peer.
 ///
@@ -21,14 +21,14 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  a fault of the program or the machine
-  2  a command line that cannot be parsed
-  3  a setting that makes no sense
-  4  not found on the network
-  5  data that is damaged or does not match the chain
-  6  a file that cannot be read or written
-  7  a peer, mirror or node that cannot be reached
+  0    done
+  1    a fault of the program or the machine
+  2    a command line that cannot be parsed
+  3    a setting that makes no sense
+  4    not found on the network
+  5    data that is damaged or does not match the chain
+  6    a file that cannot be read or written
+  7    a peer, mirror or node that cannot be reached
   130  interrupted";
 
 /// The commands.
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Run(NodeArgs),
     /// Serve archives (.era1, .ere) in place and hand their content to the peers that store it
     Seed(SeedArgs),
-    /// Fetch verified headers, bodies, receipts or blocks by number or range
+    /// Fetch headers, bodies, receipts or blocks by number or range, verified
     Fetch(FetchArgs),
     /// Show, import or fetch the lists that headers are proved against
     #[command(subcommand)]
@@ -99,7 +99,7 @@ pub(crate) struct FetchArgs {
     /// How to print it
     #[arg(long, value_enum, default_value = "json", value_name = "FORMAT")]
     pub(crate) format: FetchFormat,
-    /// Write to this file; a name that ends in .ere or .era1 makes an archive of the range
+    /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Blocks under way at once
@@ -109,7 +109,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) timeout: u64,
     #[command(flatten)]
-    pub(crate) node: NodeArgs,
+    pub(crate) network: NetworkArgs,
 }
 
 /// Commands of `cairn trust`.
@@ -141,7 +141,7 @@ pub(crate) struct TrustFetchArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) from: Option<String>,
     #[command(flatten)]
-    pub(crate) node: NodeArgs,
+    pub(crate) network: NetworkArgs,
 }
 
 /// Flags of `cairn verify`.
@@ -221,6 +221,9 @@ pub(crate) struct DemoArgs {
     /// Seed of the synthetic chain and of the sample
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) random_seed: u64,
+    /// Only write the synthetic chain into this folder (chain.json, trust/, archives/), for peers of your own
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "peers", "sample"])]
+    pub(crate) write: Option<PathBuf>,
 }
 
 /// Consecutive blocks, both ends included.

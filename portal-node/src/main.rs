@@ -13,6 +13,7 @@ mod output;
 mod present;
 mod progress;
 mod settings;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -54,7 +54,9 @@ pub(crate) fn remark(text: impl std::fmt::Display) {
 
 fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Io(format!("standard output: {error}"))),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Io(format!("standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }

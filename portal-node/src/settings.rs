@@ -1,7 +1,8 @@
 //! Settings: flags over environment variables over the configuration file over defaults.
 //!
 //! clap lays flags over `CAIRN_*` variables; here the result is laid over the TOML file. The file's keys are the names
-//! of the flags; what concerns the peer itself stands in the table `[node]`.
+//! of the flags; what a storage peer keeps and offers stands in the table `[node]`, how a peer of any kind reaches others
+//! in the table `[network]`.
 
 use std::{
     fs,
@@ -64,9 +65,12 @@ struct Common {
         help_heading = "Everywhere"
     )]
     json: Option<bool>,
-    /// The table `[node]`; its flags belong to the commands that start a peer.
+    /// The table `[node]`; its flags belong to the commands that start a storage peer.
     #[arg(skip)]
     node: NodeArgs,
+    /// The table `[network]`; its flags belong to every command that starts a peer.
+    #[arg(skip)]
+    network: NetworkArgs,
 }
 
 /// How log lines look.
@@ -79,9 +83,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Flags of the commands that start a peer.
+/// Flags of the commands that start a storage peer.
 #[derive(Debug, Default, Clone, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Storage peer")]
 pub(crate) struct NodeArgs {
     /// Room for content, such as 50GB; archives given with --seed do not count [default: 10GB]
     #[arg(long, env = "CAIRN_CAPACITY", value_name = "SIZE")]
@@ -92,27 +97,37 @@ pub(crate) struct NodeArgs {
     /// Archives (.era1, .ere) or folders of them, served in place without a copy
     #[arg(long = "seed", env = "CAIRN_SEED", value_name = "PATH", value_delimiter = ',')]
     pub(crate) seed: Option<Vec<PathBuf>>,
-    /// UDP addresses to listen on: one of IPv4, one of IPv6, or both [default: 0.0.0.0:9009]
+    /// File with the peer's secp256k1 key in hex [default: node.key in the data folder, made when missing]
+    #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
+    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT")]
+    pub(crate) rpc: Option<Endpoint>,
+    /// Where Prometheus metrics are served, or `none` [default: none]
+    #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<Endpoint>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// Flags of every command that starts a peer.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Network")]
+pub(crate) struct NetworkArgs {
+    /// UDP addresses to listen on: one of IPv4, one of IPv6, or both [default: 0.0.0.0:9009; to fetch, any free port]
     #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
     pub(crate) listen: Option<Vec<SocketAddr>>,
-    /// How others reach this peer: none, extip:ADDR, upnp or auto [default: auto]
+    /// How others reach this peer: none, extip:ADDR, extip:ADDR:PORT, upnp or auto [default: auto]
     #[arg(long, env = "CAIRN_NAT", value_name = "MODE")]
     pub(crate) nat: Option<String>,
     /// Peers to start from, as ENRs; `none` for no peer [default: the chain's]
     #[arg(long, env = "CAIRN_BOOTNODES", value_name = "ENR", value_delimiter = ',')]
     pub(crate) bootnodes: Option<Vec<String>>,
-    /// File with the peer's secp256k1 key in hex [default: node.key in the data folder, made when missing]
-    #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
     /// JSON-RPC of an execution client to take headers from; each is proved all the same
     #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL")]
     pub(crate) headers_from: Option<String>,
-    /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
-    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT")]
-    pub(crate) rpc: Option<Endpoint>,
-    /// Where Prometheus metrics are served [default: nowhere]
-    #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT")]
-    pub(crate) metrics: Option<Endpoint>,
     /// Most uTP transfers into this peer at once
     #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N")]
     pub(crate) max_inbound: Option<usize>,
@@ -134,13 +149,22 @@ impl NodeArgs {
             capacity: self.capacity.or(file.capacity),
             shares: self.shares.or(file.shares),
             seed: self.seed.or(file.seed),
+            key: self.key.or(file.key),
+            rpc: self.rpc.or(file.rpc),
+            metrics: self.metrics.or(file.metrics),
+            network: self.network.or(file.network),
+        }
+    }
+}
+
+impl NetworkArgs {
+    /// These settings, and where they are silent the file's.
+    fn or(self, file: Self) -> Self {
+        Self {
             listen: self.listen.or(file.listen),
             nat: self.nat.or(file.nat),
             bootnodes: self.bootnodes.or(file.bootnodes),
-            key: self.key.or(file.key),
             headers_from: self.headers_from.or(file.headers_from),
-            rpc: self.rpc.or(file.rpc),
-            metrics: self.metrics.or(file.metrics),
             max_inbound: self.max_inbound.or(file.max_inbound),
             max_inbound_per_peer: self.max_inbound_per_peer.or(file.max_inbound_per_peer),
             max_outbound: self.max_outbound.or(file.max_outbound),
@@ -236,7 +260,7 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     /// Whether results are printed as JSON.
     pub(crate) json: bool,
-    /// The file's table `[node]`.
+    /// The file's tables `[node]` and `[network]`.
     node: NodeArgs,
 }
 
@@ -267,13 +291,19 @@ impl Settings {
             log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             json: flags.json.or(file.json).unwrap_or(false),
-            node: file.node,
+            node: NodeArgs { network: file.network, ..file.node },
         })
     }
 
-    /// A command's flags laid over the file's table `[node]`.
+    /// A storage peer's flags laid over the file's tables.
     pub(crate) fn node(&self, flags: NodeArgs) -> NodeArgs {
         flags.or(self.node.clone())
+    }
+
+    /// The flags of a peer that only fetches laid over the file's table `[network]`. The addresses that the file says
+    /// belong to the storage peer, which may be running.
+    pub(crate) fn fetcher(&self, flags: NetworkArgs) -> NetworkArgs {
+        flags.or(NetworkArgs { listen: None, ..self.node.network.clone() })
     }
 }
 
@@ -318,7 +348,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let file = "data-dir = '/from/file'\nlog = 'debug'\n[node]\ncapacity = '7GB'\nrpc = 'none'\n";
+        let file =
+            "data-dir = '/from/file'\nlog = 'debug'\n[node]\ncapacity = '7GB'\nrpc = 'none'\n[network]\nnat = 'upnp'\n";
         let flags = Common { data_dir: Some("/from/flag".into()), ..Common::default() };
         let settings = load(file, flags).unwrap();
         assert_eq!(settings.data_dir, Path::new("/from/flag"));
@@ -328,12 +359,22 @@ mod tests {
         let node = settings.node(NodeArgs { capacity: Some(ByteSize::gb(9)), ..NodeArgs::default() });
         assert_eq!(node.capacity, Some(ByteSize::gb(9)));
         assert_eq!(node.rpc, Some(Endpoint::Nowhere));
-        assert_eq!(node.nat, None);
+        assert_eq!(node.network.nat.as_deref(), Some("upnp"));
+        assert_eq!(node.network.listen, None);
+    }
+
+    #[test]
+    fn a_fetcher_leaves_the_storage_peers_addresses_alone() {
+        let file = "[network]\nlisten = ['127.0.0.1:9009']\nbootnodes = ['none']\n";
+        let settings = load(file, Common::default()).unwrap();
+        let fetcher = settings.fetcher(NetworkArgs::default());
+        assert_eq!((fetcher.listen, fetcher.bootnodes), (None, Some(vec!["none".to_owned()])));
+        assert!(settings.node(NodeArgs::default()).network.listen.is_some());
     }
 
     #[test]
     fn an_unknown_key_is_named() {
-        for file in ["capacty = '7GB'\n", "[node]\ncapacty = '7GB'\n"] {
+        for file in ["capacty = '7GB'\n", "[node]\ncapacty = '7GB'\n", "[network]\ncapacty = '7GB'\n"] {
             let error = load(file, Common::default()).unwrap_err().to_string();
             assert!(error.contains("capacty"), "{error}");
         }

@@ -9,10 +9,13 @@ use testnet::{
     sample::{Outcome, Part, median_and_p99},
 };
 
-use super::trust;
+use super::{synthetic, trust};
 use crate::{cli::DemoArgs, failure::Failure, files, output, progress, settings::Settings};
 
 pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Failure> {
+    if let Some(folder) = args.write {
+        return synthetic::write(settings, args.blocks, args.random_seed, folder).await;
+    }
     let source = if args.archive.is_empty() {
         Source::Synthetic(args.blocks)
     } else {
@@ -24,8 +27,7 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
             files: files::archives(&args.archive)?,
         }
     };
-    let config =
-        DemoConfig { peers: args.peers, source, sample: args.sample, random_seed: args.random_seed };
+    let config = DemoConfig { peers: args.peers, source, sample: args.sample, random_seed: args.random_seed };
     let mut bar = progress::spinner("preparing history");
     let report = hold(config, |stage| {
         bar.finish_and_clear();
@@ -34,12 +36,12 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
     .await
     .map_err(failure)?;
     bar.finish_and_clear();
-    if settings.json { print_json(&report)? } else { print_table(&report)? }
-    if report.is_success() {
-        Ok(())
+    if settings.json {
+        print_json(&report)?
     } else {
-        Err(Failure::NotFound("not everything was found and proved".into()))
+        print_table(&report)?
     }
+    if report.is_success() { Ok(()) } else { Err(Failure::NotFound("not everything was found and proved".into())) }
 }
 
 fn failure(error: DemoError) -> Failure {

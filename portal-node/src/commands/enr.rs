@@ -17,7 +17,7 @@ pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failur
             let data_dir = settings.data_dir.clone();
             blocking(move || {
                 cairn_node::identity::saved_record(&data_dir).ok_or_else(|| {
-                    Failure::NotFound(format!(
+                    Failure::Io(format!(
                         "no node record in {} yet: it is made when the peer runs for the first time (`cairn run`)",
                         data_dir.display()
                     ))

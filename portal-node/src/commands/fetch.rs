@@ -11,6 +11,7 @@ use cairn_archive::{
 use cairn_node::{BlockId, Node};
 use content_types::{HeaderProof, HeaderWithProof, SubNetwork, block::ReceiptsEncoding, legacy_history};
 use futures::{Stream, StreamExt, stream};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{blocking, peer};
@@ -26,7 +27,7 @@ const BLOCKS_AHEAD: usize = 16;
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
     let target = Target::of(&args)?;
-    let (node, _scratch) = peer::start_fetcher(settings, args.node.clone()).await?;
+    let (node, _scratch) = peer::start_fetcher(settings, args.network.clone()).await?;
     let outcome = fetch_with(&node, settings, &args, target).await;
     node.shutdown().await;
     outcome
@@ -59,7 +60,7 @@ impl Target {
         let Some(path) = &args.out else { return Ok(Self::Output) };
         let format = match path.extension().and_then(|extension| extension.to_str()) {
             Some("era1") => Format::Era1,
-            Some("ere") => Format::Ere,
+            Some("ere" | "erae") => Format::Ere,
             _ => return Ok(Self::File(path.clone())),
         };
         if args.what != What::Block {
@@ -149,7 +150,9 @@ async fn archive(
     let chain = settings.chain.clone();
     let plan = match format {
         Format::Era1 if !chain.is_pre_merge(args.blocks.last) => {
-            return Err(Failure::Configuration("an era1 file holds blocks before the merge only: write an .ere file".into()));
+            return Err(Failure::Configuration(
+                "an era1 file holds blocks before the merge only: write an .ere file".into(),
+            ));
         }
         Format::Era1 => Plan::era1(chain.name(), blocks),
         Format::Ere => {
@@ -161,6 +164,21 @@ async fn archive(
     };
     let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
     let writing = tokio::spawn(blocking(move || write_archive(plan, path, receiver)));
+    let fetched = send_entries(node, settings, args, sender).await;
+    // The writer ends with its channel; without a whole range it takes its temporary file away.
+    let made = writing.await.map_err(|error| Failure::Internal(error.to_string()))?;
+    fetched?;
+    let made = made?;
+    if settings.json { output::json(&json!({ "to": made })) } else { output::line(made.display()) }
+}
+
+/// Fetches the range and hands it on in order, until the receiver ends.
+async fn send_entries(
+    node: &Node,
+    settings: &Settings,
+    args: &FetchArgs,
+    sender: mpsc::Sender<Entry>,
+) -> Result<(), Failure> {
     let bar = bar(args.blocks);
     let limit = Duration::from_secs(args.timeout);
     let mut entries = Box::pin(
@@ -174,10 +192,8 @@ async fn archive(
         }
         bar.inc(1);
     }
-    drop(sender);
-    let made = writing.await.map_err(|error| Failure::Internal(error.to_string()))??;
     bar.finish_and_clear();
-    output::line(made.display())
+    Ok(())
 }
 
 async fn entry(node: &Node, settings: &Settings, number: u64) -> Result<Entry, Failure> {
@@ -242,11 +258,7 @@ fn total_difficulty(proof: &HeaderProof) -> Option<U256> {
 }
 
 /// `work`, given up after `limit`.
-async fn within<T>(
-    limit: Duration,
-    number: u64,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+async fn within<T>(limit: Duration, number: u64, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         Err(Failure::NotFound(format!(
             "block {number} was not found within {} s (--timeout gives it longer)",

@@ -7,20 +7,22 @@ mod fetch;
 mod peer;
 mod run;
 mod status;
+mod synthetic;
 mod trust;
 mod verify;
 
-use crate::{cli::Command, failure::Failure, settings::Settings};
+use crate::{cli::Command, failure::Failure, settings::Settings, signals::Signals};
 
 /// Runs a command to its end, or until the person interrupts it.
 pub(crate) async fn run(command: Command, settings: Settings) -> Result<(), Failure> {
+    let mut signals = Signals::catch()?;
     match command {
         // A running peer stops by itself, cleanly, when it is told to.
-        Command::Run(flags) => run::run(&settings, flags).await,
-        Command::Seed(flags) => run::seed(&settings, flags).await,
+        Command::Run(flags) => run::run(&settings, flags, &mut signals).await,
+        Command::Seed(flags) => run::seed(&settings, flags, &mut signals).await,
         other => tokio::select! {
             outcome = short(other, &settings) => outcome,
-            () = peer::interrupted() => Err(Failure::Interrupted),
+            () = signals.next() => Err(Failure::Interrupted),
         },
     }
 }
@@ -39,9 +41,7 @@ async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Runs work that blocks (disk, hashing) away from the reactor.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Failure::Internal(error.to_string())),

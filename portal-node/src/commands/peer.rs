@@ -1,8 +1,11 @@
 //! What commands that start a peer, or talk to a running one, have in common.
 
-use std::{net::IpAddr, path::Path};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
-use cairn_node::{Node, NodeConfig, RpcConfig, StartError};
+use cairn_node::{Node, NodeConfig, RpcConfig, StartError, trust::TrustStoreError};
 use cairn_proto::{limits::TransferLimits, routing::AddressPolicy};
 use overlay::{
     Enr,
@@ -16,20 +19,38 @@ use tempfile::TempDir;
 use crate::{
     bootnodes,
     failure::Failure,
-    settings::{Endpoint, NodeArgs, Settings},
+    settings::{Endpoint, NetworkArgs, NodeArgs, Settings},
 };
 
 /// Room for content of a peer that only fetches, in bytes.
 const FETCHER_CAPACITY: u64 = 0;
+/// Where a peer that only fetches listens, unless told otherwise.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Longest answer that is read from a running peer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The configuration of a storage peer.
 pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig, Failure> {
     let args = settings.node(flags);
+    let mut config = networked(settings, args.network)?;
+    config.key_file = args.key;
+    if let Some(capacity) = args.capacity {
+        config.capacity = capacity.as_u64();
+    }
+    config.shares = args.shares.unwrap_or_default().into_iter().map(|share| (share.network, share.weight)).collect();
+    config.seeds = args.seed.unwrap_or_default();
+    config.rpc = match args.rpc {
+        None => Some(RpcConfig::default()),
+        Some(endpoint) => endpoint.address().map(RpcConfig::at),
+    };
+    config.metrics = args.metrics.and_then(Endpoint::address);
+    Ok(config)
+}
+
+/// What every peer has: a chain and its trust lists, addresses, others to start from.
+fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failure> {
     let mut config = NodeConfig::new(settings.chain.clone(), &settings.data_dir);
     config.trust_dir = Some(settings.trust_dir.clone());
-    config.key_file = args.key;
     if let Some(listen) = &args.listen {
         config.listen = listen_addresses(listen)?;
     }
@@ -41,17 +62,7 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
         Some([none]) if none == "none" => Vec::new(),
         Some(texts) => texts.iter().map(|text| record(text)).collect::<Result<_, _>>()?,
     };
-    if let Some(capacity) = args.capacity {
-        config.capacity = capacity.as_u64();
-    }
-    config.shares = args.shares.unwrap_or_default().into_iter().map(|share| (share.network, share.weight)).collect();
-    config.seeds = args.seed.unwrap_or_default();
     config.headers_from = args.headers_from.as_deref().map(url).transpose()?;
-    config.rpc = match args.rpc {
-        None => Some(RpcConfig::default()),
-        Some(endpoint) => endpoint.address().map(RpcConfig::at),
-    };
-    config.metrics = args.metrics.and_then(Endpoint::address);
     let defaults = config.transfers;
     config.transfers = TransferLimits {
         inbound: args.max_inbound.unwrap_or(defaults.inbound),
@@ -67,9 +78,8 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
 fn address_policy(config: &NodeConfig) -> AddressPolicy {
     let own = config.listen.v4.map(|v4| IpAddr::V4(*v4.ip())).into_iter();
     let own = own.chain(config.listen.v6.map(|v6| IpAddr::V6(*v6.ip())));
-    let others = config.bootnodes.iter().flat_map(|enr| {
-        enr.ip4().map(IpAddr::V4).into_iter().chain(enr.ip6().map(IpAddr::V6))
-    });
+    let others =
+        config.bootnodes.iter().flat_map(|enr| enr.ip4().map(IpAddr::V4).into_iter().chain(enr.ip6().map(IpAddr::V6)));
     let is_local = |ip: IpAddr| match ip.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
@@ -79,19 +89,14 @@ fn address_policy(config: &NodeConfig) -> AddressPolicy {
 
 /// Starts a peer that stores nothing, with a key and a port of its own, so that it can run beside a storage peer. Its
 /// folder goes when the second value is dropped.
-pub(crate) async fn start_fetcher(settings: &Settings, flags: NodeArgs) -> Result<(Node, TempDir), Failure> {
+pub(crate) async fn start_fetcher(settings: &Settings, flags: NetworkArgs) -> Result<(Node, TempDir), Failure> {
     let scratch = tempfile::tempdir().map_err(|error| Failure::Io(format!("temporary folder: {error}")))?;
-    let args = settings.node(flags);
-    let listens_by_choice = args.listen.is_some();
-    let (rpc, metrics) = (args.rpc, args.metrics);
-    let mut config = config(settings, args)?;
+    let mut args = settings.fetcher(flags);
+    args.listen.get_or_insert_with(|| vec![ANY_PORT]);
+    let mut config = networked(settings, args)?;
     config.data_dir = scratch.path().to_owned();
     config.capacity = FETCHER_CAPACITY;
-    config.rpc = rpc.and_then(Endpoint::address).map(RpcConfig::at);
-    config.metrics = metrics.and_then(Endpoint::address);
-    if !listens_by_choice {
-        config.listen = listen_addresses(&[([0, 0, 0, 0], 0).into()])?;
-    }
+    config.rpc = None;
     Ok((start(config).await?, scratch))
 }
 
@@ -109,7 +114,8 @@ pub(crate) async fn start(config: NodeConfig) -> Result<Node, Failure> {
 fn start_failure(data_dir: &Path, error: &StartError) -> Failure {
     let text = format!("the peer in {} did not start: {error}", data_dir.display());
     match error {
-        StartError::Trust(_) => Failure::Invalid(text),
+        StartError::Trust(TrustStoreError::Refused { .. }) => Failure::Invalid(text),
+        StartError::Trust(_) => Failure::Io(text),
         StartError::Identity(_) | StartError::Store(_) => Failure::Io(text),
         StartError::Discovery(_) | StartError::Rpc(_) | StartError::Metrics { .. } | StartError::Http(_) => {
             Failure::Network(text)
@@ -118,12 +124,12 @@ fn start_failure(data_dir: &Path, error: &StartError) -> Failure {
     }
 }
 
-fn listen_addresses(addresses: &[std::net::SocketAddr]) -> Result<ListenAddresses, Failure> {
+fn listen_addresses(addresses: &[SocketAddr]) -> Result<ListenAddresses, Failure> {
     let mut listen = ListenAddresses { v4: None, v6: None };
     for address in addresses {
         let taken = match address {
-            std::net::SocketAddr::V4(v4) => listen.v4.replace(*v4).is_some(),
-            std::net::SocketAddr::V6(v6) => listen.v6.replace(*v6).is_some(),
+            SocketAddr::V4(v4) => listen.v4.replace(*v4).is_some(),
+            SocketAddr::V6(v6) => listen.v6.replace(*v6).is_some(),
         };
         if taken {
             return Err(Failure::Configuration("--listen takes one IPv4 and one IPv6 address at most".into()));
@@ -141,10 +147,12 @@ pub(crate) fn record(text: &str) -> Result<Enr, Failure> {
 
 /// A URL from text.
 pub(crate) fn url(text: &str) -> Result<Url, Failure> {
-    let url: Url = text.parse().map_err(|error| Failure::Configuration(format!("{text:?} is no URL: {error}")))?;
+    let url: Url = text
+        .parse()
+        .map_err(|error| Failure::Configuration(format!("{text:?} is no URL (http://HOST:PORT): {error}")))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        other => Err(Failure::Configuration(format!("{text:?}: {other} is neither http nor https"))),
+        _ => Err(Failure::Configuration(format!("{text:?} is no URL that starts with http:// or https://"))),
     }
 }
 
@@ -174,22 +182,6 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     let result = answer.get_mut("result").map(serde_json::Value::take).unwrap_or_default();
     serde_json::from_value(result)
         .map_err(|error| Failure::Network(format!("{address} answers {method} with something unknown: {error}")))
-}
-
-/// Returns when the person or the system wants the program to end (SIGINT or SIGTERM).
-pub(crate) async fn interrupted() {
-    let terminated = async {
-        #[cfg(unix)]
-        if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            signal.recv().await;
-            return;
-        }
-        std::future::pending().await
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use std::process;
 
 use bytesize::ByteSize;
 use cairn_node::{
-    Node,
+    Node, Status,
     seeding::{SeedHandle, SeedOptions},
 };
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::peer;
 use crate::{
@@ -14,36 +16,41 @@ use crate::{
     failure::Failure,
     files, output, progress,
     settings::{NodeArgs, Settings},
+    signals::Signals,
 };
 
 /// The exit code of a program that a second SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
-pub(crate) async fn run(settings: &Settings, flags: NodeArgs) -> Result<(), Failure> {
+pub(crate) async fn run(settings: &Settings, flags: NodeArgs, signals: &mut Signals) -> Result<(), Failure> {
     let config = peer::config(settings, flags)?;
     let capacity = config.capacity;
     let seeds = !config.seeds.is_empty();
-    let node = peer::start(config).await?;
+    let node = tokio::select! {
+        started = peer::start(config) => started?,
+        () = signals.next() => return Err(Failure::Interrupted),
+    };
     announce(settings, &node, capacity)?;
     let seeding = if seeds { Some(offer(&node)) } else { None };
-    peer::interrupted().await;
-    stop(node, seeding).await;
+    signals.next().await;
+    stop(node, seeding, signals).await;
     Ok(())
 }
 
-pub(crate) async fn seed(settings: &Settings, args: SeedArgs) -> Result<(), Failure> {
+pub(crate) async fn seed(settings: &Settings, args: SeedArgs, signals: &mut Signals) -> Result<(), Failure> {
     // Named here and empty is a mistake; a folder of `run --seed` may fill later.
     files::archives(&args.paths)?;
     let mut flags = settings.node(args.node);
     flags.seed = Some(args.paths.into_iter().chain(flags.seed.unwrap_or_default()).collect());
-    run(settings, flags).await
+    run(settings, flags, signals).await
 }
 
-/// Says in one line what this peer is.
+/// Says in one line what this peer is; as JSON what `cairn_status` says, and the addresses that a script needs.
 fn announce(settings: &Settings, node: &Node, capacity: u64) -> Result<(), Failure> {
     let status = node.status();
     if settings.json {
-        return output::json(&status);
+        let addresses = json!({ "rpc": node.rpc_address(), "metrics": node.metrics_address() });
+        return output::json(&Announcement { status, addresses });
     }
     let listen: Vec<_> = status.listen.iter().map(|address| format!("udp {address}")).collect();
     let rpc = node.rpc_address().map(|address| format!(", JSON-RPC {address}")).unwrap_or_default();
@@ -59,9 +66,18 @@ fn announce(settings: &Settings, node: &Node, capacity: u64) -> Result<(), Failu
         status.chain,
         status.enr,
         listen.join(", "),
-        ByteSize(capacity),
+        ByteSize(capacity).display().si(),
         radii.join(", "),
     ))
+}
+
+/// A running peer as JSON.
+#[derive(Serialize)]
+struct Announcement {
+    #[serde(flatten)]
+    status: Status,
+    #[serde(flatten)]
+    addresses: Value,
 }
 
 /// Offers the archives to the network, with a bar on a terminal and a line in the log at the end.
@@ -91,13 +107,13 @@ fn offer(node: &Node) -> SeedHandle {
 }
 
 /// Stops the peer in order; a second signal ends the process at once, which loses nothing either.
-async fn stop(node: Node, seeding: Option<SeedHandle>) {
+async fn stop(node: Node, seeding: Option<SeedHandle>, signals: &mut Signals) {
     tracing::info!("stopping");
     if let Some(seeding) = seeding {
         seeding.stop();
     }
     tokio::select! {
         () = node.shutdown() => {}
-        () = peer::interrupted() => process::exit(INTERRUPTED),
+        () = signals.next() => process::exit(INTERRUPTED),
     }
 }

@@ -13,25 +13,25 @@ pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), 
     }
     let listen: Vec<_> = status.listen.iter().map(ToString::to_string).collect();
     output::line(format_args!("{} on {}, up {}", status.client_version, status.chain, hours(status.uptime_seconds)))?;
-    output::line(format_args!("node ID   {}", status.node_id))?;
-    output::line(format_args!("record    {}", status.enr))?;
-    output::line(format_args!("listens   {}", listen.join(", ")))?;
-    output::line(format_args!("peers     {} in the base protocol", status.discovery_peers))?;
-    output::line(format_args!("archives  {}", status.archives))?;
+    output::line(format_args!("node ID                {}", status.node_id))?;
+    output::line(format_args!("record                 {}", status.enr))?;
+    output::line(format_args!("listens on             {}", listen.join(", ")))?;
+    output::line(format_args!("discv5                 {} peers", status.discovery_peers))?;
+    output::line(format_args!("archives               {} served in place", status.archives))?;
     for network in &status.networks {
         output::line(format_args!(
-            "{:<16} {} peers, {} items, {} of {}, radius {:.2} % of the key space",
+            "{:<21}  {} peers, {} items, {} of {}, radius {:.2} % of the key space",
             network.network,
             network.peers,
             network.items,
-            ByteSize(network.bytes),
-            ByteSize(network.capacity),
+            ByteSize(network.bytes).display().si(),
+            ByteSize(network.capacity).display().si(),
             network.radius_fraction * 100.0
         ))?;
     }
     for list in &status.trust {
         let held = list.entries.map_or_else(|| "missing".to_owned(), |entries| format!("{entries} entries"));
-        output::line(format_args!("{:<16} {held}", list.list))?;
+        output::line(format_args!("{:<21}  {held}", list.list))?;
     }
     Ok(())
 }

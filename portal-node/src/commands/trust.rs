@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn_node::{
     Node,
-    trust::{MirrorError, TrustStore},
+    trust::{MirrorError, TrustStore, TrustStoreError},
 };
 use content_types::HeaderVerifier;
 use reqwest::Url;
@@ -40,8 +40,14 @@ pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
 }
 
 fn open(settings: &Settings) -> Result<TrustStore, Failure> {
-    TrustStore::open(&settings.trust_dir, Arc::clone(&settings.chain))
-        .map_err(|error| Failure::Invalid(error.to_string()))
+    TrustStore::open(&settings.trust_dir, Arc::clone(&settings.chain)).map_err(failure)
+}
+
+fn failure(error: TrustStoreError) -> Failure {
+    match error {
+        TrustStoreError::Refused { .. } => Failure::Invalid(error.to_string()),
+        TrustStoreError::File { .. } | TrustStoreError::Missing(_) => Failure::Io(error.to_string()),
+    }
 }
 
 fn show(settings: &Settings) -> Result<(), Failure> {
@@ -57,7 +63,8 @@ fn show(settings: &Settings) -> Result<(), Failure> {
     }
     output::line(format_args!("chain {} ({})", settings.chain.name(), settings.chain.chain_id()))?;
     for list in lists {
-        let root = list.root.map_or_else(|| "no root in this chain's specification".to_owned(), |root| root.to_string());
+        let root =
+            list.root.map_or_else(|| "no root in this chain's specification".to_owned(), |root| root.to_string());
         let held = list.entries.map_or_else(|| "missing".to_owned(), |entries| format!("{entries} entries, checked"));
         output::line(format_args!("{}\n  root {root}\n  {held}: {}", list.kind, list.file.display()))?;
     }
@@ -70,7 +77,7 @@ fn import(settings: &Settings, args: &TrustImportArgs) -> Result<(), Failure> {
         None => store.import_file(&args.file),
         Some(state_root) => store.import_summaries(&args.file, state_root),
     };
-    let kind = imported.map_err(|error| Failure::Invalid(error.to_string()))?;
+    let kind = imported.map_err(failure)?;
     let status = store.status().into_iter().find(|list| list.kind == kind);
     let (entries, file) = status.map_or((0, None), |list| (list.entries.unwrap_or(0), Some(list.file)));
     if settings.json {
@@ -85,7 +92,7 @@ async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure>
     let outcome = match &args.from {
         Some(mirror) => from_mirror(settings, &peer::url(mirror)?).await,
         None => {
-            let (node, _scratch) = peer::start_fetcher(settings, args.node).await?;
+            let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
             let outcome = from_peers(&node).await;
             node.shutdown().await;
             outcome

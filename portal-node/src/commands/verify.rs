@@ -26,7 +26,11 @@ pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
         Ok(report)
     })
     .await?;
-    if settings.json { print_json(&report)? } else { print_text(&report)? }
+    if settings.json {
+        print_json(&report)?
+    } else {
+        print_text(&report)?
+    }
     let damaged = report.unreadable.len() + report.files.iter().filter(|file| !file.is_intact()).count();
     match damaged {
         0 => Ok(()),
@@ -55,9 +59,8 @@ fn print_text(report: &FolderReport) -> Result<(), Failure> {
         }
         let verdict = if file.is_intact() { "intact" } else { "DAMAGED" };
         let total = file.blocks.end() - file.blocks.start() + 1;
-        let good: Vec<_> = components(file)
-            .map(|component| format!("{component} {}/{total}", file.good_count(component)))
-            .collect();
+        let good: Vec<_> =
+            components(file).map(|component| format!("{component} {}/{total}", file.good_count(component))).collect();
         output::line(format_args!(
             "{}: {verdict}, blocks {} to {}, proved: {}",
             file.archive,
