@@ -17,11 +17,12 @@ pub struct Config {
     /// Packets that one acknowledgement covers in a steady stream, 1 to 64. More cost the carrier less; the first
     /// packets of a burst and everything that hints at loss are acknowledged sooner.
     pub ack_every: u32,
-    /// Longest time that a packet waits for its acknowledgement.
+    /// Longest time that a packet waits for its acknowledgement, at most 100 ms.
     pub ack_delay: Duration,
-    /// Time for the connection to open: for the answer to our SYN, or for the peer's SYN.
+    /// Time for the connection to open: for the answer to our SYN, or for the peer's SYN. At most an hour.
     pub connect_timeout: Duration,
-    /// The connection is given up when nothing came from the peer for this long.
+    /// The connection is given up when nothing came from the peer for this long, be it because neither side had
+    /// anything to send. At most an hour.
     pub idle_timeout: Duration,
 }
 
@@ -44,12 +45,53 @@ impl Config {
     /// The same settings within their ranges.
     pub(crate) fn clamped(mut self) -> Self {
         const BUFFER_LIMIT: usize = 1 << 30;
+        const TIMEOUT_LIMIT: Duration = Duration::from_secs(3_600);
         self.max_payload = self.max_payload.clamp(150, 65_000);
         self.receive_buffer = self.receive_buffer.clamp(4 * self.max_payload, BUFFER_LIMIT);
         self.send_buffer = self.send_buffer.clamp(4 * self.max_payload, BUFFER_LIMIT);
         self.target_delay = self.target_delay.clamp(Duration::from_millis(1), Duration::from_secs(1));
-        self.ack_every = self.ack_every.clamp(1, 64);
+        // A sender whose window is our buffer must hear of it several times before it stands still.
+        let ack_limit = (self.receive_buffer / (4 * self.max_payload)).min(64) as u32;
+        self.ack_every = self.ack_every.clamp(1, ack_limit);
         self.ack_delay = self.ack_delay.min(Duration::from_millis(100));
+        self.connect_timeout = self.connect_timeout.min(TIMEOUT_LIMIT);
+        self.idle_timeout = self.idle_timeout.min(TIMEOUT_LIMIT);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_brought_into_their_ranges() {
+        let nothing = Config {
+            max_payload: 0,
+            receive_buffer: 0,
+            send_buffer: 0,
+            target_delay: Duration::ZERO,
+            ack_every: 0,
+            ack_delay: Duration::ZERO,
+            connect_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+        };
+        let smallest = nothing.clamped();
+        assert_eq!((smallest.max_payload, smallest.receive_buffer, smallest.send_buffer), (150, 600, 600));
+        assert_eq!(smallest.ack_every, 1);
+        let everything = Config {
+            max_payload: usize::MAX,
+            receive_buffer: usize::MAX,
+            send_buffer: usize::MAX,
+            target_delay: Duration::MAX,
+            ack_every: u32::MAX,
+            ack_delay: Duration::MAX,
+            connect_timeout: Duration::MAX,
+            idle_timeout: Duration::MAX,
+        };
+        let largest = everything.clamped();
+        assert_eq!((largest.max_payload, largest.ack_every), (65_000, 64));
+        assert_eq!(largest.clamped(), largest);
+        assert_eq!(Config::default().clamped(), Config::default());
     }
 }

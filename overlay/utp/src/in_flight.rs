@@ -209,8 +209,8 @@ impl InFlight {
     }
 
     /// Takes an acknowledgement of everything up to `ack_nr`, which must not lie beyond the last packet sent, and of
-    /// what `selective_ack` says. No acknowledgement takes less than `min_rtt`; one that does is for an earlier
-    /// transmission.
+    /// what `selective_ack` says. An acknowledgement that comes sooner than half of `min_rtt` after a packet was sent
+    /// again is for an earlier transmission. Half, because the shortest round trip seen may be that of a long burst.
     pub(crate) fn on_ack(
         &mut self,
         now: Instant,
@@ -283,7 +283,7 @@ impl InFlight {
         if packet.state == State::InFlight {
             self.bytes -= packet.size();
         }
-        let of_last = !packet.retransmitted || now.saturating_duration_since(packet.sent_at) >= min_rtt;
+        let of_last = !packet.retransmitted || now.saturating_duration_since(packet.sent_at) >= min_rtt / 2;
         if packet.state == State::InFlight && of_last {
             self.largest_acked = self.largest_acked.max(packet.transmission);
         } else if packet.overtaken {
@@ -329,15 +329,14 @@ impl InFlight {
 
     /// Takes a bare acknowledgement of what was acknowledged before; returns what is lost by it.
     pub(crate) fn on_duplicate_ack(&mut self) -> Lost {
+        let Some(first) = self.packets.front() else { return Lost::default() };
         self.duplicate_acks += 1;
-        match self.packets.front() {
-            Some(packet) if self.duplicate_acks == DUPLICATE_ACKS && packet.state == State::InFlight => {
-                let newest = packet.transmission;
-                self.lose(self.first);
-                Lost { packets: 1, newest }
-            }
-            _ => Lost::default(),
+        if self.duplicate_acks != DUPLICATE_ACKS || first.state != State::InFlight {
+            return Lost::default();
         }
+        let newest = first.transmission;
+        self.lose(self.first);
+        Lost { packets: 1, newest }
     }
 
     /// Has the first and the last packet sent again, without holding them for lost: their acknowledgements tell what

@@ -9,6 +9,32 @@
 //! 2. `poll_event` until it returns `None`;
 //! 3. arm one timer at `poll_timeout` and call `handle_timeout` when it goes off.
 //!
+//! ```
+//! use std::time::Instant;
+//! use cairn_utp::{Config, Connection};
+//!
+//! let now = Instant::now();
+//! // Both were told the connection id 7; the initial sequence numbers would be random.
+//! let mut opener = Connection::connect(Config::default(), 7, now, 1000);
+//! let mut acceptor = Connection::accept(Config::default(), 7, now, 2000);
+//! acceptor.write(b"a block body").unwrap();
+//! acceptor.finish();
+//!
+//! let mut packet = Vec::new();
+//! while opener.close_reason().is_none() {
+//!     while opener.poll_transmit(now, &mut packet).is_some() {
+//!         acceptor.handle_packet(now, std::mem::take(&mut packet).into()).unwrap();
+//!     }
+//!     while acceptor.poll_transmit(now, &mut packet).is_some() {
+//!         opener.handle_packet(now, std::mem::take(&mut packet).into()).unwrap();
+//!     }
+//!     while let Ok(Some(bytes)) = opener.read_chunk(usize::MAX) {
+//!         assert_eq!(bytes, "a block body");
+//!         opener.close(now);
+//!     }
+//! }
+//! ```
+//!
 //! What differs from BEP 29 follows the Portal network's `utp/discv5-utp.md`: the connection ID is agreed upon outside
 //! of uTP, the accepting side may send data at once, and the answer to a SYN carries the sequence number of the first
 //! data packet, not of a packet before it. Loss detection is RFC 9002's, on SACK; congestion control is LEDBAT's (RFC

@@ -88,6 +88,19 @@ impl Header {
         std::iter::once(first).chain(others.into_iter().flatten())
     }
 
+    /// The RESET that answers this packet when its connection is unknown; `None` if it is a RESET itself.
+    pub fn refusal(&self) -> Option<Self> {
+        (self.packet_type != PacketType::Reset).then_some(Self {
+            packet_type: PacketType::Reset,
+            connection_id: self.connection_id,
+            timestamp_microseconds: 0,
+            timestamp_difference_microseconds: 0,
+            wnd_size: 0,
+            seq_nr: self.ack_nr,
+            ack_nr: self.seq_nr,
+        })
+    }
+
     /// The header, the first extension's number and what follows the header.
     fn split(bytes: &[u8]) -> Result<(Self, u8, &[u8]), DecodeError> {
         let Some((mut fields, rest)) = bytes.split_at_checked(HEADER_LEN) else {

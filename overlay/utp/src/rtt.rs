@@ -9,7 +9,7 @@ const INITIAL_RTO: Duration = Duration::from_secs(1);
 const MIN_RTO: Duration = Duration::from_millis(500);
 
 /// Longest retransmission time-out, so that a peer that comes back is noticed well before it is given up.
-const MAX_RTO: Duration = Duration::from_secs(4);
+pub(crate) const MAX_RTO: Duration = Duration::from_secs(4);
 
 /// How long a peer may hold an acknowledgement back before we think that the tail of a burst was lost.
 const PEER_ACK_DELAY: Duration = Duration::from_millis(15);

@@ -67,6 +67,28 @@ fn a_lost_fin_is_sent_again() {
 }
 
 #[test]
+fn a_lost_tail_is_found_before_the_time_out() {
+    let mut simulation = simulation();
+    // The last four data packets of nine, and the FIN.
+    let first_lost = 5 * Config::default().max_payload;
+    let mut passed = 0;
+    let mut to_lose = 5;
+    simulation.down.tamper = Box::new(move |packet| {
+        let payload = Packet::decode(packet.to_vec().into()).unwrap().payload.len();
+        passed += payload;
+        if passed > first_lost && to_lose > 0 {
+            to_lose -= 1;
+            return None;
+        }
+        Some(packet.to_vec())
+    });
+    simulation.acceptor().write_all(9 * Config::default().max_payload);
+    simulation.run_until(SECOND, |simulation| simulation.openers[0].read_end);
+    assert_eq!(simulation.acceptor().connection.stats().timeouts, 0);
+    assert!(simulation.elapsed() < SECOND / 4, "{:?}", simulation.elapsed());
+}
+
+#[test]
 fn a_lost_last_acknowledgement_is_repeated_by_the_side_that_lingers() {
     let mut simulation = simulation();
     simulation.acceptor().write_all(0);
@@ -80,15 +102,32 @@ fn a_lost_last_acknowledgement_is_repeated_by_the_side_that_lingers() {
 }
 
 #[test]
+fn the_side_that_ends_last_does_not_linger() {
+    let mut simulation = simulation();
+    simulation.acceptor().write_all(10_000);
+    simulation.run_until(SECOND, |simulation| simulation.openers[0].read_end);
+    simulation.opener().write_all(0);
+    simulation.run_until(SECOND, |simulation| simulation.openers[0].closed.is_some());
+    assert_eq!(simulation.acceptors[0].closed, None);
+    simulation.run_to_end(10 * SECOND);
+    assert_finished(&simulation);
+}
+
+#[test]
 fn a_peer_that_is_gone_before_it_acknowledged_the_fin_is_no_failure() {
     let mut simulation = simulation();
+    simulation.acceptor().sent = Some(Vec::new());
     simulation.acceptor().write_and_close(10_000);
     simulation.down.tamper = lose(usize::MAX, |packet| packet.header.packet_type == PacketType::Fin);
     simulation.run_until(SECOND, |simulation| simulation.openers[0].read == 10_000);
     simulation.run_for(SECOND);
-    // The opener resets, as a peer does that has forgotten the connection.
-    simulation.opener().connection.reset();
-    simulation.run_to_end(10 * SECOND);
+    // The opener answers as a peer that has forgotten the connection.
+    let fin = simulation.acceptor().sent.as_ref().and_then(|sent| sent.last()).unwrap().header;
+    let mut refusal = Vec::new();
+    fin.refusal().unwrap().encode(None, &[], &mut refusal);
+    let now = simulation.now;
+    simulation.acceptor().receive(now, refusal.into());
+    simulation.run_until(SECOND, |simulation| simulation.acceptors[0].closed.is_some());
     assert!(simulation.acceptors[0].finished);
     assert_eq!(simulation.acceptors[0].closed, Some(CloseReason::Finished));
 }

@@ -49,12 +49,16 @@ fn a_long_stream_fills_a_long_way() {
 
 #[test]
 fn a_long_stream_survives_1_percent_loss() {
-    long_stream(LinkConfig { loss: 0.01, ..LinkConfig::default() });
+    let rate = long_stream(LinkConfig { loss: 0.01, ..LinkConfig::default() });
+    // What a Reno flow gets (RFC 5348, section 3.1, with 21 ms there and back): 12 packets in flight.
+    assert!(rate > 0.6e6, "{rate} B/s");
 }
 
 #[test]
 fn a_long_stream_survives_5_percent_loss() {
-    long_stream(LinkConfig { loss: 0.05, ..LinkConfig::default() });
+    let rate = long_stream(LinkConfig { loss: 0.05, ..LinkConfig::default() });
+    // Likewise: 5 packets in flight.
+    assert!(rate > 0.25e6, "{rate} B/s");
 }
 
 #[test]
@@ -84,7 +88,8 @@ fn the_same_seed_gives_the_same_run() {
 fn sixty_four_streams_share_a_link() {
     const BYTES: usize = 200_000;
     for seed in 0..4 {
-        let mut simulation = Simulation::with_pairs(64, Config::default(), LinkConfig::default(), seed);
+        let link = LinkConfig { loss: 0.001, reorder: 0.01, ..LinkConfig::default() };
+        let mut simulation = Simulation::with_pairs(64, Config::default(), link, seed);
         simulation.acceptors.iter_mut().for_each(|acceptor| acceptor.write_all(BYTES));
         let mut ends = vec![None; 64];
         simulation.run_until(MINUTE, |simulation| {
@@ -99,7 +104,7 @@ fn sixty_four_streams_share_a_link() {
         let mut ends: Vec<f64> = ends.into_iter().flatten().collect();
         ends.sort_by(f64::total_cmp);
         // One after the other, the link would carry them in this time: a bound on the last, and with it on unfairness.
-        let ideal = 64.0 * BYTES as f64 / LinkConfig::default().rate;
+        let ideal = 64.0 * BYTES as f64 / link.rate;
         assert!(ends[63] < 2.5 * ideal, "seed {seed}: first {}, median {}, last {}", ends[0], ends[32], ends[63]);
     }
 }

@@ -139,6 +139,15 @@ fn a_packet_is_found_by_the_id_its_receiver_listens_on() {
     assert_eq!(ids(3, [0, 0]), [0, 0xffff, 1]);
 }
 
+#[test]
+fn everything_but_a_reset_may_be_refused() {
+    let data = Header::decode(&with_extensions(0, &[])).unwrap();
+    let refusal = data.refusal().unwrap();
+    assert_eq!(refusal.packet_type, PacketType::Reset);
+    assert_eq!((refusal.connection_id, refusal.ack_nr), (data.connection_id, data.seq_nr));
+    assert_eq!(refusal.refusal(), None);
+}
+
 prop_compose! {
     fn any_header()(
         packet_type in prop::sample::select(vec![

@@ -132,7 +132,7 @@ impl Connection {
         }
         self.measure_arrival(now, &header);
         self.take_ack(now, &packet, ack_nr, last_acked);
-        self.linger_if_done(now);
+        self.end_if_done(now);
         Ok(())
     }
 

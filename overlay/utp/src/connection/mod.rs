@@ -13,9 +13,20 @@ use bytes::Bytes;
 use self::events::PendingEvents;
 pub use self::events::{Event, Stats};
 use crate::{
-    CloseReason, Config, Packet, ReadError, WriteError, acks::Acks, congestion::Congestion, delay::DelayEstimator,
-    in_flight::InFlight, reassembly::Reassembly, rtt::RttEstimator, send_buffer::SendBuffer, seq::SeqNr,
+    CloseReason, Config, Packet, ReadError, WriteError,
+    acks::Acks,
+    congestion::Congestion,
+    delay::DelayEstimator,
+    in_flight::InFlight,
+    reassembly::Reassembly,
+    rtt::{MAX_RTO, RttEstimator},
+    send_buffer::SendBuffer,
+    seq::SeqNr,
 };
+
+/// How long a connection whose streams have ended answers a peer that may have missed our last acknowledgement: as long
+/// as a peer waits at most before it asks again.
+const LINGER: Duration = MAX_RTO;
 
 /// One uTP stream, in either role. See the crate's documentation for how to drive it.
 #[derive(Debug)]
@@ -35,6 +46,8 @@ pub struct Connection {
     send_buffer: SendBuffer,
     in_flight: InFlight,
     fin: Fin,
+    /// The peer's stream had ended when our FIN left: who acknowledges the FIN knows that we have everything.
+    fin_was_last: bool,
     rtt: RttEstimator,
     delay: DelayEstimator,
     congestion: Congestion,
@@ -136,6 +149,7 @@ impl Connection {
     ///
     /// `initial_seq_nr` must be random, so that packets of an earlier connection with the same id are not taken.
     pub fn connect(config: Config, connection_id: u16, now: Instant, initial_seq_nr: u16) -> Self {
+        let config = config.clamped();
         let syn = SynSent {
             due: true,
             transmissions: 0,
@@ -153,12 +167,12 @@ impl Connection {
     ///
     /// Data may be written at once; it leaves when the SYN has come. `initial_seq_nr` must be random.
     pub fn accept(config: Config, connection_id: u16, now: Instant, initial_seq_nr: u16) -> Self {
+        let config = config.clamped();
         let state = State::SynExpected { deadline: now + config.connect_timeout };
         Self::new(config, (connection_id.wrapping_add(1), connection_id), now, SeqNr::first(initial_seq_nr), state)
     }
 
     fn new(config: Config, (receive_id, send_id): (u16, u16), now: Instant, first: SeqNr, state: State) -> Self {
-        let config = config.clamped();
         Self {
             receive_id,
             send_id,
@@ -170,6 +184,7 @@ impl Connection {
             send_buffer: SendBuffer::default(),
             in_flight: InFlight::new(first),
             fin: Fin::Open,
+            fin_was_last: false,
             rtt: RttEstimator::new(),
             delay: DelayEstimator::new(),
             congestion: Congestion::new(config.max_payload, config.target_delay),
@@ -304,7 +319,7 @@ impl Connection {
         self.closing = true;
         self.reassembly.discard();
         self.announce_window_if_opened();
-        self.linger_if_done(now);
+        self.end_if_done(now);
     }
 
     /// Tears the connection down: one RESET goes out, nothing else does.
@@ -340,10 +355,15 @@ impl Connection {
         self.closing || self.reassembly.is_complete()
     }
 
-    /// When both streams have ended, stays a while: the peer asks again if our last acknowledgement was lost.
-    fn linger_if_done(&mut self, now: Instant) {
-        if self.fin == Fin::Acked && self.has_read_all() && matches!(self.state, State::Connected { .. }) {
-            self.state = State::Lingering { until: now + 2 * self.rtt.rto(0) };
+    /// Ends the connection when both streams have ended; stays a while if the peer may not know of it.
+    fn end_if_done(&mut self, now: Instant) {
+        if self.close_reason().is_some() || self.fin != Fin::Acked || !self.has_read_all() {
+            return;
+        }
+        if self.fin_was_last {
+            self.end(CloseReason::Finished);
+        } else {
+            self.state = State::Lingering { until: now + LINGER };
         }
     }
 
@@ -364,13 +384,8 @@ impl Connection {
         self.events.closed = Some(reason);
     }
 
-    /// Our clock in the packets.
+    /// Our clock, as packets tell it.
     fn timestamp(&self, now: Instant) -> u32 {
         now.saturating_duration_since(self.epoch).as_micros() as u32
-    }
-
-    /// A time-out for the next step of whatever is repeated.
-    fn rto(&self, backoff: u32) -> Duration {
-        self.rtt.rto(backoff)
     }
 }

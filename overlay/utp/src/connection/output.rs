@@ -64,6 +64,7 @@ impl Connection {
                 return None;
             }
             self.fin = Fin::Sent;
+            self.fin_was_last = self.reassembly.is_complete();
             self.in_flight.push(now, Bytes::new(), true);
             return Some((seq_nr, Bytes::new(), true));
         }
@@ -78,7 +79,7 @@ impl Connection {
         let len = self.send_buffer.len().min(self.config.max_payload);
         let in_flight = self.in_flight.bytes();
         if self.in_flight.is_empty() {
-            if now.saturating_duration_since(self.retransmission.since) > self.rto(0) {
+            if now.saturating_duration_since(self.retransmission.since) > self.rtt.rto(0) {
                 self.congestion.on_idle();
             }
         } else if len < self.config.max_payload && self.fin == Fin::Open {
@@ -100,7 +101,7 @@ impl Connection {
             return Some(len.min(self.peer_window.max(1)));
         }
         if self.window_probe.at.is_none() {
-            self.window_probe.at = Some(now + self.rto(self.window_probe.backoff));
+            self.window_probe.at = Some(now + self.rtt.rto(self.window_probe.backoff));
         }
         None
     }

@@ -71,7 +71,7 @@ impl Connection {
             return None;
         }
         let retransmission = &self.retransmission;
-        let wait = if retransmission.probed { self.rto(retransmission.backoff) } else { self.rtt.probe_timeout() };
+        let wait = if retransmission.probed { self.rtt.rto(retransmission.backoff) } else { self.rtt.probe_timeout() };
         Some(retransmission.since + wait)
     }
 

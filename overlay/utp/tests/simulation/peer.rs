@@ -146,7 +146,9 @@ impl Peer {
                 return;
             }
             budget = bytes;
-            self.next_read = (!self.read_end && self.closed.is_none()).then_some(now + pause);
+            self.next_read = Some(now + pause);
+        } else {
+            self.next_read = None;
         }
         while budget > 0 {
             match self.connection.read_chunk(budget) {
@@ -156,9 +158,14 @@ impl Peer {
                 }
                 Ok(None) => {
                     self.read_end = true;
+                    self.next_read = None;
                     return;
                 }
-                Err(ReadError::Blocked | ReadError::Closed(_)) => return,
+                Err(ReadError::Blocked) => return,
+                Err(ReadError::Closed(_)) => {
+                    self.next_read = None;
+                    return;
+                }
             }
         }
     }
