@@ -1,5 +1,6 @@
 //! Sub-network services on a simulated network with a paused clock: hours pass in moments, and the same things happen in
 //! every run.
+#![allow(clippy::unwrap_used)] // A test that fails to set up has failed.
 
 mod common;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_proto::gossip::{batch_offers, gossip_targets, poke_targets};
@@ -17,6 +18,9 @@ use super::{PutReport, RequestError};
 
 /// Batches of offers under way. Gossip beyond that is dropped: the content is offered again by whoever finds it.
 pub(super) const MAX_GOSSIP_TASKS: usize = 256;
+
+/// Pause between explorations for content that too few known peers are interested in.
+const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Content that is offered.
 #[derive(Clone)]
@@ -119,7 +123,7 @@ impl Inner {
     pub(super) async fn put(self: &Arc<Self>, key: Bytes, value: Bytes) -> Result<PutReport, RequestError> {
         let id = self.handler.content_id(&key).ok_or(RequestError::Key)?;
         let mut targets = self.targets(&id, None);
-        if targets.len() < self.config.gossip.nearest {
+        if targets.len() < self.config.gossip.nearest && self.may_explore() {
             self.explore(&id).await;
             targets = self.targets(&id, None);
         }
@@ -144,6 +148,18 @@ impl Inner {
             });
         }
         Ok(report)
+    }
+
+    /// Whether the last exploration is long enough ago. In a small network there is nobody more to be found, and the table
+    /// keeps itself fresh.
+    fn may_explore(&self) -> bool {
+        let now = Instant::now();
+        let mut explored = self.explored.lock();
+        let may = explored.is_none_or(|last| now.duration_since(last) >= EXPLORE_INTERVAL);
+        if may {
+            *explored = Some(now);
+        }
+        may
     }
 
     /// Gets to know the peers around some content: who they are, and how far their radius goes.

@@ -35,6 +35,8 @@ pub(super) struct Inner {
     /// Who declined what a moment ago.
     pub(super) declined: Mutex<DeclinedOffers>,
     pub(super) gossip_tasks: Arc<Semaphore>,
+    /// When peers were last sought for content that too few known ones are interested in.
+    pub(super) explored: Mutex<Option<Instant>>,
     pub(super) stopping: CancellationToken,
     pub(super) tasks: TaskTracker,
 }

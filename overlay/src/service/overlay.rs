@@ -60,6 +60,7 @@ impl Overlay {
             in_flight: Mutex::default(),
             declined: Mutex::default(),
             gossip_tasks: Arc::new(Semaphore::new(MAX_GOSSIP_TASKS)),
+            explored: Mutex::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,

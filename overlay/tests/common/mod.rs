@@ -1,5 +1,5 @@
 //! Nodes for the tests of this crate, on loopback or on a simulated network, with content that checks itself.
-#![allow(dead_code)] // Each test program uses a part.
+#![allow(dead_code, clippy::unwrap_used)] // Each test program uses a part; one that fails to set up has failed.
 
 mod memory;
 
@@ -13,6 +13,7 @@ use cairn_proto::record;
 use cairn_proto::routing::AddressPolicy;
 use content_types::{Distance, NodeId};
 use enr::CombinedKey;
+#[allow(unused_imports)]
 pub(crate) use memory::{Memory, key, value};
 use overlay::discovery::{Discovery, DiscoveryConfig, ListenAddresses, Nat};
 use overlay::service::Unobserved;
