@@ -86,6 +86,7 @@ fn a_torn_tail_is_cut_whatever_its_length() {
         let (store, events) = open(roomy(dir.path()));
         let cut_off = Event::TailCut { volume: 1, bytes: (cut - whole.len()) as u64 };
         assert!(events.take().contains(&cut_off), "cut at {cut}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), whole.len() as u64);
         assert_eq!(missing(&store, &items), [7]);
         assert_eq!(store.usage(NETWORK).items, 7);
         assert_eq!(store.put_batch(vec![items[7].clone()]).unwrap(), [Placement::Stored]);
@@ -164,6 +165,25 @@ fn a_volume_that_is_cut_short_or_gone_costs_what_was_in_it() {
     assert_eq!(store.usage(NETWORK).items as usize, items.len() - more.len());
     store.put_batch(items.clone()).unwrap();
     assert_eq!(missing(&store, &items), [] as [usize; 0]);
+}
+
+/// A write that failed may leave whole records behind its volume's end. They were never acknowledged.
+#[test]
+fn what_lies_behind_the_end_of_a_volume_does_not_count() {
+    let items: Vec<_> = (0..40).map(|number| item(NETWORK, number, 20_000, 0)).collect();
+    let dir = filled(&items);
+    let (store, _) = open(roomy(dir.path()));
+    store.remove(NETWORK, &items[0].id).unwrap();
+    store.close().unwrap();
+    let path = volumes(dir.path()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    let id_at = bytes.windows(32).position(|bytes| bytes == items[0].id.as_bytes()).unwrap();
+    let record = bytes[id_at - 24..id_at - 24 + items[0].record_len() as usize].to_vec();
+    bytes.extend(record);
+    fs::write(&path, bytes).unwrap();
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (store, _) = open(roomy(dir.path()));
+    assert_eq!(missing(&store, &items), [0]);
 }
 
 #[test]
@@ -260,6 +280,32 @@ fn a_smaller_budget_is_kept_at_once_and_a_larger_one_lets_the_radius_grow() {
     let (store, _) = open(config(dir.path(), Budgets::NONE));
     assert_eq!((store.radius(NETWORK), store.usage(NETWORK).items), (Distance::ZERO, 0));
     assert_eq!(store.put_batch(vec![items[0].clone()]).unwrap(), [Placement::OutsideRadius]);
+}
+
+/// A run is given up whole; what one commit cannot evict goes in the background.
+#[test]
+fn whole_runs_go_even_when_they_are_large() {
+    let dir = tempfile::tempdir().unwrap();
+    // Blocks of twenty cycles: 1,280 items in each of four intervals of the key space.
+    let blocks = (0..20).flat_map(|cycle| (0..256).map(move |i| (cycle << 16) + (i % 4) * 256 + i / 4));
+    let items: Vec<_> = blocks.map(|number| item(SubNetwork::History, number, 40, 0)).collect();
+    let bytes = items.iter().map(Item::record_len).sum::<u64>();
+    let (store, _) = open(config(dir.path(), Budgets::NONE.with(SubNetwork::History, bytes)));
+    store.put_batch(items.clone()).unwrap();
+    store.close().unwrap();
+    let (store, _) = open(config(dir.path(), Budgets::NONE.with(SubNetwork::History, bytes - 1)));
+    let radius = store.radius(SubNetwork::History);
+    assert_eq!(radius.to_be_bytes()[1..], [0xff; 31], "whole runs");
+    let kept = items.iter().filter(|item| distance(&item.id) <= radius).count() as u64;
+    assert_eq!(kept, 3 * 1280);
+    while store.usage(SubNetwork::History).items > kept {
+        std::thread::yield_now();
+    }
+    assert!(
+        items.iter().all(|item| {
+            store.contains_id(SubNetwork::History, &item.id).unwrap() == (distance(&item.id) <= radius)
+        })
+    );
 }
 
 #[test]

@@ -123,32 +123,34 @@ impl Follower {
         let range = recent.range(first..=last);
         let range: Box<dyn Iterator<Item = _>> = if backwards { Box::new(range.rev()) } else { Box::new(range) };
         let mut range = range.map(|(key, (location, _))| (*key, *location)).peekable();
-        let mut visit_recent = |change: Option<EntryChange>| match change {
-            Some((key, Some(location))) => visit(key, location),
-            _ => ControlFlow::Continue(()),
+        let mut is_stopped = false;
+        let mut pass_on = |is_stopped: &mut bool, (key, location): EntryChange| {
+            let flow = location.map_or(ControlFlow::Continue(()), |location| visit(key, location));
+            *is_stopped = flow.is_break();
+            flow
         };
-        let mut outcome = Ok(ControlFlow::Continue(()));
+        let mut failure = None;
         self.engine.scan(first.as_bytes(), last.as_bytes(), backwards, &mut |key, value| {
-            let mut step = || {
-                let (key, location) = (EntryKey::decode(key)?, Location::decode(key, value)?);
-                let is_before = |other: &EntryKey| if backwards { *other > key } else { *other < key };
-                while let Some(change) = range.next_if(|(other, _)| is_before(other)) {
-                    if visit_recent(Some(change)).is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
+            let entry = EntryKey::decode(key).and_then(|key| Ok((key, Location::decode(key.as_bytes(), value)?)));
+            let (key, location) = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    failure = Some(error);
+                    return ControlFlow::Break(());
                 }
-                let current = range.next_if(|(other, _)| *other == key).unwrap_or((key, Some(location)));
-                Ok(visit_recent(Some(current)))
             };
-            outcome = step();
-            if matches!(outcome, Ok(ControlFlow::Continue(()))) {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
+            let is_before = |other: &EntryKey| if backwards { *other > key } else { *other < key };
+            while let Some(change) = range.next_if(|(other, _)| is_before(other)) {
+                pass_on(&mut is_stopped, change)?;
             }
+            let current = range.next_if(|(other, _)| *other == key).unwrap_or((key, Some(location)));
+            pass_on(&mut is_stopped, current)
         })?;
-        if outcome?.is_continue() {
-            let _ = range.try_for_each(|change| visit_recent(Some(change)));
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        while !is_stopped && let Some(change) = range.next() {
+            let _ = pass_on(&mut is_stopped, change);
         }
         Ok(())
     }
