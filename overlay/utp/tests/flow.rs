@@ -91,6 +91,40 @@ fn a_steady_stream_is_acknowledged_every_eighth_packet() {
 }
 
 #[test]
+fn small_writes_travel_together_while_others_are_on_their_way() {
+    let mut simulation = Simulation::new(Config::default(), LinkConfig::default(), 1);
+    simulation.run_until(SECOND, |simulation| simulation.acceptors[0].connected);
+    simulation.acceptor().sent = Some(Vec::new());
+    for _ in 0..50 {
+        simulation.acceptor().write(100);
+        simulation.run_for(Duration::from_micros(100));
+    }
+    let sent = simulation.acceptor().sent.take().unwrap();
+    let lens: Vec<_> = sent.iter().map(|packet| packet.payload.len()).filter(|len| *len > 0).collect();
+    assert_eq!(lens, [100, 1_153, 1_153, 1_153, 1_153]);
+    simulation.run_until(SECOND, |simulation| simulation.openers[0].read == 5_000);
+}
+
+#[test]
+fn an_old_packet_does_not_bring_back_an_old_window() {
+    let mut simulation = Simulation::new(Config::default(), LinkConfig::default(), 1);
+    simulation.opener().sent = Some(Vec::new());
+    simulation.acceptor().write(100_000);
+    simulation.run_until(SECOND, |simulation| simulation.openers[0].read == 100_000);
+    simulation.run_for(SECOND);
+    let now = simulation.now;
+    let last = simulation.opener().sent.as_ref().unwrap().last().unwrap().header;
+    let acceptor = &mut simulation.acceptors[0].connection;
+    for (later, wnd_size, expected) in [(10, 5_000, 5_000), (5, 0, 5_000), (u32::MAX, 1, 5_000), (11, 0, 0)] {
+        let timestamp_microseconds = last.timestamp_microseconds.wrapping_add(later);
+        let mut packet = Vec::new();
+        Header { timestamp_microseconds, wnd_size, ..last }.encode(None, &[], &mut packet);
+        acceptor.handle_packet(now, packet.into()).unwrap();
+        assert_eq!(acceptor.stats().peer_window, expected);
+    }
+}
+
+#[test]
 fn a_lone_packet_is_acknowledged_within_the_delay() {
     let mut simulation = Simulation::new(Config::default(), LinkConfig::default(), 1);
     simulation.acceptor().write(100);
@@ -119,6 +153,19 @@ fn no_packet_is_larger_than_the_carrier_takes() {
         assert_eq!(largest, max_payload);
         assert!((4..=252).contains(&longest_selective_ack));
     }
+}
+
+#[test]
+fn every_second_selective_acknowledgement_is_short() {
+    let mut simulation = Simulation::new(Config::default(), LinkConfig { loss: 0.001, ..LinkConfig::default() }, 1);
+    simulation.opener().sent = Some(Vec::new());
+    simulation.acceptor().write_all(5_000_000);
+    simulation.run_until(60 * SECOND, |simulation| simulation.openers[0].read_end);
+    let sent = simulation.opener().sent.take().unwrap();
+    let lens = sent.iter().filter_map(|packet| packet.selective_ack.as_ref()).map(|ack| ack.as_bytes().len());
+    let lens: Vec<usize> = lens.collect();
+    assert!(lens.iter().any(|len| *len > 4));
+    assert!(lens.windows(2).all(|pair| pair.contains(&4)), "{lens:?}");
 }
 
 #[test]

@@ -68,6 +68,19 @@ fn a_long_stream_is_not_slowed_by_reordering() {
 }
 
 #[test]
+fn a_stream_learns_how_far_packets_overtake_each_other() {
+    // Nothing is lost: the queue holds more than the window.
+    let link = LinkConfig { reorder: 0.05, queue: 4 << 20, ..LinkConfig::default() };
+    let mut simulation = Simulation::new(Config::default(), link, 1);
+    simulation.acceptor().write_all(20_000_000);
+    simulation.run_until(MINUTE, |simulation| simulation.openers[0].read_end);
+    assert_eq!(simulation.down.dropped, 0);
+    let retransmissions = simulation.acceptor().connection.stats().retransmissions;
+    let late = 0.05 * 20_000_000.0 / Config::default().max_payload as f64;
+    assert!((retransmissions as f64) < late / 4.0, "{retransmissions} sent again, {late} late");
+}
+
+#[test]
 fn a_long_stream_is_not_slowed_by_duplication() {
     let rate = long_stream(LinkConfig { duplicate: 0.05, ..LinkConfig::default() });
     assert!(rate > 0.8 * LinkConfig::default().rate, "{rate} B/s");
