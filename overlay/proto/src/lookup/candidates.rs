@@ -109,14 +109,12 @@ impl<S> Candidates<S> {
 
     fn learn_one(&mut self, id: NodeId, enr: &Arc<Enr>, from: &NodeId, hops: u32) -> bool {
         let Ok((_, subnet)) = self.config.rules.check(enr) else { return false };
-        if let Some(subnet) = subnet {
-            let count = self.subnets.entry(subnet).or_default();
-            if *count >= MAX_SUBNET_CANDIDATES {
-                return false;
-            }
-            *count += 1;
+        let of_subnet = subnet.and_then(|subnet| self.subnets.get(&subnet)).copied().unwrap_or(0);
+        let is_added = of_subnet < MAX_SUBNET_CANDIDATES && self.add(id, Arc::clone(enr), Some(*from), hops);
+        if is_added && let Some(subnet) = subnet {
+            self.subnets.insert(subnet, of_subnet + 1);
         }
-        self.add(id, Arc::clone(enr), Some(*from), hops)
+        is_added
     }
 
     fn add(&mut self, id: NodeId, enr: Arc<Enr>, learned_from: Option<NodeId>, hops: u32) -> bool {

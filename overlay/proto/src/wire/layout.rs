@@ -28,9 +28,6 @@ impl Decode for ByteStrings {
     }
 
     fn from_ssz_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.is_empty() {
-            return Ok(Self(Vec::new()));
-        }
         let items: Vec<ByteString> = ssz::decode_list_of_variable_length_items(bytes, None)?;
         Ok(Self(items.into_iter().map(|item| item.0).collect()))
     }

@@ -1,14 +1,14 @@
 //! Lookups of content among nodes that have it, lack it, lie, stall and die.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cairn_proto::{
     interest::interested,
-    lookup::{Answer, ContentLookup, ContentLookupResult, ContentStep, Failure, LookupConfig, Outcome},
+    lookup::{Answer, ContentLookup, ContentLookupResult, ContentStep, Failure, LookupConfig, MAX_CANDIDATES, Outcome},
     record::Enr,
 };
 use content_types::{ContentId, Distance, NodeId};
@@ -17,7 +17,7 @@ use rand::{SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{
     network::{Agenda, Network, THOUSAND, round_trip},
-    population::{LOCAL, id, random_id},
+    population::{INTERNET_NODES, LOCAL, id, random_id},
 };
 
 /// What a node does when it is asked for content within its radius; outside it names others, unless it is dead.
@@ -352,6 +352,28 @@ fn a_connection_id_that_grew_old_is_asked_for_again_once() {
     let result = hand.lookup.into_result();
     assert_eq!(result.outcome, Outcome::NotFound);
     assert_eq!(result.liars.iter().map(id).collect::<Vec<_>>(), [first]);
+}
+
+/// Ever new nodes: the lookup remembers so many and asks so often, and then it is over.
+#[test]
+fn a_flood_of_nodes_is_bounded() {
+    let now = Instant::now();
+    let content = ContentId::from(<[u8; 32]>::from(id(&THOUSAND.nodes[1])));
+    let config = LookupConfig { k: 64, ..LookupConfig::new(LOCAL) };
+    let seeds = THOUSAND.nodes[1..17].to_vec();
+    let mut lookup = ContentLookup::new(id(&THOUSAND.nodes[0]), content, config, seeds, [], now);
+    let mut asked = Vec::new();
+    let mut flood = INTERNET_NODES.chunks(32);
+    while let ContentStep::Query { peer } = lookup.poll(now) {
+        asked.push(id(&peer));
+        lookup.on_nodes(now, &id(&peer), flood.next().unwrap().to_vec());
+    }
+    assert_eq!(lookup.poll(now), ContentStep::Finished);
+    assert!(asked.len() >= config.k && asked.len() <= config.max_queries, "{}", asked.len());
+    let trace = lookup.into_result().trace;
+    assert_eq!(trace.peers.len(), MAX_CANDIDATES);
+    let remembered: BTreeSet<_> = trace.asked().map(|peer| peer.node_id).collect();
+    assert_eq!(remembered, asked.into_iter().collect(), "whoever was asked is not forgotten");
 }
 
 #[test]

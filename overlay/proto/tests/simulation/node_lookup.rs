@@ -8,17 +8,23 @@ use std::{
 };
 
 use cairn_proto::{
-    lookup::{Answer, Failure, LookupConfig, NodeLookup, NodeLookupResult, NodeStep},
+    lookup::{
+        Answer, Failure, LookupConfig, MAX_CANDIDATES, MAX_SUBNET_CANDIDATES, NodeLookup, NodeLookupResult, NodeStep,
+    },
     record::Enr,
-    routing::{AddressPolicy, PeerRules},
+    routing::{AddressPolicy, PeerRules, log_distance},
 };
 use content_types::NodeId;
 use proptest::prelude::*;
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rand::{
+    RngExt, SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, IteratorRandom},
+};
 
 use crate::{
     network::{Agenda, Network, THOUSAND, round_trip},
-    population::{CHAIN_ID, LOCAL, generate, id, random_id},
+    population::{CHAIN_ID, INTERNET_NODES, LOCAL, generate, id, random_id},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -35,8 +41,10 @@ enum Role {
     SelfReferral,
     /// Names the same few nodes whatever it is asked.
     Loop,
-    /// Names new invented nodes each time.
+    /// Names new invented nodes of one subnet each time.
     Flood,
+    /// Names new invented nodes from everywhere each time.
+    WideFlood,
     /// Answers with nothing.
     Empty,
 }
@@ -90,6 +98,10 @@ fn run(
                     }
                     Role::Loop => network.nodes[..12].to_vec(),
                     Role::Flood => SYBILS.sample(rng, 32).cloned().collect(),
+                    Role::WideFlood => {
+                        let is_asked_for = |enr: &&Arc<Enr>| distances.contains(&log_distance(&peer, &id(enr)));
+                        INTERNET_NODES.iter().filter(is_asked_for).cloned().sample(rng, 32)
+                    }
                     Role::Empty => Vec::new(),
                 };
                 let delay = if role == Role::Late { config.query_timeout * 2 } else { round_trip(rng) };
@@ -231,7 +243,18 @@ fn a_flood_from_one_subnet_is_bounded() {
     let target = id(&SYBILS[0]);
     let run = run(network, &roles, origin, target, LookupConfig::new(rules), &mut rng);
     let sybils = run.result.trace.peers.iter().filter(|peer| !roles.contains_key(&peer.node_id)).count();
-    assert!(sybils <= cairn_proto::lookup::MAX_SUBNET_CANDIDATES, "{sybils}");
+    assert!(sybils <= MAX_SUBNET_CANDIDATES, "{sybils}");
+}
+
+/// Ever new nodes: the lookup asks so often, and then it is over.
+#[test]
+fn a_flood_from_everywhere_is_bounded() {
+    let network = &*THOUSAND;
+    let mut rng = StdRng::seed_from_u64(8);
+    let roles = INTERNET_NODES.iter().chain(&network.nodes).map(|enr| (id(enr), Role::WideFlood)).collect();
+    let config = LookupConfig { k: 100, ..LookupConfig::new(LOCAL) };
+    let run = run(network, &roles, id(&network.nodes[0]), random_id(&mut rng), config, &mut rng);
+    assert_eq!(run.queries, config.max_queries);
 }
 
 #[test]
@@ -275,7 +298,7 @@ fn nodes_at_other_distances_than_asked_for_are_ignored() {
     let trace = lookup.into_result().trace;
     assert!(trace.peers.len() > 1);
     for learned in trace.peers.iter().filter(|other| other.node_id != id(&peer)) {
-        assert!(distances.contains(&cairn_proto::routing::log_distance(&id(&peer), &learned.node_id)));
+        assert!(distances.contains(&log_distance(&id(&peer), &learned.node_id)));
     }
 }
 
@@ -286,14 +309,14 @@ proptest! {
     #[test]
     fn always_terminates(
         seed: u64,
-        shares in proptest::collection::vec(0u32..300, 7),
+        shares in proptest::collection::vec(0u32..250, 8),
         parallelism in 1usize..6,
         k in 1usize..20,
         max_queries in 1usize..100,
     ) {
         let network = &*THOUSAND;
         let mut rng = StdRng::seed_from_u64(seed);
-        let roles = [Role::Dead, Role::Unreachable, Role::Late, Role::SelfReferral, Role::Loop, Role::Flood, Role::Empty];
+        let roles = [Role::Dead, Role::Unreachable, Role::Late, Role::SelfReferral, Role::Loop, Role::Flood, Role::WideFlood, Role::Empty];
         let shares: Vec<_> = shares.into_iter().zip(roles).collect();
         let roles = network.roles(&shares, &mut rng);
         let config = LookupConfig { parallelism, k, max_queries, ..LookupConfig::new(LOCAL) };
@@ -303,5 +326,6 @@ proptest! {
         prop_assert!(run.queries <= max_queries);
         prop_assert!(run.took <= config.deadline);
         prop_assert!(run.result.closest.len() <= k);
+        prop_assert!(run.result.trace.peers.len() <= MAX_CANDIDATES);
     }
 }

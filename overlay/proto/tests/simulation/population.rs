@@ -54,12 +54,9 @@ pub(crate) fn private_ip(rng: &mut StdRng) -> Ipv4Addr {
     Ipv4Addr::new(10, rng.random(), rng.random(), rng.random_range(1..255))
 }
 
-/// 10,000 nodes with addresses from all over the Internet.
+/// 10,000 nodes with public addresses in 400 subnets.
 pub(crate) static INTERNET_NODES: LazyLock<Vec<Arc<Enr>>> = LazyLock::new(|| {
-    generate(1, 10_000, |rng| {
-        let [b, c, d] = rng.random();
-        Ipv4Addr::new(rng.random_range(1..100), b, c, d)
-    })
+    generate(1, 10_000, |rng| Ipv4Addr::new(rng.random_range(20..120), 0, rng.random_range(0..4), rng.random()))
 });
 
 pub(crate) fn random_id(rng: &mut impl Rng) -> NodeId {
