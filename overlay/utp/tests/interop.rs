@@ -1,4 +1,5 @@
 //! Both roles against the crate `utp-rs`, over UDP on the loopback interface, with connection ids given from outside.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     io::ErrorKind,

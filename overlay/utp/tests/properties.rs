@@ -1,4 +1,5 @@
 //! Whatever comes, in whatever order: no panic, no endless output; and over whatever link, the streams arrive.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod simulation;
 
@@ -134,6 +135,7 @@ impl Ends {
             Step::Wait(milliseconds) => {
                 self.now += Duration::from_millis(*milliseconds);
                 connection.handle_timeout(self.now);
+                assert!(connection.poll_timeout().is_none_or(|at| at > self.now));
             }
             Step::Write(bytes) => drop(connection.write(&vec![0; *bytes])),
             Step::Read(bytes) => drop(connection.read_chunk(*bytes)),

@@ -1,5 +1,6 @@
 //! The packet format: the Portal network's own vectors (`utp/utp-wire-test-vectors.md`), malformed packets, and
 //! whatever else comes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use cairn_utp::{DecodeError, Header, Packet, PacketType, SelectiveAck};

@@ -6,9 +6,11 @@ use super::{Connection, Recovery, State};
 use crate::CloseReason;
 
 impl Connection {
-    /// When [`handle_timeout`](Self::handle_timeout) has to be called; changes with every other call.
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called; changes with every other call. After that call it
+    /// lies in the future, even if what became due could not be sent yet.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
+            State::SynSent(syn) if syn.due => Some(syn.deadline),
             State::SynSent(syn) => Some(syn.deadline.min(syn.retransmit_at)),
             State::SynExpected { deadline } => Some(*deadline),
             State::Connected { .. } => {
@@ -76,6 +78,8 @@ impl Connection {
     }
 
     fn on_loss_timeout(&mut self, now: Instant) {
+        // When we come late, a probe still gets its time before everything is sent again.
+        self.retransmission.since = now;
         if self.in_flight.loss_time().is_some() {
             let lost = self.in_flight.detect_lost(now, self.rtt.loss_delay());
             self.on_lost(lost);
