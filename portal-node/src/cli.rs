@@ -55,6 +55,13 @@ pub(crate) enum Command {
     Demo(DemoArgs),
 }
 
+impl Command {
+    /// Whether it runs until it is told to stop.
+    pub(crate) fn is_storage_peer(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Seed(_))
+    }
+}
+
 /// Flags of `cairn seed`.
 #[derive(Debug, Args)]
 pub(crate) struct SeedArgs {

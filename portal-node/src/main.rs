@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let settings = settings::Settings::load(cli.global)?;
+    let settings = settings::Settings::load(cli.global, cli.command.is_storage_peer())?;
     output::start_logging(&settings)?;
     // Two TLS stacks stand in the dependency tree; rustls does not choose between them by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

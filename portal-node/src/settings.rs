@@ -21,8 +21,10 @@ use crate::failure::Failure;
 
 /// The configuration file's name in the data folder.
 const FILE_NAME: &str = "cairn.toml";
-/// What is logged unless told otherwise. discv5 warns of every peer that went away.
-const DEFAULT_LOG: &str = "info,discv5=error";
+/// What a storage peer logs unless told otherwise. discv5 warns of every peer that went away.
+const STORAGE_PEER_LOG: &str = "info,discv5=error";
+/// What other commands log unless told otherwise: they print what they do.
+const OTHER_LOG: &str = "warn,discv5=error";
 
 /// Flags that every command takes.
 #[derive(Debug, Default, Clone, Args)]
@@ -47,7 +49,7 @@ struct Common {
     /// Folder of the trust lists [default: trust/ in the data folder]
     #[arg(long, global = true, env = "CAIRN_TRUST", value_name = "DIR", help_heading = "Everywhere")]
     trust: Option<PathBuf>,
-    /// What to log, in the syntax of RUST_LOG [default: info,discv5=error]
+    /// What to log, in the syntax of RUST_LOG [default: info for run and seed, else warn]
     #[arg(long, global = true, env = "CAIRN_LOG", value_name = "FILTER", help_heading = "Everywhere")]
     log: Option<String>,
     /// How to log [default: text]
@@ -265,11 +267,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Lays the flags over the configuration file.
+    /// Lays the flags over the configuration file. A storage peer logs more than other commands.
     ///
     /// # Errors
     /// When the file cannot be read or says something unknown, or the chain is neither known nor a readable file.
-    pub(crate) fn load(args: GlobalArgs) -> Result<Self, Failure> {
+    pub(crate) fn load(args: GlobalArgs, is_storage_peer: bool) -> Result<Self, Failure> {
+        let default_log = if is_storage_peer { STORAGE_PEER_LOG } else { OTHER_LOG };
         let flags = args.common;
         let early_data_dir = flags.data_dir.clone().or_else(default_data_dir);
         let file = match (&args.config, &early_data_dir) {
@@ -288,7 +291,7 @@ impl Settings {
             trust_dir: flags.trust.or(file.trust).unwrap_or_else(|| data_dir.join("trust")),
             data_dir,
             chain: Arc::new(read_chain(chain.as_deref().unwrap_or("mainnet"))?),
-            log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+            log: flags.log.or(file.log).unwrap_or_else(|| default_log.to_owned()),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             json: flags.json.or(file.json).unwrap_or(false),
             node: NodeArgs { network: file.network, ..file.node },
@@ -343,7 +346,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.toml");
         fs::write(&path, file).unwrap();
-        Settings::load(GlobalArgs { config: Some(path), common: flags })
+        Settings::load(GlobalArgs { config: Some(path), common: flags }, true)
     }
 
     #[test]

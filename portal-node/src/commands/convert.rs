@@ -6,6 +6,7 @@ use cairn_archive::{
     Archive,
     convert::{Step, Target, convert as convert_archive},
 };
+use serde_json::json;
 
 use super::blocking;
 use crate::{
@@ -43,10 +44,21 @@ pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<()
             let made = convert_archive(&archive, archive.blocks(), &network, target, &args.out, tell)
                 .map_err(|error| Failure::Invalid(error.to_string()))?;
             bar.finish_and_clear();
+            let written = Archive::open(&made).map_err(|error| Failure::Invalid(error.to_string()))?.blocks();
             if json {
-                output::json(&serde_json::json!({ "from": path, "to": made }))?;
+                let (first, last) = (written.start(), written.end());
+                output::json(&json!({ "from": path, "to": made, "firstBlock": first, "lastBlock": last }))?;
             } else {
                 output::line(made.display())?;
+            }
+            let all = archive.blocks();
+            if written.end() < all.end() {
+                output::remark(format_args!(
+                    "{}: blocks {} to {} are not in it, an era1 file holds blocks before the merge only",
+                    made.display(),
+                    written.end() + 1,
+                    all.end()
+                ));
             }
         }
         Ok(())

@@ -77,7 +77,7 @@ fn print_table(report: &Report) -> Result<(), Failure> {
     output::line(format_args!(
         "{} blocks, {}: seeded in {:.1} s, {} of {} pieces placed",
         report.blocks,
-        ByteSize(report.content_bytes),
+        ByteSize(report.content_bytes).display().si(),
         report.seeding_took.as_secs_f64(),
         report.seeding.pieces_placed,
         report.seeding.pieces,
@@ -96,7 +96,7 @@ fn print_table(report: &Report) -> Result<(), Failure> {
             "{index:>4} {:<8} {:>15} {:>12} {:>10.2} {:>21}",
             if index == 0 { "archives" } else { "" },
             peer.items,
-            ByteSize(peer.bytes).to_string(),
+            ByteSize(peer.bytes).display().si().to_string(),
             peer.radius * 100.0,
             peer.served
         ))?;

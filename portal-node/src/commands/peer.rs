@@ -6,7 +6,7 @@ use std::{
 };
 
 use cairn_node::{Node, NodeConfig, RpcConfig, StartError, trust::TrustStoreError};
-use cairn_proto::{limits::TransferLimits, routing::AddressPolicy};
+use cairn_proto::routing::AddressPolicy;
 use overlay::{
     Enr,
     discovery::{ListenAddresses, Nat},
@@ -63,13 +63,15 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
         Some(texts) => texts.iter().map(|text| record(text)).collect::<Result<_, _>>()?,
     };
     config.headers_from = args.headers_from.as_deref().map(url).transpose()?;
-    let defaults = config.transfers;
-    config.transfers = TransferLimits {
-        inbound: args.max_inbound.unwrap_or(defaults.inbound),
-        inbound_per_peer: args.max_inbound_per_peer.unwrap_or(defaults.inbound_per_peer),
-        outbound: args.max_outbound.unwrap_or(defaults.outbound),
-        outbound_per_peer: args.max_outbound_per_peer.unwrap_or(defaults.outbound_per_peer),
-    };
+    let limits = &mut config.transfers;
+    for (limit, given) in [
+        (&mut limits.inbound, args.max_inbound),
+        (&mut limits.inbound_per_peer, args.max_inbound_per_peer),
+        (&mut limits.outbound, args.max_outbound),
+        (&mut limits.outbound_per_peer, args.max_outbound_per_peer),
+    ] {
+        *limit = given.unwrap_or(*limit);
+    }
     config.addresses = address_policy(&config);
     Ok(config)
 }

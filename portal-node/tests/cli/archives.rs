@@ -1,0 +1,93 @@
+//! `cairn verify` and `cairn convert`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::World;
+
+#[test]
+fn an_intact_archive_is_proved() {
+    let world = World::new();
+    let report = world.trusting("data").args(["verify", "--json"]).arg(world.path("archives")).end().json();
+    assert_eq!(report["intact"], true);
+    assert_eq!(report["files"][0]["firstBlock"], 0);
+    assert_eq!(report["files"][0]["lastBlock"], 95);
+    for component in ["header", "body", "receipts", "proof"] {
+        assert_eq!(report["files"][0]["good"][component], serde_json::json!([[0, 95]]), "{component}");
+    }
+    let text = world.trusting("data").arg("verify").arg(&world.archives[0]).end().text();
+    assert!(text.contains("intact") && text.contains("96/96"), "{text}");
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_its_block_named() {
+    let world = World::new();
+    let path = &world.archives[0];
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let call = || world.trusting("data").arg("verify").arg(path);
+    let report = call().arg("--json").end().exits(5).parsed();
+    assert_eq!(report["intact"], false);
+    let file = &report["files"][0];
+    let good = file["good"].as_object().unwrap();
+    let damaged: Vec<u64> = good.values().flat_map(|ranges| (0..96).filter(|number| !is_in(ranges, *number))).collect();
+    assert_eq!(damaged.len(), 1, "one part of one block is no longer good: {file}");
+    let named = format!("block {}", damaged[0]);
+    assert!(file["findings"][0].as_str().unwrap().contains(&named), "{file}");
+    call().end().exits(5).says("damaged");
+}
+
+fn is_in(ranges: &Value, number: u64) -> bool {
+    ranges.as_array().unwrap().iter().any(|range| {
+        let end = |index: usize| range[index].as_u64().unwrap();
+        (end(0)..=end(1)).contains(&number)
+    })
+}
+
+#[test]
+fn a_file_that_is_not_there_and_lists_that_are_missing_are_told_apart() {
+    let world = World::new();
+    world.trusting("data").args(["verify", "/nowhere/x.era1"]).end().exits(6).says("/nowhere/x.era1");
+    world.trusting("data").arg("verify").arg(world.path("trust")).end().exits(6).says("no .era1");
+    let call = world.cairn("data").arg("verify").arg(&world.archives[0]);
+    call.end().exits(3).says("cairn trust fetch").says("--trust");
+}
+
+#[test]
+fn a_conversion_there_and_back_keeps_everything() {
+    let world = World::before_the_merge();
+    let original = &world.archives[0];
+    let convert = |from: &str, to: &str, out: &str| {
+        let call = world.trusting("data").args(["convert", "--json", "--to", to, "--out"]).arg(world.path(out));
+        call.arg(from).end().json()["to"].as_str().unwrap().to_owned()
+    };
+    let ere = convert(original.to_str().unwrap(), "ere", "there");
+    assert!(ere.ends_with(".ere"), "{ere}");
+    let era1 = convert(&ere, "era1", "back");
+    world.trusting("data").args(["verify", &ere, &era1]).end().exits(0);
+    assert_eq!(fs::read(era1).unwrap(), fs::read(original).unwrap());
+}
+
+#[test]
+fn what_no_era1_file_can_hold_is_left_out_and_said() {
+    let world = World::new();
+    let era1 = || world.trusting("data").args(["convert", "--to", "era1", "--json", "--out"]).arg(world.path("out"));
+    let ended = era1().arg(&world.archives[0]).end().says("blocks 48 to 95 are not in it");
+    let made = ended.json();
+    assert_eq!((&made["firstBlock"], &made["lastBlock"]), (&0.into(), &47.into()));
+    world.trusting("data").args(["verify", made["to"].as_str().unwrap()]).end().exits(0);
+    era1().arg(&world.archives[0]).arg("--no-proofs").end().exits(3).says("--no-proofs");
+}
+
+#[test]
+fn blocks_after_the_merge_are_no_era1_file() {
+    let world = World::new();
+    let seeder = world.seed("seeder", "none");
+    let late = world.path("late.ere");
+    world.fetch(&seeder).args(["60..70", "--out"]).arg(&late).end().exits(0);
+    let convert = world.cairn("data").args(["convert", "--to", "era1", "--out"]).arg(world.path("out")).arg(&late);
+    convert.end().exits(5).says("before the merge");
+}

@@ -1,0 +1,11 @@
+//! The `cairn` command as a person or a script meets it: real processes, a synthetic chain, loopback only.
+
+#![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
+
+mod archives;
+mod demo;
+mod network;
+mod peer;
+mod settings;
+mod support;
+mod trust;

@@ -1,0 +1,102 @@
+//! `cairn seed`, `cairn run` and `cairn fetch` together: history from one process to another.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::World;
+
+/// A block from before the merge and one with withdrawals.
+const BLOCKS: [u64; 2] = [3, 70];
+
+#[test]
+fn parts_of_blocks_come_as_json_and_as_rlp() {
+    let world = World::new();
+    let seeder = world.seed("seeder", "none");
+    for number in BLOCKS {
+        let block = world.chain.block(number).unwrap();
+        let hash = format!("{:#x}", world.chain.block_hash(number).unwrap());
+        let fetch = |what: &str, format: &str| {
+            world.fetch(&seeder).args([&number.to_string(), "--what", what, "--format", format]).end()
+        };
+        let json = fetch("block", "json").json();
+        assert_eq!((&json["hash"], &json["number"]), (&hash.into(), &format!("{number:#x}").into()));
+        let count = |field: &str| json[field].as_array().map(Vec::len);
+        assert!(count("transactions").is_some() && count("transactions") == count("receipts"), "{json}");
+        assert_eq!(json.get("withdrawals").is_some(), number == 70);
+        assert_eq!(fetch("header", "rlp").bytes(), **block.header.rlp());
+        assert_eq!(fetch("body", "rlp").bytes(), *block.body);
+        assert_eq!(fetch("receipts", "rlp").bytes(), *block.receipts);
+        for what in ["header", "body", "receipts"] {
+            assert_eq!(fetch(what, "json").json()["hash"], json["hash"], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_range_is_printed_a_line_a_block_or_written_into_a_file() {
+    let world = World::new();
+    let seeder = world.seed("seeder", "none");
+    let numbers = |text: &str| -> Vec<String> {
+        let number = |line| serde_json::from_str::<Value>(line).unwrap()["number"].as_str().unwrap().to_owned();
+        text.lines().map(number).collect()
+    };
+    let expected = ["0x5", "0x6", "0x7"];
+    assert_eq!(numbers(&world.fetch(&seeder).args(["5..8", "--what", "header"]).end().text()), expected);
+    let file = world.path("headers.json");
+    assert_eq!(world.fetch(&seeder).args(["5..=7", "--what", "header", "--out"]).arg(&file).end().text(), "");
+    assert_eq!(numbers(&fs::read_to_string(file).unwrap()), expected);
+}
+
+#[test]
+fn ranges_become_archives_that_verify() {
+    let world = World::new();
+    let seeder = world.seed("seeder", "none");
+    // Before the merge, across it, after it.
+    for (range, name) in [("10..20", "a.ere"), ("40..60", "b.ere"), ("60..96", "c.ere")] {
+        let file = world.path(name);
+        world.fetch(&seeder).args([range, "--out"]).arg(&file).end().exits(0);
+        world.trusting("data").arg("verify").arg(&file).end().exits(0);
+    }
+    let late = world.fetch(&seeder).args(["60..70", "--out"]).arg(world.path("d.era1"));
+    late.end().exits(3).says(".ere");
+}
+
+#[test]
+fn a_whole_era_before_the_merge_becomes_the_same_era1_file() {
+    let world = World::before_the_merge();
+    let seeder = world.seed("seeder", "none");
+    let file = world.path("fetched.era1");
+    world.fetch(&seeder).args(["0..48", "--out"]).arg(&file).end().exits(0);
+    assert_eq!(fs::read(file).unwrap(), fs::read(&world.archives[0]).unwrap());
+}
+
+#[test]
+fn what_nobody_has_is_not_found_and_leaves_no_file() {
+    let world = World::new();
+    let peer = world.run("peer", "none");
+    world.fetch(&peer).args(["3", "--timeout", "3"]).end().exits(4).says("block 3");
+    let folder = world.path("out");
+    fs::create_dir(&folder).unwrap();
+    world.fetch(&peer).args(["3..9", "--timeout", "3", "--out"]).arg(folder.join("x.ere")).end().exits(4);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+}
+
+#[test]
+fn a_newcomer_without_trust_lists_gets_them_on_the_way() {
+    let world = World::new();
+    let seeder = world.seed("seeder", "none");
+    let fetch = world.cairn("newcomer").args(["fetch", "3", "--bootnodes", &seeder.enr()]).alone();
+    assert_eq!(fetch.end().json()["number"], "0x3");
+}
+
+#[test]
+fn what_was_seeded_outlives_the_seeder() {
+    let world = World::new();
+    let storing = world.run("storing", "none");
+    let mut seeder = world.seed("seeder", &storing.enr());
+    seeder.wait_for_log("offered to the network");
+    assert_eq!(seeder.stop("TERM").0.code(), Some(0));
+    let text = world.fetch(&storing).args(["0..96", "--parallel", "4"]).end().text();
+    assert_eq!(text.lines().count(), 96);
+}

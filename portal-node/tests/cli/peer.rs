@@ -1,0 +1,83 @@
+//! `cairn run`, `cairn status`, `cairn enr`: one peer from its start to its end.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use serde_json::Value;
+
+use crate::support::{Peer, World, in_time};
+
+#[test]
+fn a_peer_announces_itself_answers_and_stops_on_either_signal() {
+    let world = World::new();
+    let mut node_ids = Vec::new();
+    for signal in ["TERM", "INT"] {
+        let peer = world.run("peer", "none");
+        let status = world.cairn("other").args(["status", "--json", "--rpc", &peer.rpc_url()]).end().json();
+        assert_eq!(status["nodeId"], *peer.announced("nodeId"));
+        assert_eq!(status["chain"], world.chain.spec().name());
+        let text = world.cairn("other").args(["status", "--rpc", &peer.rpc_url()]).end().text();
+        assert!(text.contains(&peer.enr()), "{text}");
+        node_ids.push(peer.announced("nodeId").clone());
+        let (status, rest) = peer.stop(signal);
+        assert_eq!(status.code(), Some(0), "SIG{signal}");
+        assert_eq!(rest, "", "one line is all that a peer prints");
+    }
+    assert_eq!(node_ids[0], node_ids[1], "a restart keeps the identity");
+}
+
+#[test]
+fn the_announcement_has_what_a_script_needs() {
+    let world = World::new();
+    let peer = Peer::start(world.trusting("peer").args(["run", "--metrics", "127.0.0.1:0"]), "none");
+    let port =
+        |address: &Value| address.as_str().and_then(|text| text.rsplit(':').next()?.parse::<u16>().ok()).unwrap();
+    assert_ne!(port(peer.announced("rpc")), 0);
+    assert_ne!(port(&peer.announced("listen")[0]), 0);
+    let metrics = peer.announced("metrics").as_str().unwrap().to_owned();
+    let page = in_time("metrics", move || {
+        let mut stream = TcpStream::connect(metrics).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: cairn\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    });
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("cairn_"), "{page}");
+}
+
+#[test]
+fn the_record_is_had_from_the_folder_the_peer_or_the_text() {
+    let world = World::new();
+    world.cairn("peer").arg("enr").end().exits(6).says("cairn run");
+    let peer = world.run("peer", "none");
+    let enr = peer.enr();
+    assert_eq!(world.cairn("other").args(["enr", "--rpc", &peer.rpc_url()]).end().text().trim(), enr);
+    let decoded = world.cairn("other").args(["enr", "--json", "--decode", &enr]).end().json();
+    assert_eq!(decoded["nodeId"], *peer.announced("nodeId"));
+    assert_eq!(decoded["ip"], "127.0.0.1");
+    assert_eq!(format!("127.0.0.1:{}", decoded["udp"]), *peer.announced("listen")[0].as_str().unwrap());
+    assert_eq!(peer.stop("TERM").0.code(), Some(0));
+    assert_eq!(world.cairn("peer").arg("enr").end().text().trim(), enr);
+    world.cairn("other").args(["enr", "--decode", "enr:nonsense"]).end().exits(3);
+}
+
+#[test]
+fn a_peer_that_is_not_there_cannot_be_asked() {
+    let world = World::new();
+    let peer = world.run("peer", "none");
+    let url = peer.rpc_url();
+    assert_eq!(peer.stop("TERM").0.code(), Some(0));
+    world.cairn("other").args(["status", "--rpc", &url]).end().exits(7).says("cairn run");
+}
+
+#[test]
+fn a_port_or_a_folder_that_is_taken_is_named() {
+    let world = World::new();
+    let peer = world.run("peer", "none");
+    let rpc = peer.announced("rpc").as_str().unwrap();
+    let run = |data: &str| world.trusting(data).args(["run", "--bootnodes", "none"]).alone();
+    run("second").args(["--rpc", rpc]).end().exits(7).says(rpc);
+    run("peer").args(["--rpc", "none"]).end().exits(6).says("peer");
+}

@@ -1,0 +1,71 @@
+//! `cairn trust`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Peer, World};
+
+fn held(world: &World, data: &str) -> usize {
+    let shown = world.cairn(data).args(["trust", "show", "--json"]).end().json();
+    shown["lists"].as_array().unwrap().iter().filter(|list| !list["entries"].is_null()).count()
+}
+
+#[test]
+fn lists_are_imported_whichever_they_are() {
+    let world = World::new();
+    assert_eq!(held(&world, "data"), 0);
+    let mut files: Vec<_> = fs::read_dir(world.path("trust")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for (already, file) in files.iter().enumerate() {
+        assert_eq!(held(&world, "data"), already);
+        let imported = world.cairn("data").args(["trust", "import", "--json"]).arg(file).end().json();
+        let saved = world.path("data/trust").join(file.file_name().unwrap());
+        assert_eq!(imported["file"].as_str(), saved.to_str());
+    }
+    assert_eq!(held(&world, "data"), files.len());
+    let text = world.cairn("data").args(["trust", "show"]).end().text();
+    assert!(text.contains("checked") && !text.contains("missing"), "{text}");
+    world.cairn("data").arg("verify").arg(&world.archives[0]).end().exits(0);
+}
+
+#[test]
+fn a_file_that_is_no_list_of_the_chain_is_refused() {
+    let world = World::new();
+    let import = || world.cairn("data").args(["trust", "import"]);
+    import().arg(&world.archives[0]).end().exits(5).says("none of the lists");
+    import().arg("/nowhere/list.ssz").end().exits(6).says("/nowhere/list.ssz");
+    assert_eq!(held(&world, "data"), 0);
+}
+
+#[test]
+fn a_list_that_was_tampered_with_on_disk_is_not_used() {
+    let world = World::new();
+    for entry in fs::read_dir(world.path("trust")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    world.trusting("data").arg("verify").arg(&world.archives[0]).end().exits(5).says("trust");
+}
+
+#[test]
+fn lists_come_from_a_peer() {
+    let world = World::new();
+    let peer = world.run("peer", "none");
+    let fetch = |bootnode: &str| world.cairn("new").args(["trust", "fetch", "--json", "--bootnodes", bootnode]).alone();
+    let shown: Value = fetch(&peer.enr()).end().json();
+    assert!(shown["lists"].as_array().unwrap().iter().any(|list| !list["entries"].is_null()), "{shown}");
+    let files = fs::read_dir(world.path("trust")).unwrap().count();
+    assert_eq!(held(&world, "new"), files);
+}
+
+#[test]
+fn lists_that_no_peer_has_are_not_found() {
+    let world = World::new();
+    let empty = Peer::start(world.cairn("empty").arg("run"), "none");
+    let fetch = world.cairn("new").args(["trust", "fetch", "--bootnodes", &empty.enr()]).alone();
+    fetch.end().exits(4).says("no peer");
+}
