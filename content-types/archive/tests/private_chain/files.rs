@@ -6,7 +6,7 @@ use cairn_archive::verify::verify_files;
 use cairn_archive::write::{ArchiveWriter, Plan};
 use cairn_archive::{Archive, Component, Rule};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Lengths};
 use crate::profiles::assert_holds;
 
 #[test]
@@ -83,6 +83,35 @@ fn blocks_that_are_no_chain_are_not_written() {
 }
 
 #[test]
+fn headers_that_do_not_follow_each_other_are_not_written() {
+    // The chains part at block 2: it lies before the merge in one and after it in the other.
+    let chain = Chain::of_all_times();
+    let other = Chain::new(Lengths { before_merge: 2, bellatrix: 2, capella: 1, deneb: 1 });
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = ArchiveWriter::create(dir.path(), Plan::ere("private", 2..=3, Default::default())).unwrap();
+    for (chain, number) in [(&chain, 2), (&other, 3)] {
+        chain.put(&mut writer, number, Component::Header);
+        chain.put(&mut writer, number, Component::Body);
+    }
+    let error = writer.finish().unwrap_err();
+    assert!(matches!(error.rule, Rule::ParentHash(_)), "{error}");
+    assert_eq!(error.place.block, Some(2));
+}
+
+#[test]
+fn a_later_file_proves_headers_but_no_total_difficulties() {
+    let chain = Chain::of_all_times();
+    let dir = tempfile::tempdir().unwrap();
+    chain.write(dir.path(), Plan::ere("private", 1..=3, [Component::TotalDifficulty].into_iter().collect()));
+    chain.write(dir.path(), Plan::ere("private", 4..=10, [Component::Proof].into_iter().collect()));
+    let report = verify_files(&[dir.path()], &chain.verifier, 1, |_| {}).unwrap();
+    let file = &report.files[0];
+    assert!(matches!(file.findings[..], [ref one] if matches!(one.rule, Rule::Unproved(_))), "{:?}", file.findings);
+    assert_eq!(file.good(Component::Body), [1..=3]);
+    assert_eq!(file.good_count(Component::TotalDifficulty), 0);
+}
+
+#[test]
 fn era1_ends_at_the_merge() {
     let chain = Chain::of_all_times();
     let dir = tempfile::tempdir().unwrap();
@@ -152,7 +181,7 @@ fn a_folder_is_one_chain() {
     assert_eq!(report.files[0].good(Component::Receipts), [4..=6]);
 
     // A third file, of another chain, does not continue into the first.
-    let other = Chain::new(crate::chain::Lengths { before_merge: 3, bellatrix: 2, capella: 2, deneb: 3 });
+    let other = Chain::new(Lengths { before_merge: 3, bellatrix: 2, capella: 2, deneb: 3 });
     other.write(dir.path(), no_proofs(0..=3));
     fs::write(dir.path().join("empty.ere"), "").unwrap();
     let report = verify_files(&[dir.path()], &chain.verifier, 2, |_| {}).unwrap();

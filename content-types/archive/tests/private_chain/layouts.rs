@@ -100,6 +100,55 @@ fn four_components_are_told_apart_by_their_records() {
 }
 
 #[test]
+fn a_header_in_another_blocks_place_is_not_passed_off_for_it() {
+    let chain = Chain::of_all_times();
+    let mut records = records(&ere(&chain, [Component::Proof]));
+    let headers: Vec<_> = (0..records.len()).filter(|at| records[*at].0 == HEADER).collect();
+    records.swap(headers[5], headers[6]);
+    let archive = open(assemble(&records, &[HEADER, BODY, PROOF], &[HEADER, BODY, PROOF]));
+    for number in [5, 6] {
+        let error = archive.header(number).unwrap_err();
+        assert!(matches!(error.rule, Rule::Number(_)), "{error}");
+        assert_eq!(error.place.block, Some(number));
+    }
+    let report = verify_archive(&archive, &chain.verifier, 1, |_| {}).unwrap();
+    assert_eq!(report.findings.iter().filter(|finding| matches!(finding.rule, Rule::Number(_))).count(), 2);
+    assert_eq!(report.good(Component::Body), [0..=4, 7..=chain.last()]);
+}
+
+#[test]
+fn an_index_that_starts_elsewhere_is_not_believed() {
+    let chain = Chain::before_merge(6);
+    let dir = tempfile::tempdir().unwrap();
+    let mut era1 = std::fs::read(chain.write(dir.path(), chain.era1())).unwrap();
+    let starting_number = era1.len() - 8 * (1 + 6 + 1);
+    era1[starting_number + 1] = 0x20;
+    let archive = open(era1);
+    assert_eq!(archive.blocks(), 0..=5);
+    assert!(matches!(archive.damage().unwrap().rule, Rule::Index(_)));
+    assert_holds(&archive, &chain);
+}
+
+#[test]
+fn an_era1_file_needs_its_accumulator() {
+    let chain = Chain::before_merge(6);
+    let dir = tempfile::tempdir().unwrap();
+    let era1 = std::fs::read(chain.write(dir.path(), chain.era1())).unwrap();
+    let (index, accumulator) = (era1.len() - 8 * 9, era1.len() - 8 * 9 - 40);
+    let mut without = [&era1[..accumulator], &era1[index..]].concat();
+    for slot in without[accumulator + 16..].chunks_exact_mut(8).take(6) {
+        let relative = i64::from_le_bytes(slot.try_into().unwrap()) + 40;
+        slot.copy_from_slice(&relative.to_le_bytes());
+    }
+    let archive = open(without);
+    assert!(archive.damage().is_none());
+    assert_eq!(archive.accumulator_root().unwrap(), None);
+    let report = verify_archive(&archive, &chain.verifier, 1, |_| {}).unwrap();
+    assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, Rule::NoAccumulator)));
+    assert_eq!(report.good(Component::Body), [0..=5]);
+}
+
+#[test]
 fn the_older_suffix_is_read() {
     let chain = Chain::of_all_times();
     let dir = tempfile::tempdir().unwrap();
