@@ -8,8 +8,7 @@ use std::{
 use bytes::Bytes;
 use cairn_node::{BlockId, Node};
 use content_types::{
-    ContentKey, HeaderVerifier, NodeId, block,
-    history::ContentKey as HistoryKey,
+    ContentKey, HeaderVerifier, NodeId, block, history::ContentKey as HistoryKey,
     legacy_history::ContentKey as LegacyKey,
 };
 use futures::{StreamExt, stream};

@@ -4,73 +4,123 @@
 
 mod support;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
+use cairn_archive::{
+    Archive,
+    convert::{Target, convert},
+};
 use cairn_node::{seeding::SeedOptions, trust::TrustStore};
 use cairn_vectors::VectorTest;
 use content_types::{ChainSpec, HeaderVerifier};
 use support::{Block, later_blocks, put, trust_folder};
+use tempfile::TempDir;
 use testnet::{
     network::{Network, PeerOptions},
-    sample::{self, Outcome, Part, Piece},
+    sample::{self, Outcome, Part, Piece, median_and_p99},
 };
 
-const PEERS: usize = 16;
-const KILLED: usize = 5;
-const SAMPLE: usize = 1_000;
 const PARALLEL: usize = 16;
 const SEED: u64 = 20_231_123;
-/// Headers with proofs by hash and by number, bodies and receipts of two eras, roughly. A fifth of it is a peer's room.
-const CONTENT_BYTES: u64 = 45_000_000;
+/// A block of the first eras in the network, in bytes: its header with proof, body and receipts, each under two keys.
+const BLOCK_BYTES: u64 = 2_600;
+/// The full blocks of later forks in the network, in bytes.
+const LATER_BYTES: u64 = 5_000_000;
+
+/// How much of it.
+struct Scale {
+    peers: usize,
+    /// Blocks of each era.
+    era_blocks: u64,
+    sample: usize,
+}
+
+const WHOLE: Scale = Scale { peers: 16, era_blocks: 8_192, sample: 1_000 };
+const SMALL: Scale = Scale { peers: 8, era_blocks: 128, sample: 150 };
 
 fn main() {
     let needs = &["era1", "trust", "portal-spec-tests/tests/mainnet/history"];
-    cairn_vectors::run(vec![VectorTest::new("a_newcomer_finds_and_proves_all_history", needs, |root| {
-        support::runtime().block_on(newcomer(root));
-    })]);
+    cairn_vectors::run(vec![
+        VectorTest::new("a_newcomer_finds_and_proves_a_slice_of_history", needs, |root| run(root, SMALL)),
+        VectorTest::new("a_newcomer_finds_and_proves_all_history", needs, |root| run(root, WHOLE)).on_demand(),
+    ]);
 }
 
-async fn newcomer(root: &Path) {
+fn run(root: &Path, scale: Scale) {
+    support::runtime().block_on(newcomer(root, scale));
+}
+
+async fn newcomer(root: &Path, scale: Scale) {
     let trust = trust_folder(root);
+    let (_archives, seeds, mut blocks) = archives(root, scale.era_blocks);
+    let content = blocks.len() as u64 * BLOCK_BYTES + LATER_BYTES;
     let chain = Arc::new(ChainSpec::mainnet());
     let verifier = TrustStore::open(trust.path(), Arc::clone(&chain)).unwrap().verifier();
 
     let mut network = Network::new(chain, trust.path());
-    let seeds = vec![root.join("era1")];
     let seeder = network.join(PeerOptions { rpc: true, ..PeerOptions::seeding(seeds) }).await.unwrap();
-    for _ in 1..PEERS {
-        network.join(PeerOptions::storing(CONTENT_BYTES / 5)).await.unwrap();
+    for _ in 1..scale.peers {
+        network.join(PeerOptions::storing(content / 5)).await.unwrap();
     }
-    network.wait_until_joined(PEERS - 1).await.unwrap();
+    network.wait_until_joined(scale.peers - 1).await.unwrap();
 
-    let later = seed(&network, seeder, root).await;
-    let mut blocks: Vec<u64> = (0..16_384).collect();
+    let started = Instant::now();
+    let later = seed(&network, seeder, root, blocks.len() as u64).await;
+    println!("seeded {} blocks to {} peers in {:.1?}", blocks.len(), scale.peers - 1, started.elapsed());
     blocks.extend(later.iter().map(|block| block.number));
 
-    let newcomer = network.join(PeerOptions::storing(CONTENT_BYTES / 20)).await.unwrap();
-    network.wait_until_joined(PEERS / 2).await.unwrap();
-    let mut pieces = sample::random_pieces(&blocks, SAMPLE, SEED);
+    let newcomer = network.join(PeerOptions::storing(content / 20)).await.unwrap();
+    network.wait_until_joined(scale.peers / 2).await.unwrap();
+    let mut pieces = sample::random_pieces(&blocks, scale.sample, SEED);
     pieces.extend(later.iter().flat_map(|block| Part::ALL.map(|part| Piece { number: block.number, part })));
     let outcomes = fetch(&network, newcomer, &verifier, &pieces).await;
     assert_all_proved(&outcomes);
+    tell("before the kill", &outcomes);
 
-    for index in 1..=KILLED {
+    for index in 1..=scale.peers / 3 {
         network.kill(index).unwrap();
     }
     // Whoever still holds a piece is asked directly: its own store and archives tell.
-    let pieces = sample::random_pieces(&blocks, SAMPLE, SEED + 1);
+    let pieces = sample::random_pieces(&blocks, scale.sample, SEED + 1);
     let held: Vec<Piece> = pieces.into_iter().filter(|piece| is_held(&network, newcomer, *piece)).collect();
-    assert!(held.len() > SAMPLE / 2, "the living peers hold only {} of {SAMPLE} pieces", held.len());
-    assert_all_proved(&fetch(&network, newcomer, &verifier, &held).await);
+    assert!(held.len() > scale.sample / 2, "the living peers hold only {} of {}", held.len(), scale.sample);
+    let outcomes = fetch(&network, newcomer, &verifier, &held).await;
+    assert_all_proved(&outcomes);
+    tell("after the kill", &outcomes);
     network.shutdown().await;
 }
 
+/// The first blocks of both eras as archives, and their numbers.
+fn archives(root: &Path, era_blocks: u64) -> (TempDir, Vec<PathBuf>, Vec<u64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut files, mut numbers) = (Vec::new(), Vec::new());
+    for name in ["mainnet-00000-5ec1ffb8.era1", "mainnet-00001-a5364e9a.era1"] {
+        let archive = Archive::open(root.join("era1").join(name)).unwrap();
+        let first = *archive.blocks().start();
+        let blocks = first..=first + era_blocks - 1;
+        numbers.extend(blocks.clone());
+        let target = Target::Ere { proofs: true, receipts: true };
+        files.push(convert(&archive, blocks, "mainnet", target, folder.path(), |_| {}).unwrap());
+    }
+    (folder, files, numbers)
+}
+
+/// Says how fast it was, for whoever runs this for figures.
+fn tell(when: &str, outcomes: &[Outcome]) {
+    let (median, p99) = median_and_p99(outcomes.iter().map(|outcome| outcome.took).collect());
+    println!("{when}: {} pieces found and proved, median {median:.1?}, p99 {p99:.1?}", outcomes.len());
+}
+
 /// Seeds the archives by the seeding job and the later blocks over JSON-RPC.
-async fn seed(network: &Network, seeder: usize, root: &Path) -> Vec<Block> {
+async fn seed(network: &Network, seeder: usize, root: &Path, expected: u64) -> Vec<Block> {
     let node = network.peer(seeder).unwrap().node();
     let progress = node.offer_archives(SeedOptions::default()).wait().await;
     assert!(progress.finished);
-    assert_eq!((progress.blocks_done, progress.blocks_refused), (16_384, 0));
+    assert_eq!((progress.blocks_done, progress.blocks_refused), (expected, 0));
     let url = format!("http://{}", node.rpc_address().unwrap());
     let blocks = later_blocks(&root.join("portal-spec-tests/tests/mainnet/history"));
     assert!(!blocks.is_empty());

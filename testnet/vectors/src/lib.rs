@@ -31,13 +31,20 @@ pub struct VectorTest {
     name: &'static str,
     needs: &'static [&'static str],
     test: fn(&Path),
+    on_demand: bool,
 }
 
 impl VectorTest {
     /// A test called `name` that runs `test` with the vectors folder, if every path in `needs` (relative to that
     /// folder) exists.
     pub fn new(name: &'static str, needs: &'static [&'static str], test: fn(&Path)) -> Self {
-        Self { name, needs, test }
+        Self { name, needs, test, on_demand: false }
+    }
+
+    /// The same test, run only when ignored tests are asked for (`-- --ignored`): it takes minutes.
+    #[must_use]
+    pub fn on_demand(self) -> Self {
+        Self { on_demand: true, ..self }
     }
 
     fn into_trial(self, root: Option<&PathBuf>) -> Trial {
@@ -53,7 +60,7 @@ impl VectorTest {
             (self.test)(&root);
             Ok(())
         })
-        .with_ignored_flag(missing.is_some())
+        .with_ignored_flag(missing.is_some() || self.on_demand)
     }
 }
 
