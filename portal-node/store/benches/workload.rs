@@ -1,6 +1,7 @@
 //! The workload by which the index engine and the layout were chosen: 40,000 values of 30 kB at the median and 400,000
 //! trie nodes of 150 B, 2.13 GB in batches of 270 kB; then rounds that each put a batch into a store that is full, with a
-//! reader beside. Prints one table; `WORKLOAD_SCALE` (percent) makes it smaller, `WORKLOAD_DIR` puts it on another disk.
+//! reader beside. Prints one table; `WORKLOAD_SCALE` (percent) makes it smaller, `WORKLOAD_ROUNDS` says how many rounds,
+//! `WORKLOAD_DIR` puts it on another disk.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
@@ -78,7 +79,9 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let scale = std::env::var("WORKLOAD_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(100_u64);
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let scale: u64 = number("WORKLOAD_SCALE").unwrap_or(100);
+    let round_count = number("WORKLOAD_ROUNDS").unwrap_or(ROUNDS * scale / 100);
     let parent = std::env::var_os("WORKLOAD_DIR").unwrap_or_else(|| std::env::temp_dir().into());
     let dir = tempfile::tempdir_in(parent).unwrap();
     let mut workload = Workload::new();
@@ -126,7 +129,7 @@ fn main() {
                 thread::sleep(Duration::from_micros(200));
             }
         });
-        for _ in 0..ROUNDS * scale / 100 {
+        for _ in 0..round_count {
             let items = workload.batch(store.radius(NETWORK));
             churned += items.iter().map(|item| item.value.len() as u64).sum::<u64>();
             let start = Instant::now();
@@ -148,8 +151,8 @@ fn main() {
         ms(*rounds.last().unwrap())
     );
     println!(
-        "written / data  {:8.2}  of it moved {:.2}",
-        (stats.written - before.written + stats.moved) as f64 / churned as f64,
+        "written / data  {:8.2}  without the index; of it moved {:.2}",
+        (stats.written - before.written) as f64 / churned as f64,
         stats.moved as f64 / churned as f64
     );
     let held = store.usage(NETWORK).bytes;

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -17,7 +18,7 @@ use crate::{
     config::StoreConfig,
     error::{IndexError, StoreError},
     events::{Event, EventSink},
-    index::{EntryKey, Follower, Location},
+    index::{EntryKey, Follower, Location, OpenEngine},
     ledger::Ledger,
     record::{Item, Place, RecordError},
     recovery,
@@ -33,6 +34,10 @@ pub(crate) struct Core {
     pub(crate) config: StoreConfig,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) index: Follower,
+    /// Opens an index engine in a directory.
+    pub(crate) open_engine: OpenEngine,
+    /// Where the index engine is.
+    pub(crate) index_dir: Mutex<PathBuf>,
     /// Changed only by whoever holds the committer.
     pub(crate) ledger: RwLock<Ledger>,
     pub(crate) committer: Mutex<Committer>,

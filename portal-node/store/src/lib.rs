@@ -13,7 +13,7 @@
 //! | `ledger` | counters that are always of the same moment as the entries |
 //! | `writer`, `commit` | appending; group commit |
 //! | `recovery` | replay or rebuild when a store is opened |
-//! | `maintenance`, `reclaim` | checkpoints, holes, rewriting |
+//! | `maintenance`, `reclaim`, `renewal` | checkpoints, holes, rewriting volumes, renewing the index |
 //! | `archives` | era1 and ere files served in place, each piece checked before it leaves |
 
 mod archives;
@@ -29,6 +29,7 @@ mod maintenance;
 mod reclaim;
 pub mod record;
 mod recovery;
+mod renewal;
 pub mod scan;
 mod store;
 mod volumes;

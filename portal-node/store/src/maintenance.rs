@@ -1,4 +1,4 @@
-//! The threads that do what no caller should wait for: bringing commits into the index; checkpoints, evictions that were put off and punching holes; rewriting
+//! The threads that do what no caller should wait for: bringing commits into the index, and renewing it; checkpoints, evictions that were put off and punching holes; rewriting
 //! volumes; looking after archives.
 
 use std::{
@@ -15,6 +15,7 @@ use crate::{
     core::Core,
     error::StoreError,
     reclaim::{Puncher, Rewriter},
+    renewal::Renewal,
 };
 
 /// Pause when there was nothing to do.
@@ -24,6 +25,8 @@ const IDLE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Least time between two checkpoints.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// Time after which the index is measured again.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Time after which archives' files are looked after again.
 const ARCHIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// Least time between two attempts to let radii grow.
@@ -38,12 +41,17 @@ pub(crate) struct Maintenance {
 
 /// Tells the threads to stop.
 #[derive(Debug, Default)]
-struct Signal {
+pub(crate) struct Signal {
     stop: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Signal {
+    /// Whether the threads have to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stop.lock()
+    }
+
     /// Waits for `time`; returns early, and `true`, when the thread has to stop.
     fn wait(&self, time: Duration) -> bool {
         let mut stop = self.stop.lock();
@@ -58,13 +66,15 @@ impl Maintenance {
     pub(crate) fn start(core: &Arc<Core>, archives: &Arc<Archives>) -> Result<Self, StoreError> {
         let mut maintenance = Self { signal: Arc::default(), threads: Vec::new() };
         let follower = core.clone();
-        maintenance.spawn("store-index", IDLE, move || follower.follow())?;
+        maintenance.spawn("store-index", IDLE, move |_| follower.follow())?;
+        let mut renewal = Renewal::new(core.clone());
+        maintenance.spawn("store-renewal", RENEWAL_INTERVAL, move |signal| renewal.step(signal))?;
         let mut upkeep = Upkeep::new(core.clone());
-        maintenance.spawn("store-upkeep", IDLE, move || upkeep.step())?;
+        maintenance.spawn("store-upkeep", IDLE, move |_| upkeep.step())?;
         let mut rewriter = Rewriter::new(core.clone());
-        maintenance.spawn("store-rewrite", IDLE, move || rewriter.step())?;
+        maintenance.spawn("store-rewrite", IDLE, move |_| rewriter.step())?;
         let archives = archives.clone();
-        maintenance.spawn("store-archives", ARCHIVE_INTERVAL, move || archives.step())?;
+        maintenance.spawn("store-archives", ARCHIVE_INTERVAL, move |_| archives.step())?;
         Ok(maintenance)
     }
 
@@ -73,14 +83,14 @@ impl Maintenance {
         &mut self,
         name: &'static str,
         idle: Duration,
-        mut step: impl FnMut() -> Result<bool, StoreError> + Send + 'static,
+        mut step: impl FnMut(&Signal) -> Result<bool, StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
         let signal = self.signal.clone();
         let run = move || {
             let mut is_failing = false;
             let mut pause = PAUSE;
             while !signal.wait(pause) {
-                let result = step();
+                let result = step(&signal);
                 // A full disk would otherwise be reported ten times a second.
                 if let (Err(error), false) = (&result, is_failing) {
                     tracing::warn!(name, %error, "maintenance of the store failed; it is tried again");

@@ -30,9 +30,9 @@ const PUNCHING_THREADS: usize = 4;
 const REWRITE_STEP: u64 = 256 << 10;
 /// Share of what is held, in percent, that volumes may take on the disk before one is rewritten. The index comes on top,
 /// and the whole has to stay under 120.
-const MAX_ALLOCATED_PERCENT: u64 = 110;
+const MAX_ALLOCATED_PERCENT: u64 = 105;
 /// Share of a volume's room, in percent, that has to be waste for it to be worth rewriting.
-const MIN_WASTE_PERCENT: u64 = 10;
+const MIN_WASTE_PERCENT: u64 = 8;
 
 /// Knows which holes are still to be punched.
 #[derive(Debug, Default)]

@@ -23,8 +23,10 @@ use crate::{
     volumes::Volumes,
 };
 
-/// The index engine's directory, in the store's.
+/// The directory of index engines, in the store's. Each engine has one of its own in it, named by a number; more than one
+/// is there only while the index is renewed.
 const INDEX_DIR: &str = "index";
+const FIRST_ENGINE: u64 = 1;
 /// A file that says that the index must not be trusted, because it failed while the store was open.
 const DISTRUST_FILE: &str = "REBUILD-INDEX";
 /// Entries that are brought into the index together.
@@ -33,6 +35,8 @@ const BATCH_ENTRIES: usize = 2000;
 /// What opening found.
 pub(crate) struct Recovered {
     pub(crate) index: Box<dyn Index>,
+    /// The directory that the engine has for itself.
+    pub(crate) index_dir: PathBuf,
     pub(crate) ledger: Ledger,
     /// Where the last volume ends, if it can be written on.
     pub(crate) end: Option<(Place, Marker)>,
@@ -61,13 +65,22 @@ pub(crate) fn recover<E: IndexEngine>(
     let dir = config.dir.join(INDEX_DIR);
     let distrust = config.dir.join(DISTRUST_FILE);
 
-    let (index, ledger, from) = match open_trusted::<E>(config, &dir, &distrust, &identity, &files) {
+    let mut usable = Err("it is missing".to_owned());
+    let mut index_dir = dir.join(FIRST_ENGINE.to_string());
+    for candidate in engines(&dir)? {
+        if usable.is_err() {
+            usable = open_trusted::<E>(config, &candidate, &distrust, &identity, &files);
+            index_dir = if usable.is_ok() { candidate.clone() } else { index_dir };
+        }
+        if index_dir != candidate || usable.is_err() {
+            fs::remove_dir_all(&candidate).map_err(StoreError::io("remove", &candidate))?;
+        }
+    }
+    let (index, ledger, from) = match usable {
         Ok((index, ledger, from)) => (index, ledger, Ok(from)),
         Err(reason) => {
-            if dir.exists() {
-                fs::remove_dir_all(&dir).map_err(StoreError::io("remove", &dir))?;
-            }
-            (E::open(&dir, config.index_cache)?, Ledger::EMPTY, Err(reason))
+            fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
+            (E::open(&index_dir, config.index_cache)?, Ledger::EMPTY, Err(reason))
         }
     };
     let mut recovery = Recovery {
@@ -100,7 +113,35 @@ pub(crate) fn recover<E: IndexEngine>(
         }
     };
     let Recovery { index, ledger, superseded, events, .. } = recovery;
-    Ok(Recovered { index, ledger, end, next_volume, superseded: superseded.into_iter().collect(), events })
+    Ok(Recovered { index, index_dir, ledger, end, next_volume, superseded: superseded.into_iter().collect(), events })
+}
+
+/// The directories of index engines, the latest first.
+fn engines(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = || StoreError::io("list", dir);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed()(error)),
+    };
+    let mut engines = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed())?.path();
+        if let Some(number) = engine_number(&path) {
+            engines.push((number, path));
+        }
+    }
+    engines.sort_by(|(a, _), (b, _)| b.cmp(a));
+    Ok(engines.into_iter().map(|(_, path)| path).collect())
+}
+
+fn engine_number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// The directory for the engine that comes after the one in `dir`.
+pub(crate) fn next_engine(dir: &Path) -> PathBuf {
+    dir.with_file_name((engine_number(dir).unwrap_or(FIRST_ENGINE) + 1).to_string())
 }
 
 /// The index, its counters and its place, or why it is of no use.
@@ -113,9 +154,6 @@ fn open_trusted<E: IndexEngine>(
 ) -> Result<(Box<dyn Index>, Ledger, Place), String> {
     if distrust.exists() {
         return Err("it failed the last time".into());
-    }
-    if !dir.exists() {
-        return Err("it is missing".into());
     }
     let unusable = |error: IndexError| error.to_string();
     let index = E::open(dir, config.index_cache).map_err(unusable)?;

@@ -123,7 +123,7 @@ impl Store {
         let store_id = store_id(dir)?;
         let volumes = Arc::new(Volumes::new(dir.join(VOLUMES_DIR))?);
         let recovered = recovery::recover::<E>(&config, &store_id, &volumes)?;
-        let Recovered { index, ledger, end, next_volume, superseded, events: happened } = recovered;
+        let Recovered { index, index_dir, ledger, end, next_volume, superseded, events: happened } = recovered;
         for event in &happened {
             events(event);
         }
@@ -135,6 +135,8 @@ impl Store {
             config,
             volumes,
             index: Follower::new(index),
+            open_engine: E::open,
+            index_dir: Mutex::new(index_dir),
             ledger: RwLock::new(ledger),
             committer: Mutex::new(Committer::new(writer)),
             queue: Mutex::default(),

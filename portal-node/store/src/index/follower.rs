@@ -1,30 +1,43 @@
 //! The index as the running store sees it: the engine, and in front of it the changes that are acknowledged but not in
 //! the engine yet. A commit does so not wait for the engine, and the engine's own pauses are nobody's.
+//!
+//! An engine that has grown far beyond what its entries need is renewed: copied into a fresh one while everything goes on.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::ControlFlow,
+    sync::Arc,
 };
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{Batch, EntryKey, Index, Location};
+use super::{Batch, EntryKey, Index, Location, meta};
 use crate::error::IndexError;
 
 /// Changes of entries that the engine may be behind. Whoever commits more brings some in himself.
 const MAX_BEHIND: usize = 16_384;
+
+/// Entries that are copied in one go when the engine is renewed.
+const COPIED_AT_ONCE: usize = 500;
+/// Commits that may be left for the moment in which the fresh engine takes over.
+const MAX_LEFT_OVER: usize = 16;
+
+/// No key comes after this one: all begin with a small number.
+const LAST_KEY: [u8; 1] = [0xff];
 
 /// A change of an entry: where it is now, or that it is gone.
 pub(crate) type EntryChange = (EntryKey, Option<Location>);
 
 /// An index engine that follows the volumes.
 pub(crate) struct Follower {
-    engine: Box<dyn Index>,
+    engine: RwLock<Arc<dyn Index>>,
     /// The last change of each entry that the engine has not got yet, and which commit made it.
     recent: RwLock<BTreeMap<EntryKey, (Option<Location>, u64)>>,
     queue: Mutex<Queue>,
     /// Held while a commit is brought into the engine, so that they go in order.
     applying: Mutex<()>,
+    /// What was brought into the engine since a renewal began.
+    catch_up: Mutex<Option<Vec<Batch>>>,
 }
 
 #[derive(Default)]
@@ -42,12 +55,18 @@ struct Commit {
 
 impl Follower {
     pub(crate) fn new(engine: Box<dyn Index>) -> Self {
-        Self { engine, recent: RwLock::default(), queue: Mutex::default(), applying: Mutex::default() }
+        Self {
+            engine: RwLock::new(engine.into()),
+            recent: RwLock::default(),
+            queue: Mutex::default(),
+            applying: Mutex::default(),
+            catch_up: Mutex::default(),
+        }
     }
 
-    /// The engine, for what is not entries.
-    pub(crate) fn engine(&self) -> &dyn Index {
-        &*self.engine
+    /// The engine, for reading what is not entries.
+    pub(crate) fn engine(&self) -> Arc<dyn Index> {
+        self.engine.read().clone()
     }
 
     /// Makes a commit visible: its batch for the engine, and the changes of entries that are in it. Commits come in the
@@ -81,7 +100,10 @@ impl Follower {
             let Some(commit) = queue.commits.pop_front() else { return Ok(false) };
             commit
         };
-        if let Err(error) = self.engine.apply(commit.batch) {
+        if let Some(catch_up) = &mut *self.catch_up.lock() {
+            catch_up.push(commit.batch.clone());
+        }
+        if let Err(error) = self.engine().apply(commit.batch) {
             // What comes after it must not be applied without it.
             self.queue.lock().failure = Some(error.clone());
             return Err(error);
@@ -100,7 +122,75 @@ impl Follower {
         while self.apply_one()? {}
         // Another thread may be at the last commit.
         drop(self.applying.lock());
-        self.engine.flush()
+        self.engine().flush()
+    }
+
+    /// Copies everything into `fresh`, which takes the engine's place, and returns the old one; or `None` when it is told to
+    /// stop before. Until `fresh` is complete it has no position, so that it is not taken for complete after a crash.
+    pub(crate) fn renew(
+        &self,
+        fresh: Box<dyn Index>,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<dyn Index>>, IndexError> {
+        {
+            let _applying = self.applying.lock();
+            *self.catch_up.lock() = Some(Vec::new());
+        }
+        let renewed = self.copy_to(fresh, is_stopped);
+        *self.catch_up.lock() = None;
+        renewed
+    }
+
+    fn copy_to(
+        &self,
+        fresh: Box<dyn Index>,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<dyn Index>>, IndexError> {
+        let old = self.engine();
+        let mut first = Vec::new();
+        loop {
+            if is_stopped() {
+                return Ok(None);
+            }
+            let mut batch = Batch::default();
+            let mut last = Vec::new();
+            old.scan(&first, &LAST_KEY, false, &mut |key, value| {
+                batch.put(key, value);
+                last = key.to_vec();
+                if batch.len() < COPIED_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if batch.len() == 0 {
+                break;
+            }
+            fresh.apply(batch.without(&meta::POSITION))?;
+            // The next key after one is that key with a zero behind it.
+            first = last;
+            first.push(0);
+        }
+        // What changed while it was copied is changed once more.
+        while self.catch_up(&*fresh)? > MAX_LEFT_OVER {}
+        fresh.flush()?;
+        let _applying = self.applying.lock();
+        self.catch_up(&*fresh)?;
+        fresh.flush()?;
+        if let Some(position) = old.get(&meta::POSITION)? {
+            let mut batch = Batch::default();
+            batch.put(meta::POSITION, position);
+            fresh.apply(batch)?;
+        }
+        fresh.flush()?;
+        *self.engine.write() = fresh.into();
+        Ok(Some(old))
+    }
+
+    /// Brings into `fresh` what it has missed; returns how many commits that were.
+    fn catch_up(&self, fresh: &dyn Index) -> Result<usize, IndexError> {
+        let missed = self.catch_up.lock().as_mut().map(std::mem::take).unwrap_or_default();
+        let count = missed.len();
+        for batch in missed {
+            fresh.apply(batch.without(&meta::POSITION))?;
+        }
+        Ok(count)
     }
 
     /// Where an entry lies.
@@ -108,7 +198,7 @@ impl Follower {
         if let Some((location, _)) = self.recent.read().get(key) {
             return Ok(*location);
         }
-        self.engine.get(key.as_bytes())?.map(|value| Location::decode(key.as_bytes(), &value)).transpose()
+        self.engine().get(key.as_bytes())?.map(|value| Location::decode(key.as_bytes(), &value)).transpose()
     }
 
     /// Calls `visit` with the entries from `first` to `last`, both included, in falling order when `backwards`, until it
@@ -130,7 +220,7 @@ impl Follower {
             flow
         };
         let mut failure = None;
-        self.engine.scan(first.as_bytes(), last.as_bytes(), backwards, &mut |key, value| {
+        self.engine().scan(first.as_bytes(), last.as_bytes(), backwards, &mut |key, value| {
             let entry = EntryKey::decode(key).and_then(|key| Ok((key, Location::decode(key.as_bytes(), value)?)));
             let (key, location) = match entry {
                 Ok(entry) => entry,
@@ -185,11 +275,17 @@ mod tests {
             commits in vec((vec((any::<u8>(), any::<Option<u32>>()), 1..6), 0..3_usize), 1..40),
             nearest: u8,
             farthest: u8,
+            renewed_after in 0..40_usize,
         ) {
             let dir = tempfile::tempdir().unwrap();
             let follower = Follower::new(SledEngine::open(dir.path(), 1 << 20).unwrap());
             let mut model = BTreeMap::new();
-            for (changes, applied) in commits {
+            let fresh_dir = tempfile::tempdir().unwrap();
+            for (i, (changes, applied)) in commits.into_iter().enumerate() {
+                if i == renewed_after {
+                    let fresh = SledEngine::open(fresh_dir.path(), 1 << 20).unwrap();
+                    follower.renew(fresh, &|| false).unwrap();
+                }
                 let changes: BTreeMap<_, _> =
                     changes.into_iter().map(|(number, len)| (key(number), len.map(location))).collect();
                 let mut batch = Batch::default();

@@ -65,6 +65,9 @@ pub trait IndexEngine {
     fn open(dir: &Path, cache_bytes: u64) -> Result<Box<dyn Index>, IndexError>;
 }
 
+/// [`IndexEngine::open`] of some engine.
+pub(crate) type OpenEngine = fn(&Path, u64) -> Result<Box<dyn Index>, IndexError>;
+
 /// Changes to be applied together.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -80,6 +83,17 @@ impl Batch {
     /// Removes what is under `key`.
     pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
         self.changes.push((key.into(), None));
+    }
+
+    /// The number of changes.
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The batch without what it does to `key`.
+    pub(crate) fn without(mut self, key: &[u8]) -> Self {
+        self.changes.retain(|(changed, _)| changed != key);
+        self
     }
 
     /// Adds the changes of another batch after the own ones.

@@ -1,0 +1,79 @@
+//! Keeps the index small. An engine like sled takes more and more room the more its entries change, up to twenty times what
+//! they need; copied into a fresh one they take a hundred bytes each.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, thread};
+
+use crate::{core::Core, error::StoreError, maintenance::Signal, recovery::next_engine};
+
+/// Bytes that an index may take in any case.
+const ALLOWED: u64 = 8 << 20;
+/// Bytes that it may take for each entry.
+const ALLOWED_PER_ENTRY: u64 = 256;
+/// How many times the room of a fresh one it may take. Should entries need more than is allowed for, it is not renewed
+/// without end.
+const ALLOWED_GROWTH: u64 = 2;
+/// Bytes of `st_blocks`' unit.
+const STAT_BLOCK: u64 = 512;
+
+/// Watches over the size of the index.
+pub(crate) struct Renewal {
+    core: Arc<Core>,
+    /// Bytes that the index took when it was fresh.
+    fresh: u64,
+}
+
+impl Renewal {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, fresh: 0 }
+    }
+
+    /// Renews the index if it has grown too large.
+    pub(crate) fn step(&mut self, signal: &Signal) -> Result<bool, StoreError> {
+        let core = &self.core;
+        let dir = core.index_dir.lock().clone();
+        let failed = |error| StoreError::io("measure", &dir)(error);
+        let size = size(&dir).map_err(failed)?;
+        let entries: u64 = core.ledger.read().networks.iter().map(|usage| usage.items).sum();
+        if size <= ALLOWED + entries * ALLOWED_PER_ENTRY || size <= self.fresh * ALLOWED_GROWTH {
+            return Ok(false);
+        }
+        let fresh_dir = next_engine(&dir);
+        remove(&fresh_dir)?;
+        let fresh = (core.open_engine)(&fresh_dir, core.config.index_cache)?;
+        let renewed = core.index.renew(fresh, &|| signal.is_stopped());
+        let Some(old) = renewed.map_err(|error| core.index_failed(error))? else { return Ok(false) };
+        *core.index_dir.lock() = fresh_dir.clone();
+        // Reads that began before are soon done with it.
+        while Arc::strong_count(&old) > 1 {
+            thread::yield_now();
+        }
+        drop(old);
+        remove(&dir)?;
+        self.fresh = self::size(&fresh_dir).map_err(failed)?;
+        tracing::info!(entries, before = size, after = self.fresh, "renewed the index");
+        Ok(false)
+    }
+}
+
+fn remove(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that a directory's files take on the disk.
+fn size(dir: &Path) -> io::Result<u64> {
+    let mut size = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        size += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => self::size(&entry.path())?,
+            Ok(metadata) => metadata.blocks() * STAT_BLOCK,
+            // Engines delete files of their own while they work.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(size)
+}
