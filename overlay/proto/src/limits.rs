@@ -9,8 +9,10 @@ use content_types::NodeId;
 /// Which way the content goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// To this node.
+    /// To this node, offered by a peer.
     Inbound,
+    /// To this node, asked for by it. Apart from what is offered, so that offers never keep a lookup waiting.
+    Fetch,
     /// From this node.
     Outbound,
 }
@@ -18,10 +20,14 @@ pub enum Direction {
 /// Most transfers at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransferLimits {
-    /// To this node, from all peers.
+    /// Offered to this node, from all peers.
     pub inbound: usize,
-    /// To this node, from one peer.
+    /// Offered to this node, from one peer.
     pub inbound_per_peer: usize,
+    /// Asked for by this node, from all peers.
+    pub fetches: usize,
+    /// Asked for by this node, from one peer.
+    pub fetches_per_peer: usize,
     /// From this node, to all peers.
     pub outbound: usize,
     /// From this node, to one peer.
@@ -31,7 +37,14 @@ pub struct TransferLimits {
 impl Default for TransferLimits {
     /// A stream holds some 100 kB in buffers, so these come to about 50 MB when every slot is in use.
     fn default() -> Self {
-        Self { inbound: 256, inbound_per_peer: 16, outbound: 256, outbound_per_peer: 16 }
+        Self {
+            inbound: 256,
+            inbound_per_peer: 16,
+            fetches: 256,
+            fetches_per_peer: 32,
+            outbound: 256,
+            outbound_per_peer: 32,
+        }
     }
 }
 
@@ -51,6 +64,7 @@ pub enum LimitReached {
 pub struct Transfers {
     limits: TransferLimits,
     inbound: Slots,
+    fetches: Slots,
     outbound: Slots,
 }
 
@@ -63,7 +77,7 @@ struct Slots {
 impl Transfers {
     /// None running yet.
     pub fn new(limits: TransferLimits) -> Self {
-        Self { limits, inbound: Slots::default(), outbound: Slots::default() }
+        Self { limits, inbound: Slots::default(), fetches: Slots::default(), outbound: Slots::default() }
     }
 
     /// Takes a slot. Whoever does owes [`finish`](Self::finish).
@@ -73,6 +87,7 @@ impl Transfers {
     pub fn start(&mut self, direction: Direction, peer: NodeId) -> Result<(), LimitReached> {
         let (total, per_peer) = match direction {
             Direction::Inbound => (self.limits.inbound, self.limits.inbound_per_peer),
+            Direction::Fetch => (self.limits.fetches, self.limits.fetches_per_peer),
             Direction::Outbound => (self.limits.outbound, self.limits.outbound_per_peer),
         };
         let slots = self.slots_mut(direction);
@@ -102,6 +117,7 @@ impl Transfers {
     pub fn running(&self, direction: Direction) -> usize {
         match direction {
             Direction::Inbound => self.inbound.total,
+            Direction::Fetch => self.fetches.total,
             Direction::Outbound => self.outbound.total,
         }
     }
@@ -109,6 +125,7 @@ impl Transfers {
     fn slots_mut(&mut self, direction: Direction) -> &mut Slots {
         match direction {
             Direction::Inbound => &mut self.inbound,
+            Direction::Fetch => &mut self.fetches,
             Direction::Outbound => &mut self.outbound,
         }
     }
@@ -119,18 +136,24 @@ mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*};
 
-    const LIMITS: TransferLimits =
-        TransferLimits { inbound: 5, inbound_per_peer: 2, outbound: 3, outbound_per_peer: 3 };
+    const LIMITS: TransferLimits = TransferLimits {
+        inbound: 5,
+        inbound_per_peer: 2,
+        fetches: 4,
+        fetches_per_peer: 1,
+        outbound: 3,
+        outbound_per_peer: 3,
+    };
 
     proptest! {
         /// Against a plain list of what runs.
         #[test]
-        fn counts_are_exact_and_never_above_the_limits(steps in vec((any::<bool>(), any::<bool>(), 0u8..4), 0..200)) {
+        fn counts_are_exact_and_never_above_the_limits(steps in vec((any::<bool>(), 0usize..3, 0u8..4), 0..200)) {
+            let kinds = [(Direction::Inbound, 5, 2), (Direction::Fetch, 4, 1), (Direction::Outbound, 3, 3)];
             let mut transfers = Transfers::new(LIMITS);
             let mut running: Vec<(Direction, u8)> = Vec::new();
-            for (starts, inbound, peer) in steps {
-                let (direction, total, per_peer) =
-                    if inbound { (Direction::Inbound, 5, 2) } else { (Direction::Outbound, 3, 3) };
+            for (starts, kind, peer) in steps {
+                let (direction, total, per_peer) = kinds[kind];
                 let id = NodeId::from([peer; 32]);
                 let of_direction = running.iter().filter(|(other, _)| *other == direction).count();
                 let of_peer = running.iter().filter(|other| **other == (direction, peer)).count();
@@ -150,7 +173,7 @@ mod tests {
                     }
                     transfers.finish(direction, &id);
                 }
-                for direction in [Direction::Inbound, Direction::Outbound] {
+                for (direction, _, _) in kinds {
                     let expected = running.iter().filter(|(other, _)| *other == direction).count();
                     prop_assert_eq!(transfers.running(direction), expected);
                 }

@@ -19,7 +19,7 @@ pub(super) struct Account {
 impl Account {
     pub(super) fn open(observer: Arc<dyn Observer>, direction: limits::Direction) -> Self {
         let direction = match direction {
-            limits::Direction::Inbound => Direction::In,
+            limits::Direction::Inbound | limits::Direction::Fetch => Direction::In,
             limits::Direction::Outbound => Direction::Out,
         };
         observer.transfer_started(direction);

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::inner::Inner;
+use super::serve::SLOT_PATIENCE;
 use super::{Pong, RequestError, TransferFailure};
 use crate::transfer::{Slot, Stream, TransferError};
 use crate::transport::{Contact, TalkError};
@@ -133,13 +134,11 @@ impl Inner {
         fresh.map(Arc::new).collect()
     }
 
-    /// FINDCONTENT, up to the peer's message. A transfer slot is taken before, so that a stream is never announced in
-    /// vain.
+    /// FINDCONTENT, up to the peer's message. A stream that it announces is to be opened or declined.
     pub(super) async fn ask_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<Asked, RequestError> {
-        let slot = self.transfers.slot(Direction::Inbound, record::node_id(to)).await;
         let (contact, response) = self.request(to, &Request::FindContent(FindContent { content_key: key })).await?;
         match response {
-            Response::Content(content) => Ok(Asked { contact, content, slot }),
+            Response::Content(content) => Ok(Asked { contact, content }),
             other => Err(unexpected(&other)),
         }
     }
@@ -147,12 +146,12 @@ impl Inner {
     /// FINDCONTENT with whatever follows it.
     pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FoundOrCloser, RequestError> {
         let limit = self.handler.max_value_len(&key);
-        let Asked { contact, content, slot } = self.ask_content(to, key).await?;
+        let Asked { contact, content } = self.ask_content(to, key).await?;
         match content {
             Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false }),
             Content::Enrs(enrs) => Ok(FoundOrCloser::Closer(self.valid_records(&enrs))),
             Content::ConnectionId(id) => {
-                let value = self.receive_value(&contact, id, slot, limit, &AtomicU64::new(0)).await?;
+                let value = self.receive_value(&contact, id, limit, &AtomicU64::new(0)).await?;
                 Ok(FoundOrCloser::Found { value, utp: true })
             }
         }
@@ -163,12 +162,16 @@ impl Inner {
         &self,
         from: &Contact,
         connection_id: u16,
-        slot: Slot,
         limit: usize,
         received: &AtomicU64,
     ) -> Result<Bytes, RequestError> {
-        let mut account = Account::open(self.observer.clone(), Direction::Inbound);
+        let mut account = Account::open(self.observer.clone(), Direction::Fetch);
         let reading = async {
+            let slot = self.transfers.slot_within(Direction::Fetch, from.node_id(), SLOT_PATIENCE).await;
+            let Some(slot) = slot else {
+                self.transfers.decline(from, connection_id);
+                return Err(TransferError::NoSlot.into());
+            };
             let mut stream = self.transfers.connect(from, connection_id, slot)?;
             let mut content = ContentStream::single(limit);
             while let Some(chunk) = stream.read_chunk().await? {
@@ -236,7 +239,6 @@ impl Inner {
 pub(super) struct Asked {
     pub(super) contact: Contact,
     pub(super) content: Content,
-    pub(super) slot: Slot,
 }
 
 /// A value, unverified, or records of peers that lie closer.

@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use super::client::Asked;
 use super::inner::Inner;
 use super::{ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Rejection, RequestError};
-use crate::transfer::Slot;
 use crate::transport::{Contact, TalkError};
 
 impl Inner {
@@ -75,13 +74,13 @@ impl Inner {
             key: key.clone(),
             lookup,
             work: FuturesUnordered::new(),
-            announced: HashMap::new(),
+            announced: Announced { inner: self.clone(), streams: HashMap::new() },
             streams: HashMap::new(),
             admitted: None,
             rejections: Vec::new(),
         };
         search.run().await;
-        let Search { lookup, admitted, rejections, .. } = search;
+        let (lookup, admitted, rejections) = search.end();
         let result = lookup.into_result();
         self.observer.content_lookup(&outcome(&result.trace, admitted.is_some(), started));
         let trace = LookupTrace::new(result.trace, started_at, &rejections);
@@ -108,8 +107,7 @@ struct Search {
     key: Bytes,
     lookup: ContentLookup,
     work: FuturesUnordered<BoxFuture<'static, (NodeId, Report)>>,
-    /// Where the peers were reached that announced a stream, and the slots that are kept for them.
-    announced: HashMap<NodeId, (Contact, Slot)>,
+    announced: Announced,
     streams: HashMap<NodeId, OpenStream>,
     admitted: Option<Bytes>,
     rejections: Vec<(NodeId, Rejection)>,
@@ -147,11 +145,6 @@ impl Search {
                 ContentStep::Waiting(until) => {
                     if let Ok((peer, report)) = tokio::time::timeout_at(until.into(), next(&mut self.work)).await {
                         self.handle(peer, report);
-                        // Nobody else could say more about content that cannot be judged here.
-                        if self.rejections.iter().any(|(_, rejection)| matches!(rejection, Rejection::Unverifiable(_)))
-                        {
-                            return;
-                        }
                     }
                 }
                 ContentStep::Finished => return,
@@ -159,9 +152,23 @@ impl Search {
         }
     }
 
+    /// Whoever was asked and has not answered yet may still announce a stream: it is told not to wait.
+    fn end(self) -> (ContentLookup, Option<Bytes>, Vec<(NodeId, Rejection)>) {
+        let Self { inner, lookup, mut work, mut announced, streams, admitted, rejections, .. } = self;
+        streams.into_values().for_each(|stream| stream.abort.abort());
+        inner.spawn(async move {
+            while let Some((peer, report)) = work.next().await {
+                if let Report::Answer(Ok(Asked { contact, content: Content::ConnectionId(id) })) = report {
+                    announced.streams.insert(peer, (contact, id));
+                }
+            }
+        });
+        (lookup, admitted, rejections)
+    }
+
     fn open_stream(&mut self, peer: &Arc<Enr>, connection_id: u16) {
         let id = record::node_id(peer);
-        let Some((contact, slot)) = self.announced.remove(&id) else {
+        let Some((contact, _)) = self.announced.streams.remove(&id) else {
             self.lookup.on_failure(Instant::now().into_std(), &id, Failure::Unreachable);
             return;
         };
@@ -169,7 +176,7 @@ impl Search {
         let limit = self.inner.handler.max_value_len(&self.key);
         let counter = received.clone();
         let (reading, abort) =
-            abortable(async move { inner.receive_value(&contact, connection_id, slot, limit, &counter).await });
+            abortable(async move { inner.receive_value(&contact, connection_id, limit, &counter).await });
         self.streams.insert(id, OpenStream { received, reported: 0, abort });
         self.work.push(reading.map(move |result| (id, result.map_or(Report::Aborted, Report::Value))).boxed());
     }
@@ -189,7 +196,7 @@ impl Search {
         match report {
             Report::Answer(Ok(asked)) => match asked.content {
                 Content::ConnectionId(id) => {
-                    self.announced.insert(peer, (asked.contact, asked.slot));
+                    self.announced.streams.insert(peer, (asked.contact, id));
                     self.lookup.on_connection_id(now, &peer, id);
                 }
                 Content::Enrs(encoded) => {
@@ -242,6 +249,20 @@ impl Search {
             (peer, Report::Judged(value, verdict))
         };
         self.work.push(judging.boxed());
+    }
+}
+
+/// Streams that peers announced and that are not opened yet, each with its connection ID. What is left is declined.
+struct Announced {
+    inner: Arc<Inner>,
+    streams: HashMap<NodeId, (Contact, u16)>,
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        for (contact, connection_id) in self.streams.values() {
+            self.inner.transfers.decline(contact, *connection_id);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::RequestKind;
 use super::inner::Inner;
+use crate::transfer::{Stream, TransferError};
 use crate::transport::TalkRequest;
 
 /// Requests that wait to be looked at. What does not fit is answered empty.
@@ -25,9 +26,10 @@ pub(super) const REQUEST_QUEUE: usize = 256;
 /// FINDCONTENT requests that are being looked up in the store.
 const MAX_READS: usize = 64;
 
-/// How long a peer that asks for long content may wait for a transfer slot. It waits for the answer itself: discv5 repeats
-/// the request after a second.
-const SLOT_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a stream that was announced may wait for a transfer slot.
+pub(super) const SLOT_PATIENCE: Duration = Duration::from_secs(2);
+/// Largest value kept in memory until a peer opens the stream that it was announced on, in bytes.
+const MAX_KEPT_VALUE: usize = 64 << 10;
 
 /// Takes requests in the order they came.
 pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRequest>) {
@@ -122,7 +124,7 @@ impl Inner {
         // A malformed key is an undecodable request: answered empty.
         let Some(id) = self.handler.content_id(&key) else { return };
         let peer = request.node_id;
-        let value = match self.handler.get(key).await {
+        let value = match self.handler.get(key.clone()).await {
             None => return respond(request, &self.closer(&id, &peer)),
             Some(value) if value.len() <= MAX_INLINE_CONTENT_BYTES => {
                 return respond(request, &Response::Content(Content::Inline(value)));
@@ -131,17 +133,45 @@ impl Inner {
         };
         drop(permit);
         let Some(contact) = request.contact.clone() else { return };
-        let slot = self.transfers.slot_within(Direction::Outbound, peer, SLOT_PATIENCE).await;
-        match slot.map(|slot| self.transfers.accept(&contact, slot)) {
-            // Others may have it, and a slot.
-            None => respond(request, &self.closer(&id, &peer)),
-            Some(Err(error)) => tracing::debug!(%error, "content not served"),
-            Some(Ok(stream)) => {
+        // Others may have it, and room for a stream.
+        if !self.transfers.has_free_slot(Direction::Outbound, peer) {
+            return respond(request, &self.closer(&id, &peer));
+        }
+        match self.transfers.announce(&contact) {
+            Err(error) => {
+                tracing::debug!(%peer, %error, "content not announced");
+                respond(request, &self.closer(&id, &peer));
+            }
+            Ok(stream) => {
                 respond(request, &Response::Content(Content::ConnectionId(stream.connection_id())));
-                if let Err(error) = self.write_values(stream, vec![value]).await {
+                if let Err(error) = self.deliver_content(stream, peer, key, value).await {
                     tracing::debug!(%peer, %error, "content not delivered");
                 }
             }
+        }
+    }
+
+    /// Sends a value on a stream that was announced, if the peer opens it. It may have asked others too.
+    async fn deliver_content(
+        &self,
+        mut stream: Stream,
+        peer: NodeId,
+        key: Bytes,
+        value: Bytes,
+    ) -> Result<(), TransferError> {
+        // What is large is read anew when it is wanted, rather than kept for whoever asks and does not come.
+        let kept = (value.len() <= MAX_KEPT_VALUE).then_some(value);
+        stream.opened().await?;
+        let slot = self.transfers.slot_within(Direction::Outbound, peer, SLOT_PATIENCE).await;
+        stream.hold(slot.ok_or(TransferError::NoSlot)?);
+        let value = match kept {
+            Some(value) => Some(value),
+            None => self.handler.get(key).await,
+        };
+        match value {
+            Some(value) => self.write_values(stream, vec![value]).await,
+            // It was evicted meanwhile; dropping the stream tells the peer.
+            None => Ok(()),
         }
     }
 

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::pace::Ticket;
 use super::state::{Outgoing, State};
-use crate::transport::{Endpoint, ProtocolId, TalkRequest, Transport};
+use crate::transport::{ProtocolId, TalkRequest, Transport};
 
 /// Packets taken from the queue before what they caused is sent.
 const BATCH: usize = 64;
@@ -25,7 +26,7 @@ pub(super) struct Driver {
     state: Arc<Mutex<State>>,
     packets: mpsc::Receiver<TalkRequest>,
     /// Packets that the peer has not answered. Polled in the order they were pushed, which is the order on the wire.
-    in_flight: FuturesUnordered<BoxFuture<'static, Endpoint>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Ticket>>,
     outgoing: VecDeque<Outgoing>,
     timer: Pin<Box<Sleep>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -68,9 +69,8 @@ impl Driver {
     }
 
     fn send(&mut self) {
-        for Outgoing { to, packet } in self.outgoing.drain(..) {
-            let endpoint = to.endpoint();
-            self.in_flight.push(self.transport.send(&to, &ProtocolId::UTP, packet).map(move |()| endpoint).boxed());
+        for Outgoing { to, packet, ticket } in self.outgoing.drain(..) {
+            self.in_flight.push(self.transport.send(&to, &ProtocolId::UTP, packet).map(move |()| ticket).boxed());
         }
     }
 
@@ -100,8 +100,8 @@ impl Future for Driver {
                 state.stop();
             }
             let mut progress = this.receive(&mut state, cx, now);
-            while let Poll::Ready(Some(endpoint)) = this.in_flight.poll_next_unpin(cx) {
-                state.answered(endpoint);
+            while let Poll::Ready(Some(ticket)) = this.in_flight.poll_next_unpin(cx) {
+                state.answered(ticket);
                 progress = true;
             }
             state.handle_timeouts(now.into_std());

@@ -23,6 +23,12 @@ pub enum TransferError {
         /// The most that was allowed, in bytes.
         limit: usize,
     },
+    /// All transfer slots stayed in use.
+    #[error("no transfer slot became free")]
+    NoSlot,
+    /// Too many streams were announced, to this peer or in all, and not opened.
+    #[error("too many streams wait to be opened")]
+    TooManyUnopened,
     /// The transfers were shut down.
     #[error("transfers are shut down")]
     Stopped,
@@ -31,7 +37,10 @@ pub enum TransferError {
 impl From<TransferError> for TransferFailure {
     fn from(error: TransferError) -> Self {
         match error {
-            TransferError::Closed(CloseReason::ConnectTimeout) | TransferError::IdInUse(_) => Self::NotConnected,
+            TransferError::Closed(CloseReason::ConnectTimeout)
+            | TransferError::IdInUse(_)
+            | TransferError::NoSlot
+            | TransferError::TooManyUnopened => Self::NotConnected,
             TransferError::Closed(CloseReason::PeerReset) => Self::Reset,
             TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled => Self::Stalled,
             TransferError::Closed(CloseReason::Finished) | TransferError::TooLong { .. } => Self::Malformed,

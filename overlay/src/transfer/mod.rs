@@ -6,6 +6,7 @@
 
 mod driver;
 mod error;
+mod pace;
 mod slots;
 mod state;
 mod stream;
@@ -71,6 +72,11 @@ impl Transfers {
         self.slots.take_within(direction, peer, patience).await
     }
 
+    /// Whether a transfer with `peer` could start now.
+    pub fn has_free_slot(&self, direction: Direction, peer: NodeId) -> bool {
+        self.slots.is_free(direction, peer)
+    }
+
     /// The slots, for a decision that takes one by itself.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
@@ -87,7 +93,21 @@ impl Transfers {
     /// # Errors
     /// After a shutdown.
     pub fn accept(&self, peer: &Contact, slot: Slot) -> Result<Stream, TransferError> {
-        self.open(peer, Role::Acceptor, slot)
+        self.open(peer, Role::Acceptor, Some(slot))
+    }
+
+    /// The same without a slot, for a stream that the peer may well not open: it asks others too. Await
+    /// [`Stream::opened`], then give it a slot by [`Stream::hold`].
+    ///
+    /// # Errors
+    /// When too many streams wait to be opened, or after a shutdown.
+    pub fn announce(&self, peer: &Contact) -> Result<Stream, TransferError> {
+        self.open(peer, Role::Acceptor, None)
+    }
+
+    /// Tells `peer` that the stream that it announced with this connection ID will not be opened, so that it need not wait.
+    pub fn decline(&self, peer: &Contact, connection_id: u16) {
+        self.change(|state| state.decline(peer.clone(), connection_id));
     }
 
     /// Opens the stream that `peer` announced with this connection ID. May be written to at once. The slot is held until
@@ -96,16 +116,22 @@ impl Transfers {
     /// # Errors
     /// When the peer announced the ID before, or after a shutdown.
     pub fn connect(&self, peer: &Contact, connection_id: u16, slot: Slot) -> Result<Stream, TransferError> {
-        self.open(peer, Role::Opener(connection_id), slot)
+        self.open(peer, Role::Opener(connection_id), Some(slot))
     }
 
-    fn open(&self, peer: &Contact, role: Role, slot: Slot) -> Result<Stream, TransferError> {
+    fn open(&self, peer: &Contact, role: Role, slot: Option<Slot>) -> Result<Stream, TransferError> {
+        let now = tokio::time::Instant::now().into_std();
+        let (key, id) = self.change(|state| state.open(peer.clone(), role, now))?;
+        Ok(Stream::new(self.state.clone(), key, id, slot))
+    }
+
+    fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
-        let (key, id) = state.open(peer.clone(), role, tokio::time::Instant::now().into_std())?;
+        let result = f(&mut state);
         let wakers = state.take_wakers();
         drop(state);
         wakers.into_iter().for_each(std::task::Waker::wake);
-        Ok(Stream::new(self.state.clone(), key, id, slot))
+        result
     }
 
     /// Streams that are open, or linger until the peer knows of their end.

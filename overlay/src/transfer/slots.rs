@@ -55,6 +55,16 @@ impl Slots {
         tokio::time::timeout(patience, self.take(direction, peer)).await.ok()
     }
 
+    /// Whether a slot is free now.
+    pub(super) fn is_free(&self, direction: Direction, peer: NodeId) -> bool {
+        let mut counts = self.shared.counts.lock();
+        let free = counts.start(direction, peer).is_ok();
+        if free {
+            counts.finish(direction, &peer);
+        }
+        free
+    }
+
     /// Lets `decide` take a slot itself; `holds` says from what it returned whether it did.
     pub(crate) fn decide<T>(
         &self,
@@ -81,8 +91,14 @@ impl Slots {
 mod tests {
     use super::*;
 
-    const LIMITS: TransferLimits =
-        TransferLimits { inbound: 2, inbound_per_peer: 1, outbound: 1, outbound_per_peer: 1 };
+    const LIMITS: TransferLimits = TransferLimits {
+        inbound: 2,
+        inbound_per_peer: 1,
+        fetches: 1,
+        fetches_per_peer: 1,
+        outbound: 1,
+        outbound_per_peer: 1,
+    };
 
     #[tokio::test(start_paused = true)]
     async fn a_slot_is_free_again_when_its_holder_is_gone() {

@@ -11,22 +11,15 @@ use bytes::Bytes;
 use cairn_utp::{CloseReason, Config, Connection, Event, Header, PacketType};
 
 use super::TransferError;
+use super::pace::{MAX_IN_FLIGHT, Pace, Ticket};
 use crate::transport::{Contact, Endpoint, MAX_TALK_BODY};
 
 /// Bytes of payload in one uTP packet: what a TALKREQ has room for less the uTP header.
 const MAX_PAYLOAD: usize = MAX_TALK_BODY - cairn_utp::HEADER_LEN;
 
-/// Bytes that a stream buffers in each direction. More than [`MAX_IN_FLIGHT_TO_PEER`] packets carry, so that the buffer is
+/// Bytes that a stream buffers in each direction. More than the packets under way to a peer carry, so that the buffer is
 /// not what limits a transfer.
 const STREAM_BUFFER: usize = 256 << 10;
-
-/// Packets to one peer that it has not yet answered with a TALKRESP. Bounds the burst that a peer's socket has to buffer
-/// (Linux holds about 90 packets by default, Cairn asks for more) and discv5's list of active requests, which is searched
-/// linearly. 128 packets of 1153 B move 1.5 MB/s at a round trip of 100 ms.
-const MAX_IN_FLIGHT_TO_PEER: usize = 128;
-
-/// Unanswered packets to all peers.
-const MAX_IN_FLIGHT: usize = 2048;
 
 /// Packets that one stream may send before the next one has its turn.
 const QUANTUM: usize = 8;
@@ -36,6 +29,17 @@ const MAX_LINGERING: usize = 256;
 
 /// Time for a peer to open a stream that was announced to it, or to answer a SYN.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams announced to one peer that it has not opened. It asks several peers at once and takes one stream, so some are
+/// left; a Cairn peer declines them, others let them time out.
+const MAX_UNOPENED_BY_PEER: usize = 64;
+
+/// Streams announced to all peers that are not open.
+const MAX_UNOPENED: usize = 1024;
+
+/// Unanswered packets to a peer above which streams nobody knows are not refused any more: a RESET is a courtesy, and must
+/// not take the place of a stream's packets.
+const MAX_IN_FLIGHT_FOR_RESET: usize = 4;
 
 /// A stream is given up when the peer sends nothing at all for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,6 +51,7 @@ pub(super) type StreamKey = (Endpoint, u16);
 pub(super) struct Outgoing {
     pub(super) to: Contact,
     pub(super) packet: Bytes,
+    pub(super) ticket: Ticket,
 }
 
 #[derive(Default)]
@@ -56,9 +61,11 @@ pub(super) struct State {
     ready: VecDeque<StreamKey>,
     deadlines: BTreeSet<(Instant, StreamKey)>,
     lingering: VecDeque<StreamKey>,
-    resets: VecDeque<Outgoing>,
-    in_flight: HashMap<Endpoint, usize>,
-    in_flight_total: usize,
+    resets: VecDeque<(Contact, Bytes)>,
+    /// Streams that were announced and not opened, by peer.
+    unopened: HashMap<Endpoint, usize>,
+    unopened_total: usize,
+    pace: Pace,
     driver: Option<Waker>,
     /// Tasks to wake when the lock is released.
     wakers: Vec<Waker>,
@@ -72,12 +79,25 @@ struct Entry {
     queued: bool,
     /// Waits for packets to its peer to be answered.
     blocked: bool,
+    /// Announced to the peer, which has not opened it.
+    unopened: bool,
     finished: bool,
     closed: Option<CloseReason>,
     /// The handle was dropped after its work was done.
     lingering: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+}
+
+/// One stream less of this peer that was announced and not opened.
+fn opened_or_gone(unopened: &mut HashMap<Endpoint, usize>, total: &mut usize, peer: Endpoint) {
+    *total = total.saturating_sub(1);
+    if let Some(count) = unopened.get_mut(&peer) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            unopened.remove(&peer);
+        }
+    }
 }
 
 pub(super) enum Role {
@@ -100,6 +120,13 @@ impl State {
             idle_timeout: IDLE_TIMEOUT,
             ..Config::default()
         };
+        let unopened = matches!(role, Role::Acceptor);
+        if unopened
+            && (self.unopened_total >= MAX_UNOPENED
+                || self.unopened.get(&endpoint).is_some_and(|count| *count >= MAX_UNOPENED_BY_PEER))
+        {
+            return Err(TransferError::TooManyUnopened);
+        }
         let initial_seq_nr = rand::random();
         let (connection, id) = match role {
             Role::Opener(id) => (Connection::connect(config, id, now, initial_seq_nr), id),
@@ -109,8 +136,11 @@ impl State {
             }
         };
         let key = (endpoint, connection.receive_id());
-        if self.streams.contains_key(&key) {
-            return Err(TransferError::IdInUse(id));
+        match self.streams.get(&key) {
+            Some(old) if !old.lingering => return Err(TransferError::IdInUse(id)),
+            // The peer has done with the old stream, or it would not have drawn its number again.
+            Some(_) => self.remove(key),
+            None => {}
         }
         let entry = Entry {
             connection,
@@ -118,6 +148,7 @@ impl State {
             deadline: None,
             queued: false,
             blocked: false,
+            unopened,
             finished: false,
             closed: None,
             lingering: false,
@@ -125,6 +156,10 @@ impl State {
             writer: None,
         };
         self.streams.insert(key, entry);
+        if unopened {
+            self.unopened_total += 1;
+            *self.unopened.entry(endpoint).or_default() += 1;
+        }
         self.touch(key);
         Ok((key, id))
     }
@@ -157,6 +192,7 @@ impl State {
                     tracing::debug!(peer = ?from, %error, "uTP packet ignored");
                 }
                 self.touch(key);
+                self.after(key);
             }
             None => self.refuse(from, header),
         }
@@ -164,30 +200,42 @@ impl State {
 
     /// Tells a peer that speaks of a stream nobody knows here (after a restart, say) to give it up.
     fn refuse(&mut self, from: Contact, header: Header) {
-        if header.packet_type == PacketType::Reset || self.resets.len() >= QUANTUM {
-            return;
+        if let Some(reset) = header.refusal() {
+            self.send_reset(from, reset);
         }
-        let reset = Header { packet_type: PacketType::Reset, ack_nr: header.seq_nr, seq_nr: header.ack_nr, ..header };
-        let mut packet = Vec::with_capacity(cairn_utp::HEADER_LEN);
-        reset.encode(None, &[], &mut packet);
-        self.resets.push_back(Outgoing { to: from, packet: packet.into() });
     }
 
-    /// A packet to this peer was answered, or given up.
-    pub(super) fn answered(&mut self, endpoint: Endpoint) {
-        self.in_flight_total = self.in_flight_total.saturating_sub(1);
-        let was_full = match self.in_flight.get_mut(&endpoint) {
-            None => false,
-            Some(count) => {
-                let was_full = *count >= MAX_IN_FLIGHT_TO_PEER;
-                *count -= 1;
-                if *count == 0 {
-                    self.in_flight.remove(&endpoint);
-                }
-                was_full
-            }
+    /// Tells a peer that a stream that it announced will not be opened.
+    pub(super) fn decline(&mut self, peer: Contact, connection_id: u16) {
+        let reset = Header {
+            packet_type: PacketType::Reset,
+            // What the acceptor receives on.
+            connection_id: connection_id.wrapping_add(1),
+            timestamp_microseconds: 0,
+            timestamp_difference_microseconds: 0,
+            wnd_size: 0,
+            seq_nr: 0,
+            ack_nr: 0,
         };
-        if was_full || self.in_flight_total + 1 == MAX_IN_FLIGHT {
+        self.send_reset(peer, reset);
+        self.wakers.extend(self.driver.take());
+    }
+
+    fn send_reset(&mut self, to: Contact, reset: Header) {
+        if self.resets.len() >= QUANTUM
+            || self.pace.in_flight_to(&to.endpoint()) >= MAX_IN_FLIGHT_FOR_RESET
+            || self.pace.in_flight() >= MAX_IN_FLIGHT / 2
+        {
+            return;
+        }
+        let mut packet = Vec::with_capacity(cairn_utp::HEADER_LEN);
+        reset.encode(None, &[], &mut packet);
+        self.resets.push_back((to, packet.into()));
+    }
+
+    /// A packet was answered, or given up.
+    pub(super) fn answered(&mut self, ticket: Ticket) {
+        if self.pace.finish(ticket) {
             let blocked: Vec<_> = self.streams.iter().filter(|(_, entry)| entry.blocked).map(|(key, _)| *key).collect();
             for key in blocked {
                 self.touch(key);
@@ -205,57 +253,53 @@ impl State {
                 entry.deadline = None;
                 entry.connection.handle_timeout(now);
                 self.touch(key);
+                self.after(key);
             }
         }
     }
 
+    /// When the driver has something to do although nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let timeout = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let waiting = !self.ready.is_empty() || !self.resets.is_empty();
+        timeout.into_iter().chain(self.pace.next_burst().filter(|_| waiting)).min()
     }
 
     /// Collects the packets to send now, the streams taking turns.
     pub(super) fn poll_transmit(&mut self, now: Instant, out: &mut VecDeque<Outgoing>) {
-        while let Some(reset) = self.resets.pop_front() {
-            self.count_in_flight(reset.to.endpoint());
-            out.push_back(reset);
+        let mut burst = self.pace.burst_room(now);
+        while burst > 0
+            && let Some((to, packet)) = self.resets.pop_front()
+        {
+            burst -= 1;
+            let ticket = self.pace.start(to.endpoint(), now);
+            out.push_back(Outgoing { to, packet, ticket });
         }
-        while let Some(key) = self.ready.pop_front() {
+        while burst > 0
+            && let Some(key) = self.ready.pop_front()
+        {
             let Some(entry) = self.streams.get_mut(&key) else { continue };
             entry.queued = false;
             entry.blocked = false;
-            let mut room = MAX_IN_FLIGHT_TO_PEER
-                .saturating_sub(self.in_flight.get(&key.0).copied().unwrap_or(0))
-                .min(MAX_IN_FLIGHT.saturating_sub(self.in_flight_total));
+            let turn = self.pace.room_to(&key.0).min(burst).min(QUANTUM);
             let mut sent = 0;
-            let more = loop {
-                if room == 0 {
-                    entry.blocked = true;
-                    break false;
-                }
-                if sent == QUANTUM {
-                    break true;
-                }
+            while sent < turn {
                 let mut packet = Vec::with_capacity(MAX_TALK_BODY);
                 if entry.connection.poll_transmit(now, &mut packet).is_none() {
-                    break false;
+                    break;
                 }
-                out.push_back(Outgoing { to: entry.peer.clone(), packet: packet.into() });
                 sent += 1;
-                room -= 1;
-            };
-            for _ in 0..sent {
-                self.count_in_flight(key.0);
+                let ticket = self.pace.start(key.0, now);
+                out.push_back(Outgoing { to: entry.peer.clone(), packet: packet.into(), ticket });
             }
-            if more {
+            burst -= sent;
+            // Cut short by its turn or the burst, it goes on; by its peer, when that answers.
+            entry.blocked = self.pace.room_to(&key.0) == 0;
+            if sent == turn && !entry.blocked {
                 self.touch(key);
             }
             self.after(key);
         }
-    }
-
-    fn count_in_flight(&mut self, endpoint: Endpoint) {
-        *self.in_flight.entry(endpoint).or_default() += 1;
-        self.in_flight_total += 1;
     }
 
     /// Passes events on and arms the timer of a stream that was worked on.
@@ -263,7 +307,13 @@ impl State {
         let Some(entry) = self.streams.get_mut(&key) else { return };
         while let Some(event) = entry.connection.poll_event() {
             match event {
-                Event::Connected => {}
+                Event::Connected => {
+                    let was_unopened = std::mem::take(&mut entry.unopened);
+                    self.wakers.extend(entry.reader.take());
+                    if was_unopened {
+                        opened_or_gone(&mut self.unopened, &mut self.unopened_total, key.0);
+                    }
+                }
                 Event::Readable => self.wakers.extend(entry.reader.take()),
                 Event::Writable => self.wakers.extend(entry.writer.take()),
                 Event::Finished => {
@@ -303,10 +353,25 @@ impl State {
     }
 
     fn remove(&mut self, key: StreamKey) {
-        if let Some(entry) = self.streams.remove(&key)
-            && let Some(deadline) = entry.deadline
-        {
+        let Some(entry) = self.streams.remove(&key) else { return };
+        if entry.unopened {
+            opened_or_gone(&mut self.unopened, &mut self.unopened_total, key.0);
+        }
+        if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, key));
+        }
+    }
+
+    /// Whether the peer has opened the stream that was announced to it, or the waker left.
+    pub(super) fn opened(&mut self, key: StreamKey, waker: &Waker) -> Option<Result<(), TransferError>> {
+        let Some(entry) = self.streams.get_mut(&key) else { return Some(Err(TransferError::Stopped)) };
+        match entry.closed {
+            Some(reason) => Some(Err(TransferError::Closed(reason))),
+            None if entry.unopened => {
+                entry.reader = Some(waker.clone());
+                None
+            }
+            None => Some(Ok(())),
         }
     }
 
@@ -402,6 +467,8 @@ impl State {
         self.lingering.push_back(key);
         if self.lingering.len() > MAX_LINGERING
             && let Some(oldest) = self.lingering.pop_front()
+            // The key may have been taken anew by a stream that is in use.
+            && self.streams.get(&oldest).is_some_and(|entry| entry.lingering)
         {
             self.remove(oldest);
         }

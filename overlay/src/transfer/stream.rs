@@ -31,18 +31,31 @@ pub struct Stream {
     period_end: Pin<Box<Sleep>>,
     moved_before: u64,
     in_order: bool,
-    _slot: Slot,
+    slot: Option<Slot>,
 }
 
 impl Stream {
-    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, id: u16, slot: Slot) -> Self {
+    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, id: u16, slot: Option<Slot>) -> Self {
         let period_end = Box::pin(tokio::time::sleep(PROGRESS_PERIOD));
-        Self { state, key, id, period_end, moved_before: 0, in_order: false, _slot: slot }
+        Self { state, key, id, period_end, moved_before: 0, in_order: false, slot }
     }
 
     /// The connection ID that both sides know the stream by.
     pub fn connection_id(&self) -> u16 {
         self.id
+    }
+
+    /// Waits until the peer has opened a stream that was announced to it.
+    ///
+    /// # Errors
+    /// When it declines or does not open it in time.
+    pub async fn opened(&mut self) -> Result<(), TransferError> {
+        self.wait(|state, key, cx| state.opened(key, cx.waker())).await
+    }
+
+    /// Keeps a slot until the stream is dropped.
+    pub fn hold(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// The next bytes of the peer's stream; `None` is its end.
