@@ -2,10 +2,10 @@
 //!
 //! Three steps, each in a module of its own:
 //!
-//! 1. [`layout`]: records, reserved bytes, gaps, order, and every slot of the index;
-//! 2. [`blocks`]: the content of every record, on all threads: framing, checksums, headers and their proofs, bodies and
+//! 1. `layout`: records, reserved bytes, gaps, order, and every slot of the index;
+//! 2. `blocks`: the content of every record, on all threads: framing, checksums, headers and their proofs, bodies and
 //!    receipts against their headers, and whether the compressed bytes are those that the file's writer makes;
-//! 3. [`chain`]: what joins the blocks: parent hashes, total difficulties, the accumulator, the file's name.
+//! 3. `chain`: what joins the blocks: parent hashes, total difficulties, the accumulator, the file's name.
 //!
 //! What is wrong ends up in [`Report::findings`] with record, block, offset and rule, and does not keep the rest from
 //! being checked: [`Report::good`] says what can still be relied on.

@@ -1,7 +1,7 @@
 //! Writes era1 and ere files.
 //!
 //! Blocks come component by component, in any order and from any number of sources; an ere file has all headers before
-//! all bodies, so whatever comes is compressed into a spool first (see [`spool`]) and copied into its place at the end.
+//! all bodies, so whatever comes is compressed into a spool first and copied into its place at the end.
 //! Memory stays below two megabytes for a whole era. The file appears under its final name when it is complete and on
 //! the disk, never before; after a kill, what may be left is one hidden file `.cairn-*.tmp` without any meaning.
 
