@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_proto::limits::Direction;
 use cairn_proto::routing::log_distance;
 use cairn_proto::wire::{AcceptCode, Offer, Request, Response};
 use common::{CHAIN_ID, Peer, Setup, enr, key, protocol, soon, value};
@@ -99,7 +100,10 @@ async fn put_content_reports_who_answered() {
     for other in &others[..2] {
         other.memory.arrival(&key).await;
     }
-    // Nobody is asked again what it just answered.
+    // Nobody is asked again what it just answered, once it has what it asked for.
+    while peer.transfers.running(Direction::Outbound) > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(peer.overlay.put_content(key.clone(), value(&key, LONG)).await.unwrap().codes, []);
 }
 
