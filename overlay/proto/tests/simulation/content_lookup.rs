@@ -8,7 +8,10 @@ use std::{
 
 use cairn_proto::{
     interest::interested,
-    lookup::{Answer, ContentLookup, ContentLookupResult, ContentStep, Failure, LookupConfig, MAX_CANDIDATES, Outcome},
+    lookup::{
+        Answer, ContentLookup, ContentLookupResult, ContentStep, Failure, LookupConfig, MAX_CANDIDATES,
+        MAX_LEARNED_PER_ANSWER, Outcome,
+    },
     record::Enr,
 };
 use content_types::{ContentId, Distance, NodeId};
@@ -311,9 +314,10 @@ fn a_young_stream_is_left_alone_and_an_old_one_gets_company() {
     hand.wait();
     hand.lookup.on_connection_id(hand.now, &first, 1);
     assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 1, .. }));
-    hand.lookup.on_connection_id(hand.now, &second, 2);
     hand.lookup.on_nodes(hand.now, &third, Vec::new());
-    assert_eq!(hand.wait(), hand.now + config.hedge_after);
+    assert_eq!(hand.wait(), hand.now + config.hedge_after, "nobody else is asked yet");
+    hand.lookup.on_connection_id(hand.now, &second, 2);
+    assert_eq!(hand.wait(), hand.now + config.hedge_after, "and no other stream opened");
     hand.now += config.hedge_after;
     assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 2, .. }));
     hand.wait();
@@ -372,6 +376,8 @@ fn a_flood_of_nodes_is_bounded() {
     assert!(asked.len() >= config.k && asked.len() <= config.max_queries, "{}", asked.len());
     let trace = lookup.into_result().trace;
     assert_eq!(trace.peers.len(), MAX_CANDIDATES);
+    let too_many = |answer: &Answer| matches!(answer, Answer::Nodes(named) if named.len() > MAX_LEARNED_PER_ANSWER);
+    assert!(!trace.peers.iter().filter_map(|peer| peer.answer.as_ref()).any(too_many));
     let remembered: BTreeSet<_> = trace.asked().map(|peer| peer.node_id).collect();
     assert_eq!(remembered, asked.into_iter().collect(), "whoever was asked is not forgotten");
 }

@@ -1,7 +1,7 @@
 //! Lookups of nodes among honest, dead and lying ones.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -294,12 +294,15 @@ fn nodes_at_other_distances_than_asked_for_are_ignored() {
     let seed = network.seeds(&origin, target).pop().unwrap();
     let mut lookup = NodeLookup::new(origin, target, LookupConfig::new(LOCAL), [seed], agenda.now);
     let NodeStep::Query { peer, distances } = lookup.poll(agenda.now) else { panic!("no query") };
-    lookup.on_nodes(agenda.now, &id(&peer), network.nodes.clone());
+    let is_asked_for = |enr: &&Arc<Enr>| distances.contains(&log_distance(&id(&peer), &id(enr)));
+    let wanted: Vec<_> = network.nodes.iter().filter(is_asked_for).take(3).cloned().collect();
+    let slipped_in = network.nodes.iter().filter(|enr| !is_asked_for(enr)).take(3).cloned();
+    lookup.on_nodes(agenda.now, &id(&peer), slipped_in.chain(wanted.iter().cloned()).collect());
     let trace = lookup.into_result().trace;
-    assert!(trace.peers.len() > 1);
-    for learned in trace.peers.iter().filter(|other| other.node_id != id(&peer)) {
-        assert!(distances.contains(&log_distance(&id(&peer), &learned.node_id)));
-    }
+    let learned: BTreeSet<_> =
+        trace.peers.iter().map(|other| other.node_id).filter(|other| *other != id(&peer)).collect();
+    assert_eq!(learned, wanted.iter().map(id).collect());
+    assert!(!learned.is_empty());
 }
 
 proptest! {
