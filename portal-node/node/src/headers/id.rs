@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use alloy_primitives::B256;
-use content_types::{ProvedHeader, legacy_history};
+use content_types::legacy_history;
 
 use crate::pipeline::Refusal;
 
@@ -26,20 +26,16 @@ impl BlockId {
         }
     }
 
-    /// Checks that `header` is the block that is meant.
+    /// Checks that a header with this number and hash is the block that is meant.
     ///
     /// # Errors
     /// [`Refusal::OtherBlock`] if it is not.
-    pub(crate) fn check(&self, header: &ProvedHeader) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, number: u64, hash: B256) -> Result<(), Refusal> {
         let matches = match self {
-            Self::Number(number) => header.number() == *number,
-            Self::Hash(hash) => header.hash() == *hash,
+            Self::Number(expected) => number == *expected,
+            Self::Hash(expected) => hash == *expected,
         };
-        if matches {
-            Ok(())
-        } else {
-            Err(Refusal::OtherBlock { expected: *self, number: header.number(), hash: header.hash() })
-        }
+        if matches { Ok(()) } else { Err(Refusal::OtherBlock { expected: *self, number, hash }) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use content_types::block::{BodyEncoding, ReceiptsEncoding, validate};
-use content_types::{ContentKey, HeaderVerifier, ProvedHeader, history, legacy_history};
+use content_types::{ContentKey, HeaderVerifier, HeaderWithProof, ProvedHeader, history, legacy_history};
 
 use crate::headers::{BlockId, HeaderSource};
 use crate::metrics::Metrics;
@@ -67,6 +67,7 @@ impl Pipeline {
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
     pub(crate) async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
         let result = self.check(key, value).await;
+        if let Err(e) = &result {}
         self.metrics.validated(kind(&key), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
         result
     }
@@ -121,7 +122,7 @@ impl Pipeline {
     ) -> Result<VerifiedContent, Refusal> {
         check_length(&key, &value)?;
         let (Needs::Header(id) | Needs::Nothing(id)) = Needs::of(&key) else { return Err(Refusal::NeedsHead) };
-        id.check(&header)?;
+        id.check(header.number(), header.hash())?;
         self.workers
             .cpu(move || match check_block_data(&header, &key, &value) {
                 Ok(()) => Ok(VerifiedContent { key, value, header }),
@@ -166,15 +167,16 @@ fn check_length(key: &ContentKey, value: &Bytes) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks a `BlockHeaderWithProof` and that it is the block that was meant.
+/// Checks that a `BlockHeaderWithProof` is the block that was meant, and then its proof: what is not even that block is
+/// wrong, whether or not this node could prove it.
 pub(crate) fn verify_header(
     verifier: &HeaderVerifier,
     id: &BlockId,
     header_with_proof: &[u8],
 ) -> Result<ProvedHeader, Refusal> {
-    let header = verifier.verify(header_with_proof)?;
-    id.check(&header)?;
-    Ok(header)
+    let HeaderWithProof { header, proof } = HeaderWithProof::decode(header_with_proof, verifier.chain())?;
+    id.check(header.number(), header.hash())?;
+    Ok(verifier.prove(header, &proof)?)
 }
 
 fn check_block_data(header: &ProvedHeader, key: &ContentKey, value: &[u8]) -> Result<(), Refusal> {

@@ -1,0 +1,87 @@
+//! Two nodes and real history: one serves the first 16,384 blocks of mainnet from its archives, the other has little room
+//! and no trust lists, and finds, proves and reads blocks of it.
+
+#![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_archive::Archive;
+use cairn_node::{BlockId, Node, NodeConfig, trust};
+use cairn_proto::routing::AddressPolicy;
+use cairn_vectors::VectorTest;
+use content_types::block::{ReceiptsEncoding, transcode};
+use content_types::trust::TrustListKind;
+use content_types::{ChainSpec, SubNetwork};
+use overlay::discovery::Nat;
+
+const ARCHIVES: [&str; 2] = ["era1/mainnet-00000-5ec1ffb8.era1", "era1/mainnet-00001-a5364e9a.era1"];
+/// The frozen pre-merge accumulator.
+const LIST: &str = "trust/historical_hashes_accumulator.ssz";
+/// Spread over both archives, at their edges, and at blocks with ommers.
+const SAMPLE: [u64; 12] = [0, 1, 3, 97, 4095, 4096, 8191, 8192, 8193, 12_345, 16_000, 16_383];
+
+fn config(dir: &Path, bootnodes: Vec<overlay::Enr>) -> NodeConfig {
+    let mut config = NodeConfig::new(Arc::new(ChainSpec::mainnet()), dir);
+    config.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    config.nat = Nat::None;
+    config.addresses = AddressPolicy::Local;
+    config.capacity = 1 << 20;
+    config.bootnodes = bootnodes;
+    config
+}
+
+async fn fetched_and_proved(vectors: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let lists = dir.path().join("lists");
+    std::fs::create_dir(&lists).unwrap();
+    std::fs::copy(vectors.join(LIST), lists.join(trust::file_name(TrustListKind::PreMergeAccumulator))).unwrap();
+
+    let mut seeding = config(&dir.path().join("seeder"), Vec::new());
+    seeding.seeds = vec![vectors.join("era1")];
+    seeding.trust_dir = Some(lists);
+    let seeder = Node::start(seeding).await.unwrap();
+    seeder.archives().wait_until_scanned().await;
+    assert_eq!(seeder.archives().count(), ARCHIVES.len());
+
+    let reader = Node::start(config(&dir.path().join("reader"), vec![seeder.enr()])).await.unwrap();
+    let ready = async {
+        let peers = |network| reader.overlay(network).unwrap().peer_count();
+        let lacks_list =
+            || reader.trust().missing().iter().any(|(kind, _)| *kind == TrustListKind::PreMergeAccumulator);
+        while peers(SubNetwork::History) == 0 || peers(SubNetwork::LegacyHistory) == 0 || lacks_list() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ready).await.expect("a peer and the trust list are found");
+
+    let archives = ARCHIVES.map(|path| Archive::open(vectors.join(path)).unwrap());
+    for number in SAMPLE {
+        let archive = archives.iter().find(|archive| archive.blocks().contains(&number)).unwrap();
+        let block = reader.fetch().block(BlockId::Number(number)).await.unwrap();
+        assert_eq!(*block.header.rlp(), archive.header(number).unwrap());
+        assert_eq!(block.body, archive.body(number).unwrap());
+        let receipts = archive.receipts(number).unwrap().unwrap();
+        let slim = transcode::receipts(receipts.encoding, ReceiptsEncoding::Slim, &receipts.bytes).unwrap();
+        assert_eq!(block.receipts, slim);
+    }
+    let error = reader.fetch().block(BlockId::Number(16_384)).await.unwrap_err();
+    assert!(error.to_string().contains("no proved header of block 16384"), "{error}");
+    reader.shutdown().await;
+    seeder.shutdown().await;
+}
+
+fn real_history_is_fetched_and_proved(vectors: &Path) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(fetched_and_proved(vectors));
+}
+
+fn main() {
+    cairn_vectors::run(vec![VectorTest::new(
+        "real_history_is_fetched_and_proved",
+        &[ARCHIVES[0], ARCHIVES[1], LIST],
+        real_history_is_fetched_and_proved,
+    )]);
+}
