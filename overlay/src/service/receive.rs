@@ -113,16 +113,17 @@ impl Inner {
 
     /// Admits a value that was offered; the item if it was new here.
     async fn admit_offered(self: &Arc<Self>, peer: NodeId, key: Bytes, value: Bytes) -> Option<Item> {
-        if value.is_empty() {
-            // What other clients send for an item that they lost after offering it.
-            self.failed(&key, peer);
-            return None;
-        }
         match self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await {
             Ok(Admitted { stored }) => {
                 self.in_flight.lock().done(&key, &peer);
                 let id = self.handler.content_id(&key).filter(|_| stored)?;
                 Some(Item { key, id, value })
+            }
+            // What other clients send for an item that they lost after offering it. Some values are rightly empty: the
+            // SSZ of no receipts at all.
+            Err(Rejection::Invalid(_)) if value.is_empty() => {
+                self.failed(&key, peer);
+                None
             }
             Err(Rejection::Invalid(reason)) => {
                 tracing::info!(%peer, reason, "peer sent invalid content");
