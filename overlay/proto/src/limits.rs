@@ -35,7 +35,7 @@ pub struct TransferLimits {
 }
 
 impl Default for TransferLimits {
-    /// A stream holds some 100 kB in buffers, so these come to about 50 MB when every slot is in use.
+    /// A stream holds some 100 kB in buffers, so these come to about 80 MB when every slot is in use.
     fn default() -> Self {
         Self {
             inbound: 256,

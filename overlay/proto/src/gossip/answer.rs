@@ -78,8 +78,14 @@ mod tests {
     use super::*;
     use crate::limits::TransferLimits;
 
-    const LIMITS: TransferLimits =
-        TransferLimits { inbound: 2, inbound_per_peer: 1, outbound: 0, outbound_per_peer: 0 };
+    const LIMITS: TransferLimits = TransferLimits {
+        inbound: 2,
+        inbound_per_peer: 1,
+        fetches: 0,
+        fetches_per_peer: 0,
+        outbound: 0,
+        outbound_per_peer: 0,
+    };
 
     fn peer(byte: u8) -> NodeId {
         NodeId::from([byte; 32])
