@@ -112,7 +112,7 @@ pub(crate) struct FetchArgs {
     /// Blocks under way at once
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub(crate) parallel: usize,
-    /// Seconds to look for a piece before giving up
+    /// Most seconds to spend on a block
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) timeout: u64,
     #[command(flatten)]

@@ -267,7 +267,9 @@ async fn within<T>(limit: Duration, number: u64, work: impl Future<Output = Resu
     })
 }
 
-fn missing(error: impl std::fmt::Display) -> Failure {
+/// What was not found; with `--log debug` who was asked, and what each answered.
+fn missing(error: impl std::fmt::Display + std::fmt::Debug) -> Failure {
+    tracing::debug!(?error, "not found");
     Failure::NotFound(error.to_string())
 }
 

@@ -95,6 +95,7 @@ fn offer(node: &Node) -> SeedHandle {
                 tracing::info!(
                     blocks = now.blocks_done,
                     refused = now.blocks_refused,
+                    pieces = now.pieces,
                     placed = now.pieces_placed,
                     "the archives were offered to the network; they are served from here on"
                 );

@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
@@ -84,6 +84,19 @@ impl World {
     /// Starts a peer that serves the chain's archives.
     pub(crate) fn seed(&self, data: &str, bootnodes: &str) -> Peer {
         Peer::start(self.trusting(data).arg("seed").arg(&self.archives[0]), bootnodes)
+    }
+
+    /// Asks `peer` until it holds at least so many items of History and of Legacy History.
+    pub(crate) fn wait_for_items(&self, peer: &Peer, wanted: [u64; 2]) {
+        let started = Instant::now();
+        loop {
+            let status = self.cairn("other").args(["status", "--json", "--rpc", &peer.rpc_url()]).end().json();
+            let held = [0, 1].map(|index| status["networks"][index]["items"].as_u64().unwrap());
+            if held.iter().zip(wanted).all(|(held, wanted)| *held >= wanted) {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "{held:?} of {wanted:?} items: {status}");
+        }
     }
 
     /// `cairn fetch` from the network of `peer`.
@@ -221,17 +234,19 @@ impl Peer {
         format!("http://{}", self.announced["rpc"].as_str().unwrap())
     }
 
-    /// Reads the log until a line says `text`.
-    pub(crate) fn wait_for_log(&mut self, text: &'static str) {
+    /// Reads the log until a line says `text`; that line.
+    pub(crate) fn wait_for_log(&mut self, text: &'static str) -> String {
         let mut log = self.log.take().unwrap();
-        self.log = Some(in_time(text, move || {
+        let (log, line) = in_time(text, move || {
             let mut line = String::new();
             while !line.contains(text) {
                 line.clear();
                 assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ended before {text:?}");
             }
-            log
-        }));
+            (log, line)
+        });
+        self.log = Some(log);
+        line
     }
 
     /// Sends a signal and waits for the end: how it ended, and what it printed after the announcement.
