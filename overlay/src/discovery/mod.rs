@@ -4,7 +4,7 @@
 //! TALKREQ to the protocol it is for, and offers what the `discv5_*` methods of the JSON-RPC specification need.
 //!
 //! What matters about discv5 0.12 here:
-//! - its event stream holds 100 events and drops what does not fit, so one task does nothing but empty it ([`events`]);
+//! - its event stream holds 100 events and drops what does not fit, so one task does nothing but empty it (`events`);
 //! - it counts the first transmission as a retry: `request_retries(2)` repeats once;
 //! - a request that times out, or a session that is lost, takes all other requests to the same peer with it, which
 //!   [`Discovery::talk`] makes good.

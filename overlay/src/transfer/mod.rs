@@ -1,6 +1,6 @@
 //! uTP streams over TALKREQ (portal-network-specs, `utp/discv5-utp.md`).
 //!
-//! [`Transfers`] hands out [`Stream`]s. The connections live behind one lock ([`state`]); one task, the [`driver`], feeds them
+//! [`Transfers`] hands out [`Stream`]s. The connections live behind one lock (`state`); one task, the `driver`, feeds them
 //! packets and time, and sends what they have to send: in order, without waiting for the TALKRESP to one packet before the
 //! next leaves, and never with more than a fixed number unanswered.
 

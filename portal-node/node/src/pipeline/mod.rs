@@ -67,7 +67,6 @@ impl Pipeline {
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
     pub(crate) async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
         let result = self.check(key, value).await;
-        if let Err(e) = &result {}
         self.metrics.validated(kind(&key), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
         result
     }
