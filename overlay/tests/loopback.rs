@@ -93,16 +93,19 @@ async fn short_content_is_served_when_no_slot_is_free() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_fetches_at_once_from_one_peer_all_succeed() {
     let (a, b) = pair(150).await;
-    let fetches =
-        (0..64).map(|number| {
-            let key = key(format!("item {number}"));
-            let value = value(&key, LONG);
-            b.memory.put(&key, value.clone());
-            let (overlay, from) = (a.overlay.clone(), b.enr());
-            async move {
-                assert_eq!(overlay.find_content(from, key).await, Ok(FindContentAnswer::Content { value, utp: true }))
+    let fetches = (0..64).map(|number| {
+        let key = key(format!("item {number}"));
+        let value = value(&key, LONG);
+        b.memory.put(&key, value.clone());
+        let (overlay, from) = (a.overlay.clone(), b.enr());
+        async move {
+            // Not compared by assert_eq: nobody wants to read the values.
+            match overlay.find_content(from, key).await.unwrap() {
+                FindContentAnswer::Content { value: found, utp } => assert!(utp && found == value),
+                FindContentAnswer::Enrs(enrs) => panic!("{} records instead of content", enrs.len()),
             }
-        });
+        }
+    });
     futures::future::join_all(fetches).await;
 }
 
@@ -244,4 +247,33 @@ async fn a_peer_that_restarts_elsewhere_with_the_same_key_is_found_again() {
     // Even with the old record in hand: the session tells where the peer is.
     let answer = a.overlay.find_content(old, key.clone()).await.unwrap();
     assert_eq!(answer, FindContentAnswer::Content { value: value(&key, LONG), utp: true });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_lost_its_sessions_is_still_offered_many_keys() {
+    let (a, _) = Peer::on_loopback(410, Setup::default()).await;
+    let (b, discovery) = Peer::on_loopback(411, Setup::default()).await;
+    a.overlay.ping(b.enr(), None).await.unwrap();
+    let (enr, listen) = (b.enr(), discovery.listen_addresses().to_vec());
+    b.overlay.shutdown().await;
+    b.transfers.shutdown().await;
+    discovery.shutdown().await;
+    drop((b, discovery));
+
+    let mut config = common::config(411);
+    config.listen = listen[0].into();
+    config.previous_enr = Some(enr.clone());
+    let discovery = Discovery::start(config).await.unwrap();
+    assert_eq!(discovery.local_enr(), enr, "nothing changed: the same record");
+    let b = Peer::start(std::sync::Arc::new(discovery), Setup::default());
+    // A large request does not fit beside the handshake that is due now.
+    let items: Vec<_> = (0..30)
+        .map(|number| {
+            let key = key(format!("item {number:028}"));
+            (key.clone(), value(&key, 100))
+        })
+        .collect();
+    let codes = a.overlay.offer(b.enr(), items.clone()).await.unwrap();
+    assert!(codes.iter().all(|code| code.is_accepted()));
+    b.memory.arrival(&items[29].0).await;
 }

@@ -36,6 +36,9 @@ pub struct TransferLimits {
 
 impl Default for TransferLimits {
     /// A stream holds some 100 kB in buffers, so these come to about 80 MB when every slot is in use.
+    ///
+    /// A peer may have twice as many from this node as this node has from a peer: slots are free there a moment before they
+    /// are here.
     fn default() -> Self {
         Self {
             inbound: 256,
@@ -43,7 +46,7 @@ impl Default for TransferLimits {
             fetches: 256,
             fetches_per_peer: 32,
             outbound: 256,
-            outbound_per_peer: 32,
+            outbound_per_peer: 64,
         }
     }
 }

@@ -7,7 +7,8 @@
 //! - its event stream holds 100 events and drops what does not fit, so one task does nothing but empty it (`events`);
 //! - it counts the first transmission as a retry: `request_retries(2)` repeats once;
 //! - a request that times out, or a session that is lost, takes all other requests to the same peer with it, which
-//!   [`Discovery::talk`] makes good.
+//!   [`Discovery::talk`] makes good;
+//! - a request that waits for a handshake may be forgotten for good: each has a deadline of ours.
 
 mod book;
 mod config;
@@ -51,6 +52,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Transmissions of each request, the first one included.
 const TRANSMISSIONS: u8 = 2;
+
+/// A request without an answer or an error after this long gets neither: discv5 forgets requests that waited for a handshake
+/// when another handshake, begun by the peer, is finished first. Twice what a request takes to time out.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(2 * TRANSMISSIONS as u64 * REQUEST_TIMEOUT.as_secs());
 
 /// Sessions that discv5 keeps. Each takes under 1 kB.
 const SESSIONS: usize = 4096;
@@ -226,7 +231,7 @@ impl Discovery {
                 .inner
                 .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.to_vec()))
                 .ok_or(TalkError::Stopped)?;
-            match request.await {
+            match bounded(request).await {
                 Ok(response) => return Ok(response.into()),
                 Err(RequestError::Timeout) if sent.elapsed() < own_timeout && started.elapsed() < own_timeout => {}
                 Err(RequestError::Timeout) => {
@@ -248,8 +253,13 @@ impl Discovery {
             .inner
             .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), ProtocolId::UTP.as_bytes().to_vec(), Vec::new()))
             .ok_or(TalkError::Stopped)?;
-        greeting.await.map(drop).map_err(table::request_error)
+        bounded(greeting).await.map(drop).map_err(table::request_error)
     }
+}
+
+/// Waits for a request's outcome, but not for ever.
+async fn bounded<T>(request: impl Future<Output = Result<T, RequestError>>) -> Result<T, RequestError> {
+    tokio::time::timeout(REQUEST_DEADLINE, request).await.unwrap_or(Err(RequestError::Timeout))
 }
 
 impl Inner {
@@ -308,7 +318,7 @@ impl Transport for Discovery {
             .inner
             .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.into()))
         {
-            Some(request) => request.map(drop).boxed(),
+            Some(request) => bounded(request).map(drop).boxed(),
             None => futures::future::ready(()).boxed(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use content_types::NodeId;
 use discv5::{Discv5, QueryError, RequestError};
 
-use super::Discovery;
+use super::{Discovery, bounded};
 use crate::transport::{Enr, TalkError, Transport as _, node_id};
 
 /// Log distances of the base protocol: bucket `i` holds peers at distance 2^i to 2^(i+1).
@@ -101,7 +101,7 @@ impl Discovery {
     pub async fn ping(&self, enr: Enr) -> Result<Pong, TalkError> {
         self.reachable(&enr)?;
         let ping = self.inner.with_discv5(|discv5| discv5.send_ping(enr)).ok_or(TalkError::Stopped)?;
-        let pong = ping.await.map_err(request_error)?;
+        let pong = bounded(ping).await.map_err(request_error)?;
         Ok(Pong { enr_seq: pong.enr_seq, recipient_ip: pong.ip, recipient_port: pong.port })
     }
 
@@ -115,7 +115,7 @@ impl Discovery {
             .inner
             .with_discv5(|discv5| discv5.find_node_designated_peer(enr, distances))
             .ok_or(TalkError::Stopped)?;
-        request.await.map_err(request_error)
+        bounded(request).await.map_err(request_error)
     }
 
     /// Looks up the nodes closest to `target`, closest first, 16 at most.

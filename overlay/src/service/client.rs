@@ -146,28 +146,35 @@ impl Inner {
     /// FINDCONTENT with whatever follows it.
     pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FoundOrCloser, RequestError> {
         let limit = self.handler.max_value_len(&key);
+        // Taken before the question: whoever wants much of one peer waits here, and lets no announced stream grow stale.
+        let slot = self.transfers.slot(Direction::Fetch, record::node_id(to)).await;
         let Asked { contact, content } = self.ask_content(to, key).await?;
         match content {
             Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false }),
             Content::Enrs(enrs) => Ok(FoundOrCloser::Closer(self.valid_records(&enrs))),
             Content::ConnectionId(id) => {
-                let value = self.receive_value(&contact, id, limit, &AtomicU64::new(0)).await?;
+                let value = self.receive_value(&contact, id, Some(slot), limit, &AtomicU64::new(0)).await?;
                 Ok(FoundOrCloser::Found { value, utp: true })
             }
         }
     }
 
-    /// Opens the stream that was announced in CONTENT and reads its one value. `received` counts the bytes as they come.
+    /// Opens the stream that was announced in CONTENT and reads its one value. Without a slot it takes one, or declines the
+    /// stream. `received` counts the bytes as they come.
     pub(super) async fn receive_value(
         &self,
         from: &Contact,
         connection_id: u16,
+        slot: Option<Slot>,
         limit: usize,
         received: &AtomicU64,
     ) -> Result<Bytes, RequestError> {
         let mut account = Account::open(self.observer.clone(), Direction::Fetch);
         let reading = async {
-            let slot = self.transfers.slot_within(Direction::Fetch, from.node_id(), SLOT_PATIENCE).await;
+            let slot = match slot {
+                None => self.transfers.slot_within(Direction::Fetch, from.node_id(), SLOT_PATIENCE).await,
+                taken => taken,
+            };
             let Some(slot) = slot else {
                 self.transfers.decline(from, connection_id);
                 return Err(TransferError::NoSlot.into());

@@ -176,7 +176,7 @@ impl Search {
         let limit = self.inner.handler.max_value_len(&self.key);
         let counter = received.clone();
         let (reading, abort) =
-            abortable(async move { inner.receive_value(&contact, connection_id, limit, &counter).await });
+            abortable(async move { inner.receive_value(&contact, connection_id, None, limit, &counter).await });
         self.streams.insert(id, OpenStream { received, reported: 0, abort });
         self.work.push(reading.map(move |result| (id, result.map_or(Report::Aborted, Report::Value))).boxed());
     }

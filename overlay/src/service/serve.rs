@@ -26,8 +26,12 @@ pub(super) const REQUEST_QUEUE: usize = 256;
 /// FINDCONTENT requests that are being looked up in the store.
 const MAX_READS: usize = 64;
 
+/// How long a request for long content waits until a slot is free for its stream; discv5 repeats it after a second.
+const ANNOUNCE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long a stream that was announced may wait for a transfer slot.
 pub(super) const SLOT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Largest value kept in memory until a peer opens the stream that it was announced on, in bytes.
 const MAX_KEPT_VALUE: usize = 64 << 10;
 
@@ -133,8 +137,8 @@ impl Inner {
         };
         drop(permit);
         let Some(contact) = request.contact.clone() else { return };
-        // Others may have it, and room for a stream.
-        if !self.transfers.has_free_slot(Direction::Outbound, peer) {
+        // Others may have it, and a slot. The slot is only taken when the peer opens the stream.
+        if self.transfers.slot_within(Direction::Outbound, peer, ANNOUNCE_PATIENCE).await.is_none() {
             return respond(request, &self.closer(&id, &peer));
         }
         match self.transfers.announce(&contact) {

@@ -72,11 +72,6 @@ impl Transfers {
         self.slots.take_within(direction, peer, patience).await
     }
 
-    /// Whether a transfer with `peer` could start now.
-    pub fn has_free_slot(&self, direction: Direction, peer: NodeId) -> bool {
-        self.slots.is_free(direction, peer)
-    }
-
     /// The slots, for a decision that takes one by itself.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots

@@ -55,16 +55,6 @@ impl Slots {
         tokio::time::timeout(patience, self.take(direction, peer)).await.ok()
     }
 
-    /// Whether a slot is free now.
-    pub(super) fn is_free(&self, direction: Direction, peer: NodeId) -> bool {
-        let mut counts = self.shared.counts.lock();
-        let free = counts.start(direction, peer).is_ok();
-        if free {
-            counts.finish(direction, &peer);
-        }
-        free
-    }
-
     /// Lets `decide` take a slot itself; `holds` says from what it returned whether it did.
     pub(crate) fn decide<T>(
         &self,

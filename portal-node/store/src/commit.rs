@@ -236,7 +236,7 @@ impl Core {
         drop(ledger);
         if let Some((batch, entries, change)) = followed_by {
             // What the volumes have and the index has not is replayed when the store is opened again, not before.
-            if let Err(error) = self.index.push(batch, entries) {
+            if let Err(error) = self.index.commit(batch, entries) {
                 let failure = self.index_failed(error);
                 committer.failure = Some(failure.clone());
                 return Err(failure);

@@ -1,5 +1,5 @@
-//! The threads that do what no caller should wait for: bringing commits into the index, and renewing it; checkpoints, evictions that were put off and punching holes; rewriting
-//! volumes; looking after archives.
+//! The threads that do what no caller should wait for: renewing the index; checkpoints, evictions that were put off and
+//! punching holes; rewriting volumes; looking after archives.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -65,8 +65,6 @@ impl Signal {
 impl Maintenance {
     pub(crate) fn start(core: &Arc<Core>, archives: &Arc<Archives>) -> Result<Self, StoreError> {
         let mut maintenance = Self { signal: Arc::default(), threads: Vec::new() };
-        let follower = core.clone();
-        maintenance.spawn("store-index", IDLE, move |_| follower.follow())?;
         let mut renewal = Renewal::new(core.clone());
         maintenance.spawn("store-renewal", RENEWAL_INTERVAL, move |signal| renewal.step(signal))?;
         let mut upkeep = Upkeep::new(core.clone());
@@ -158,15 +156,6 @@ impl Upkeep {
 }
 
 impl Core {
-    /// Brings what was committed into the index; returns whether there was anything.
-    fn follow(&self) -> Result<bool, StoreError> {
-        let mut did_something = false;
-        while self.index.apply_one().map_err(|error| self.index_failed(error))? {
-            did_something = true;
-        }
-        Ok(did_something)
-    }
-
     /// Returns when the index has everything that was committed before, safe from a crash.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         self.index.checkpoint().map_err(|error| self.index_failed(error))

@@ -240,7 +240,7 @@ impl Core {
         let _committer = self.committer.lock();
         let mut batch = Batch::default();
         batch.remove(meta::volume(number));
-        self.index.push(batch, Vec::new()).map_err(|error| self.index_failed(error))?;
+        self.index.commit(batch, Vec::new()).map_err(|error| self.index_failed(error))?;
         self.ledger.write().volumes.remove(&number);
         Ok(())
     }

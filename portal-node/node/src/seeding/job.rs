@@ -3,21 +3,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use cairn_archive::Archive;
-use cairn_proto::wire::AcceptCode;
-use content_types::{ContentKey, NodeId, legacy_history};
+use content_types::{ContentKey, legacy_history};
 use futures::{StreamExt, stream};
-use overlay::Enr;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::archives::Archives;
-use super::plan::{self, Offer, Peer, Piece};
+use super::offer::{self, Item, Placed};
 use super::position::Position;
 use super::prepare;
 use crate::networks::Network;
@@ -29,12 +25,6 @@ use crate::workers::Workers;
 const RUN_BLOCKS: u64 = 32;
 /// Runs that are prepared ahead of the one being offered.
 const RUNS_AHEAD: usize = 2;
-/// Waits between looks at a routing table in which nobody is.
-const NO_PEERS_WAIT: Duration = Duration::from_secs(1);
-/// How often an offer that a busy peer declined is repeated.
-const MAX_RETRIES: u32 = 5;
-/// First wait before such an offer is repeated; doubled each time.
-const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 /// How archives are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,120 +216,22 @@ impl Job {
         let (headers, rest): (Vec<_>, Vec<_>) = run.contents.iter().partition(|content| is_header(content.key()));
         for contents in [headers, rest] {
             for network in &self.source.networks {
-                let of_network = |content: &&VerifiedContent| content.key().sub_network() == network.entry().network;
-                let pieces: Vec<&VerifiedContent> = contents.iter().copied().filter(of_network).collect();
-                if !pieces.is_empty() {
-                    self.offer_pieces(network, &pieces).await;
+                let of_network = |content: &&&VerifiedContent| content.key().sub_network() == network.entry().network;
+                let items: Vec<Item> = contents.iter().filter(of_network).map(|content| Item::from(*content)).collect();
+                if items.is_empty() {
+                    continue;
                 }
+                let pieces = items.len() as u64;
+                let Placed { placed, accepted, bytes } = offer::place(network.overlay(), items, self.options).await;
+                self.progress.send_modify(|progress| {
+                    progress.pieces += pieces;
+                    progress.pieces_placed += placed;
+                    progress.accepted += accepted;
+                    progress.bytes += bytes;
+                });
             }
         }
     }
-
-    async fn offer_pieces(&self, network: &Network, pieces: &[&VerifiedContent]) {
-        let peers = wait_for_peers(network).await;
-        let candidates: Vec<Peer> = peers.iter().map(|(peer, _)| *peer).collect();
-        let planned: Vec<Piece> =
-            pieces.iter().map(|content| Piece { id: content.key().content_id(), len: content.value().len() }).collect();
-        let offers = plan::plan(&planned, &candidates, self.options.replicas);
-        let mut placed = vec![false; pieces.len()];
-        let (mut accepted, mut bytes) = (0, 0);
-        let mut results = stream::iter(offers)
-            .map(|Offer { peer, pieces: places }| {
-                let enr = peers.get(peer).map(|(_, enr)| enr.clone());
-                let items: Vec<(Bytes, Bytes)> = places
-                    .iter()
-                    .filter_map(|place| pieces.get(*place))
-                    .map(|content| (content.key().encode(), content.value().clone()))
-                    .collect();
-                async move {
-                    match enr {
-                        Some(enr) => (places, offer(network, enr, items).await),
-                        None => (places, Vec::new()),
-                    }
-                }
-            })
-            .buffer_unordered(self.options.parallel_offers.max(1));
-        while let Some((places, codes)) = results.next().await {
-            for (place, code) in places.into_iter().zip(codes) {
-                if code.is_accepted() {
-                    accepted += 1;
-                    bytes += pieces.get(place).map_or(0, |content| content.value().len() as u64);
-                }
-                if let Some(placed) = placed.get_mut(place) {
-                    *placed |= matches!(code, AcceptCode::Accepted | AcceptCode::AlreadyStored);
-                }
-            }
-        }
-        drop(results);
-        let mut placed_count = placed.iter().filter(|placed| **placed).count() as u64;
-        // Nobody in the table took these: there may be somebody farther away who would.
-        for content in pieces.iter().zip(&placed).filter(|(_, placed)| !**placed).map(|(content, _)| content) {
-            let put = network.overlay().put_content(content.key().encode(), content.value().clone()).await;
-            let taken = put.map_or(0, |report| report.codes.iter().filter(|code| code.is_accepted()).count() as u64);
-            accepted += taken;
-            bytes += taken * content.value().len() as u64;
-            placed_count += u64::from(taken > 0);
-        }
-        self.progress.send_modify(|progress| {
-            progress.pieces += pieces.len() as u64;
-            progress.pieces_placed += placed_count;
-            progress.accepted += accepted;
-            progress.bytes += bytes;
-        });
-    }
-}
-
-/// The peers whose radius is known; waits until there is one.
-async fn wait_for_peers(network: &Network) -> Vec<(Peer, Enr)> {
-    loop {
-        let table = network.overlay().routing_table();
-        let peers: Vec<(Peer, Enr)> = table
-            .buckets
-            .into_iter()
-            .flatten()
-            .filter(|entry| entry.live)
-            .filter_map(|entry| {
-                let node_id = NodeId::from(entry.enr.node_id().raw());
-                Some((Peer { node_id, radius: entry.radius? }, Enr::clone(&entry.enr)))
-            })
-            .collect();
-        if !peers.is_empty() {
-            return peers;
-        }
-        tokio::time::sleep(NO_PEERS_WAIT).await;
-    }
-}
-
-/// Offers items to one peer, again while it is too busy to take them. One code for each item; none if the peer failed.
-async fn offer(network: &Network, enr: Enr, items: Vec<(Bytes, Bytes)>) -> Vec<AcceptCode> {
-    let mut codes: Vec<AcceptCode> = vec![AcceptCode::RateLimited; items.len()];
-    let mut wait = RETRY_WAIT;
-    for _ in 0..=MAX_RETRIES {
-        let busy = |code: &AcceptCode| matches!(code, AcceptCode::RateLimited);
-        let open: Vec<usize> = codes.iter().enumerate().filter(|(_, code)| busy(code)).map(|(at, _)| at).collect();
-        if open.is_empty() {
-            break;
-        }
-        let batch = open.iter().filter_map(|at| items.get(*at).cloned()).collect();
-        match network.overlay().offer(enr.clone(), batch).await {
-            Ok(answers) => {
-                for (at, answer) in open.into_iter().zip(answers) {
-                    if let Some(code) = codes.get_mut(at) {
-                        *code = answer;
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::debug!(peer = %enr.node_id(), %error, "offer failed");
-                return codes;
-            }
-        }
-        if codes.iter().any(busy) {
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        }
-    }
-    codes
 }
 
 fn is_header(key: &ContentKey) -> bool {

@@ -3,6 +3,7 @@
 
 mod archives;
 mod job;
+mod offer;
 mod plan;
 mod position;
 mod prepare;

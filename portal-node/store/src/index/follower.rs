@@ -1,5 +1,5 @@
 //! The index as the running store sees it: the engine, and in front of it the changes that are acknowledged but not in
-//! the engine yet. A commit does so not wait for the engine, and the engine's own pauses are nobody's.
+//! the engine yet. A commit brings its changes in itself, except while the engine is busy with being renewed.
 //!
 //! An engine that has grown far beyond what its entries need is renewed: copied into a fresh one while everything goes on.
 
@@ -7,18 +7,23 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ops::ControlFlow,
     sync::Arc,
+    thread,
+    time::Instant,
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{Batch, EntryKey, Index, Location, meta};
 use crate::error::IndexError;
 
-/// Changes of entries that the engine may be behind. Whoever commits more brings some in himself.
+/// Changes of entries that the engine may be behind. Who commits more waits for it.
 const MAX_BEHIND: usize = 16_384;
 
-/// Entries that are copied in one go when the engine is renewed.
-const COPIED_AT_ONCE: usize = 500;
+/// Entries that are copied in one go when the engine is renewed. An engine may let no reads through meanwhile: sled has one
+/// lock for all databases of a process.
+const COPIED_AT_ONCE: usize = 64;
+/// Pause after each of these steps, as a multiple of the time that it took.
+const PAUSE_PER_COPY: u32 = 3;
 /// Commits that may be left for the moment in which the fresh engine takes over.
 const MAX_LEFT_OVER: usize = 16;
 
@@ -71,7 +76,7 @@ impl Follower {
 
     /// Makes a commit visible: its batch for the engine, and the changes of entries that are in it. Commits come in the
     /// order in which they are pushed.
-    pub(crate) fn push(&self, batch: Batch, changes: Vec<EntryChange>) -> Result<(), IndexError> {
+    fn push(&self, batch: Batch, changes: Vec<EntryChange>) -> Result<(), IndexError> {
         while self.is_far_behind() && self.apply_one()? {}
         let mut queue = self.queue.lock();
         if let Some(failure) = &queue.failure {
@@ -89,9 +94,23 @@ impl Follower {
         self.recent.read().len() >= MAX_BEHIND
     }
 
+    /// [`Self::push`], and brings all that was pushed into the engine, unless somebody else is at it.
+    pub(crate) fn commit(&self, batch: Batch, changes: Vec<EntryChange>) -> Result<(), IndexError> {
+        self.push(batch, changes)?;
+        while let Some(applying) = self.applying.try_lock() {
+            if !self.apply_next(&applying)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings the oldest commit into the engine; returns whether there was one.
-    pub(crate) fn apply_one(&self) -> Result<bool, IndexError> {
-        let _applying = self.applying.lock();
+    fn apply_one(&self) -> Result<bool, IndexError> {
+        self.apply_next(&self.applying.lock())
+    }
+
+    fn apply_next(&self, _applying: &MutexGuard<'_, ()>) -> Result<bool, IndexError> {
         let commit = {
             let mut queue = self.queue.lock();
             if let Some(failure) = &queue.failure {
@@ -120,8 +139,6 @@ impl Follower {
     /// Returns when everything that was pushed before is safe from a crash.
     pub(crate) fn checkpoint(&self) -> Result<(), IndexError> {
         while self.apply_one()? {}
-        // Another thread may be at the last commit.
-        drop(self.applying.lock());
         self.engine().flush()
     }
 
@@ -152,6 +169,7 @@ impl Follower {
             if is_stopped() {
                 return Ok(None);
             }
+            let started = Instant::now();
             let mut batch = Batch::default();
             let mut last = Vec::new();
             old.scan(&first, &LAST_KEY, false, &mut |key, value| {
@@ -166,6 +184,7 @@ impl Follower {
             // The next key after one is that key with a zero behind it.
             first = last;
             first.push(0);
+            thread::sleep(started.elapsed() * PAUSE_PER_COPY);
         }
         // What changed while it was copied is changed once more.
         while self.catch_up(&*fresh)? > MAX_LEFT_OVER {}

@@ -1,0 +1,190 @@
+//! Offers checked content to the peers that should hold it, and tells what became of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_proto::wire::AcceptCode;
+use content_types::{ContentId, NodeId};
+use futures::{StreamExt, stream};
+use overlay::service::PutReport;
+use overlay::{Enr, Overlay};
+
+use super::SeedOptions;
+use super::plan::{self, Offer, Peer, Piece};
+use crate::pipeline::VerifiedContent;
+
+/// Waits between looks at a routing table in which nobody is.
+const NO_PEERS_WAIT: Duration = Duration::from_secs(1);
+/// How often what a peer did not answer, or was too busy for, is planned anew with the peers there are by then.
+const ROUNDS: usize = 3;
+/// How often an offer that a busy peer declined is repeated.
+const MAX_RETRIES: u32 = 5;
+/// First wait before such an offer is repeated; doubled each time.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
+
+/// A checked piece of content on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    id: ContentId,
+    key: Bytes,
+    value: Bytes,
+}
+
+impl From<&VerifiedContent> for Item {
+    fn from(content: &VerifiedContent) -> Self {
+        let key = content.key();
+        Self { id: key.content_id(), key: key.encode(), value: content.value().clone() }
+    }
+}
+
+/// What became of some pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// Pieces that some peer took or had already.
+    pub(super) placed: u64,
+    /// Pieces that peers took, each peer counted.
+    pub(super) accepted: u64,
+    /// Bytes of what peers took.
+    pub(super) bytes: u64,
+}
+
+/// The best that is known of one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// No known peer covers it.
+    Uncovered,
+    /// Peers that cover it did not want it.
+    Declined,
+    /// A peer that covers it did not answer, or was too busy.
+    Open,
+    /// A peer has it.
+    Placed,
+}
+
+impl Fate {
+    fn of(code: Option<AcceptCode>) -> Self {
+        match code {
+            Some(AcceptCode::Accepted | AcceptCode::AlreadyStored | AcceptCode::InboundKeyLimited) => Self::Placed,
+            None | Some(AcceptCode::RateLimited) => Self::Open,
+            Some(_) => Self::Declined,
+        }
+    }
+}
+
+/// Offers each item to the known peers nearest to it that cover it; what no known peer covers, to whom a lookup finds.
+/// Waits for the first peer if nobody is known.
+pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOptions) -> Placed {
+    let mut result = Placed::default();
+    let mut fates = vec![Fate::Uncovered; items.len()];
+    for round in 0..ROUNDS {
+        let is_open = |place: &usize| round == 0 || fates.get(*place) == Some(&Fate::Open);
+        let places: Vec<usize> = (0..items.len()).filter(is_open).collect();
+        if places.is_empty() {
+            break;
+        }
+        let open: Vec<Item> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
+        for (index, code) in offer_round(overlay, &open, options).await {
+            let (Some(place), Some(item)) = (places.get(index), open.get(index)) else { continue };
+            if let Some(fate) = fates.get_mut(*place) {
+                *fate = Fate::of(code).max(*fate);
+            }
+            if code == Some(AcceptCode::Accepted) {
+                result.accepted += 1;
+                result.bytes += item.value.len() as u64;
+            }
+        }
+    }
+    result.placed = fates.iter().filter(|fate| **fate == Fate::Placed).count() as u64;
+
+    let uncovered: Vec<Item> =
+        items.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Uncovered).map(|(item, _)| item).collect();
+    let mut puts =
+        stream::iter(uncovered).map(|item| put(overlay.clone(), item)).buffer_unordered(options.parallel_offers.max(1));
+    while let Some((taken, len)) = puts.next().await {
+        result.accepted += taken;
+        result.bytes += taken * len;
+        result.placed += u64::from(taken > 0);
+    }
+    result
+}
+
+/// Looks for peers to put an item to; gives how many took it, and its length in bytes.
+async fn put(overlay: Overlay, item: Item) -> (u64, u64) {
+    let len = item.value.len() as u64;
+    let taken = |report: PutReport| report.codes.iter().filter(|code| code.is_accepted()).count() as u64;
+    (overlay.put_content(item.key, item.value).await.map_or(0, taken), len)
+}
+
+/// One offer after another to each peer that the plan names; gives every answer with the place of its item. `None`: no
+/// answer.
+async fn offer_round(overlay: &Overlay, items: &[Item], options: SeedOptions) -> Vec<(usize, Option<AcceptCode>)> {
+    let peers = wait_for_peers(overlay).await;
+    let candidates: Vec<Peer> = peers.iter().map(|(peer, _)| *peer).collect();
+    let pieces: Vec<Piece> = items.iter().map(|item| Piece { id: item.id, len: item.value.len() }).collect();
+    let offers: Vec<_> = plan::plan(&pieces, &candidates, options.replicas)
+        .into_iter()
+        .filter_map(|Offer { peer, pieces: places }| {
+            let (_, enr) = peers.get(peer)?;
+            let offered = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
+            Some(answers(overlay.clone(), enr.clone(), places, offered))
+        })
+        .collect();
+    stream::iter(offers).buffer_unordered(options.parallel_offers.max(1)).concat().await
+}
+
+async fn answers(overlay: Overlay, to: Enr, places: Vec<usize>, items: Vec<Item>) -> Vec<(usize, Option<AcceptCode>)> {
+    let items = items.into_iter().map(|item| (item.key, item.value)).collect();
+    places.into_iter().zip(offer(&overlay, to, items).await).collect()
+}
+
+/// The peers whose radius is known; waits until there is one.
+async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
+    loop {
+        let table = overlay.routing_table();
+        let peers: Vec<(Peer, Enr)> = table
+            .buckets
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.live)
+            .filter_map(|entry| {
+                let node_id = NodeId::from(entry.enr.node_id().raw());
+                Some((Peer { node_id, radius: entry.radius? }, Enr::clone(&entry.enr)))
+            })
+            .collect();
+        if !peers.is_empty() {
+            return peers;
+        }
+        tokio::time::sleep(NO_PEERS_WAIT).await;
+    }
+}
+
+/// Offers items to one peer, again while it is too busy to take them. One answer for each item, `None` where none came.
+async fn offer(overlay: &Overlay, enr: Enr, items: Vec<(Bytes, Bytes)>) -> Vec<Option<AcceptCode>> {
+    let mut codes: Vec<Option<AcceptCode>> = vec![Some(AcceptCode::RateLimited); items.len()];
+    let mut wait = RETRY_WAIT;
+    for _ in 0..=MAX_RETRIES {
+        let busy: Vec<usize> =
+            (0..items.len()).filter(|at| codes.get(*at) == Some(&Some(AcceptCode::RateLimited))).collect();
+        if busy.is_empty() {
+            break;
+        }
+        if busy.len() < items.len() || wait > RETRY_WAIT {
+            tokio::time::sleep(wait).await;
+        }
+        wait *= 2;
+        let batch = busy.iter().filter_map(|at| items.get(*at).cloned()).collect();
+        let answers = match overlay.offer(enr.clone(), batch).await {
+            Ok(answers) => answers.into_iter().map(Some).collect(),
+            Err(error) => {
+                tracing::debug!(peer = %enr.node_id(), %error, "offer failed");
+                vec![None; busy.len()]
+            }
+        };
+        for (at, answer) in busy.into_iter().zip(answers) {
+            if let Some(code) = codes.get_mut(at) {
+                *code = answer;
+            }
+        }
+    }
+    codes
+}
