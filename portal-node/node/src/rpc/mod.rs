@@ -1,7 +1,7 @@
 //! JSON-RPC over HTTP and WebSocket: the methods of the specification's OpenRPC (`jsonrpc/src/methods`) for every
 //! sub-network of the registry, `discv5_*`, `web3_clientVersion`, and `cairn_status` for the command line.
 //!
-//! A method takes its parameters ([`params`]), calls the service, and gives the result its shape ([`results`]): nothing
+//! A method takes its parameters (`params`), calls the service, and gives the result its shape (`results`): nothing
 //! lies between the request and the sub-network.
 
 mod discovery;

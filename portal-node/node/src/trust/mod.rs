@@ -1,6 +1,6 @@
 //! The lists behind the chain's trust roots: kept as files in one folder, checked whenever they come in.
 //!
-//! A list comes from a file, from an HTTP mirror ([`mirror`]) or from peers ([`peers`]); wherever it comes from, it is
+//! A list comes from a file, from an HTTP mirror (`mirror`) or from peers (`peers`); wherever it comes from, it is
 //! checked against the root in the chain specification before it is saved or used.
 
 mod mirror;
