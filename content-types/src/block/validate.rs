@@ -85,7 +85,15 @@ pub enum ReceiptsError {
 ///
 /// The body is malformed or is not the header's.
 pub fn body(header: &Header, encoding: BodyEncoding, body: &[u8]) -> Result<(), BodyError> {
-    let roots = BodyRoots::compute(encoding, body)?;
+    body_roots(header, &BodyRoots::compute(encoding, body)?)
+}
+
+/// Checks that the body with these roots is the body of `header`, as [`body`] does.
+///
+/// # Errors
+///
+/// The body is not the header's.
+pub fn body_roots(header: &Header, roots: &BodyRoots) -> Result<(), BodyError> {
     let number = header.number;
     let (expected, computed) = (header.transactions_root, roots.transactions);
     if computed != expected {
@@ -111,7 +119,15 @@ pub fn body(header: &Header, encoding: BodyEncoding, body: &[u8]) -> Result<(), 
 ///
 /// The list is malformed or is not the header's.
 pub fn receipts(header: &Header, encoding: ReceiptsEncoding, receipts: &[u8]) -> Result<(), ReceiptsError> {
-    let roots = ReceiptsRoots::compute(encoding, receipts)?;
+    receipts_roots(header, &ReceiptsRoots::compute(encoding, receipts)?)
+}
+
+/// Checks that the list with this root and bloom is the one of `header`, as [`receipts`] does.
+///
+/// # Errors
+///
+/// The list is not the header's.
+pub fn receipts_roots(header: &Header, roots: &ReceiptsRoots) -> Result<(), ReceiptsError> {
     let number = header.number;
     let (expected, computed) = (header.receipts_root, roots.root);
     if computed != expected {

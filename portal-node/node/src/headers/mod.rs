@@ -2,13 +2,17 @@
 //!
 //! A header is looked for in order of cost: among those used lately, in the store and the archives, on the legacy history
 //! network, at an execution client. Each is proved before it is handed out; several who ask for the same one share a
-//! search; one that nobody had is not looked for again at once.
+//! search. What peers offer is checked with headers from here too: for that there are few searches at a time, beside those
+//! for users, none for what the trust lists cannot prove, and none at once for what nobody had.
 
+mod asker;
 mod cache;
 mod client;
 mod id;
+mod misses;
 mod prover;
 mod proving;
+mod reach;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,13 +22,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use content_types::{ContentKey, ProvedHeader};
 use futures::FutureExt;
-use futures::future::{BoxFuture, WeakShared};
-use hashlink::LruCache;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use overlay::Overlay;
 use overlay::service::{LookupError, LookupTrace};
 use parking_lot::{Mutex, RwLock};
 use reqwest::Url;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::holdings::Holdings;
@@ -32,21 +34,26 @@ use crate::http::HttpError;
 use crate::pipeline::verify_header;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
+use asker::Places;
 use cache::HeaderCache;
+use misses::Misses;
 use proving::ClientProver;
+use reach::Reach;
 
+pub(crate) use asker::Asker;
 pub use client::ClientError;
 pub use id::{BlockId, ParseBlockIdError};
 pub(crate) use prover::ArchiveProver;
 
 /// Proved headers kept in memory. Each takes about 1.5 kB.
 const CACHED_HEADERS: usize = 4096;
-/// Searches on the network at once. Each is a lookup of its own; more wait.
+/// Searches on the network at once for users. Each is a lookup of its own; more wait.
 const NETWORK_SEARCHES: usize = 16;
-/// Blocks that nobody had, remembered so that an offer of their bodies does not start a search each time.
-const REMEMBERED_MISSES: usize = 4096;
-/// How long a block that nobody had is not looked for again.
-const MISS_LIFETIME: Duration = Duration::from_secs(30);
+/// The same for what peers offered.
+const PEER_NETWORK_SEARCHES: usize = 4;
+/// How long a value that a peer offered waits for its header: it takes up memory meanwhile, and the peer's transfer slot. A
+/// lookup among peers that all answer takes some tenths of a second, one that is dead a few seconds.
+const PEER_PATIENCE: Duration = Duration::from_secs(20);
 /// Shared searches noted before the finished ones are cleared away.
 const NOTED_SEARCHES: usize = 1024;
 
@@ -99,11 +106,13 @@ pub struct HeaderSource {
     /// There while the sub-network runs. Its own handler checks what it finds with headers from here, so the two refer to
     /// each other until it is detached.
     network: RwLock<Option<Overlay>>,
-    network_searches: Semaphore,
+    network_searches: Places,
     client: Option<ClientProver>,
     cache: Mutex<HeaderCache>,
-    searches: Mutex<HashMap<BlockId, WeakShared<Search>>>,
-    misses: Mutex<LruCache<BlockId, Instant>>,
+    /// A search for a user is not the one for a peer: it would wait for its place.
+    searches: Mutex<HashMap<(BlockId, Asker), WeakShared<Search>>>,
+    misses: Misses,
+    reach: Reach,
 }
 
 impl HeaderSource {
@@ -119,15 +128,16 @@ impl HeaderSource {
     ) -> Result<Self, HttpError> {
         let client = headers_from.map(|url| ClientProver::new(url, workers.clone())).transpose()?;
         Ok(Self {
+            reach: Reach::new(trust.chain()),
             trust,
             holdings,
             workers,
             network: RwLock::new(None),
-            network_searches: Semaphore::new(NETWORK_SEARCHES),
+            network_searches: Places::new(NETWORK_SEARCHES, PEER_NETWORK_SEARCHES),
             client,
             cache: Mutex::new(HeaderCache::new(CACHED_HEADERS)),
             searches: Mutex::new(HashMap::new()),
-            misses: Mutex::new(LruCache::new(REMEMBERED_MISSES)),
+            misses: Misses::new(),
         })
     }
 
@@ -146,38 +156,63 @@ impl HeaderSource {
     /// # Errors
     /// [`HeaderUnavailable`] says who was asked and why each had none.
     pub async fn get(self: &Arc<Self>, id: BlockId) -> Found {
+        self.get_for(Asker::User, id).await
+    }
+
+    /// The proved header of a block, within the share of searches that `asker` has.
+    ///
+    /// # Errors
+    /// [`HeaderUnavailable`] says who was asked and why each had none.
+    pub(crate) async fn get_for(self: &Arc<Self>, asker: Asker, id: BlockId) -> Found {
         if let Some(header) = self.cached(&id) {
             return Ok(header);
         }
-        let search = {
-            let mut searches = self.searches.lock();
-            match searches.get(&id).and_then(WeakShared::upgrade) {
-                Some(under_way) => under_way,
-                None => {
-                    if searches.len() >= NOTED_SEARCHES {
-                        searches.retain(|_, search| search.upgrade().is_some());
-                    }
-                    let search = Arc::clone(self).search(id).boxed().shared();
-                    if let Some(noted) = search.downgrade() {
-                        searches.insert(id, noted);
-                    }
-                    search
-                }
-            }
-        };
-        search.await
+        let search = self.shared_search(asker, id);
+        match asker {
+            Asker::User => search.await,
+            Asker::Peer => tokio::time::timeout(PEER_PATIENCE, search).await.unwrap_or_else(|_| {
+                let why = format!("not found within {} s", PEER_PATIENCE.as_secs());
+                Err(HeaderUnavailable { id, attempts: vec![(HeaderOrigin::Network, why)], trace: None })
+            }),
+        }
+    }
+
+    /// The search that is under way for this block, or a new one.
+    fn shared_search(self: &Arc<Self>, asker: Asker, id: BlockId) -> Shared<Search> {
+        let mut searches = self.searches.lock();
+        let under_way = |asker| searches.get(&(id, asker)).and_then(WeakShared::upgrade);
+        // One for a user serves a peer too.
+        if let Some(search) = under_way(Asker::User).or_else(|| under_way(asker)) {
+            return search;
+        }
+        if searches.len() >= NOTED_SEARCHES {
+            searches.retain(|_, search| search.upgrade().is_some());
+        }
+        let search = Arc::clone(self).search(asker, id).boxed().shared();
+        if let Some(noted) = search.downgrade() {
+            searches.insert((id, asker), noted);
+        }
+        search
     }
 
     /// Takes a header that was proved elsewhere into the cache.
     pub(crate) fn remember(&self, header: ProvedHeader) {
-        self.misses.lock().remove(&BlockId::Number(header.number()));
-        self.misses.lock().remove(&BlockId::Hash(header.hash()));
+        self.misses.forget(&header);
+        self.reach.learn(self.trust.chain(), &header);
         self.cache.lock().insert(header);
     }
 
     /// Whether a search failed so lately that the next one would too.
     pub(crate) fn is_known_missing(&self, id: &BlockId) -> bool {
-        self.misses.lock().get(id).is_some_and(|since| since.elapsed() < MISS_LIFETIME)
+        self.misses.contains(id, Instant::now())
+    }
+
+    /// Whether a header of this block could be proved by the lists that are there. What a hash stands for is not known.
+    pub(crate) fn is_within_trust(&self, id: &BlockId) -> bool {
+        match id {
+            BlockId::Number(number) => self.reach.covers(*number, &self.trust.verifier()),
+            BlockId::Hash(_) => self.trust.has_lists(),
+        }
     }
 
     /// Headers in the cache.
@@ -194,16 +229,20 @@ impl HeaderSource {
         }
     }
 
-    async fn search(self: Arc<Self>, id: BlockId) -> Found {
+    async fn search(self: Arc<Self>, asker: Asker, id: BlockId) -> Found {
         let mut attempts = Vec::new();
         let mut trace = None;
         match self.held(id).await {
             Ok(header) => return Ok(self.found(header)),
             Err(why) => attempts.push((HeaderOrigin::Local, why)),
         }
+        if asker == Asker::Peer && self.is_known_missing(&id) {
+            attempts.push((HeaderOrigin::Network, "nobody had it a moment ago".to_owned()));
+            return Err(HeaderUnavailable { id, attempts, trace });
+        }
         let network = self.network.read().clone();
         if let Some(network) = network {
-            match self.search_network(&network, id).await {
+            match self.search_network(asker, &network, id).await {
                 Ok(header) => return Ok(self.found(header)),
                 Err((why, lookup)) => {
                     attempts.push((HeaderOrigin::Network, why));
@@ -213,12 +252,14 @@ impl HeaderSource {
         }
         if let Some(client) = &self.client {
             let child = |number| self.nearest_cached_descendant(number);
-            match client.get(id, &self.trust.verifier(), child).await {
+            match client.get(asker, id, &self.trust.verifier(), child).await {
                 Ok(header) => return Ok(self.found(header)),
                 Err(error) => attempts.push((HeaderOrigin::ExecutionClient, error.to_string())),
             }
         }
-        self.misses.lock().insert(id, Instant::now());
+        if let Some(trace) = &trace {
+            self.misses.note(id, trace, Instant::now());
+        }
         Err(HeaderUnavailable { id, attempts, trace })
     }
 
@@ -238,10 +279,11 @@ impl HeaderSource {
 
     async fn search_network(
         &self,
+        asker: Asker,
         network: &Overlay,
         id: BlockId,
     ) -> Result<ProvedHeader, (String, Option<LookupTrace>)> {
-        let Ok(_place) = self.network_searches.acquire().await else {
+        let Some(_place) = self.network_searches.take(asker).await else {
             return Err(("the node is stopping".to_owned(), None));
         };
         match network.lookup_content(id.header_key().encode()).await {

@@ -17,9 +17,10 @@ use content_types::header::{EpochRecord, EpochTree, HeaderError, HeaderRecord};
 use content_types::{HeaderProof, HeaderVerifier, ProvedHeader};
 use hashlink::LruCache;
 use reqwest::Url;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 use super::BlockId;
+use super::asker::{Asker, Places};
 use super::client::{ClaimedHeader, ClientError, ExecutionClient};
 use crate::http::HttpError;
 use crate::workers::{Stopping, Workers};
@@ -29,8 +30,10 @@ use crate::workers::{Stopping, Workers};
 pub(super) const MAX_PARENT_STEPS: u64 = 256;
 /// Epoch trees kept; each takes about 1.5 MB.
 const CACHED_EPOCHS: usize = 4;
-/// Searches at the client at once.
+/// Searches at the client at once for users.
 const CLIENT_SEARCHES: usize = 4;
+/// The same for what peers offered.
+const PEER_CLIENT_SEARCHES: usize = 1;
 
 /// Why the client's header is not proved.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,7 @@ pub(crate) enum ProvingError {
 pub(crate) struct ClientProver {
     client: ExecutionClient,
     workers: Workers,
-    searches: Semaphore,
+    searches: Places,
     /// Locked while an epoch is fetched: one at a time, and whoever waits for the same one finds it here.
     epochs: Mutex<LruCache<u64, Arc<EpochTree>>>,
 }
@@ -66,7 +69,7 @@ impl ClientProver {
         Ok(Self {
             client: ExecutionClient::new(url)?,
             workers,
-            searches: Semaphore::new(CLIENT_SEARCHES),
+            searches: Places::new(CLIENT_SEARCHES, PEER_CLIENT_SEARCHES),
             epochs: Mutex::new(LruCache::new(CACHED_EPOCHS)),
         })
     }
@@ -75,11 +78,12 @@ impl ClientProver {
     /// number, if one is at hand.
     pub(crate) async fn get(
         &self,
+        asker: Asker,
         id: BlockId,
         verifier: &HeaderVerifier,
         descendant: impl FnOnce(u64) -> Option<ProvedHeader>,
     ) -> Result<ProvedHeader, ProvingError> {
-        let _place = self.searches.acquire().await.map_err(|_| Stopping)?;
+        let _place = self.searches.take(asker).await.ok_or(Stopping)?;
         let claimed = match id {
             BlockId::Number(number) => self.client.header_by_number(number).await?,
             BlockId::Hash(hash) => self.client.header_by_hash(hash).await?,

@@ -2,17 +2,18 @@
 //! proved header before it is stored, sent on or shown to anybody.
 
 mod refusal;
+mod roots;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use content_types::block::{BodyEncoding, ReceiptsEncoding, validate};
 use content_types::{ContentKey, HeaderVerifier, HeaderWithProof, ProvedHeader, history, legacy_history};
 
-use crate::headers::{BlockId, HeaderSource};
+use crate::headers::{Asker, BlockId, HeaderSource};
 use crate::metrics::Metrics;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
+use roots::Roots;
 
 pub use refusal::Refusal;
 
@@ -66,7 +67,20 @@ impl Pipeline {
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
     pub(crate) async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
-        let result = self.check(key, value).await;
+        self.validate_for(Asker::User, key, value).await
+    }
+
+    /// The same; where a header has to be searched for, within the share of searches that `asker` has.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the rule that was broken, or what was missing to judge.
+    pub(crate) async fn validate_for(
+        &self,
+        asker: Asker,
+        key: ContentKey,
+        value: Bytes,
+    ) -> Result<VerifiedContent, Refusal> {
+        let result = self.check(asker, key, value).await;
         self.metrics.validated(kind(&key), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
         result
     }
@@ -89,19 +103,26 @@ impl Pipeline {
     /// Whether content under this key could be checked at all, as far as can be told without asking anybody.
     pub(crate) fn can_verify(&self, key: &ContentKey) -> bool {
         match Needs::of(key) {
-            Needs::Nothing(_) => self.trust.has_lists(),
-            Needs::Header(id) => self.trust.has_lists() && !self.headers.is_known_missing(&id),
+            Needs::Nothing(id) => self.headers.is_within_trust(&id),
+            Needs::Header(id) => self.headers.is_within_trust(&id) && !self.headers.is_known_missing(&id),
             Needs::Head => false,
         }
     }
 
-    async fn check(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
+    async fn check(&self, asker: Asker, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
         check_length(&key, &value)?;
         match Needs::of(&key) {
             Needs::Head => Err(Refusal::NeedsHead),
             Needs::Header(id) => {
-                let header = self.headers.get(id).await?;
-                self.check_under(header, key, value).await
+                // What costs nobody else anything comes first: a search is started for nothing that cannot be right.
+                if !self.headers.is_within_trust(&id) {
+                    return Err(Refusal::BeyondTrust(id));
+                }
+                let bytes = value.clone();
+                let roots = self.workers.cpu(move || Roots::compute(&key, &bytes)).await??;
+                let header = self.headers.get_for(asker, id).await?;
+                roots.check(header.header())?;
+                Ok(VerifiedContent { key, value, header })
             }
             Needs::Nothing(id) => {
                 let verifier = self.trust.verifier();
@@ -123,9 +144,9 @@ impl Pipeline {
         let (Needs::Header(id) | Needs::Nothing(id)) = Needs::of(&key) else { return Err(Refusal::NeedsHead) };
         id.check(header.number(), header.hash())?;
         self.workers
-            .cpu(move || match check_block_data(&header, &key, &value) {
-                Ok(()) => Ok(VerifiedContent { key, value, header }),
-                Err(refusal) => Err(refusal),
+            .cpu(move || {
+                Roots::compute(&key, &value)?.check(header.header())?;
+                Ok(VerifiedContent { key, value, header })
             })
             .await?
     }
@@ -176,26 +197,6 @@ pub(crate) fn verify_header(
     let HeaderWithProof { header, proof } = HeaderWithProof::decode(header_with_proof, verifier.chain())?;
     id.check(header.number(), header.hash())?;
     Ok(verifier.prove(header, &proof)?)
-}
-
-fn check_block_data(header: &ProvedHeader, key: &ContentKey, value: &[u8]) -> Result<(), Refusal> {
-    let header = header.header();
-    match key {
-        ContentKey::History(history::ContentKey::BlockBody { .. }) => {
-            validate::body(header, BodyEncoding::Rlp, value)?;
-        }
-        ContentKey::History(history::ContentKey::BlockReceipts { .. }) => {
-            validate::receipts(header, ReceiptsEncoding::Slim, value)?;
-        }
-        ContentKey::LegacyHistory(legacy_history::ContentKey::Body(_)) => {
-            validate::body(header, BodyEncoding::Ssz, value)?;
-        }
-        ContentKey::LegacyHistory(legacy_history::ContentKey::Receipts(_)) => {
-            validate::receipts(header, ReceiptsEncoding::Ssz, value)?;
-        }
-        ContentKey::LegacyHistory(_) => return Err(Refusal::NotBlockData),
-    }
-    Ok(())
 }
 
 /// The content type's name in metrics.

@@ -43,6 +43,9 @@ pub enum Refusal {
     /// The header that the value belongs to is not to be had now.
     #[error(transparent)]
     NoHeader(#[from] HeaderUnavailable),
+    /// No header of this block can be proved with the trust lists that are here, so that nobody was asked for one.
+    #[error("no header of {0} can be proved with the trust lists that are here")]
+    BeyondTrust(BlockId),
     /// Ephemeral headers follow from the hash of a recent block, and nobody tells this node one.
     #[error("ephemeral headers can't be checked without knowing the head of the chain")]
     NeedsHead,
@@ -62,7 +65,7 @@ impl Refusal {
             Self::TooLong { .. } | Self::OtherBlock { .. } | Self::Body(_) | Self::Receipts(_) | Self::NotBlockData => {
                 true
             }
-            Self::NoHeader(_) | Self::NeedsHead | Self::Stopping(_) => false,
+            Self::NoHeader(_) | Self::BeyondTrust(_) | Self::NeedsHead | Self::Stopping(_) => false,
         }
     }
 
@@ -77,6 +80,7 @@ impl Refusal {
             Self::Body(_) => "other_body",
             Self::Receipts(_) => "other_receipts",
             Self::NotBlockData => "not_block_data",
+            Self::BeyondTrust(_) => "header_beyond_trust",
             Self::NoHeader(_) => "no_header",
             Self::NeedsHead => "needs_head",
             Self::Stopping(_) => "stopping",

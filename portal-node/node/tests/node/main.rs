@@ -7,6 +7,7 @@ mod headers;
 mod lifecycle;
 mod metrics;
 mod network;
+mod offers;
 mod pipeline;
 mod rpc;
 mod support;

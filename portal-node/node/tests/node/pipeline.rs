@@ -88,8 +88,8 @@ async fn malformed_too_long_and_unprovable_values_are_told_apart() {
     let ephemeral = ContentKey::from(legacy_history::ContentKey::EphemeralHeaderOffer(hash));
     let refusal = node.validate(ephemeral, vec![1].into()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::NeedsHead) && !refusal.is_invalid());
-    let unknown = ContentKey::from(history::ContentKey::BlockBody { number: 1 << 40 });
-    let refusal = node.validate(unknown, vec![0xc0].into()).await.unwrap_err();
+    let unknown = ContentKey::from(history::ContentKey::BlockBody { number: world.chain.config().blocks() });
+    let refusal = node.validate(unknown, world.chain.block(number).unwrap().body).await.unwrap_err();
     assert!(matches!(refusal, Refusal::NoHeader(_)) && !refusal.is_invalid(), "{refusal}");
     stop(node).await;
 }
