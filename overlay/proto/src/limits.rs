@@ -2,9 +2,11 @@
 //!
 //! A transfer is a uTP stream. Content that fits into its answer is none: it is served whether or not a slot is free.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use content_types::NodeId;
+
+use crate::routing::{AddressPolicy, Subnet};
 
 /// Which way the content goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +53,10 @@ impl Default for TransferLimits {
     }
 }
 
+/// Part of all slots of a direction that one subnet may have: node IDs cost nothing, addresses do. Does not hold for
+/// addresses of a local network.
+const SUBNET_SHARE: usize = 4;
+
 /// Why no further transfer may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitReached {
@@ -60,6 +66,9 @@ pub enum LimitReached {
     /// This peer's slots are in use.
     #[error("all {0} transfer slots of this peer are in use")]
     PerPeer(usize),
+    /// The slots of peers from this one's subnet are in use.
+    #[error("all {0} transfer slots of this peer's subnet are in use")]
+    PerSubnet(usize),
 }
 
 /// Counts the transfers that run.
@@ -74,7 +83,16 @@ pub struct Transfers {
 #[derive(Debug, Default)]
 struct Slots {
     total: usize,
-    by_peer: HashMap<NodeId, usize>,
+    by_peer: HashMap<NodeId, Held>,
+    by_subnet: HashMap<Subnet, usize>,
+}
+
+/// A peer's slots.
+#[derive(Debug)]
+struct Held {
+    count: usize,
+    /// Where it was when it took the first of them; all count for that.
+    subnet: Option<Subnet>,
 }
 
 impl Transfers {
@@ -83,11 +101,11 @@ impl Transfers {
         Self { limits, inbound: Slots::default(), fetches: Slots::default(), outbound: Slots::default() }
     }
 
-    /// Takes a slot. Whoever does owes [`finish`](Self::finish).
+    /// Takes a slot for a transfer with `peer`, which is at `ip`. Whoever does owes [`finish`](Self::finish).
     ///
     /// # Errors
     /// Which limit is reached; nothing was taken.
-    pub fn start(&mut self, direction: Direction, peer: NodeId) -> Result<(), LimitReached> {
+    pub fn start(&mut self, direction: Direction, peer: NodeId, ip: IpAddr) -> Result<(), LimitReached> {
         let (total, per_peer) = match direction {
             Direction::Inbound => (self.limits.inbound, self.limits.inbound_per_peer),
             Direction::Fetch => (self.limits.fetches, self.limits.fetches_per_peer),
@@ -97,23 +115,42 @@ impl Transfers {
         if slots.total >= total {
             return Err(LimitReached::Total(total));
         }
-        if slots.by_peer.get(&peer).is_some_and(|count| *count >= per_peer) || per_peer == 0 {
+        let held = slots.by_peer.get(&peer);
+        if held.map_or(0, |held| held.count) >= per_peer {
             return Err(LimitReached::PerPeer(per_peer));
         }
+        let subnet = held.map_or_else(|| AddressPolicy::Local.counted(ip), |held| held.subnet);
+        if let Some(subnet) = subnet {
+            let limit = total.div_ceil(SUBNET_SHARE).max(per_peer);
+            let of_subnet = slots.by_subnet.entry(subnet).or_default();
+            if *of_subnet >= limit {
+                return Err(LimitReached::PerSubnet(limit));
+            }
+            *of_subnet += 1;
+        }
         slots.total += 1;
-        *slots.by_peer.entry(peer).or_default() += 1;
+        slots.by_peer.entry(peer).or_insert(Held { count: 0, subnet }).count += 1;
         Ok(())
     }
 
     /// Gives back a slot, however the transfer ended. Without one taken it does nothing.
     pub fn finish(&mut self, direction: Direction, peer: &NodeId) {
         let slots = self.slots_mut(direction);
-        let Some(count) = slots.by_peer.get_mut(peer) else { return };
-        *count -= 1;
-        if *count == 0 {
+        let Some(held) = slots.by_peer.get_mut(peer) else { return };
+        slots.total -= 1;
+        held.count -= 1;
+        let subnet = held.subnet;
+        if held.count == 0 {
             slots.by_peer.remove(peer);
         }
-        slots.total -= 1;
+        if let Some(subnet) = subnet
+            && let Some(count) = slots.by_subnet.get_mut(&subnet)
+        {
+            *count -= 1;
+            if *count == 0 {
+                slots.by_subnet.remove(&subnet);
+            }
+        }
     }
 
     /// Transfers that run now.
@@ -136,6 +173,8 @@ impl Transfers {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use proptest::{collection::vec, prelude::*};
 
@@ -147,6 +186,32 @@ mod tests {
         outbound: 3,
         outbound_per_peer: 3,
     };
+
+    const LAN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1));
+
+    #[test]
+    fn a_subnet_has_its_share_and_no_more() {
+        let limits = TransferLimits { inbound: 16, inbound_per_peer: 2, ..LIMITS };
+        let mut transfers = Transfers::new(limits);
+        let start = |transfers: &mut Transfers, peer: u8, host: [u8; 4]| {
+            transfers.start(Direction::Inbound, NodeId::from([peer; 32]), host.into())
+        };
+        for peer in 0..4 {
+            assert_eq!(start(&mut transfers, peer, [8, 8, 8, peer]), Ok(()));
+        }
+        assert_eq!(start(&mut transfers, 9, [8, 8, 8, 9]), Err(LimitReached::PerSubnet(4)));
+        assert_eq!(start(&mut transfers, 0, [8, 8, 9, 9]), Err(LimitReached::PerSubnet(4)), "it cannot move meanwhile");
+        assert_eq!(start(&mut transfers, 9, [8, 8, 9, 9]), Ok(()));
+        transfers.finish(Direction::Inbound, &NodeId::from([2; 32]));
+        assert_eq!(start(&mut transfers, 10, [8, 8, 8, 10]), Ok(()));
+        for peer in 20..30 {
+            assert_eq!(
+                start(&mut transfers, peer, [192, 168, 0, peer]),
+                Ok(()),
+                "a local network is in one hand anyway"
+            );
+        }
+    }
 
     proptest! {
         /// Against a plain list of what runs.
@@ -169,7 +234,7 @@ mod tests {
                         running.push((direction, peer));
                         Ok(())
                     };
-                    prop_assert_eq!(transfers.start(direction, id), expected);
+                    prop_assert_eq!(transfers.start(direction, id, LAN), expected);
                 } else {
                     if let Some(at) = running.iter().position(|other| *other == (direction, peer)) {
                         running.swap_remove(at);

@@ -8,7 +8,8 @@
 //! - it counts the first transmission as a retry: `request_retries(2)` repeats once;
 //! - a request that times out, or a session that is lost, takes all other requests to the same peer with it, which
 //!   [`Discovery::talk`] makes good;
-//! - a request that waits for a handshake may be forgotten for good: each has a deadline of ours.
+//! - a request that waits for the end of a handshake is forgotten when that handshake renews a session: then it is sent once
+//!   more ([`Discovery::ask`]).
 
 mod book;
 mod config;
@@ -53,9 +54,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Transmissions of each request, the first one included.
 const TRANSMISSIONS: u8 = 2;
 
-/// A request without an answer or an error after this long gets neither: discv5 forgets requests that waited for a handshake
-/// when another handshake, begun by the peer, is finished first. Twice what a request takes to time out.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(2 * TRANSMISSIONS as u64 * REQUEST_TIMEOUT.as_secs());
+/// A request without an answer or an error after this long gets neither: the longest that one takes is a handshake in the
+/// last moment, and another time-out.
+const REQUEST_DEADLINE: Duration = Duration::from_millis(3_500);
+
+/// How often a request is made that discv5 forgets.
+const ATTEMPTS: usize = 2;
 
 /// Sessions that discv5 keeps. Each takes under 1 kB.
 const SESSIONS: usize = 4096;
@@ -227,11 +231,9 @@ impl Discovery {
         let started = Instant::now();
         loop {
             let sent = Instant::now();
-            let request = self
-                .inner
-                .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.to_vec()))
-                .ok_or(TalkError::Stopped)?;
-            match bounded(request).await {
+            let request =
+                |discv5: &Discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.to_vec());
+            match self.ask(request).await {
                 Ok(response) => return Ok(response.into()),
                 Err(RequestError::Timeout) if sent.elapsed() < own_timeout && started.elapsed() < own_timeout => {}
                 Err(RequestError::Timeout) => {
@@ -249,17 +251,24 @@ impl Discovery {
             return self.ping(Enr::clone(to.enr())).await.map(drop);
         }
         // discv5 sends a PING to the announced address only. An empty request is undecodable to any protocol, and answered.
-        let greeting = self
-            .inner
-            .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), ProtocolId::UTP.as_bytes().to_vec(), Vec::new()))
-            .ok_or(TalkError::Stopped)?;
-        bounded(greeting).await.map(drop).map_err(table::request_error)
+        let greeting =
+            |discv5: &Discv5| discv5.talk_req(to.to_discv5(), ProtocolId::UTP.as_bytes().to_vec(), Vec::new());
+        self.ask(greeting).await.map(drop).map_err(table::request_error)
     }
-}
 
-/// Waits for a request's outcome, but not for ever.
-async fn bounded<T>(request: impl Future<Output = Result<T, RequestError>>) -> Result<T, RequestError> {
-    tokio::time::timeout(REQUEST_DEADLINE, request).await.unwrap_or(Err(RequestError::Timeout))
+    /// Makes a request and waits for its outcome; makes it once more when discv5 has forgotten it.
+    async fn ask<T, R>(&self, request: impl Fn(&Discv5) -> R) -> Result<T, RequestError>
+    where
+        R: Future<Output = Result<T, RequestError>>,
+    {
+        for _ in 0..ATTEMPTS {
+            let outcome = self.inner.with_discv5(&request).ok_or(RequestError::ServiceNotStarted)?;
+            if let Ok(outcome) = tokio::time::timeout(REQUEST_DEADLINE, outcome).await {
+                return outcome;
+            }
+        }
+        Err(RequestError::Timeout)
+    }
 }
 
 impl Inner {
@@ -318,7 +327,7 @@ impl Transport for Discovery {
             .inner
             .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.into()))
         {
-            Some(request) => bounded(request).map(drop).boxed(),
+            Some(request) => tokio::time::timeout(REQUEST_DEADLINE, request).map(drop).boxed(),
             None => futures::future::ready(()).boxed(),
         }
     }
@@ -337,7 +346,7 @@ fn discv5_config(config: &DiscoveryConfig, sockets: socket::Sockets) -> discv5::
         .enr_peer_update_min(config.min_ip_votes)
         .table_filter(record::speaks_portal);
     if config.addresses == AddressPolicy::Internet {
-        builder.ip_limit();
+        builder.ip_limit().table_filter(record::speaks_portal_on_the_internet);
     }
     if config.nat == Nat::Auto {
         // After a vote: without an incoming session within five minutes the address is withdrawn again.

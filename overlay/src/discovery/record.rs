@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use cairn_proto::record;
+use cairn_proto::routing::AddressPolicy;
 use enr::{CombinedKey, EnrKey as _};
 
 use super::StartError;
@@ -64,4 +65,10 @@ fn announced_address(nat: Nat, bound: SocketAddr, previous: Option<&Enr>) -> Opt
 /// those out.
 pub(super) fn speaks_portal(enr: &Enr) -> bool {
     enr.get_raw_rlp(record::PORTAL_KEY).is_some() || enr.get_raw_rlp(record::VERSIONS_KEY).is_some()
+}
+
+/// The same, with an address on the Internet: one of a local network that a record claims is somebody else's.
+pub(super) fn speaks_portal_on_the_internet(enr: &Enr) -> bool {
+    let is_believed = |socket: SocketAddr| AddressPolicy::Internet.believes(socket.ip());
+    speaks_portal(enr) && record::udp_socket(enr).is_some_and(is_believed)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use content_types::NodeId;
 use discv5::{Discv5, QueryError, RequestError};
 
-use super::{Discovery, bounded};
+use super::Discovery;
 use crate::transport::{Enr, TalkError, Transport as _, node_id};
 
 /// Log distances of the base protocol: bucket `i` holds peers at distance 2^i to 2^(i+1).
@@ -100,8 +100,7 @@ impl Discovery {
     /// When the peer cannot be reached or does not answer.
     pub async fn ping(&self, enr: Enr) -> Result<Pong, TalkError> {
         self.reachable(&enr)?;
-        let ping = self.inner.with_discv5(|discv5| discv5.send_ping(enr)).ok_or(TalkError::Stopped)?;
-        let pong = bounded(ping).await.map_err(request_error)?;
+        let pong = self.ask(|discv5| discv5.send_ping(enr.clone())).await.map_err(request_error)?;
         Ok(Pong { enr_seq: pong.enr_seq, recipient_ip: pong.ip, recipient_port: pong.port })
     }
 
@@ -111,11 +110,8 @@ impl Discovery {
     /// When the peer cannot be reached or does not answer.
     pub async fn find_node(&self, enr: Enr, distances: Vec<u64>) -> Result<Vec<Enr>, TalkError> {
         self.reachable(&enr)?;
-        let request = self
-            .inner
-            .with_discv5(|discv5| discv5.find_node_designated_peer(enr, distances))
-            .ok_or(TalkError::Stopped)?;
-        bounded(request).await.map_err(request_error)
+        let request = |discv5: &Discv5| discv5.find_node_designated_peer(enr.clone(), distances.clone());
+        self.ask(request).await.map_err(request_error)
     }
 
     /// Looks up the nodes closest to `target`, closest first, 16 at most.

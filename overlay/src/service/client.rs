@@ -19,7 +19,7 @@ use super::account::Account;
 use super::inner::Inner;
 use super::serve::SLOT_PATIENCE;
 use super::{Pong, RequestError, TransferFailure};
-use crate::transfer::{Slot, Stream, TransferError};
+use crate::transfer::{Room, Slot, Stream, TransferError};
 use crate::transport::{Contact, TalkError};
 
 impl Inner {
@@ -38,7 +38,8 @@ impl Inner {
         match answer {
             Ok(response) => {
                 // A peer that is not fit for the table may still answer.
-                let _ = self.table.lock().insert(contact.enr().clone(), Acquaintance::Answered, now);
+                let (enr, address) = (contact.enr().clone(), contact.address());
+                let _ = self.table.lock().insert_seen(enr, address, Acquaintance::Answered, now);
                 self.table_changed.notify_one();
                 Ok((contact, response))
             }
@@ -97,6 +98,9 @@ impl Inner {
 
     /// A peer mentioned a newer record of its own: gets it.
     pub(super) fn refetch_record(self: &Arc<Self>, peer: Arc<Enr>) {
+        if !self.refetches.lock().begin(record::node_id(&peer), Instant::now().into_std()) {
+            return;
+        }
         let inner = self.clone();
         self.spawn(async move {
             if let Err(error) = inner.find_nodes(&peer, vec![0]).await {
@@ -115,7 +119,7 @@ impl Inner {
         let now = Instant::now().into_std();
         for enr in &enrs {
             if record::node_id(enr) == peer {
-                let _ = self.table.lock().insert(enr.clone(), Acquaintance::Answered, now);
+                let _ = self.table.lock().insert(enr.clone(), Acquaintance::Mentioned, now);
             }
         }
         Ok(enrs)
@@ -147,14 +151,15 @@ impl Inner {
     pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FoundOrCloser, RequestError> {
         let limit = self.handler.max_value_len(&key);
         // Taken before the question: whoever wants much of one peer waits here, and lets no announced stream grow stale.
-        let slot = self.transfers.slot(Direction::Fetch, record::node_id(to)).await;
+        let contact = self.transport.contact(to).ok_or(TalkError::Unreachable)?;
+        let slot = self.transfers.slot(Direction::Fetch, &contact).await;
         let Asked { contact, content } = self.ask_content(to, key).await?;
         match content {
-            Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false }),
+            Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false, room: Room::default() }),
             Content::Enrs(enrs) => Ok(FoundOrCloser::Closer(self.valid_records(&enrs))),
             Content::ConnectionId(id) => {
-                let value = self.receive_value(&contact, id, Some(slot), limit, &AtomicU64::new(0)).await?;
-                Ok(FoundOrCloser::Found { value, utp: true })
+                let (value, room) = self.receive_value(&contact, id, Some(slot), limit, &AtomicU64::new(0)).await?;
+                Ok(FoundOrCloser::Found { value, utp: true, room })
             }
         }
     }
@@ -168,11 +173,11 @@ impl Inner {
         slot: Option<Slot>,
         limit: usize,
         received: &AtomicU64,
-    ) -> Result<Bytes, RequestError> {
+    ) -> Result<(Bytes, Room), RequestError> {
         let mut account = Account::open(self.observer.clone(), Direction::Fetch);
         let reading = async {
             let slot = match slot {
-                None => self.transfers.slot_within(Direction::Fetch, from.node_id(), SLOT_PATIENCE).await,
+                None => self.transfers.slot_within(Direction::Fetch, from, SLOT_PATIENCE).await,
                 taken => taken,
             };
             let Some(slot) = slot else {
@@ -181,12 +186,14 @@ impl Inner {
             };
             let mut stream = self.transfers.connect(from, connection_id, slot)?;
             let mut content = ContentStream::single(limit);
-            while let Some(chunk) = stream.read_chunk().await? {
+            let mut room = Room::default();
+            while let Some((chunk, taken)) = self.transfers.receive(&mut stream).await? {
+                room.join(taken);
                 received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 if let Some(value) = content.next_item(&mut &chunk[..])? {
                     // All that was announced is here: nothing later on the stream is worth waiting for.
                     stream.close();
-                    return Ok(value);
+                    return Ok((value, room));
                 }
             }
             Err(content.finish().err().map_or(TransferError::Closed(CloseReason::Finished).into(), RequestError::from))
@@ -198,7 +205,8 @@ impl Inner {
 
     /// Sends OFFER for keys that fit one message, a transfer slot taken before.
     pub(super) async fn offer_keys(&self, to: &Arc<Enr>, keys: Vec<Bytes>) -> Result<Offered, RequestError> {
-        let slot = self.transfers.slot(Direction::Outbound, record::node_id(to)).await;
+        let contact = self.transport.contact(to).ok_or(TalkError::Unreachable)?;
+        let slot = self.transfers.slot(Direction::Outbound, &contact).await;
         let count = keys.len();
         let (contact, response) = self.request(to, &Request::Offer(Offer { content_keys: keys })).await?;
         let Response::Accept(Accept { connection_id, content_keys: codes }) = response else {
@@ -248,9 +256,9 @@ pub(super) struct Asked {
     pub(super) content: Content,
 }
 
-/// A value, unverified, or records of peers that lie closer.
+/// A value, unverified, with the room that it takes, or records of peers that lie closer.
 pub(super) enum FoundOrCloser {
-    Found { value: Bytes, utp: bool },
+    Found { value: Bytes, utp: bool, room: Room },
     Closer(Vec<Arc<Enr>>),
 }
 

@@ -28,8 +28,8 @@ pub trait ContentHandler: Send + Sync + 'static {
     /// The stored value of a key in its wire encoding.
     fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>>;
 
-    /// Whether an offered item is wanted. Cheap: no I/O.
-    fn offer(&self, key: &[u8], id: &ContentId) -> OfferVerdict;
+    /// Whether offered items are wanted: one verdict for each key. A malformed key is not verifiable.
+    fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>>;
 
     /// The one way in: validates a value, and stores it when it lies within the radius. What is stored is durable when the
     /// future resolves.

@@ -1,6 +1,7 @@
 //! What all parts of a sub-network's service share.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cairn_proto::gossip::{DeclinedOffers, InFlight};
@@ -14,10 +15,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::busy::Busy;
 use super::conduct::Conduct;
+use super::refetch::Refetches;
 use super::{ContentHandler, Observer, SubNetworkConfig};
 use crate::transfer::Transfers;
-use crate::transport::Transport;
+use crate::transport::{Contact, Transport};
 
 pub(super) struct Inner {
     pub(super) config: SubNetworkConfig,
@@ -32,6 +35,8 @@ pub(super) struct Inner {
     pub(super) conduct: Mutex<Conduct>,
     /// Keys that are being received, and from whom.
     pub(super) in_flight: Mutex<InFlight>,
+    pub(super) busy: Busy,
+    pub(super) refetches: Mutex<Refetches>,
     /// Who declined what a moment ago.
     pub(super) declined: Mutex<DeclinedOffers>,
     pub(super) gossip_tasks: Arc<Semaphore>,
@@ -58,13 +63,28 @@ impl Inner {
         });
     }
 
-    /// A peer came up. It is taken into the table if it is fit and there is room, and pinged if it never answered.
+    /// A record came up. Its node is taken into the table if it is fit and there is room, and pinged if it never answered.
     pub(super) fn mention(&self, enr: &Arc<Enr>) {
+        self.meet(enr, None);
+    }
+
+    /// The same for a peer that there is a session with.
+    pub(super) fn mention_contact(&self, contact: &Contact) {
+        self.meet(contact.enr(), Some(contact.address()));
+    }
+
+    fn meet(&self, enr: &Arc<Enr>, seen_at: Option<SocketAddr>) {
         let now = Instant::now().into_std();
         if self.conduct.lock().is_barred(&record::node_id(enr), now) {
             return;
         }
-        if self.table.lock().insert(enr.clone(), Acquaintance::Mentioned, now).is_ok() {
+        let mut table = self.table.lock();
+        let inserted = match seen_at {
+            Some(address) => table.insert_seen(enr.clone(), address, Acquaintance::Mentioned, now),
+            None => table.insert(enr.clone(), Acquaintance::Mentioned, now),
+        };
+        drop(table);
+        if inserted.is_ok() {
             self.table_changed.notify_one();
         }
     }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::client::Asked;
 use super::inner::Inner;
 use super::{ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Rejection, RequestError};
+use crate::transfer::Room;
 use crate::transport::{Contact, TalkError};
 
 impl Inner {
@@ -122,7 +123,7 @@ struct OpenStream {
 /// What became of one piece of work.
 enum Report {
     Answer(Result<Asked, RequestError>),
-    Value(Result<Bytes, RequestError>),
+    Value(Result<(Bytes, Room), RequestError>),
     Judged(Bytes, Result<(), Rejection>),
     Aborted,
 }
@@ -203,12 +204,12 @@ impl Search {
                     let enrs = self.inner.valid_records(&encoded);
                     self.lookup.on_nodes(now, &peer, self.inner.speakable(enrs));
                 }
-                Content::Inline(value) => self.judge(peer, value),
+                Content::Inline(value) => self.judge(peer, value, Room::default()),
             },
             Report::Answer(Err(error)) => self.lookup.on_failure(now, &peer, failure(&error)),
-            Report::Value(Ok(value)) => {
+            Report::Value(Ok((value, room))) => {
                 self.streams.remove(&peer);
-                self.judge(peer, value);
+                self.judge(peer, value, room);
             }
             Report::Value(Err(error)) => {
                 self.streams.remove(&peer);
@@ -230,13 +231,14 @@ impl Search {
     }
 
     /// Has the handler verify a value.
-    fn judge(&mut self, peer: NodeId, value: Bytes) {
+    fn judge(&mut self, peer: NodeId, value: Bytes, room: Room) {
         if !self.lookup.on_content(Instant::now().into_std(), &peer) {
             return;
         }
         let (inner, key) = (self.inner.clone(), self.key.clone());
         let judging = async move {
             let verdict = inner.handler.admit(key, value.clone(), ContentSource::Lookup(peer)).await;
+            drop(room);
             let verdict = match verdict {
                 Ok(_) => Ok(()),
                 // Valid all the same: whoever asked for it may have it.

@@ -2,6 +2,7 @@
 
 mod account;
 mod answers;
+mod busy;
 mod client;
 mod conduct;
 mod config;
@@ -12,6 +13,7 @@ mod lookup;
 mod observer;
 mod overlay;
 mod receive;
+mod refetch;
 mod serve;
 mod upkeep;
 

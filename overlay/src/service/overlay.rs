@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::busy::Busy;
 use super::client::FoundOrCloser;
 use super::gossip::{Item, MAX_GOSSIP_TASKS};
 use super::inner::Inner;
@@ -58,6 +59,8 @@ impl Overlay {
             table_changed: Notify::new(),
             conduct: Mutex::default(),
             in_flight: Mutex::default(),
+            busy: Busy::default(),
+            refetches: Mutex::default(),
             declined: Mutex::default(),
             gossip_tasks: Arc::new(Semaphore::new(MAX_GOSSIP_TASKS)),
             explored: Mutex::default(),
@@ -103,7 +106,7 @@ impl Overlay {
     /// When the peer cannot be spoken to, does not answer, or its stream fails.
     pub async fn find_content(&self, to: Enr, key: Bytes) -> Result<FindContentAnswer, RequestError> {
         match self.inner.find_content(&Arc::new(to), key).await? {
-            FoundOrCloser::Found { value, utp } => Ok(FindContentAnswer::Content { value, utp }),
+            FoundOrCloser::Found { value, utp, .. } => Ok(FindContentAnswer::Content { value, utp }),
             FoundOrCloser::Closer(enrs) => {
                 Ok(FindContentAnswer::Enrs(enrs.into_iter().map(Arc::unwrap_or_clone).collect()))
             }
@@ -156,7 +159,7 @@ impl Overlay {
             let entries = peers.iter().map(|peer| TableEntry {
                 enr: peer.enr().clone(),
                 radius: peer.radius(),
-                live: peer.is_presentable(),
+                live: peer.is_live(),
             });
             if let Some(bucket) = usize::from(distance).checked_sub(1).and_then(|index| buckets.get_mut(index)) {
                 bucket.extend(entries);
@@ -167,7 +170,7 @@ impl Overlay {
 
     /// Live peers in the routing table.
     pub fn peer_count(&self) -> usize {
-        self.inner.table.lock().stats().presentable
+        self.inner.table.lock().stats().live
     }
 
     /// Puts a record into the routing table and pings it. Returns whether there was room.

@@ -1,5 +1,6 @@
 //! Takes what peers offer: the answer to OFFER, the stream that follows, and another peer when the first one fails.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,12 +12,13 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::busy::Working;
 use super::client::FoundOrCloser;
 use super::gossip::Item;
 use super::inner::Inner;
 use super::serve::respond;
 use super::{Admitted, ContentSource, Rejection, RequestError, TransferFailure};
-use crate::transfer::Stream;
+use crate::transfer::{Room, Stream};
 use crate::transport::TalkRequest;
 
 /// Items of one stream that are validated and stored while the next are received.
@@ -27,17 +29,37 @@ const MAX_GOSSIP_BYTES: usize = 4 << 20;
 
 impl Inner {
     /// Answers an OFFER and receives what is accepted.
-    pub(super) fn answer_offer(self: &Arc<Self>, request: TalkRequest, keys: Vec<Bytes>) {
+    pub(super) async fn serve_offer(self: Arc<Self>, request: TalkRequest, keys: Vec<Bytes>, working: Working) {
+        let verdicts = self.handler.offer(keys.clone()).await;
+        let opened = self.answer_offer(request, &keys, &verdicts);
+        drop(working);
+        if let Some((peer, stream, accepted)) = opened {
+            self.receive_items(peer, stream, accepted).await;
+        }
+    }
+
+    /// Declines everything that is offered, for now.
+    pub(super) fn put_off_offer(&self, request: TalkRequest, keys: usize) {
+        let code = AcceptCode::RateLimited;
+        (0..keys).for_each(|_| self.observer.offer_answered(code.into()));
+        respond(request, &Response::Accept(Accept { connection_id: 0, content_keys: vec![code; keys] }));
+    }
+
+    /// Answers an OFFER; the stream to receive the accepted keys on, if there are any.
+    fn answer_offer(
+        self: &Arc<Self>,
+        request: TalkRequest,
+        keys: &[Bytes],
+        verdicts: &[OfferVerdict],
+    ) -> Option<(NodeId, Stream, Vec<Bytes>)> {
         let peer = request.node_id;
-        let verdict = |key: &Bytes| match self.handler.content_id(key) {
-            None => OfferVerdict::NotVerifiable,
-            Some(id) => self.handler.offer(key, &id),
-        };
+        // Without a way back to the peer no stream can be made, and it is no matter where it is.
+        let ip = request.contact.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |contact| contact.address().ip());
         let now = Instant::now().into_std();
         let (answer, slot) = self.transfers.slots().decide(
             Direction::Inbound,
             peer,
-            |transfers| answer_offer(&keys, peer, verdict, &mut self.in_flight.lock(), transfers, now),
+            |transfers| answer_offer(keys, (peer, ip), verdicts, &mut self.in_flight.lock(), transfers, now),
             |answer| !answer.accepted.is_empty(),
         );
         let mut codes = answer.codes;
@@ -52,10 +74,7 @@ impl Inner {
         codes.iter().for_each(|code| self.observer.offer_answered((*code).into()));
         let connection_id = stream.as_ref().map_or(0, Stream::connection_id);
         respond(request, &Response::Accept(Accept { connection_id, content_keys: codes }));
-        if let Some(stream) = stream {
-            let inner = self.clone();
-            self.spawn(async move { inner.receive_items(peer, stream, answer.accepted).await });
-        }
+        stream.map(|stream| (peer, stream, answer.accepted))
     }
 
     /// Receives the accepted items, admits each as it comes, and gossips what was new.
@@ -65,18 +84,21 @@ impl Inner {
         let mut received = 0;
         let mut admissions = FuturesUnordered::new();
         let mut fresh = Fresh::default();
+        let mut room = Room::default();
         let mut outcome = None;
         while outcome.is_none() || !admissions.is_empty() {
             tokio::select! {
-                chunk = stream.read_chunk(), if outcome.is_none() && admissions.len() < MAX_PENDING_ADMISSIONS => {
+                chunk = self.transfers.receive(&mut stream), if outcome.is_none() && admissions.len() < MAX_PENDING_ADMISSIONS => {
                     outcome = match chunk {
-                        Ok(Some(chunk)) => {
+                        Ok(Some((chunk, taken))) => {
+                            room.join(taken);
                             received += chunk.len() as u64;
                             let mut rest = &chunk[..];
                             let mut read = || -> Result<bool, RequestError> {
                                 while let Some(value) = content.next_item(&mut rest)? {
                                     let key = keys.get(content.items_done() - 1).cloned().unwrap_or_default();
-                                    admissions.push(self.admit_offered(peer, key, value));
+                                    let room = room.split_off(value.len());
+                                    admissions.push(self.admit_offered(peer, key, value, room));
                                 }
                                 Ok(content.is_complete())
                             };
@@ -112,8 +134,10 @@ impl Inner {
     }
 
     /// Admits a value that was offered; the item if it was new here.
-    async fn admit_offered(self: &Arc<Self>, peer: NodeId, key: Bytes, value: Bytes) -> Option<Item> {
-        match self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await {
+    async fn admit_offered(self: &Arc<Self>, peer: NodeId, key: Bytes, value: Bytes, room: Room) -> Option<Item> {
+        let verdict = self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await;
+        drop(room);
+        match verdict {
             Ok(Admitted { stored }) => {
                 self.in_flight.lock().done(&key, &peer);
                 let id = self.handler.content_id(&key).filter(|_| stored)?;
@@ -157,8 +181,10 @@ impl Inner {
                 _ => None,
             };
             next = match found {
-                Some(FoundOrCloser::Found { value, .. }) => {
-                    match self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await {
+                Some(FoundOrCloser::Found { value, room, .. }) => {
+                    let verdict = self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await;
+                    drop(room);
+                    match verdict {
                         Ok(Admitted { stored }) => {
                             self.in_flight.lock().done(&key, &peer);
                             if let Some(id) = self.handler.content_id(&key).filter(|_| stored) {

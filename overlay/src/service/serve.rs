@@ -12,19 +12,17 @@ use cairn_proto::wire::{
     Request, Response,
 };
 use content_types::{ContentId, NodeId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::RequestKind;
+use super::busy::Working;
 use super::inner::Inner;
 use crate::transfer::{Stream, TransferError};
-use crate::transport::TalkRequest;
+use crate::transport::{Contact, TalkRequest};
 
 /// Requests that wait to be looked at. What does not fit is answered empty.
 pub(super) const REQUEST_QUEUE: usize = 256;
-
-/// FINDCONTENT requests that are being looked up in the store.
-const MAX_READS: usize = 64;
 
 /// How long a request for long content waits until a slot is free for its stream; discv5 repeats it after a second.
 const ANNOUNCE_PATIENCE: Duration = Duration::from_millis(500);
@@ -37,7 +35,6 @@ const MAX_KEPT_VALUE: usize = 64 << 10;
 
 /// Takes requests in the order they came.
 pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRequest>) {
-    let reads = Arc::new(Semaphore::new(MAX_READS));
     while let Some(request) = requests.recv().await {
         if !inner.is_spoken_to(&request) {
             continue;
@@ -55,13 +52,23 @@ pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRe
             }
             Ok(Request::FindContent(FindContent { content_key })) => {
                 inner.observer.request_received(RequestKind::FindContent);
-                let Ok(permit) = reads.clone().acquire_owned().await else { return };
                 let serving = inner.clone();
-                inner.spawn(async move { serving.serve_content(request, content_key, permit).await });
+                match inner.busy.begin(request.node_id) {
+                    Some(working) => {
+                        inner.spawn(async move { serving.serve_content(request, content_key, working).await });
+                    }
+                    None => inner.name_closer(request, &content_key),
+                }
             }
             Ok(Request::Offer(offer)) => {
                 inner.observer.request_received(RequestKind::Offer);
-                inner.answer_offer(request, offer.content_keys);
+                let (serving, keys) = (inner.clone(), offer.content_keys);
+                match inner.busy.begin(request.node_id) {
+                    Some(working) => {
+                        inner.spawn(async move { serving.serve_offer(request, keys, working).await });
+                    }
+                    None => inner.put_off_offer(request, keys.len()),
+                }
             }
             Err(error) => {
                 inner.observer.request_received(RequestKind::Malformed);
@@ -88,7 +95,7 @@ impl Inner {
         let Some(contact) = &request.contact else { return true };
         let compatible = PortalFields::read(contact.enr()).negotiate(self.config.chain_id).is_ok();
         if compatible {
-            self.mention(contact.enr());
+            self.mention_contact(contact);
         }
         compatible
     }
@@ -124,7 +131,7 @@ impl Inner {
         Response::Nodes(Nodes::pack(own.into_iter().chain(others.iter().map(|enr| record::encode(enr)))))
     }
 
-    async fn serve_content(&self, request: TalkRequest, key: Bytes, permit: OwnedSemaphorePermit) {
+    async fn serve_content(&self, request: TalkRequest, key: Bytes, working: Working) {
         // A malformed key is an undecodable request: answered empty.
         let Some(id) = self.handler.content_id(&key) else { return };
         let peer = request.node_id;
@@ -135,10 +142,9 @@ impl Inner {
             }
             Some(value) => value,
         };
-        drop(permit);
         let Some(contact) = request.contact.clone() else { return };
         // Others may have it, and a slot. The slot is only taken when the peer opens the stream.
-        if self.transfers.slot_within(Direction::Outbound, peer, ANNOUNCE_PATIENCE).await.is_none() {
+        if self.transfers.slot_within(Direction::Outbound, &contact, ANNOUNCE_PATIENCE).await.is_none() {
             return respond(request, &self.closer(&id, &peer));
         }
         match self.transfers.announce(&contact) {
@@ -147,8 +153,9 @@ impl Inner {
                 respond(request, &self.closer(&id, &peer));
             }
             Ok(stream) => {
+                drop(working);
                 respond(request, &Response::Content(Content::ConnectionId(stream.connection_id())));
-                if let Err(error) = self.deliver_content(stream, peer, key, value).await {
+                if let Err(error) = self.deliver_content(stream, &contact, key, value).await {
                     tracing::debug!(%peer, %error, "content not delivered");
                 }
             }
@@ -159,7 +166,7 @@ impl Inner {
     async fn deliver_content(
         &self,
         mut stream: Stream,
-        peer: NodeId,
+        peer: &Contact,
         key: Bytes,
         value: Bytes,
     ) -> Result<(), TransferError> {
@@ -177,6 +184,13 @@ impl Inner {
             // It was evicted meanwhile; dropping the stream tells the peer.
             None => Ok(()),
         }
+    }
+
+    /// Answers FINDCONTENT without a look into the store: somebody else may have it.
+    fn name_closer(&self, request: TalkRequest, key: &[u8]) {
+        let Some(id) = self.handler.content_id(key) else { return };
+        let closer = self.closer(&id, &request.node_id);
+        respond(request, &closer);
     }
 
     /// The peers nearest to the content that this node knows to be alive, without the one that asks.

@@ -19,8 +19,8 @@ pub(super) async fn maintain(inner: Arc<Inner>) {
             let next = table.poll(now, inner.config.ping_extensions, &mut rand::rng());
             (next, table.poll_timeout(now), table.stats())
         };
-        if peers.replace(stats.presentable) != Some(stats.presentable) {
-            inner.observer.peers(stats.presentable);
+        if peers.replace(stats.live) != Some(stats.live) {
+            inner.observer.peers(stats.live);
         }
         match next {
             Some(Upkeep::Ping { peer, payload_type }) => {
@@ -59,7 +59,7 @@ pub(super) async fn listen(inner: Arc<Inner>) {
     let mut events = inner.transport.peer_events();
     loop {
         match events.recv().await {
-            Ok(PeerEvent::Session(contact)) => inner.mention(contact.enr()),
+            Ok(PeerEvent::Session(contact)) => inner.mention_contact(&contact),
             Ok(PeerEvent::Discovered(enr)) => inner.mention(&Arc::new(enr)),
             // Others will come up.
             Err(RecvError::Lagged(_)) => {}

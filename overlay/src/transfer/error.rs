@@ -26,6 +26,9 @@ pub enum TransferError {
     /// All transfer slots stayed in use.
     #[error("no transfer slot became free")]
     NoSlot,
+    /// All room for what is not verified yet stayed in use.
+    #[error("no room for received bytes became free")]
+    NoRoom,
     /// Too many streams were announced, to this peer or in all, and not opened.
     #[error("too many streams wait to be opened")]
     TooManyUnopened,
@@ -44,7 +47,9 @@ impl From<TransferError> for TransferFailure {
             TransferError::Closed(CloseReason::PeerReset) => Self::Reset,
             TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled => Self::Stalled,
             TransferError::Closed(CloseReason::Finished) | TransferError::TooLong { .. } => Self::Malformed,
-            TransferError::Closed(CloseReason::LocalReset) | TransferError::Stopped => Self::Cancelled,
+            TransferError::Closed(CloseReason::LocalReset) | TransferError::NoRoom | TransferError::Stopped => {
+                Self::Cancelled
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 mod driver;
 mod error;
 mod pace;
+mod room;
 mod slots;
 mod state;
 mod stream;
@@ -14,8 +15,8 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_proto::limits::{Direction, TransferLimits};
-use content_types::NodeId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,7 @@ use slots::Slots;
 use state::{Role, State};
 
 pub use error::TransferError;
+pub use room::Room;
 pub use slots::Slot;
 pub use stream::Stream;
 
@@ -36,6 +38,7 @@ const PACKET_QUEUE: usize = 2048;
 pub struct Transfers {
     state: Arc<Mutex<State>>,
     slots: Slots,
+    budget: room::Budget,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -59,16 +62,16 @@ impl Transfers {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
-        Ok(Self { state, slots: Slots::new(limits), stopping, tasks })
+        Ok(Self { state, slots: Slots::new(limits), budget: room::Budget::default(), stopping, tasks })
     }
 
     /// Takes a slot for a transfer with `peer`, waiting until one is free.
-    pub async fn slot(&self, direction: Direction, peer: NodeId) -> Slot {
+    pub async fn slot(&self, direction: Direction, peer: &Contact) -> Slot {
         self.slots.take(direction, peer).await
     }
 
     /// Takes a slot for a transfer with `peer` if one is free within `patience`.
-    pub async fn slot_within(&self, direction: Direction, peer: NodeId, patience: Duration) -> Option<Slot> {
+    pub async fn slot_within(&self, direction: Direction, peer: &Contact, patience: Duration) -> Option<Slot> {
         self.slots.take_within(direction, peer, patience).await
     }
 
@@ -88,7 +91,7 @@ impl Transfers {
     /// # Errors
     /// After a shutdown.
     pub fn accept(&self, peer: &Contact, slot: Slot) -> Result<Stream, TransferError> {
-        self.open(peer, Role::Acceptor, Some(slot))
+        self.open(peer, Role::Acceptor { has_slot: true }, Some(slot))
     }
 
     /// The same without a slot, for a stream that the peer may well not open: it asks others too. Await
@@ -97,7 +100,7 @@ impl Transfers {
     /// # Errors
     /// When too many streams wait to be opened, or after a shutdown.
     pub fn announce(&self, peer: &Contact) -> Result<Stream, TransferError> {
-        self.open(peer, Role::Acceptor, None)
+        self.open(peer, Role::Acceptor { has_slot: false }, None)
     }
 
     /// Tells `peer` that the stream that it announced with this connection ID will not be opened, so that it need not wait.
@@ -112,6 +115,18 @@ impl Transfers {
     /// When the peer announced the ID before, or after a shutdown.
     pub fn connect(&self, peer: &Contact, connection_id: u16, slot: Slot) -> Result<Stream, TransferError> {
         self.open(peer, Role::Opener(connection_id), Some(slot))
+    }
+
+    /// The next bytes of a stream whose content is not verified, with the room that they take; `None` is its end. May be
+    /// given up and called again.
+    ///
+    /// # Errors
+    /// As [`Stream::read_chunk`], and when there was no room for too long.
+    pub async fn receive(&self, stream: &mut Stream) -> Result<Option<(Bytes, Room)>, TransferError> {
+        let mut room = self.budget.take(stream::MAX_CHUNK).await?;
+        let Some(chunk) = stream.read_chunk().await? else { return Ok(None) };
+        let taken = room.split_off(chunk.len());
+        Ok(Some((chunk, taken)))
     }
 
     fn open(&self, peer: &Contact, role: Role, slot: Option<Slot>) -> Result<Stream, TransferError> {

@@ -8,6 +8,8 @@ use content_types::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::transport::Contact;
+
 /// The slots of a node. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Slots {
@@ -39,19 +41,19 @@ impl Slots {
     }
 
     /// Takes a slot, waiting until one is free.
-    pub(super) async fn take(&self, direction: Direction, peer: NodeId) -> Slot {
+    pub(super) async fn take(&self, direction: Direction, peer: &Contact) -> Slot {
         loop {
             // Made before the attempt: what is freed in between wakes it.
             let freed = self.shared.freed.notified();
-            if self.shared.counts.lock().start(direction, peer).is_ok() {
-                return self.hold(direction, peer);
+            if self.shared.counts.lock().start(direction, peer.node_id(), peer.address().ip()).is_ok() {
+                return self.hold(direction, peer.node_id());
             }
             freed.await;
         }
     }
 
     /// Takes a slot if one is free within `patience`.
-    pub(super) async fn take_within(&self, direction: Direction, peer: NodeId, patience: Duration) -> Option<Slot> {
+    pub(super) async fn take_within(&self, direction: Direction, peer: &Contact, patience: Duration) -> Option<Slot> {
         tokio::time::timeout(patience, self.take(direction, peer)).await.ok()
     }
 
@@ -79,7 +81,12 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use enr::CombinedKey;
+
     use super::*;
+    use crate::transport::Enr;
 
     const LIMITS: TransferLimits = TransferLimits {
         inbound: 2,
@@ -90,15 +97,20 @@ mod tests {
         outbound_per_peer: 1,
     };
 
+    fn contact(port: u16) -> Contact {
+        let enr = Enr::builder().build(&CombinedKey::generate_secp256k1()).unwrap();
+        Contact::new(enr, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_slot_is_free_again_when_its_holder_is_gone() {
         let slots = Slots::new(LIMITS);
-        let (a, b) = (NodeId::from([1; 32]), NodeId::from([2; 32]));
-        let first = slots.take(Direction::Inbound, a).await;
+        let [a, b] = [1, 2].map(contact);
+        let first = slots.take(Direction::Inbound, &a).await;
         let patience = Duration::from_secs(1);
-        assert!(slots.take_within(Direction::Inbound, a, patience).await.is_none(), "one for each peer");
-        let _second = slots.take(Direction::Inbound, b).await;
-        let third = slots.take_within(Direction::Inbound, a, patience);
+        assert!(slots.take_within(Direction::Inbound, &a, patience).await.is_none(), "one for each peer");
+        let _second = slots.take(Direction::Inbound, &b).await;
+        let third = slots.take_within(Direction::Inbound, &a, patience);
         let release = async {
             tokio::time::sleep(patience / 2).await;
             drop(first);
@@ -112,7 +124,7 @@ mod tests {
     fn a_decision_takes_the_slot_along() {
         let slots = Slots::new(LIMITS);
         let peer = NodeId::from([1; 32]);
-        let start = |counts: &mut Counts| counts.start(Direction::Outbound, peer);
+        let start = |counts: &mut Counts| counts.start(Direction::Outbound, peer, Ipv4Addr::LOCALHOST.into());
         let (decided, slot) = slots.decide(Direction::Outbound, peer, start, Result::is_ok);
         assert!(decided.is_ok() && slot.is_some());
         let (decided, none) = slots.decide(Direction::Outbound, peer, start, Result::is_ok);

@@ -30,6 +30,9 @@ const MAX_LINGERING: usize = 256;
 /// Time for a peer to open a stream that was announced to it, or to answer a SYN.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time for a peer to open the stream for what it offered. It has a slot, which nobody is to keep by only offering.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Streams announced to one peer that it has not opened. It asks several peers at once and takes one stream, so some are
 /// left; a Cairn peer declines them, others let them time out.
 const MAX_UNOPENED_BY_PEER: usize = 64;
@@ -102,7 +105,10 @@ fn opened_or_gone(unopened: &mut HashMap<Endpoint, usize>, total: &mut usize, pe
 
 pub(super) enum Role {
     Opener(u16),
-    Acceptor,
+    /// With a slot taken for what the peer offered, or without one for what it may fetch.
+    Acceptor {
+        has_slot: bool,
+    },
 }
 
 impl State {
@@ -112,15 +118,17 @@ impl State {
             return Err(TransferError::Stopped);
         }
         let endpoint = peer.endpoint();
+        let connect_timeout =
+            if matches!(role, Role::Acceptor { has_slot: true }) { OFFER_TIMEOUT } else { CONNECT_TIMEOUT };
         let config = Config {
             max_payload: MAX_PAYLOAD,
             receive_buffer: STREAM_BUFFER,
             send_buffer: STREAM_BUFFER,
-            connect_timeout: CONNECT_TIMEOUT,
+            connect_timeout,
             idle_timeout: IDLE_TIMEOUT,
             ..Config::default()
         };
-        let unopened = matches!(role, Role::Acceptor);
+        let unopened = matches!(role, Role::Acceptor { .. });
         if unopened
             && (self.unopened_total >= MAX_UNOPENED
                 || self.unopened.get(&endpoint).is_some_and(|count| *count >= MAX_UNOPENED_BY_PEER))
@@ -130,7 +138,7 @@ impl State {
         let initial_seq_nr = rand::random();
         let (connection, id) = match role {
             Role::Opener(id) => (Connection::connect(config, id, now, initial_seq_nr), id),
-            Role::Acceptor => {
+            Role::Acceptor { .. } => {
                 let id = self.draw_id(endpoint);
                 (Connection::accept(config, id, now, initial_seq_nr), id)
             }

@@ -20,7 +20,7 @@ const PROGRESS_PERIOD: Duration = Duration::from_secs(15);
 const PROGRESS_BYTES: u64 = 16 << 10;
 
 /// Largest chunk handed to a reader, in bytes.
-const MAX_CHUNK: usize = 64 << 10;
+pub(super) const MAX_CHUNK: usize = 64 << 10;
 
 /// One end of a uTP stream. Dropping it before [`close`](Self::close) or [`finish`](Self::finish) resets the stream.
 pub struct Stream {

@@ -70,6 +70,20 @@ impl Memory {
     }
 }
 
+impl Memory {
+    fn verdict(&self, key: &Bytes) -> OfferVerdict {
+        if key.starts_with(UNVERIFIABLE) || key.starts_with(MALFORMED) {
+            OfferVerdict::NotVerifiable
+        } else if self.values.lock().contains_key(key) {
+            OfferVerdict::AlreadyStored
+        } else if self.node_id.distance(&ContentId::sha256(key)) > *self.radius.lock() {
+            OfferVerdict::OutsideRadius
+        } else {
+            OfferVerdict::Wanted
+        }
+    }
+}
+
 impl ContentHandler for Memory {
     fn content_id(&self, key: &[u8]) -> Option<ContentId> {
         (!key.starts_with(MALFORMED)).then(|| ContentId::sha256(key))
@@ -88,16 +102,9 @@ impl ContentHandler for Memory {
         async move { value }.boxed()
     }
 
-    fn offer(&self, key: &[u8], id: &ContentId) -> OfferVerdict {
-        if key.starts_with(UNVERIFIABLE) {
-            OfferVerdict::NotVerifiable
-        } else if self.values.lock().contains_key(key) {
-            OfferVerdict::AlreadyStored
-        } else if self.node_id.distance(id) > self.radius() {
-            OfferVerdict::OutsideRadius
-        } else {
-            OfferVerdict::Wanted
-        }
+    fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>> {
+        let verdicts = keys.iter().map(|key| self.verdict(key)).collect();
+        async move { verdicts }.boxed()
     }
 
     fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {

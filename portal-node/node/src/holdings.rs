@@ -71,6 +71,13 @@ impl Holdings {
         })
     }
 
+    /// Which of these keys' contents are here. `None` among the keys is nothing that could be.
+    pub(crate) async fn which_are_held(&self, keys: Vec<Option<ContentKey>>) -> Result<Vec<bool>, Stopping> {
+        let holdings = self.clone();
+        let is_held = move |key: &Option<ContentKey>| key.is_some_and(|key| holdings.contains(&key));
+        self.workers.disk(move || keys.iter().map(is_held).collect()).await
+    }
+
     /// Whether content with this ID would be stored.
     pub(crate) fn is_within_radius(&self, network: SubNetwork, id: &ContentId) -> bool {
         self.node_id.distance(id) <= self.radius(network)

@@ -1,6 +1,6 @@
 //! The answer to an OFFER: one code for each key.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use bytes::Bytes;
 use content_types::NodeId;
@@ -38,21 +38,21 @@ pub struct OfferAnswer {
 /// Decides about the keys that `from` offers. `verdict` is asked once for each.
 pub fn answer_offer(
     keys: &[Bytes],
-    from: NodeId,
-    mut verdict: impl FnMut(&Bytes) -> OfferVerdict,
+    (from, ip): (NodeId, IpAddr),
+    verdicts: &[OfferVerdict],
     in_flight: &mut InFlight,
     transfers: &mut Transfers,
     now: Instant,
 ) -> OfferAnswer {
     let mut has_slot = false;
     let mut accepted = Vec::new();
-    let mut decide = |key: &Bytes| match verdict(key) {
+    let mut decide = |(key, verdict): (&Bytes, &OfferVerdict)| match verdict {
         OfferVerdict::AlreadyStored => AcceptCode::AlreadyStored,
         OfferVerdict::OutsideRadius => AcceptCode::OutsideRadius,
         OfferVerdict::NotVerifiable => AcceptCode::NotVerifiable,
         OfferVerdict::Wanted => {
             // One stream brings all items, so one slot is enough for them.
-            has_slot = has_slot || transfers.start(Direction::Inbound, from).is_ok();
+            has_slot = has_slot || transfers.start(Direction::Inbound, from, ip).is_ok();
             if !has_slot {
                 return AcceptCode::RateLimited;
             }
@@ -66,7 +66,7 @@ pub fn answer_offer(
             }
         }
     };
-    let codes = keys.iter().map(&mut decide).collect();
+    let codes = keys.iter().zip(verdicts).map(&mut decide).collect();
     if has_slot && accepted.is_empty() {
         transfers.finish(Direction::Inbound, &from);
     }
@@ -117,7 +117,10 @@ mod tests {
         }
 
         fn offer(&mut self, from: u8, names: &[&'static str]) -> OfferAnswer {
-            answer_offer(&keys(names), peer(from), verdict, &mut self.in_flight, &mut self.transfers, self.now)
+            let from = (peer(from), IpAddr::from([8, 8, from, 8]));
+            let keys = keys(names);
+            let verdicts: Vec<_> = keys.iter().map(verdict).collect();
+            answer_offer(&keys, from, &verdicts, &mut self.in_flight, &mut self.transfers, self.now)
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     record::{self, Enr},
-    routing::Subnet,
+    routing::{Fit, Subnet},
 };
 
 /// A node, and the state `S` that the kind of lookup gives it once it has answered.
@@ -108,7 +108,7 @@ impl<S> Candidates<S> {
     }
 
     fn learn_one(&mut self, id: NodeId, enr: &Arc<Enr>, from: &NodeId, hops: u32) -> bool {
-        let Ok((_, subnet)) = self.config.rules.check(enr) else { return false };
+        let Ok(Fit { subnet, .. }) = self.config.rules.check(enr, None) else { return false };
         let of_subnet = subnet.and_then(|subnet| self.subnets.get(&subnet)).copied().unwrap_or(0);
         let is_added = of_subnet < MAX_SUBNET_CANDIDATES && self.add(id, Arc::clone(enr), Some(*from), hops);
         if is_added && let Some(subnet) = subnet {

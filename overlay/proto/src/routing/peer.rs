@@ -1,13 +1,14 @@
 //! What a table knows about one peer.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use content_types::{Distance, NodeId};
 
-use super::Subnet;
+use super::{Fit, Subnet};
 use crate::{
     record::{self, Enr, Version},
     wire::{ErrorCode, Extensions, PingPayload},
@@ -31,6 +32,7 @@ pub struct Peer {
     node_id: NodeId,
     enr: Arc<Enr>,
     version: Version,
+    seen_at: Option<SocketAddr>,
     pub(super) radius: Option<Distance>,
     extensions: Extensions,
     client_info: Option<Box<str>>,
@@ -50,15 +52,16 @@ pub(super) struct Liveness {
 }
 
 impl Peer {
-    pub(super) fn new(enr: Arc<Enr>, version: Version, subnet: Option<Subnet>, now: Instant) -> Self {
+    pub(super) fn new(enr: Arc<Enr>, fit: Fit, now: Instant) -> Self {
         Self {
             node_id: record::node_id(&enr),
             enr,
-            version,
+            version: fit.version,
+            seen_at: fit.seen_at,
             radius: None,
             extensions: Extensions::STANDARD,
             client_info: None,
-            subnet,
+            subnet: fit.subnet,
             liveness: Liveness { last_seen: None, failures: 0, next_ping: now, ping_expires: None },
         }
     }
@@ -76,6 +79,11 @@ impl Peer {
     /// The highest version of the wire protocol that both sides speak.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Where it was seen last; `None`: it is only known by its record.
+    pub fn seen_at(&self) -> Option<SocketAddr> {
+        self.seen_at
     }
 
     /// The radius it last announced. `None` is unknown, which is not maximal.
@@ -113,15 +121,22 @@ impl Peer {
         self.liveness.failures >= if self.is_confirmed() { MAX_FAILURES } else { MAX_FAILURES_UNCONFIRMED }
     }
 
-    /// Whether it may be named to others: it has answered, and has left nothing unanswered since.
-    pub fn is_presentable(&self) -> bool {
+    /// Whether it has answered, and has left nothing unanswered since.
+    pub fn is_live(&self) -> bool {
         self.is_confirmed() && self.liveness.failures == 0
     }
 
-    pub(super) fn replace_record(&mut self, enr: Arc<Enr>, version: Version, subnet: Option<Subnet>) {
+    /// Whether it may be named to others: it is live at the address that its record announces. At another one, others would
+    /// not reach it, and whoever lives at the announced address would hear from them all.
+    pub fn is_presentable(&self) -> bool {
+        self.is_live() && self.seen_at.is_some_and(|address| record::announces(&self.enr, address))
+    }
+
+    pub(super) fn replace_record(&mut self, enr: Arc<Enr>, fit: Fit) {
         self.enr = enr;
-        self.version = version;
-        self.subnet = subnet;
+        self.version = fit.version;
+        self.seen_at = fit.seen_at;
+        self.subnet = fit.subnet;
     }
 
     pub(super) fn answered(&mut self, now: Instant) {

@@ -1,5 +1,7 @@
 //! Which records belong to peers that this node may speak to.
 
+use std::net::SocketAddr;
+
 use super::{AddressPolicy, Subnet};
 use crate::record::{self, Enr, Incompatible, PortalFields, Version};
 
@@ -26,17 +28,29 @@ pub enum Unfit {
     Address,
 }
 
+/// What the rules say of a peer that fulfils them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// The version to speak with it.
+    pub version: Version,
+    /// Where it was seen; `None`: it is only known by its record.
+    pub seen_at: Option<SocketAddr>,
+    /// The subnet that it counts for.
+    pub subnet: Option<Subnet>,
+}
+
 impl PeerRules {
-    /// The version to speak with the record's node, and the subnet it counts for.
+    /// Checks a record's node, which was seen at `seen_at` or is only known by what the record says. An address that a
+    /// record merely claims may be anybody's: one on the local network is not taken from it.
     ///
     /// # Errors
     /// Why it is not to be contacted.
-    pub fn check(&self, enr: &Enr) -> Result<(Version, Option<Subnet>), Unfit> {
+    pub fn check(&self, enr: &Enr, seen_at: Option<SocketAddr>) -> Result<Fit, Unfit> {
         let version = PortalFields::read(enr).negotiate(self.chain_id)?;
-        let ip = record::udp_socket(enr).ok_or(Unfit::NoAddress)?.ip();
-        if !self.addresses.admits(ip) {
+        let ip = seen_at.or_else(|| record::udp_socket(enr)).ok_or(Unfit::NoAddress)?.ip();
+        if !self.addresses.admits(ip) || (seen_at.is_none() && !self.addresses.believes(ip)) {
             return Err(Unfit::Address);
         }
-        Ok((version, self.addresses.counted(ip)))
+        Ok(Fit { version, seen_at, subnet: self.addresses.counted(ip) })
     }
 }

@@ -13,7 +13,8 @@ pub const MAX_SUBNET_PEERS_PER_TABLE: usize = 10;
 /// Which addresses a table takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AddressPolicy {
-    /// For a node on the Internet: no loopback, unspecified or multicast address; every other counts for its subnet.
+    /// For a node on the Internet: no loopback, unspecified or multicast address, and none of the local network that a record
+    /// merely claims; every other counts for its subnet.
     #[default]
     Internet,
     /// For test networks on one machine or in one house: also loopback, and neither it nor private addresses count.
@@ -51,6 +52,12 @@ impl AddressPolicy {
         let ip = ip.to_canonical();
         !(ip.is_unspecified() || ip.is_multicast() || is_broadcast(ip))
             && (self == AddressPolicy::Local || !ip.is_loopback())
+    }
+
+    /// Whether a peer that was never seen may be sought at this address because a record says so. Otherwise anybody could
+    /// have this node knock at the doors of its own house.
+    pub fn believes(self, ip: IpAddr) -> bool {
+        self == AddressPolicy::Local || !is_local(ip.to_canonical())
     }
 
     /// The subnet whose limits hold for this address; `None`: none do.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,15 +10,15 @@ use std::{
 use content_types::{ContentId, Distance, NodeId};
 
 use super::{
-    MAX_SUBNET_PEERS_PER_BUCKET, MAX_SUBNET_PEERS_PER_TABLE, PING_INTERVAL, Peer, PeerRules, REFRESH_INTERVAL, Subnet,
-    Unfit,
+    Fit, MAX_SUBNET_PEERS_PER_BUCKET, MAX_SUBNET_PEERS_PER_TABLE, PING_INTERVAL, Peer, PeerRules, REFRESH_INTERVAL,
+    Subnet, Unfit,
     bucket::{Bucket, Placed},
     log_distance,
     upkeep::Schedule,
 };
 use crate::{
     interest::{RadiusCache, interested},
-    record::{self, Enr, Version},
+    record::{self, Enr},
     wire::{MAX_ENRS, MAX_LOG_DISTANCE, PingPayload},
 };
 
@@ -83,7 +84,9 @@ pub enum Refused {
 pub struct TableStats {
     /// Peers in buckets.
     pub peers: usize,
-    /// Those that may be named to others.
+    /// Those that have answered and left nothing unanswered since.
+    pub live: usize,
+    /// Those of them that may be named to others.
     pub presentable: usize,
     /// Those whose radius is known.
     pub with_radius: usize,
@@ -122,17 +125,45 @@ impl RoutingTable {
         self.local
     }
 
-    /// Takes a peer, or the newer record of one already here.
+    /// Takes a peer, or the newer record of one already here. One that answered did so where its record says.
     ///
     /// # Errors
     /// Why it is not taken. A known peer whose newer record is refused is dropped: the old one no longer holds.
     pub fn insert(&mut self, enr: Arc<Enr>, how: Acquaintance, now: Instant) -> Result<Inserted, Refused> {
+        let seen_at = record::udp_socket(&enr).filter(|_| how == Acquaintance::Answered);
+        self.take(enr, seen_at, how, now)
+    }
+
+    /// The same for a peer that was seen at `address`, which is what it counts for, whatever its record claims.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert); a known peer that is refused at its new address is dropped too.
+    pub fn insert_seen(
+        &mut self,
+        enr: Arc<Enr>,
+        address: SocketAddr,
+        how: Acquaintance,
+        now: Instant,
+    ) -> Result<Inserted, Refused> {
+        self.take(enr, Some(address), how, now)
+    }
+
+    fn take(
+        &mut self,
+        enr: Arc<Enr>,
+        seen_at: Option<SocketAddr>,
+        how: Acquaintance,
+        now: Instant,
+    ) -> Result<Inserted, Refused> {
         let id = record::node_id(&enr);
         let index = self.index_of(&id).ok_or(Refused::Local)?;
         if let Some(known) = self.get(&id) {
             let is_newer = enr.seq() > known.enr().seq();
-            if is_newer {
-                self.update(index, id, enr)?;
+            // Where it was seen holds until it is seen elsewhere: a newer record only claims.
+            let seen_at = seen_at.or(known.seen_at());
+            if is_newer || seen_at != known.seen_at() {
+                let enr = if is_newer { enr } else { Arc::clone(known.enr()) };
+                self.update(index, id, enr, seen_at)?;
             }
             if how == Acquaintance::Answered {
                 self.on_answer(&id, now);
@@ -140,11 +171,11 @@ impl RoutingTable {
             return Ok(if is_newer { Inserted::Updated } else { Inserted::Known });
         }
 
-        let (version, subnet) = self.admit(index, &enr)?;
+        let fit = self.admit(index, &enr, seen_at)?;
         if self.buckets.len() <= index {
             self.buckets.resize_with(index + 1, Bucket::default);
         }
-        let mut peer = Peer::new(enr, version, subnet, now);
+        let mut peer = Peer::new(enr, fit, now);
         peer.radius = self.radii.get(&id, now);
         if how == Acquaintance::Answered {
             peer.answered(now);
@@ -154,23 +185,23 @@ impl RoutingTable {
             Placed::Waiting(displaced) => (Inserted::Waiting, displaced),
             Placed::NoRoom(_) => return Err(Refused::BucketFull),
         };
-        self.count(subnet);
+        self.count(fit.subnet);
         self.uncount(displaced.and_then(|peer| peer.subnet));
         Ok(inserted)
     }
 
-    fn update(&mut self, index: usize, id: NodeId, enr: Arc<Enr>) -> Result<(), Refused> {
+    fn update(&mut self, index: usize, id: NodeId, enr: Arc<Enr>, seen_at: Option<SocketAddr>) -> Result<(), Refused> {
         // Its own address must not stand in its way when the limits are checked.
         let old = self.get(&id).and_then(|peer| peer.subnet);
         self.uncount(old);
         if let Some(peer) = self.find_mut(&id) {
             peer.subnet = None;
         }
-        match self.admit(index, &enr) {
-            Ok((version, subnet)) => {
-                self.count(subnet);
+        match self.admit(index, &enr, seen_at) {
+            Ok(fit) => {
+                self.count(fit.subnet);
                 if let Some(peer) = self.find_mut(&id) {
-                    peer.replace_record(enr, version, subnet);
+                    peer.replace_record(enr, fit);
                 }
                 Ok(())
             }
@@ -181,16 +212,16 @@ impl RoutingTable {
         }
     }
 
-    fn admit(&self, index: usize, enr: &Enr) -> Result<(Version, Option<Subnet>), Refused> {
-        let (version, subnet) = self.config.rules.check(enr)?;
-        if let Some(subnet) = subnet {
+    fn admit(&self, index: usize, enr: &Enr, seen_at: Option<SocketAddr>) -> Result<Fit, Refused> {
+        let fit = self.config.rules.check(enr, seen_at)?;
+        if let Some(subnet) = fit.subnet {
             let in_bucket = self.buckets.get(index).map_or(0, |bucket| bucket.subnet_count(subnet));
             let in_table = self.subnets.get(&subnet).copied().unwrap_or(0);
             if in_bucket >= MAX_SUBNET_PEERS_PER_BUCKET || in_table >= MAX_SUBNET_PEERS_PER_TABLE {
                 return Err(Refused::SubnetFull);
             }
         }
-        Ok((version, subnet))
+        Ok(fit)
     }
 
     fn count(&mut self, subnet: Option<Subnet>) {
@@ -348,6 +379,7 @@ impl RoutingTable {
         for bucket in &self.buckets {
             stats.peers += bucket.peers().len();
             stats.replacements += bucket.replacements().len();
+            stats.live += bucket.peers().iter().filter(|peer| peer.is_live()).count();
             stats.presentable += bucket.peers().iter().filter(|peer| peer.is_presentable()).count();
             stats.with_radius += bucket.peers().iter().filter(|peer| peer.radius().is_some()).count();
         }

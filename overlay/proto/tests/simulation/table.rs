@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cairn_proto::{
-    record::{self, Enr, Incompatible},
+    record::{self, Enr, Incompatible, udp_socket},
     routing::{
         Acquaintance, Inserted, K, MAX_FAILURES, MAX_FAILURES_UNCONFIRMED, MAX_REPLACEMENTS,
         MAX_SUBNET_PEERS_PER_BUCKET, MAX_SUBNET_PEERS_PER_TABLE, Peer, PeerRules, Refused, RoutingTable, Subnet,
@@ -292,7 +292,10 @@ fn records_are_replaced_by_newer_ones_only() {
     assert_eq!(table.insert(Arc::clone(&old), Acquaintance::Mentioned, now), Ok(Inserted::Known));
     let known = table.get(&peer).unwrap();
     assert_eq!((known.enr(), known.radius()), (&new, Some(Distance::from_log2(200))));
-    assert!(known.is_presentable());
+    assert!(known.is_live() && !known.is_presentable(), "it was not seen yet where the new record says");
+    let announced = udp_socket(&new).unwrap();
+    assert_eq!(table.insert_seen(Arc::clone(&new), announced, Acquaintance::Mentioned, now), Ok(Inserted::Known));
+    assert!(table.get(&peer).unwrap().is_presentable());
 
     // Ten others in the subnet that it moves to, in as many buckets as need be.
     let crowd = generate(60, 200, |rng| Ipv4Addr::new(8, 8, 9, rng.random()));
@@ -302,6 +305,37 @@ fn records_are_replaced_by_newer_ones_only() {
     assert_eq!(table.insert(moved, Acquaintance::Answered, now), Err(Refused::SubnetFull));
     assert!(table.get(&peer).is_none(), "it is not where the old record says any more");
     check_invariants(&table, &[crowd, vec![old]].concat());
+}
+
+#[test]
+fn a_peer_counts_for_where_it_is_and_not_for_what_it_claims() {
+    let mut rng = StdRng::seed_from_u64(10);
+    let mut table = table(random_id(&mut rng), INTERNET);
+    let now = Instant::now();
+    let claims = generate(61, 40, |rng| Ipv4Addr::new(rng.random_range(1..100), rng.random(), rng.random(), 1));
+    let seen_at = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 5), 9009));
+    let taken: Vec<_> = claims
+        .iter()
+        .filter(|enr| table.insert_seen(Arc::clone(enr), seen_at, Acquaintance::Answered, now).is_ok())
+        .collect();
+    assert!(taken.len() <= MAX_SUBNET_PEERS_PER_TABLE, "{} peers of one subnet", taken.len());
+    assert!(!taken.is_empty());
+    for enr in taken {
+        let peer = table.get(&id(enr)).unwrap();
+        assert!(peer.is_live() && !peer.is_presentable(), "others would not find it where its record says");
+    }
+}
+
+#[test]
+fn an_address_of_the_local_network_is_taken_from_a_session_only() {
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut table = table(random_id(&mut rng), INTERNET);
+    let now = Instant::now();
+    let enr = portal_record(&key(&mut rng), 1, Ipv4Addr::new(192, 168, 1, 1));
+    let refused = table.insert(Arc::clone(&enr), Acquaintance::Mentioned, now);
+    assert_eq!(refused, Err(Refused::Unfit(Unfit::Address)), "anybody could have written it");
+    let seen_at = udp_socket(&enr).unwrap();
+    assert_eq!(table.insert_seen(enr, seen_at, Acquaintance::Mentioned, now), Ok(Inserted::Added));
 }
 
 #[test]

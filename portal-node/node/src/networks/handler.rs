@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Rejection};
 
+use crate::headers::Asker;
 use crate::holdings::Holdings;
 use crate::pipeline::{Pipeline, VerifiedContent};
 
@@ -26,9 +27,22 @@ impl ContentNetwork {
         ContentKey::decode(self.network, key).ok()
     }
 
-    async fn validate_and_store(&self, key: Bytes, value: Bytes) -> Result<Admitted, Rejection> {
+    fn verdict(&self, key: Option<&ContentKey>, is_held: bool) -> OfferVerdict {
+        let Some(key) = key else { return OfferVerdict::NotVerifiable };
+        if is_held {
+            OfferVerdict::AlreadyStored
+        } else if !self.holdings.is_within_radius(self.network, &key.content_id()) {
+            OfferVerdict::OutsideRadius
+        } else if !self.pipeline.can_verify(key) {
+            OfferVerdict::NotVerifiable
+        } else {
+            OfferVerdict::Wanted
+        }
+    }
+
+    async fn validate_and_store(&self, asker: Asker, key: Bytes, value: Bytes) -> Result<Admitted, Rejection> {
         let key = ContentKey::decode(self.network, &key).map_err(|error| Rejection::Invalid(error.to_string()))?;
-        let content = self.pipeline.validate(key, value).await?;
+        let content = self.pipeline.validate_for(asker, key, value).await?;
         self.store(content).await
     }
 
@@ -70,20 +84,21 @@ impl ContentHandler for ContentNetwork {
         .boxed()
     }
 
-    fn offer(&self, key: &[u8], id: &ContentId) -> OfferVerdict {
-        let Some(key) = self.decode(key) else { return OfferVerdict::NotVerifiable };
-        if self.holdings.contains(&key) {
-            OfferVerdict::AlreadyStored
-        } else if !self.holdings.is_within_radius(self.network, id) {
-            OfferVerdict::OutsideRadius
-        } else if !self.pipeline.can_verify(&key) {
-            OfferVerdict::NotVerifiable
-        } else {
-            OfferVerdict::Wanted
+    fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>> {
+        async move {
+            let keys: Vec<Option<ContentKey>> = keys.iter().map(|key| self.decode(key)).collect();
+            let held = self.holdings.which_are_held(keys.clone()).await.unwrap_or_default();
+            let is_held = held.into_iter().chain(std::iter::repeat(false));
+            keys.iter().zip(is_held).map(|(key, is_held)| self.verdict(key.as_ref(), is_held)).collect()
         }
+        .boxed()
     }
 
-    fn admit(&self, key: Bytes, value: Bytes, _from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
-        self.validate_and_store(key, value).boxed()
+    fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
+        let asker = match from {
+            ContentSource::Offer(_) => Asker::Peer,
+            ContentSource::Lookup(_) | ContentSource::Local => Asker::User,
+        };
+        self.validate_and_store(asker, key, value).boxed()
     }
 }

@@ -1,0 +1,82 @@
+//! Room for what came and is not verified yet: one budget of bytes for all streams of a node, so that no number of peers
+//! fills its memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::TransferError;
+
+/// Bytes that all streams together may have received and not handed over as verified. Some 1,300 values of usual size.
+const MAX_UNVERIFIED: usize = 128 << 20;
+
+/// How long a stream waits for room. Values that are not complete may take all of it between them: then some have to give up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The budget. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Budget(Arc<Semaphore>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_UNVERIFIED)))
+    }
+}
+
+impl Budget {
+    /// Takes room for `bytes`, waiting until there is some.
+    pub(super) async fn take(&self, bytes: usize) -> Result<Room, TransferError> {
+        let permits = u32::try_from(bytes).map_err(|_| TransferError::NoRoom)?;
+        match tokio::time::timeout(PATIENCE, self.0.clone().acquire_many_owned(permits)).await {
+            Ok(Ok(permit)) => Ok(Room(Some(permit))),
+            Ok(Err(_)) | Err(_) => Err(TransferError::NoRoom),
+        }
+    }
+}
+
+/// Room that is taken until this is dropped.
+#[derive(Debug, Default)]
+pub struct Room(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    /// Takes over the room of `other`.
+    pub fn join(&mut self, other: Room) {
+        match (&mut self.0, other.0) {
+            (Some(own), Some(other)) => own.merge(other),
+            (own @ None, other) => *own = other,
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Gives away room for `bytes`, or as much as there is.
+    pub fn split_off(&mut self, bytes: usize) -> Room {
+        let Some(own) = &mut self.0 else { return Room(None) };
+        Room(own.split(bytes.min(own.num_permits())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_received_waits_for_room_but_not_for_ever() {
+        let budget = Budget(Arc::new(Semaphore::new(100)));
+        let mut held = budget.take(60).await.unwrap();
+        held.join(budget.take(40).await.unwrap());
+        assert_eq!(budget.take(1).await.unwrap_err(), TransferError::NoRoom);
+
+        let value = held.split_off(70);
+        drop(held);
+        let (first, second) = tokio::join!(budget.take(30), async {
+            let waiting = budget.take(50);
+            drop(value);
+            waiting.await
+        });
+        assert!(first.is_ok() && second.is_ok());
+        let mut all = Room::default();
+        all.join(first.unwrap());
+        assert!(all.split_off(1_000).0.is_some_and(|permit| permit.num_permits() == 30));
+    }
+}
