@@ -234,9 +234,9 @@ impl Core {
         let has_leftovers = horizons.iter().zip(&radii).any(|(horizon, radius)| horizon > radius);
         self.has_leftovers.store(has_leftovers, Ordering::Relaxed);
         drop(ledger);
-        if let Some((batch, entries, change)) = followed_by {
+        if let Some((entries, counters, change)) = followed_by {
             // What the volumes have and the index has not is replayed when the store is opened again, not before.
-            if let Err(error) = self.index.commit(batch, entries) {
+            if let Err(error) = self.index.commit(entries, counters) {
                 let failure = self.index_failed(error);
                 committer.failure = Some(failure.clone());
                 return Err(failure);

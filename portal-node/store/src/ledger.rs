@@ -1,6 +1,6 @@
 //! What is held: counters and radius of each sub-network, live bytes of each volume.
 //!
-//! The counters are part of every index batch, so that they are never of another moment than the entries.
+//! The counters go into the index after the entries that they count, and are counted again when a crash came in between.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -9,7 +9,7 @@ use content_types::{Distance, SubNetwork};
 use crate::{
     config::slot,
     error::IndexError,
-    index::{Batch, EntryChange, EntryKey, Index, Location, meta, undecodable},
+    index::{Batch, EntryChanges, EntryKey, Index, Location, meta, pages, undecodable},
     record::Place,
 };
 
@@ -103,7 +103,31 @@ impl Ledger {
                 }
             }
         })?;
-        result.map(|()| ledger)
+        result?;
+        if index.get(&meta::UNFINISHED)?.is_some() {
+            ledger.count(index)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Counts the entries that there are. Radii, and up to where volumes are written, stay as they are.
+    fn count(&mut self, index: &dyn Index) -> Result<(), IndexError> {
+        for volume in self.volumes.values_mut() {
+            volume.live = 0;
+        }
+        for network in SubNetwork::ALL {
+            let radius = self.networks[slot(network)].radius;
+            self.networks[slot(network)] = Usage { radius, ..Usage::EMPTY };
+            let mut edit = self.edit();
+            let bounds = EntryKey::bounds(network, Distance::ZERO, Distance::MAX);
+            pages::scan(index, bounds, false, &mut |_, location| {
+                edit.count(network, &location);
+                ControlFlow::Continue(())
+            })?;
+            let (.., change) = edit.finish(None);
+            self.apply(change);
+        }
+        Ok(())
     }
 
     /// All counters, as a batch.
@@ -135,7 +159,7 @@ pub(crate) struct LedgerEdit<'a> {
     ledger: &'a Ledger,
     pub(crate) networks: [Usage; SubNetwork::ALL.len()],
     volumes: BTreeMap<u32, VolumeUse>,
-    entries: BTreeMap<EntryKey, Option<Location>>,
+    entries: EntryChanges,
 }
 
 /// The counters after a change.
@@ -157,11 +181,17 @@ impl LedgerEdit<'_> {
 
     /// A value came in.
     pub(crate) fn add(&mut self, network: SubNetwork, key: &EntryKey, location: &Location) {
+        self.count(network, location);
+        self.entries.insert(*key, Some(*location));
+    }
+
+    fn count(&mut self, network: SubNetwork, location: &Location) {
         let usage = &mut self.networks[slot(network)];
         usage.items += 1;
         usage.bytes += u64::from(location.len);
-        self.volume(location.place.volume).live += location.len;
-        self.entries.insert(*key, Some(*location));
+        let volume = self.volume(location.place.volume);
+        // A damaged index may say anything.
+        volume.live = volume.live.saturating_add(location.len);
     }
 
     /// A value is gone: evicted, removed, or about to be added again elsewhere.
@@ -174,16 +204,10 @@ impl LedgerEdit<'_> {
         self.entries.insert(*key, None);
     }
 
-    /// The batch for the index, the changes of entries that are in it, and the counters to apply. With `position` the
-    /// index knows everything up to there; without, as during a rebuild, it stays unusable.
-    pub(crate) fn finish(self, position: Option<Place>) -> (Batch, Vec<EntryChange>, LedgerChange) {
+    /// The changes of entries, those of counters that go with them into the index, and the counters to apply. With
+    /// `position` the index then knows everything up to there; without, as during a rebuild, it stays unusable.
+    pub(crate) fn finish(self, position: Option<Place>) -> (EntryChanges, Batch, LedgerChange) {
         let mut batch = Batch::default();
-        for (key, location) in &self.entries {
-            match location {
-                Some(location) => batch.put(key.as_bytes(), location.encode()),
-                None => batch.remove(key.as_bytes()),
-            }
-        }
         for network in SubNetwork::ALL {
             let usage = self.networks[slot(network)];
             if usage != self.ledger.networks[slot(network)] {
@@ -197,7 +221,7 @@ impl LedgerEdit<'_> {
             batch.put(meta::POSITION, Location { place, len: 0 }.encode());
         }
         let change = LedgerChange { networks: self.networks, volumes: self.volumes };
-        (batch, self.entries.into_iter().collect(), change)
+        (self.entries, batch, change)
     }
 }
 

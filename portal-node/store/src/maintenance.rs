@@ -23,8 +23,11 @@ const IDLE: Duration = Duration::from_millis(100);
 /// Pause between two steps. The file system's journal makes commits wait for what is done here, so it is done in small
 /// steps and never at full speed.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Least time between two checkpoints.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// Time after which there is a checkpoint if anything was written. What was written since is read again after a crash, and
+/// what was evicted since still takes room.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Changes of entries after which there is one in any case.
+const CHECKPOINT_CHANGES: usize = 1 << 16;
 /// Time after which the index is measured again.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Time after which archives' files are looked after again.
@@ -143,7 +146,8 @@ impl Upkeep {
             return Ok(true);
         }
         let written = core.counters.written.load(Ordering::Relaxed);
-        if written != self.checkpointed && self.last_checkpoint.elapsed() >= CHECKPOINT_INTERVAL {
+        let is_due = self.last_checkpoint.elapsed() >= CHECKPOINT_INTERVAL || core.index.behind() >= CHECKPOINT_CHANGES;
+        if written != self.checkpointed && is_due {
             // What is buried by now is buried in the checkpoint too.
             let buried = std::mem::take(&mut *core.graveyard.lock());
             core.checkpoint()?;

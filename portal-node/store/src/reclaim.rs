@@ -15,7 +15,7 @@ use crate::{
     commit::{Move, Work},
     core::{Core, Counters},
     error::StoreError,
-    index::{Batch, Location, meta},
+    index::{Batch, EntryChanges, Location, meta},
     ledger::VolumeUse,
     record::{Item, Kind, Place, VOLUME_HEADER_LEN, decode_dead},
     scan::{Extent, Found, scan},
@@ -240,7 +240,7 @@ impl Core {
         let _committer = self.committer.lock();
         let mut batch = Batch::default();
         batch.remove(meta::volume(number));
-        self.index.commit(batch, Vec::new()).map_err(|error| self.index_failed(error))?;
+        self.index.commit(EntryChanges::new(), batch).map_err(|error| self.index_failed(error))?;
         self.ledger.write().volumes.remove(&number);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
     config::{StoreConfig, slot},
     error::{IndexError, StoreError},
     events::Event,
-    index::{EntryKey, Index, IndexEngine, Location, meta},
+    index::{EntryKey, Index, IndexEngine, Location, bring_in, meta, pages},
     ledger::Ledger,
     record::{
         Kind, Marker, Place, RecordError, RecordHeader, VOLUME_HEADER_LEN, VolumeHeader, decode_dead, decode_radius,
@@ -29,8 +29,8 @@ const INDEX_DIR: &str = "index";
 const FIRST_ENGINE: u64 = 1;
 /// A file that says that the index must not be trusted, because it failed while the store was open.
 const DISTRUST_FILE: &str = "REBUILD-INDEX";
-/// Entries that are brought into the index together.
-const BATCH_ENTRIES: usize = 2000;
+/// Entries that are brought into the index together: the more, the more of them share a page.
+const BATCH_ENTRIES: usize = 1 << 17;
 
 /// What opening found.
 pub(crate) struct Recovered {
@@ -448,10 +448,12 @@ impl Recovery<'_> {
         if self.removed.contains_key(key) {
             return Ok(None);
         }
-        self.index.get(key.as_bytes())?.map(|value| Location::decode(key.as_bytes(), &value)).transpose()
+        pages::get(&*self.index, key)
     }
 
     fn add(&mut self, network: SubNetwork, key: EntryKey, location: Location) {
+        // An index that was ahead of its position had it before what came before it.
+        self.superseded.remove(&location.place);
         self.added.insert(key, (network, location));
     }
 
@@ -473,13 +475,13 @@ impl Recovery<'_> {
         for (key, (network, location)) in self.added.drain() {
             edit.add(network, &key, &location);
         }
-        let (mut batch, _, change) = edit.finish(None);
+        let (entries, mut batch, change) = edit.finish(None);
         self.ledger.apply(change);
         if let Some(position) = position {
             batch.append(self.ledger.full_batch());
             batch.put(meta::POSITION, position_value(position));
         }
-        self.index.apply(batch)
+        bring_in(&*self.index, &entries, batch)
     }
 }
 

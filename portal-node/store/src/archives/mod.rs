@@ -234,7 +234,7 @@ impl Archives {
         if is_done && let Ok(fingerprint) = seed.fingerprint() {
             batch.put(archived::of_file(&seed.path), fingerprint);
         }
-        self.core.index.commit(batch, Vec::new()).map_err(|error| self.core.index_failed(error))?;
+        self.core.index.apply_beside(batch).map_err(|error| self.core.index_failed(error))?;
         if let Some(added) = self.added.write().get_mut(&seed.path)
             && added.state.seed().is_some_and(|of| Arc::ptr_eq(of, seed))
         {

@@ -1,8 +1,8 @@
 //! The index: where each value lies, what is held, and up to which place of the volumes it knows.
 //!
-//! It follows the volumes and can be rebuilt from them at any time. Each batch carries the entries, the counters and the
-//! place in the volumes that it brings the index up to; the engine applies it whole or not at all, so that after a crash
-//! the index is at some earlier place and the rest is replayed.
+//! It follows the volumes and can be rebuilt from them at any time. What has changed since the last checkpoint is kept in
+//! memory and brought in with the next one: first the entries, in [`pages`], then the counters and the place in the volumes
+//! that the index is now up to. After a crash the index is at some earlier place, and what comes after it is replayed.
 
 use std::{ops::ControlFlow, path::Path};
 
@@ -14,9 +14,10 @@ use crate::{
 };
 
 mod follower;
+pub(crate) mod pages;
 mod sled_engine;
 
-pub(crate) use follower::{EntryChange, Follower};
+pub(crate) use follower::{EntryChanges, Follower, bring_in};
 pub use sled_engine::SledEngine;
 
 /// An ordered map from bytes to bytes, on disk. All that an index engine has to offer.
@@ -101,6 +102,11 @@ impl Batch {
         self.changes.append(&mut other.changes);
     }
 
+    /// Whether there are no changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// The changes in the order in which they were made: a value, or `None` for a removal.
     pub fn into_changes(self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         self.changes
@@ -118,7 +124,9 @@ pub(crate) struct EntryKey([u8; ENTRY_KEY_LEN]);
 
 const ENTRY: u8 = 1;
 const PREFIX_LEN: usize = 16;
-const ENTRY_KEY_LEN: usize = 2 + PREFIX_LEN + 1;
+/// Bytes of a key that tell it from others of its sub-network.
+const KEY_REST_LEN: usize = PREFIX_LEN + 1;
+const ENTRY_KEY_LEN: usize = 2 + KEY_REST_LEN;
 
 impl EntryKey {
     pub(crate) fn new(network: SubNetwork, distance: Distance) -> Self {
@@ -152,6 +160,32 @@ impl EntryKey {
         None
     }
 
+    /// The least key of the same sub-network.
+    fn network_start(&self) -> Self {
+        let mut key = [0; ENTRY_KEY_LEN];
+        key[..2].copy_from_slice(&self.0[..2]);
+        Self(key)
+    }
+
+    /// A key that comes after all of the same sub-network, and before or at the first of the next one.
+    fn network_end(&self) -> Self {
+        let mut key = self.network_start();
+        key.0[1] = key.0[1].saturating_add(1);
+        key
+    }
+
+    /// The part that tells it from others of its sub-network.
+    fn rest(&self) -> &[u8] {
+        &self.0[2..]
+    }
+
+    /// The key of the same sub-network with this [`rest`](Self::rest).
+    fn with_rest(&self, rest: &[u8]) -> Self {
+        let mut key = *self;
+        key.0[2..].copy_from_slice(rest);
+        key
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
         bytes.try_into().map(Self).map_err(|_| undecodable(bytes))
     }
@@ -177,9 +211,12 @@ pub(crate) struct Location {
     pub(crate) len: u32,
 }
 
+/// Bytes of an encoded location.
+const LOCATION_LEN: usize = 12;
+
 impl Location {
-    pub(crate) fn encode(&self) -> [u8; 12] {
-        let mut bytes = [0; 12];
+    pub(crate) fn encode(&self) -> [u8; LOCATION_LEN] {
+        let mut bytes = [0; LOCATION_LEN];
         bytes[..4].copy_from_slice(&self.place.volume.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.place.offset.to_le_bytes());
         bytes[8..].copy_from_slice(&self.len.to_le_bytes());
@@ -198,10 +235,12 @@ pub(crate) mod meta {
     use super::*;
 
     /// Changes when the entries' encoding does; the index is then rebuilt.
-    const SCHEMA: u32 = 2;
+    const SCHEMA: u32 = 3;
 
     /// Up to which place in the volumes the index knows everything.
     pub(crate) const POSITION: [u8; 2] = [0, b'p'];
+    /// There while entries are brought in: they are ahead of the counters, which then have to be counted again.
+    pub(crate) const UNFINISHED: [u8; 2] = [0, b'u'];
     /// Whose index this is.
     pub(crate) const IDENTITY: [u8; 2] = [0, b'i'];
     /// All volumes' counters lie between these keys.

@@ -31,14 +31,23 @@ impl Index for SledEngine {
     }
 
     fn apply(&self, batch: Batch) -> Result<(), IndexError> {
-        let mut changes = sled::Batch::default();
-        for (key, value) in batch.into_changes() {
+        let changes = batch.into_changes();
+        // A change by itself is as good as a batch of one, and ten times faster: it locks nobody out.
+        if let [(key, value)] = &changes[..] {
+            let changed = match value {
+                Some(value) => self.0.insert(key, &value[..]),
+                None => self.0.remove(key),
+            };
+            return changed.map(drop).map_err(engine_error);
+        }
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
             match value {
-                Some(value) => changes.insert(key, value),
-                None => changes.remove(key),
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
             }
         }
-        self.0.apply_batch(changes).map_err(engine_error)
+        self.0.apply_batch(batch).map_err(engine_error)
     }
 
     fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {

@@ -1,0 +1,242 @@
+//! Entries, packed by the dozen into values of the engine.
+//!
+//! What an engine does for each key that changes costs far more than the 29 bytes that an entry has. A page holds the
+//! entries from its own key up to the next page's, and is written once for all changes that fall into it. Its key stays
+//! what it was when the page was made; the first page of a sub-network may have any.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use super::{Batch, EntryKey, Index, KEY_REST_LEN, LOCATION_LEN, Location, undecodable};
+use crate::error::IndexError;
+
+/// Entries of a page; one that gets more is split. Twice as many cost less time and more room in sled, which keeps up to
+/// ten versions of a page.
+const MAX_ENTRIES: usize = 64;
+/// Entries of the pages that one is split into, at most: far enough below the limit that they are not split again soon.
+const ENTRIES_AFTER_SPLIT: usize = 43;
+
+const ENTRY_LEN: usize = KEY_REST_LEN + LOCATION_LEN;
+
+/// The part of the key that a page's entries don't share, and the location.
+type PackedEntry = [u8; ENTRY_LEN];
+
+/// Where an entry lies.
+pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<Location>, IndexError> {
+    let mut found = Ok(None);
+    engine.scan(key.network_start().as_bytes(), key.as_bytes(), true, &mut |page_key, page| {
+        found = unpack(page_key, page).and_then(|entries| {
+            let place = entries.binary_search_by(|entry| entry[..KEY_REST_LEN].cmp(key.rest()));
+            place.ok().map(|place| location(&entries[place])).transpose()
+        });
+        ControlFlow::Break(())
+    })?;
+    found
+}
+
+/// Calls `visit` with the entries of one sub-network from `first` to `last`, both included, in falling order when
+/// `backwards`, until it breaks. Pages may be split meanwhile.
+pub(crate) fn scan(
+    engine: &dyn Index,
+    (first, last): (EntryKey, EntryKey),
+    backwards: bool,
+    visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
+) -> Result<(), IndexError> {
+    let mut failure = None;
+    // What of an old version was visited must not come again from the page that was split off.
+    let mut previous: Option<EntryKey> = None;
+    let mut visit_page = |page_key: &[u8], page: &[u8]| -> Result<ControlFlow<()>, IndexError> {
+        let page_key = EntryKey::decode(page_key)?;
+        let entries = unpack(page_key.as_bytes(), page)?;
+        for i in 0..entries.len() {
+            let entry = &entries[if backwards { entries.len() - 1 - i } else { i }];
+            let key = page_key.with_rest(key_rest(entry));
+            let is_next = previous.is_none_or(|previous| if backwards { key < previous } else { key > previous });
+            if is_next && (first..=last).contains(&key) {
+                previous = Some(key);
+                if visit(key, location(entry)?).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        let is_done = backwards && page_key <= first;
+        Ok(if is_done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    let from = if backwards { first.network_start() } else { page_of(engine, &first)?.0 };
+    engine.scan(from.as_bytes(), last.as_bytes(), backwards, &mut |page_key, page| {
+        visit_page(page_key, page).unwrap_or_else(|error| {
+            failure = Some(error);
+            ControlFlow::Break(())
+        })
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Brings changes into the pages. Cut off in between, some of them are there, each whole.
+pub(crate) fn merge(engine: &dyn Index, changes: &BTreeMap<EntryKey, Option<Location>>) -> Result<(), IndexError> {
+    let mut changes = changes.iter().peekable();
+    while let Some((first, _)) = changes.peek() {
+        let (page_key, old) = page_of(engine, first)?;
+        let end = page_after(engine, first)?;
+        let mut old = unpack(page_key.as_bytes(), &old)?.iter().peekable();
+        let mut entries = Vec::with_capacity(2 * MAX_ENTRIES);
+        while let Some((key, location)) = changes.next_if(|(key, _)| **key < end) {
+            while let Some(entry) = old.next_if(|entry| entry[..KEY_REST_LEN] < *key.rest()) {
+                entries.push(*entry);
+            }
+            old.next_if(|entry| entry[..KEY_REST_LEN] == *key.rest());
+            entries.extend(location.map(|location| pack(key, &location)));
+        }
+        entries.extend(old);
+        engine.apply(page_batch(&page_key, &entries))?;
+    }
+    Ok(())
+}
+
+/// Replaces a page by one that has these entries, by several if they are too many, by none if there are none.
+fn page_batch(page_key: &EntryKey, entries: &[PackedEntry]) -> Batch {
+    let mut batch = Batch::default();
+    if entries.is_empty() {
+        batch.remove(page_key.as_bytes());
+        return batch;
+    }
+    let pages = if entries.len() > MAX_ENTRIES { entries.len().div_ceil(ENTRIES_AFTER_SPLIT) } else { 1 };
+    for (i, part) in entries.chunks(entries.len().div_ceil(pages)).enumerate() {
+        let key = if i == 0 { *page_key } else { page_key.with_rest(key_rest(&part[0])) };
+        batch.put(key.as_bytes(), part.as_flattened());
+    }
+    batch
+}
+
+/// The page that `key` belongs to: its key and its bytes. Where there is none yet, it will be the sub-network's first.
+fn page_of(engine: &dyn Index, key: &EntryKey) -> Result<(EntryKey, Vec<u8>), IndexError> {
+    let mut page = Ok((key.network_start(), Vec::new()));
+    engine.scan(key.network_start().as_bytes(), key.as_bytes(), true, &mut |key, value| {
+        page = EntryKey::decode(key).map(|key| (key, value.to_vec()));
+        ControlFlow::Break(())
+    })?;
+    page
+}
+
+/// The key of the page that comes after the one `key` belongs to, or else the end of the sub-network.
+fn page_after(engine: &dyn Index, key: &EntryKey) -> Result<EntryKey, IndexError> {
+    let end = key.network_end();
+    let Some(next) = key.next() else { return Ok(end) };
+    let mut page = Ok(end);
+    engine.scan(next.as_bytes(), end.as_bytes(), false, &mut |key, _| {
+        page = EntryKey::decode(key);
+        ControlFlow::Break(())
+    })?;
+    page
+}
+
+fn pack(key: &EntryKey, location: &Location) -> PackedEntry {
+    let mut entry = [0; ENTRY_LEN];
+    entry[..KEY_REST_LEN].copy_from_slice(key.rest());
+    entry[KEY_REST_LEN..].copy_from_slice(&location.encode());
+    entry
+}
+
+fn unpack<'a>(page_key: &[u8], page: &'a [u8]) -> Result<&'a [PackedEntry], IndexError> {
+    match page.as_chunks() {
+        (entries, []) => Ok(entries),
+        _ => Err(undecodable(page_key)),
+    }
+}
+
+fn key_rest(entry: &PackedEntry) -> &[u8] {
+    &entry[..KEY_REST_LEN]
+}
+
+fn location(entry: &PackedEntry) -> Result<Location, IndexError> {
+    let (key, location) = entry.split_at(KEY_REST_LEN);
+    Location::decode(key, location)
+}
+
+#[cfg(test)]
+mod tests {
+    use content_types::{Distance, SubNetwork};
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+    use crate::{IndexEngine, SledEngine, record::Place};
+
+    fn key(network: SubNetwork, number: u16) -> EntryKey {
+        let mut distance = [0; 32];
+        distance[..2].copy_from_slice(&number.to_be_bytes());
+        EntryKey::new(network, Distance::from_be_bytes(distance))
+    }
+
+    fn entry_key() -> impl Strategy<Value = EntryKey> {
+        (select(&SubNetwork::ALL), 0..500_u16).prop_map(|(network, number)| key(network, number))
+    }
+
+    fn scanned(engine: &dyn Index, bounds: (EntryKey, EntryKey), backwards: bool) -> Vec<(EntryKey, Location)> {
+        let mut found = Vec::new();
+        scan(engine, bounds, backwards, &mut |key, location| {
+            found.push((key, location));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Pages are split, emptied and made again; what is in them is what a map has.
+        #[test]
+        fn pages_are_a_map(
+            rounds in vec(vec((entry_key(), any::<Option<u32>>()), 0..300), 1..8),
+            network in select(&SubNetwork::ALL),
+            bounds in (0..500_u16, 0..500_u16),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = SledEngine::open(dir.path(), 1 << 20).unwrap();
+            let mut model = BTreeMap::new();
+            let bounds = (key(network, bounds.0.min(bounds.1)), key(network, bounds.0.max(bounds.1)));
+            for round in rounds {
+                let location = |len| Location { place: Place { volume: 1, offset: 2 }, len };
+                let changes: BTreeMap<_, _> = round.into_iter().map(|(key, len)| (key, len.map(location))).collect();
+                merge(&*engine, &changes).unwrap();
+                for (key, location) in changes {
+                    match location {
+                        Some(location) => model.insert(key, location),
+                        None => model.remove(&key),
+                    };
+                    prop_assert_eq!(get(&*engine, &key).unwrap(), location);
+                }
+                let mut expected: Vec<_> = model.range(bounds.0..=bounds.1).map(|(key, at)| (*key, *at)).collect();
+                prop_assert_eq!(&scanned(&*engine, bounds, false), &expected);
+                expected.reverse();
+                prop_assert_eq!(&scanned(&*engine, bounds, true), &expected);
+            }
+        }
+
+        #[test]
+        fn arbitrary_pages_never_panic(page: Vec<u8>, key: Vec<u8>) {
+            for entry in unpack(&key, &page).into_iter().flatten() {
+                let _ = location(entry);
+            }
+        }
+    }
+
+    #[test]
+    fn no_page_is_longer_than_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = SledEngine::open(dir.path(), 1 << 20).unwrap();
+        let location = Some(Location { place: Place { volume: 1, offset: 2 }, len: 3 });
+        for step in 0..4 {
+            let keys = (0..400).map(|number| key(SubNetwork::State, number * 4 + step));
+            merge(&*engine, &keys.map(|key| (key, location)).collect()).unwrap();
+        }
+        let mut lens = Vec::new();
+        engine
+            .scan(&[0], &[0xff], false, &mut |_, page| {
+                lens.push(page.len() / ENTRY_LEN);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(lens.iter().sum::<usize>(), 1600);
+        assert!(lens.iter().all(|len| (1..=MAX_ENTRIES).contains(len)), "{lens:?}");
+    }
+}
