@@ -6,10 +6,10 @@
 //! What matters about discv5 0.12 here:
 //! - its event stream holds 100 events and drops what does not fit, so one task does nothing but empty it (`events`);
 //! - it counts the first transmission as a retry: `request_retries(2)` repeats once;
-//! - a request that times out, or a session that is lost, takes all other requests to the same peer with it, which
-//!   [`Discovery::talk`] makes good;
+//! - a request that times out, or a session that is lost, takes all other requests to the same peer with it: they are made
+//!   again;
 //! - a request that waits for the end of a handshake is forgotten when that handshake renews a session: then it is sent once
-//!   more ([`Discovery::ask`]).
+//!   more (`Discovery::ask`).
 
 mod book;
 mod config;
@@ -58,8 +58,8 @@ const TRANSMISSIONS: u8 = 2;
 /// last moment, and another time-out.
 const REQUEST_DEADLINE: Duration = Duration::from_millis(3_500);
 
-/// How often a request is made that discv5 forgets.
-const ATTEMPTS: usize = 2;
+/// How often a request that discv5 has forgotten is made again.
+const MAX_FORGOTTEN: usize = 1;
 
 /// Sessions that discv5 keeps. Each takes under 1 kB.
 const SESSIONS: usize = 4096;
@@ -214,38 +214,35 @@ impl Discovery {
         }
         let large = body.len() > MAX_FIRST_REQUEST_BYTES;
         if large && !self.inner.book.lock().has_session(&to.endpoint()) {
-            self.greet(&to).await?;
+            self.make_session(&to).await?;
         }
         match self.transmit(&to, &protocol, &body).await {
             // The peer has no session any more, and a large request cannot carry the handshake for a new one.
-            Err(TalkError::Timeout | TalkError::SessionLost) if large => self.greet(&to).await?,
+            Err(TalkError::Timeout | TalkError::SessionLost) if large => self.make_session(&to).await?,
             Err(TalkError::SessionLost) => {}
             answer => return answer,
         }
         self.transmit(&to, &protocol, &body).await
     }
 
-    /// Sends until the request got its own full time-out: discv5 fails all requests to a peer when one of them times out.
     async fn transmit(&self, to: &Contact, protocol: &ProtocolId, body: &Bytes) -> Result<Bytes, TalkError> {
-        let own_timeout = REQUEST_TIMEOUT * u32::from(TRANSMISSIONS);
-        let started = Instant::now();
-        loop {
-            let sent = Instant::now();
-            let request =
-                |discv5: &Discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.to_vec());
-            match self.ask(request).await {
-                Ok(response) => return Ok(response.into()),
-                Err(RequestError::Timeout) if sent.elapsed() < own_timeout && started.elapsed() < own_timeout => {}
-                Err(RequestError::Timeout) => {
-                    self.inner.book.lock().session_lost(&to.endpoint());
-                    return Err(TalkError::Timeout);
-                }
-                Err(error) => return Err(table::request_error(error)),
-            }
+        let request = |discv5: &Discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.to_vec());
+        let answer = self.ask(request).await.map(Bytes::from).map_err(table::request_error);
+        if answer == Err(TalkError::Timeout) {
+            self.inner.book.lock().session_lost(&to.endpoint());
         }
+        answer
     }
 
     /// Makes a session with a small request: a large one does not fit beside the handshake.
+    async fn make_session(&self, to: &Contact) -> Result<(), TalkError> {
+        match self.greet(to).await {
+            // Lost on the way: the peer made one at the same time, or knows nothing of the old one.
+            Err(TalkError::SessionLost) => self.greet(to).await,
+            greeted => greeted,
+        }
+    }
+
     async fn greet(&self, to: &Contact) -> Result<(), TalkError> {
         if self.inner.ip_mode.get_contactable_addr(to.enr()) == Some(to.address()) {
             return self.ping(Enr::clone(to.enr())).await.map(drop);
@@ -256,18 +253,26 @@ impl Discovery {
         self.ask(greeting).await.map(drop).map_err(table::request_error)
     }
 
-    /// Makes a request and waits for its outcome; makes it once more when discv5 has forgotten it.
+    /// Makes a request until it got its own full time-out: discv5 fails all requests to a peer when one of them times out, and
+    /// forgets some.
     async fn ask<T, R>(&self, request: impl Fn(&Discv5) -> R) -> Result<T, RequestError>
     where
         R: Future<Output = Result<T, RequestError>>,
     {
-        for _ in 0..ATTEMPTS {
+        let own_timeout = REQUEST_TIMEOUT * u32::from(TRANSMISSIONS);
+        let started = Instant::now();
+        let mut forgotten = 0;
+        loop {
+            let sent = Instant::now();
             let outcome = self.inner.with_discv5(&request).ok_or(RequestError::ServiceNotStarted)?;
-            if let Ok(outcome) = tokio::time::timeout(REQUEST_DEADLINE, outcome).await {
-                return outcome;
+            match tokio::time::timeout(REQUEST_DEADLINE, outcome).await {
+                Ok(Err(RequestError::Timeout))
+                    if sent.elapsed() < own_timeout && started.elapsed() < own_timeout + REQUEST_DEADLINE => {}
+                Ok(outcome) => return outcome,
+                Err(_) if forgotten == MAX_FORGOTTEN => return Err(RequestError::Timeout),
+                Err(_) => forgotten += 1,
             }
         }
-        Err(RequestError::Timeout)
     }
 }
 
