@@ -21,6 +21,13 @@ pub enum HoldingsError {
     Stopping(#[from] Stopping),
 }
 
+/// Where the content of a key is.
+enum Place {
+    Stored(Bytes),
+    Archived,
+    Nowhere,
+}
+
 /// Store and archives. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Holdings {
@@ -41,7 +48,33 @@ impl Holdings {
     /// The value under a key from store or archives, `None` if neither has it.
     pub(crate) async fn get(&self, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
         let (store, key) = (Arc::clone(&self.store), *key);
-        Ok(self.workers.disk(move || store.get(&key)).await??)
+        Ok(self.workers.read(move || store.get(&key)).await??)
+    }
+
+    /// The same for a peer, or where the network can be asked instead: `None` also when so many archives are being read for
+    /// peers that it would have to wait.
+    pub(crate) async fn get_for_peer(&self, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
+        let (store, key) = (Arc::clone(&self.store), *key);
+        let find = move || -> Result<Place, StoreError> {
+            Ok(match store.get_by_id(key.sub_network(), &key.content_id())? {
+                Some(value) => Place::Stored(value),
+                None if store.contains(&key)? => Place::Archived,
+                None => Place::Nowhere,
+            })
+        };
+        match self.workers.read(find).await?? {
+            Place::Stored(value) => Ok(Some(value)),
+            Place::Nowhere => Ok(None),
+            Place::Archived => {
+                let store = Arc::clone(&self.store);
+                let read = self.workers.read_archive_for_peer(move || store.get(&key)).await?;
+                read.unwrap_or_else(|| {
+                    tracing::debug!(?key, "too many archives are being read for peers");
+                    Ok(None)
+                })
+                .map_err(HoldingsError::from)
+            }
+        }
     }
 
     /// Stores content if it lies within the radius and is not there yet. Durable on return; says whether it was stored
@@ -55,7 +88,7 @@ impl Holdings {
         let store = Arc::clone(&self.store);
         let placements = self
             .workers
-            .disk(move || {
+            .write(move || {
                 let item = Item::new(&key, content.value().clone());
                 store.put_batch(vec![item])
             })
@@ -75,7 +108,7 @@ impl Holdings {
     pub(crate) async fn which_are_held(&self, keys: Vec<Option<ContentKey>>) -> Result<Vec<bool>, Stopping> {
         let holdings = self.clone();
         let is_held = move |key: &Option<ContentKey>| key.is_some_and(|key| holdings.contains(&key));
-        self.workers.disk(move || keys.iter().map(is_held).collect()).await
+        self.workers.read(move || keys.iter().map(is_held).collect()).await
     }
 
     /// Whether content with this ID would be stored.
@@ -85,5 +118,42 @@ impl Holdings {
 
     pub(crate) fn radius(&self, network: SubNetwork) -> Distance {
         self.store.radius(network)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_store::{Budgets, StoreConfig};
+    use cairn_synthetic::{SyntheticChain, SyntheticConfig};
+    use content_types::{history, legacy_history};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn reading_archives_for_peers_holds_up_neither_users_nor_what_is_stored() {
+        let chain = SyntheticChain::new(SyntheticConfig::small()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let node_id = NodeId::from([7; 32]);
+        let budgets = Budgets::NONE.with(SubNetwork::History, 1 << 20);
+        let config = StoreConfig::new(dir.path().join("store"), node_id, budgets);
+        let store = Arc::new(Store::open(config, Box::new(|_| {})).unwrap());
+        for archive in chain.write_archives(dir.path()).unwrap() {
+            store.add_archive(&archive, Arc::new(chain.verifier())).unwrap();
+        }
+        let stored = ContentKey::from(history::ContentKey::BlockBody { number: 1 << 40 });
+        store.put_batch(vec![Item::new(&stored, Bytes::from_static(b"body"))]).unwrap();
+        let archived = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(5));
+        let header = Some(chain.block(5).unwrap().header_with_proof());
+        let nowhere = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(1 << 40));
+
+        let holdings = Holdings::new(store, Workers::new(), node_id);
+        assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), header);
+        let busy = holdings.workers.all_archive_reads_for_peers().await;
+        assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), None);
+        assert_eq!(holdings.get(&archived).await.unwrap(), header);
+        assert_eq!(holdings.get_for_peer(&stored).await.unwrap().as_deref(), Some(&b"body"[..]));
+        assert_eq!(holdings.get_for_peer(&nowhere).await.unwrap(), None);
+        drop(busy);
+        assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), header);
     }
 }

@@ -13,7 +13,7 @@ pub(crate) async fn save_record(discovery: Discovery, data_dir: PathBuf, workers
     loop {
         let record = records.borrow_and_update().clone();
         let dir = data_dir.clone();
-        match workers.disk(move || identity::save_record(&dir, &record)).await {
+        match workers.write(move || identity::save_record(&dir, &record)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "node record not saved"),
             Err(_) => return,

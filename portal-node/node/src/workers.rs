@@ -1,19 +1,29 @@
-//! Threads for work that would hold up the reactor: hashing and proofs on one side, the disk on the other, each with a
-//! bounded number of jobs at once. A job that finds no place waits; the queue is bounded by those who await.
+//! Threads for work that would hold up the reactor: hashing and proofs, reads and writes of files, each with a bounded number
+//! of jobs at once. A job that finds no place waits; the queue is bounded by those who await.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Jobs that read or write files at once. Writers that wait together share one sync, so many are good; a slow disk should not take the
-/// threads of the processor's work.
-const DISK_JOBS: usize = 32;
+/// Jobs that read files at once. A slow disk should not take the threads of the processor's work.
+const READS: usize = 32;
+/// Jobs that write files at once. Writers that wait together share one sync, so many are good; reads have their own places,
+/// so that neither waits for the other.
+const WRITES: usize = 32;
+/// Jobs at once that read archives for peers. Such a read is short, or it first builds the tree of an epoch out of 8,192
+/// headers: whoever asks all over the archives has one built for each request.
+const PEER_ARCHIVE_READS: usize = 4;
+/// How long such a job waits for a place. What is asked for can be had elsewhere, so that it is better to say so soon.
+const PEER_ARCHIVE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Places for blocking work. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Workers {
     cpu: Arc<Semaphore>,
-    disk: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+    peer_archive_reads: Arc<Semaphore>,
 }
 
 /// The runtime is stopping, so the job was not run or its result is lost.
@@ -25,7 +35,12 @@ impl Workers {
     /// As many processor jobs at once as there are cores.
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { cpu: Arc::new(Semaphore::new(cores)), disk: Arc::new(Semaphore::new(DISK_JOBS)) }
+        Self {
+            cpu: Arc::new(Semaphore::new(cores)),
+            reads: Arc::new(Semaphore::new(READS)),
+            writes: Arc::new(Semaphore::new(WRITES)),
+            peer_archive_reads: Arc::new(Semaphore::new(PEER_ARCHIVE_READS)),
+        }
     }
 
     /// Runs work that hashes or decodes.
@@ -33,18 +48,50 @@ impl Workers {
     /// # Errors
     /// [`Stopping`] when the runtime goes down before it is done.
     pub(crate) async fn cpu<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stopping> {
-        run(&self.cpu, job).await
+        run(place(&self.cpu).await?, job).await
     }
 
-    /// Runs work that reads or writes files.
+    /// Runs work that reads files.
     ///
     /// # Errors
     /// [`Stopping`] when the runtime goes down before it is done.
-    pub(crate) async fn disk<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Stopping> {
-        run(&self.disk, job).await
+        run(place(&self.reads).await?, job).await
+    }
+
+    /// Runs work that writes files.
+    ///
+    /// # Errors
+    /// [`Stopping`] when the runtime goes down before it is done.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopping> {
+        run(place(&self.writes).await?, job).await
+    }
+
+    /// Runs work that reads an archive for a peer; `None` when too much of it is under way.
+    ///
+    /// # Errors
+    /// [`Stopping`] when the runtime goes down before it is done.
+    pub(crate) async fn read_archive_for_peer<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Stopping> {
+        match tokio::time::timeout(PEER_ARCHIVE_PATIENCE, place(&self.peer_archive_reads)).await {
+            Ok(place) => run(place?, job).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Takes all places for reading archives for peers, as many requests do.
+    #[cfg(test)]
+    pub(crate) async fn all_archive_reads_for_peers(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(PEER_ARCHIVE_READS).unwrap();
+        Arc::clone(&self.peer_archive_reads).acquire_many_owned(all).await.unwrap()
     }
 }
 
@@ -54,11 +101,14 @@ impl Default for Workers {
     }
 }
 
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Stopping> {
+    Arc::clone(places).acquire_owned().await.map_err(|_| Stopping)
+}
+
 async fn run<T: Send + 'static>(
-    places: &Arc<Semaphore>,
+    place: OwnedSemaphorePermit,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Stopping> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(|_| Stopping)?;
     // The place goes into the job: one whose caller stopped waiting still counts until it ends.
     tokio::task::spawn_blocking(move || {
         let result = job();
@@ -72,25 +122,42 @@ async fn run<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_more_jobs_run_at_once_than_there_are_places() {
         let workers = Workers::new();
-        let places = workers.disk.available_permits();
         let running = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
-        let jobs = (0..places * 4).map(|_| {
+        let jobs = (0..READS * 4).map(|_| {
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-            workers.disk(move || {
+            workers.read(move || {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::yield_now();
                 running.fetch_sub(1, Ordering::SeqCst);
             })
         });
         futures::future::try_join_all(jobs).await.unwrap();
-        assert!(most.load(Ordering::SeqCst) <= places);
-        assert_eq!(workers.disk.available_permits(), places);
+        assert!(most.load(Ordering::SeqCst) <= READS);
+        assert_eq!(workers.reads.available_permits(), READS);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn reads_that_wait_for_the_disk_hold_up_no_writes() {
+        let workers = Workers::new();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(parking_lot::Mutex::new(released));
+        let reads = (0..READS * 2).map(|_| {
+            let (workers, released) = (workers.clone(), Arc::clone(&released));
+            tokio::spawn(async move { workers.read(move || released.lock().recv().is_err()).await })
+        });
+        let reads: Vec<_> = reads.collect();
+        assert_eq!(workers.write(|| 1).await, Ok(1));
+        drop(release);
+        for read in reads {
+            assert_eq!(read.await.unwrap(), Ok(true));
+        }
     }
 }

@@ -232,7 +232,7 @@ impl HeaderSource {
     async fn search(self: Arc<Self>, asker: Asker, id: BlockId) -> Found {
         let mut attempts = Vec::new();
         let mut trace = None;
-        match self.held(id).await {
+        match self.held(asker, id).await {
             Ok(header) => return Ok(self.found(header)),
             Err(why) => attempts.push((HeaderOrigin::Local, why)),
         }
@@ -268,9 +268,13 @@ impl HeaderSource {
         header
     }
 
-    async fn held(&self, id: BlockId) -> Result<ProvedHeader, String> {
+    async fn held(&self, asker: Asker, id: BlockId) -> Result<ProvedHeader, String> {
         let key = ContentKey::from(id.header_key());
-        match self.holdings.get(&key).await {
+        let held = match asker {
+            Asker::User => self.holdings.get(&key).await,
+            Asker::Peer => self.holdings.get_for_peer(&key).await,
+        };
+        match held {
             Ok(Some(value)) => self.prove(id, value).await,
             Ok(None) => Err("not held".to_owned()),
             Err(error) => Err(error.to_string()),

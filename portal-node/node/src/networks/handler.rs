@@ -73,7 +73,7 @@ impl ContentHandler for ContentNetwork {
     fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>> {
         async move {
             let key = self.decode(&key)?;
-            match self.holdings.get(&key).await {
+            match self.holdings.get_for_peer(&key).await {
                 Ok(value) => value,
                 Err(error) => {
                     tracing::warn!(network = %self.network, %error, "content not read");

@@ -78,7 +78,7 @@ impl ContentHandler for TrustNetwork {
             let trust = Arc::clone(&self.trust);
             let saved = self
                 .workers
-                .disk(move || trust.import(kind, &value))
+                .write(move || trust.import(kind, &value))
                 .await
                 .map_err(|stopping| Rejection::Unverifiable(stopping.to_string()))?
                 .map_err(|error| Rejection::Invalid(error.to_string()))?;

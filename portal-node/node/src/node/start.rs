@@ -102,7 +102,7 @@ async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<Prepared, Sta
     let key_file = config.key_file.clone().unwrap_or_else(|| identity::default_key_file(&data_dir));
     let chain = Arc::clone(&config.chain);
     workers
-        .disk(move || {
+        .write(move || {
             let key = identity::load_or_create_key(&key_file)?;
             let previous = identity::last_record(&data_dir, &key);
             let trust = Arc::new(TrustStore::open(trust_dir, chain)?);
@@ -241,7 +241,7 @@ async fn open_store(
     let store_config = StoreConfig::new(config.data_dir.join(STORE_DIR), discovery.node_id(), budgets);
     let metrics = Arc::clone(metrics);
     let store =
-        workers.disk(move || Store::open(store_config, Box::new(move |event| metrics.store_event(event)))).await??;
+        workers.write(move || Store::open(store_config, Box::new(move |event| metrics.store_event(event)))).await??;
     Ok(Arc::new(store))
 }
 

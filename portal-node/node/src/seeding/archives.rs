@@ -104,7 +104,7 @@ impl Archives {
     /// Looks at the seed folders now: opens what is new, drops what is gone.
     pub async fn scan(self: &Arc<Self>) {
         let archives = Arc::clone(self);
-        if self.workers.disk(move || archives.scan_blocking()).await.is_ok() {
+        if self.workers.read(move || archives.scan_blocking()).await.is_ok() {
             self.scanned.send_replace(true);
         }
     }

@@ -139,7 +139,7 @@ impl Job {
         let file = self.source.position_file.clone();
         let from_start = self.options.from_start;
         let load = move || if from_start { Position::start(&file) } else { Position::load(&file) };
-        let Ok(mut position) = self.source.workers.disk(load).await else { return };
+        let Ok(mut position) = self.source.workers.read(load).await else { return };
 
         let archives = self.source.archives.list();
         let total = archives.iter().map(|archive| blocks(archive).count() as u64).sum();
@@ -177,7 +177,7 @@ impl Job {
             position = self
                 .source
                 .workers
-                .disk(move || {
+                .write(move || {
                     if let Err(error) = position.advance(&archive, next) {
                         tracing::warn!(%error, "position of seeding not saved");
                     }

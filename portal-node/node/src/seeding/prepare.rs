@@ -100,7 +100,7 @@ pub(super) async fn read_run(
     archive: Arc<Archive>,
     numbers: std::ops::Range<u64>,
 ) -> Vec<Result<RawBlock, BlockProblem>> {
-    let read = workers.disk(move || {
+    let read = workers.read(move || {
         let pinned = match archive.pinned() {
             Ok(pinned) => pinned,
             Err(error) => return vec![Err(error.into())],
