@@ -11,6 +11,8 @@ use overlay::Enr;
 use overlay::discovery::{ListenAddresses, Nat};
 use reqwest::Url;
 
+use crate::rpc::{AllowedHost, AllowedOrigin};
+
 /// TCP port of the JSON-RPC.
 pub const DEFAULT_RPC_PORT: u16 = 8645;
 /// Room for content unless told otherwise, in bytes.
@@ -97,10 +99,14 @@ impl NodeConfig {
 }
 
 /// Where and within which limits the JSON-RPC is served, over HTTP and WebSocket on one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RpcConfig {
     /// TCP address. Everybody who reaches it can command the node, so loopback unless there is a reason.
     pub listen: SocketAddr,
+    /// Web pages that may call; without one, no request with an `Origin` is answered.
+    pub origins: Vec<AllowedOrigin>,
+    /// Names of this machine that requests may be for, beside `localhost` and every IP address.
+    pub hosts: Vec<AllowedHost>,
     /// Connections at once.
     pub max_connections: u32,
     /// Bytes of a request.
@@ -122,6 +128,8 @@ impl Default for RpcConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_RPC_PORT),
+            origins: Vec::new(),
+            hosts: Vec::new(),
             max_connections: 64,
             // A body or a receipt list of 16 MiB as hex, and something around it.
             max_request_bytes: 33 << 20,

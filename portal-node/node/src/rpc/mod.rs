@@ -2,10 +2,12 @@
 //! sub-network of the registry, `discv5_*`, `web3_clientVersion`, and `cairn_status` for the command line.
 //!
 //! A method takes its parameters (`params`), calls the service, and gives the result its shape (`results`): nothing
-//! lies between the request and the sub-network.
+//! lies between the request and the sub-network. Web pages are kept out unless they are allowed (`access`, `gate`).
 
+mod access;
 mod discovery;
 pub mod error;
+mod gate;
 pub(crate) mod names;
 mod params;
 mod ping;
@@ -27,7 +29,11 @@ use overlay::Discovery;
 use crate::config::RpcConfig;
 use crate::networks::Network;
 use crate::status::{Status, StatusSource};
+use access::Access;
+use gate::GateLayer;
 use params::Arguments;
+
+pub use access::{AllowedHost, AllowedOrigin, ParseAccessError};
 
 /// How long requests under way may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -72,8 +78,12 @@ impl RpcServer {
             .max_subscriptions_per_connection(0)
             .set_batch_request_config(BatchRequestConfig::Limit(config.max_batch))
             .build();
-        let server =
-            jsonrpsee::server::ServerBuilder::with_config(limits).build(config.listen).await.map_err(listen)?;
+        let access = Access { origins: config.origins.clone(), hosts: config.hosts.clone() };
+        let server = jsonrpsee::server::ServerBuilder::with_config(limits)
+            .set_http_middleware(tower::ServiceBuilder::new().layer(GateLayer::new(access)))
+            .build(config.listen)
+            .await
+            .map_err(listen)?;
         let address = server.local_addr().map_err(listen)?;
         Ok(Self { handle: server.start(methods), address })
     }

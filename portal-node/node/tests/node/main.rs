@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
 
+mod browser;
 mod headers;
 mod lifecycle;
 mod metrics;
