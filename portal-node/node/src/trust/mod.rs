@@ -176,10 +176,18 @@ impl TrustStore {
         Ok(self.save(kind))
     }
 
-    /// Checks outside the lock: the tree of a long list takes a while to hash.
-    fn take<T>(&self, import: impl Fn(&mut TrustLists) -> Result<T, TrustError>) -> Result<T, TrustError> {
-        import(&mut TrustLists::default())?;
-        import(&mut self.lists.write())
+    /// Checks outside the lock, for the tree of a long list takes a while to hash; then takes over what was found good.
+    fn take<T>(&self, import: impl FnOnce(&mut TrustLists) -> Result<T, TrustError>) -> Result<T, TrustError> {
+        let mut checked = TrustLists::default();
+        let imported = import(&mut checked)?;
+        let TrustLists { pre_merge, historical_roots, summaries } = checked;
+        let mut lists = self.lists.write();
+        lists.pre_merge = pre_merge.or_else(|| lists.pre_merge.take());
+        lists.historical_roots = historical_roots.or_else(|| lists.historical_roots.take());
+        if let Some(summaries) = summaries {
+            lists.extend_summaries(summaries);
+        }
+        Ok(imported)
     }
 
     fn save(&self, kind: TrustListKind) -> Result<(), TrustStoreError> {
@@ -194,4 +202,32 @@ impl TrustStore {
 fn read_list(path: &Path) -> Result<Option<Vec<u8>>, TrustStoreError> {
     let limit = TrustListKind::ALL.into_iter().map(TrustListKind::max_len).max().unwrap_or(0);
     read_bounded(path, limit as u64).map_err(|source| TrustStoreError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_synthetic::{SyntheticChain, SyntheticConfig};
+
+    use super::*;
+
+    #[test]
+    fn lists_are_in_use_while_another_is_checked_and_none_is_lost() {
+        let chain = SyntheticChain::new(SyntheticConfig::small()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let trust = TrustStore::open(folder.path(), Arc::clone(chain.spec())).unwrap();
+        let roots = chain.spec().trust_roots();
+        for (already, kind) in TrustListKind::ALL.into_iter().enumerate() {
+            let list = chain.trust_lists().encoded(&roots.root(kind).unwrap(), roots).unwrap();
+            let mut checks = 0;
+            let taken = trust.take(|lists| {
+                checks += 1;
+                assert_eq!(TrustListKind::ALL.len() - trust.missing().len(), already, "nobody waits for the check");
+                lists.import(kind, &list, roots)
+            });
+            assert_eq!((taken, checks), (Ok(()), 1));
+        }
+        assert_eq!(trust.missing(), []);
+        let refused = trust.take(|lists| lists.import(TrustListKind::HistoricalRoots, &[0; 32], roots));
+        assert!(refused.is_err() && trust.missing().is_empty(), "what is refused changes nothing");
+    }
 }
