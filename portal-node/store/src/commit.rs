@@ -207,20 +207,18 @@ impl Core {
             let values: u64 = stage.values().map(|staged| staged.item.record_len()).sum();
             // The lists of the dead and of radii are small; what they take is counted from above.
             let lists = (1 + new_radii.len()) * (RECORD_HEADER_LEN + 64) + dead_places.len() * PLACE_LEN;
-            let end = committer.writer.append(values as usize + lists, &networks, |start, marker| {
-                let mut bytes = Vec::with_capacity(values as usize + lists);
+            let end = committer.writer.append(values as usize + lists, &networks, |start, marker, bytes| {
                 for staged in stage.values() {
                     let place = Place { volume: start.volume, offset: start.offset + bytes.len() as u32 };
-                    staged.item.encode(marker, &mut bytes);
+                    staged.item.encode(marker, bytes);
                     locations.push(Location { place, len: staged.item.record_len() as u32 });
                 }
                 if !dead_places.is_empty() {
-                    encode_dead(marker, &dead_places, &mut bytes);
+                    encode_dead(marker, &dead_places, bytes);
                 }
                 for network in &new_radii {
-                    encode_radius(marker, *network, node_id, networks[slot(*network)].radius, &mut bytes);
+                    encode_radius(marker, *network, node_id, networks[slot(*network)].radius, bytes);
                 }
-                bytes
             })?;
             for ((key, staged), location) in stage.iter().zip(&locations) {
                 edit.add(staged.item.network, key, location);

@@ -49,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) unpunched: AtomicU64,
     /// The volume that is being written; 0 before the first one.
     pub(crate) current_volume: AtomicU32,
+    /// The volume that is being emptied; 0 if none is.
+    pub(crate) doomed_volume: AtomicU32,
     /// Whether something is stored outside a radius and has to go.
     pub(crate) has_leftovers: AtomicBool,
     pub(crate) counters: Counters,

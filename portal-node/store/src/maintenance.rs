@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Time after which there is a checkpoint if anything was written. What was written since is read again after a crash, and
 /// what was evicted since still takes room.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 /// Changes of entries after which there is one in any case.
 const CHECKPOINT_CHANGES: usize = 1 << 16;
 /// Time after which the index is measured again.

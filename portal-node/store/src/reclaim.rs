@@ -30,7 +30,7 @@ const PUNCHING_THREADS: usize = 4;
 const REWRITE_STEP: u64 = 256 << 10;
 /// Share of what is held, in percent, that volumes may take on the disk before one is rewritten. The index comes on top,
 /// and the whole has to stay under 120.
-const MAX_ALLOCATED_PERCENT: u64 = 105;
+const MAX_ALLOCATED_PERCENT: u64 = 108;
 /// Share of a volume's room, in percent, that has to be waste for it to be worth rewriting.
 const MIN_WASTE_PERCENT: u64 = 8;
 
@@ -52,6 +52,9 @@ impl Puncher {
 
     /// Punches some holes; returns whether there were any.
     pub(crate) fn step(&mut self, core: &Core) -> Result<bool, StoreError> {
+        // What is about to be deleted needs no holes, and while it is being deleted they would have to wait for that.
+        let doomed = core.doomed_volume.load(Ordering::Relaxed);
+        self.holes.retain(|hole| hole.volume != doomed);
         let step: Vec<_> = self.holes.drain(..self.holes.len().min(PUNCHES_PER_STEP)).collect();
         punch(core, &step)?;
         core.unpunched.store(self.holes.iter().map(|hole| hole.len).sum(), Ordering::Relaxed);
@@ -89,7 +92,9 @@ impl Rewriter {
             Some(rewrite) => {
                 let number = rewrite.number;
                 self.rewrite = None;
-                self.delete(&core, number)?;
+                let deleted = self.delete(&core, number);
+                core.doomed_volume.store(0, Ordering::Relaxed);
+                deleted?;
             }
             None => {
                 let written = core.counters.written.load(Ordering::Relaxed);
@@ -98,7 +103,10 @@ impl Rewriter {
                     return Ok(false);
                 }
                 match self.choose(&core) {
-                    Some((number, volume)) => self.rewrite = Some(Rewrite::begin(&core, number, volume)?),
+                    Some((number, volume)) => {
+                        self.rewrite = Some(Rewrite::begin(&core, number, volume)?);
+                        core.doomed_volume.store(number, Ordering::Relaxed);
+                    }
                     None => {
                         self.settled = Some(written);
                         return Ok(false);

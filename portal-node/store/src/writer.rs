@@ -17,6 +17,9 @@ use crate::{
     volumes::Volumes,
 };
 
+/// Bytes of memory that are kept from one append to the next.
+const MAX_KEPT_BUFFER: usize = 1 << 20;
+
 /// Appends to volumes, one after another.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -27,6 +30,8 @@ pub(crate) struct Writer {
     /// Where the last append ended.
     end: Place,
     current: Option<Current>,
+    /// What is being appended; kept for its memory.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -40,7 +45,7 @@ struct Current {
 impl Writer {
     /// A writer that begins a new volume, `next_number`, with the first append.
     pub(crate) fn new(volumes: Arc<Volumes>, node_id: NodeId, volume_len: u32, next_number: u32) -> Self {
-        Self { volumes, node_id, volume_len, next_number, end: Place::NOWHERE, current: None }
+        Self { volumes, node_id, volume_len, next_number, end: Place::NOWHERE, current: None, buffer: Vec::new() }
     }
 
     /// Goes on at `end`, where the last volume ends.
@@ -52,7 +57,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends the `len` bytes that `fill` makes for their place, and returns when they are safe from a crash: the place
+    /// Appends the bytes that `fill` makes for their place, `len` at most, and returns when they are safe from a crash: the place
     /// where they end. A new volume is begun when they don't fit into this one; it opens with the radii, so that the
     /// last ones are never in a volume that is deleted.
     ///
@@ -62,17 +67,21 @@ impl Writer {
         &mut self,
         len: usize,
         networks: &[Usage],
-        fill: impl FnOnce(Place, &Marker) -> Vec<u8>,
+        fill: impl FnOnce(Place, &Marker, &mut Vec<u8>),
     ) -> Result<Place, StoreError> {
         let mut current = match self.current.take().filter(|current| current.has_room(len, self.volume_len)) {
             Some(current) => current,
             None => self.begin(networks)?,
         };
-        let bytes = fill(current.end_place(), &current.marker);
+        let bytes = &mut self.buffer;
+        bytes.clear();
+        bytes.shrink_to(MAX_KEPT_BUFFER);
+        bytes.reserve(len);
+        fill(current.end_place(), &current.marker, bytes);
         let path = self.volumes.path(current.number);
         let written = current
             .file
-            .write_all_at(&bytes, u64::from(current.end))
+            .write_all_at(bytes, u64::from(current.end))
             .map_err(StoreError::io("write", &path))
             .and_then(|()| current.file.sync_data().map_err(StoreError::io("sync", &path)));
         if let Err(error) = written {
@@ -142,14 +151,14 @@ mod tests {
         let volumes = Arc::new(Volumes::new(dir.path().to_owned()).unwrap());
         let mut writer = Writer::new(volumes, [1; 32].into(), 1 << 20, 1);
         let networks = [Usage::EMPTY; 4];
-        let first = writer.append(3, &networks, |_, _| b"abc".to_vec()).unwrap();
+        let first = writer.append(3, &networks, |_, _, bytes| bytes.extend(b"abc")).unwrap();
         assert_eq!(first.volume, 1);
 
         let full = File::options().write(true).open("/dev/full").unwrap();
         writer.current.as_mut().unwrap().file = Arc::new(full);
-        assert!(writer.append(3, &networks, |_, _| b"def".to_vec()).unwrap_err().is_disk_full());
+        assert!(writer.append(3, &networks, |_, _, bytes| bytes.extend(b"def")).unwrap_err().is_disk_full());
 
-        let next = writer.append(3, &networks, |_, _| b"ghi".to_vec()).unwrap();
+        let next = writer.append(3, &networks, |_, _, bytes| bytes.extend(b"ghi")).unwrap();
         assert_eq!(next, Place { volume: 2, offset: first.offset });
         let header = std::fs::read(dir.path().join("00000002.volume")).unwrap();
         assert_eq!(VolumeHeader::decode(&header).unwrap().previous_end, first);

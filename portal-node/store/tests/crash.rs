@@ -2,7 +2,8 @@
 //! and nobody has to repair anything.
 //!
 //! The child is this test binary started once more. It writes what the store has acknowledged to its standard output; the
-//! parent reads a random number of lines and kills it. `CRASHES` says how often; ten times if it is not set.
+//! parent reads a random number of lines and kills it. `CRASHES` says how often; ten times if it is not set, and three
+//! times where archives are seeded meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
@@ -12,20 +13,30 @@ use std::{
     collections::BTreeMap,
     env, fs,
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{self, Command, Stdio},
+    sync::Arc,
     thread,
 };
 
-use cairn_store::{Budgets, Event, IndexEngine, Placement, SledEngine, Store, StoreConfig};
+use cairn_archive::Format;
+use cairn_store::{Budgets, Event, HeaderProver, IndexEngine, Placement, SledEngine, Store, StoreConfig};
+use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 use common::{Forgetful, config, distance, item, mix, open};
-use content_types::{Distance, SubNetwork};
+use content_types::{ContentKey, Distance, SubNetwork, history, legacy_history};
 
 const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::State];
 const BUDGET: u64 = 12 << 20;
 /// Threads that put at the same time, so that commits are shared.
 const THREADS: u64 = 2;
 const DEFAULT_CRASHES: u64 = 10;
+const DEFAULT_SEEDING_CRASHES: u64 = 3;
+/// Lines that are read from a child before it is killed, at most. A child that seeds archives lives for some seconds, so that
+/// it is also killed while their headers are read.
+const MAX_LINES: u64 = 400;
+const MAX_SEEDING_LINES: u64 = 4_000;
+/// Copies of the archive that one child adds.
+const COPIES: usize = 40;
 
 /// What the child says, a line each: a thread's batch is about to be put, was put, was removed.
 const PUTTING: &str = "putting";
@@ -69,8 +80,11 @@ fn child() {
 fn put_for_ever<E: IndexEngine>(dir: &Path, first: u64) {
     let (store, _) = open::<E>(store_config(dir)).unwrap();
     thread::scope(|scope| {
+        let store = &store;
+        if let Some(archive) = env::var_os("CRASH_ARCHIVE") {
+            scope.spawn(move || seed(store, Path::new(&archive)));
+        }
         for thread in 0..THREADS {
-            let store = &store;
             scope.spawn(move || {
                 for number in (first + thread..).step_by(THREADS as usize) {
                     println!("{PUTTING} {number}");
@@ -92,6 +106,64 @@ fn put_for_ever<E: IndexEngine>(dir: &Path, first: u64) {
     });
 }
 
+/// Adds copies of an archive, whose headers are read in the background, and reads the blocks in them.
+fn seed(store: &Store, archive: &Path) {
+    let chain = Seeded::chain();
+    let prover: Arc<dyn HeaderProver> = Arc::new(chain.verifier());
+    for copy in 0..COPIES {
+        let path = archive.with_file_name(format!("{}-{copy}.ere", process::id()));
+        fs::copy(archive, &path).unwrap();
+        store.add_archive(&path, prover.clone()).unwrap();
+        for number in 0..chain.config().blocks() {
+            let header = legacy_history::ContentKey::HeaderByNumber(number).into();
+            assert!(store.get(&header).unwrap().is_some(), "block {number} of the archive");
+        }
+    }
+}
+
+/// An archive to be seeded, in a directory of its own.
+struct Seeded {
+    chain: SyntheticChain,
+    dir: tempfile::TempDir,
+    archive: PathBuf,
+}
+
+impl Seeded {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let chain = Self::chain();
+        let archive = chain.write_archive(0, Format::Ere, dir.path()).unwrap();
+        Self { chain, dir, archive }
+    }
+
+    /// The same one in parent and child.
+    fn chain() -> SyntheticChain {
+        SyntheticChain::new(SyntheticConfig::small()).unwrap()
+    }
+
+    /// The archive can be served whenever the child was killed.
+    fn check(&self, store: &Store) {
+        store.add_archive(&self.archive, Arc::new(self.chain.verifier())).unwrap();
+        let last = self.chain.block(self.chain.config().blocks() - 1).unwrap();
+        let body = ContentKey::from(history::ContentKey::BlockBody { number: last.number() });
+        assert_eq!(store.get(&body).unwrap(), Some(last.body.clone()));
+        let header = legacy_history::ContentKey::HeaderByHash(last.header.hash()).into();
+        while !store.contains(&header).unwrap() {
+            thread::yield_now();
+        }
+        assert_eq!(store.get(&header).unwrap(), Some(last.header_with_proof()));
+    }
+
+    fn remove_copies(&self) {
+        for entry in fs::read_dir(self.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path != self.archive {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+}
+
 /// What is known of a batch: which items were acknowledged, and whether its first one was removed.
 #[derive(Default)]
 struct Known {
@@ -99,16 +171,19 @@ struct Known {
     is_removed: bool,
 }
 
-fn crash_again_and_again<E: IndexEngine>(engine: &str, seed: u64) {
-    let crashes = env::var("CRASHES").map_or(DEFAULT_CRASHES, |crashes| crashes.parse().unwrap());
+fn crash_again_and_again<E: IndexEngine>(engine: &str, seed: u64, seeded: Option<&Seeded>) {
+    let (default, max_lines) =
+        if seeded.is_some() { (DEFAULT_SEEDING_CRASHES, MAX_SEEDING_LINES) } else { (DEFAULT_CRASHES, MAX_LINES) };
+    let crashes = env::var("CRASHES").map_or(default, |crashes| crashes.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let mut known: BTreeMap<u64, Known> = BTreeMap::new();
     let mut smallest_radii = BTreeMap::new();
     let mut rebuilt = 0;
     for crash in 0..crashes {
         let first = known.last_key_value().map_or(0, |(number, _)| number + THREADS);
-        let lines = 1 + mix(seed + crash) % 400;
-        run_child(dir.path(), engine, first, lines, &mut known);
+        let lines = 1 + mix(seed + crash) % max_lines;
+        let archive = seeded.map(|seeded| &*seeded.archive);
+        run_child(dir.path(), engine, archive, first, lines, &mut known);
         // A lost index must not change anything.
         if crash % 4 == 3 {
             fs::remove_dir_all(dir.path().join("index")).unwrap();
@@ -122,21 +197,34 @@ fn crash_again_and_again<E: IndexEngine>(engine: &str, seed: u64) {
             }
         }
         check(&store, &known, &mut smallest_radii, crash);
+        if let Some(seeded) = seeded {
+            seeded.check(&store);
+            seeded.remove_copies();
+        }
         // Whatever is wrong with a value would show on reading.
         assert_eq!(store.stats().corrupt, 0);
         if crash % 2 == 0 {
             store.close().unwrap();
         }
     }
-    println!("{engine}: {crashes} crashes, {} batches, index rebuilt {rebuilt} times", known.len());
+    let beside = if seeded.is_some() { " with archives seeded beside" } else { "" };
+    println!("{engine}{beside}: {crashes} crashes, {} batches, index rebuilt {rebuilt} times", known.len());
 }
 
-fn run_child(dir: &Path, engine: &str, first: u64, lines: u64, known: &mut BTreeMap<u64, Known>) {
+fn run_child(
+    dir: &Path,
+    engine: &str,
+    archive: Option<&Path>,
+    first: u64,
+    lines: u64,
+    known: &mut BTreeMap<u64, Known>,
+) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
         .env("CRASH_DIR", dir)
         .env("CRASH_FIRST", first.to_string())
         .env("CRASH_ENGINE", engine)
+        .envs(archive.map(|archive| ("CRASH_ARCHIVE", archive)))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -192,10 +280,15 @@ fn check(store: &Store, known: &BTreeMap<u64, Known>, smallest_radii: &mut BTree
 
 #[test]
 fn sled_survives_kills() {
-    crash_again_and_again::<SledEngine>("sled", 1);
+    crash_again_and_again::<SledEngine>("sled", 1, None);
+}
+
+#[test]
+fn sled_survives_kills_while_archives_are_seeded() {
+    crash_again_and_again::<SledEngine>("sled", 3, Some(&Seeded::new()));
 }
 
 #[test]
 fn volumes_alone_survive_kills() {
-    crash_again_and_again::<Forgetful>("forgetful", 2);
+    crash_again_and_again::<Forgetful>("forgetful", 2, None);
 }

@@ -1,12 +1,13 @@
 //! Entries, packed by the dozen into values of the engine.
 //!
 //! What an engine does for each key that changes costs far more than the 29 bytes that an entry has. A page holds the
-//! entries from its own key up to the next page's, and is written once for all changes that fall into it. Its key stays
-//! what it was when the page was made; the first page of a sub-network may have any.
+//! entries from its own key up to the next page's, and is written once for all changes that fall into it. What it has from
+//! the next page's key on does not count: a page that is split is cut after its other half is there, so that no batch is
+//! needed, for which an engine would have to write out what it has.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::ops::ControlFlow;
 
-use super::{Batch, EntryKey, Index, KEY_REST_LEN, LOCATION_LEN, Location, undecodable};
+use super::{Batch, EntryChanges, EntryKey, Index, KEY_REST_LEN, LOCATION_LEN, Location, undecodable};
 use crate::error::IndexError;
 
 /// Entries of a page; one that gets more is split. Twice as many cost less time and more room in sled, which keeps up to
@@ -25,7 +26,7 @@ pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<Location>
     let mut found = Ok(None);
     engine.scan(key.network_start().as_bytes(), key.as_bytes(), true, &mut |page_key, page| {
         found = unpack(page_key, page).and_then(|entries| {
-            let place = entries.binary_search_by(|entry| entry[..KEY_REST_LEN].cmp(key.rest()));
+            let place = entries.binary_search_by(|entry| key_rest(entry).cmp(key.rest()));
             place.ok().map(|place| location(&entries[place])).transpose()
         });
         ControlFlow::Break(())
@@ -34,35 +35,58 @@ pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<Location>
 }
 
 /// Calls `visit` with the entries of one sub-network from `first` to `last`, both included, in falling order when
-/// `backwards`, until it breaks. Pages may be split meanwhile.
+/// `backwards`, until it breaks. Pages may change meanwhile.
 pub(crate) fn scan(
     engine: &dyn Index,
     (first, last): (EntryKey, EntryKey),
     backwards: bool,
     visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
 ) -> Result<(), IndexError> {
-    let mut failure = None;
-    // What of an old version was visited must not come again from the page that was split off.
-    let mut previous: Option<EntryKey> = None;
-    let mut visit_page = |page_key: &[u8], page: &[u8]| -> Result<ControlFlow<()>, IndexError> {
-        let page_key = EntryKey::decode(page_key)?;
-        let entries = unpack(page_key.as_bytes(), page)?;
-        for i in 0..entries.len() {
-            let entry = &entries[if backwards { entries.len() - 1 - i } else { i }];
+    if backwards { scan_backwards(engine, first, last, visit) } else { scan_forwards(engine, first, last, visit) }
+}
+
+fn scan_forwards(
+    engine: &dyn Index,
+    first: EntryKey,
+    last: EntryKey,
+    visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
+) -> Result<(), IndexError> {
+    let mut from = first;
+    while from <= last {
+        let (page_key, page) = page_of(engine, &from)?;
+        let end = page_after(engine, &from)?;
+        for entry in unpack(page_key.as_bytes(), &page)? {
             let key = page_key.with_rest(key_rest(entry));
-            let is_next = previous.is_none_or(|previous| if backwards { key < previous } else { key > previous });
-            if is_next && (first..=last).contains(&key) {
-                previous = Some(key);
-                if visit(key, location(entry)?).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
+            if (from..end).contains(&key) && key <= last && visit(key, location(entry)?).is_break() {
+                return Ok(());
             }
         }
-        let is_done = backwards && page_key <= first;
-        Ok(if is_done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        from = end;
+    }
+    Ok(())
+}
+
+fn scan_backwards(
+    engine: &dyn Index,
+    first: EntryKey,
+    last: EntryKey,
+    visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
+) -> Result<(), IndexError> {
+    let mut end = None;
+    let mut visit_page = |page_key: &[u8], page: &[u8]| -> Result<ControlFlow<()>, IndexError> {
+        let page_key = EntryKey::decode(page_key)?;
+        for entry in unpack(page_key.as_bytes(), page)?.iter().rev() {
+            let key = page_key.with_rest(key_rest(entry));
+            let counts = (first..=last).contains(&key) && end.is_none_or(|end| key < end);
+            if counts && visit(key, location(entry)?).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        end = Some(page_key);
+        Ok(if page_key <= first { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
-    let from = if backwards { first.network_start() } else { page_of(engine, &first)?.0 };
-    engine.scan(from.as_bytes(), last.as_bytes(), backwards, &mut |page_key, page| {
+    let mut failure = None;
+    engine.scan(first.network_start().as_bytes(), last.as_bytes(), true, &mut |page_key, page| {
         visit_page(page_key, page).unwrap_or_else(|error| {
             failure = Some(error);
             ControlFlow::Break(())
@@ -71,40 +95,45 @@ pub(crate) fn scan(
     failure.map_or(Ok(()), Err)
 }
 
-/// Brings changes into the pages. Cut off in between, some of them are there, each whole.
-pub(crate) fn merge(engine: &dyn Index, changes: &BTreeMap<EntryKey, Option<Location>>) -> Result<(), IndexError> {
+/// Brings changes into the pages. Cut off in between, some of them are there.
+pub(crate) fn merge(engine: &dyn Index, changes: &EntryChanges) -> Result<(), IndexError> {
     let mut changes = changes.iter().peekable();
     while let Some((first, _)) = changes.peek() {
         let (page_key, old) = page_of(engine, first)?;
         let end = page_after(engine, first)?;
-        let mut old = unpack(page_key.as_bytes(), &old)?.iter().peekable();
+        let old = unpack(page_key.as_bytes(), &old)?.iter();
+        let mut old = old.take_while(|entry| page_key.with_rest(key_rest(entry)) < end).peekable();
         let mut entries = Vec::with_capacity(2 * MAX_ENTRIES);
         while let Some((key, location)) = changes.next_if(|(key, _)| **key < end) {
-            while let Some(entry) = old.next_if(|entry| entry[..KEY_REST_LEN] < *key.rest()) {
+            while let Some(entry) = old.next_if(|entry| key_rest(entry) < key.rest()) {
                 entries.push(*entry);
             }
-            old.next_if(|entry| entry[..KEY_REST_LEN] == *key.rest());
+            old.next_if(|entry| key_rest(entry) == key.rest());
             entries.extend(location.map(|location| pack(key, &location)));
         }
         entries.extend(old);
-        engine.apply(page_batch(&page_key, &entries))?;
+        write(engine, &page_key, &entries)?;
     }
     Ok(())
 }
 
 /// Replaces a page by one that has these entries, by several if they are too many, by none if there are none.
-fn page_batch(page_key: &EntryKey, entries: &[PackedEntry]) -> Batch {
-    let mut batch = Batch::default();
-    if entries.is_empty() {
-        batch.remove(page_key.as_bytes());
-        return batch;
-    }
+fn write(engine: &dyn Index, page_key: &EntryKey, entries: &[PackedEntry]) -> Result<(), IndexError> {
+    let change = |key: &EntryKey, page: &[PackedEntry]| {
+        let mut batch = Batch::default();
+        if page.is_empty() {
+            batch.remove(key.as_bytes());
+        } else {
+            batch.put(key.as_bytes(), page.as_flattened());
+        }
+        engine.apply(batch)
+    };
     let pages = if entries.len() > MAX_ENTRIES { entries.len().div_ceil(ENTRIES_AFTER_SPLIT) } else { 1 };
-    for (i, part) in entries.chunks(entries.len().div_ceil(pages)).enumerate() {
-        let key = if i == 0 { *page_key } else { page_key.with_rest(key_rest(&part[0])) };
-        batch.put(key.as_bytes(), part.as_flattened());
+    let (own, others) = entries.split_at(entries.len().div_ceil(pages));
+    for page in others.chunks(own.len().max(1)).rev() {
+        change(&page_key.with_rest(key_rest(&page[0])), page)?;
     }
-    batch
+    change(page_key, own)
 }
 
 /// The page that `key` belongs to: its key and its bytes. Where there is none yet, it will be the sub-network's first.
@@ -154,11 +183,38 @@ fn location(entry: &PackedEntry) -> Result<Location, IndexError> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
     use content_types::{Distance, SubNetwork};
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::{IndexEngine, SledEngine, record::Place};
+    use crate::{IndexEngine, SledEngine, Visit, record::Place};
+
+    /// Fails after some changes, as if the process were killed.
+    struct CutOff(Box<dyn Index>, AtomicUsize);
+
+    impl Index for CutOff {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+            self.0.get(key)
+        }
+
+        fn apply(&self, batch: Batch) -> Result<(), IndexError> {
+            let left = self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            left.map_err(|_| undecodable(b"cut off")).and_then(|_| self.0.apply(batch))
+        }
+
+        fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {
+            self.0.scan(first, last, backwards, visit)
+        }
+
+        fn flush(&self) -> Result<(), IndexError> {
+            self.0.flush()
+        }
+    }
 
     fn key(network: SubNetwork, number: u16) -> EntryKey {
         let mut distance = [0; 32];
@@ -209,6 +265,36 @@ mod tests {
                 prop_assert_eq!(&scanned(&*engine, bounds, false), &expected);
                 expected.reverse();
                 prop_assert_eq!(&scanned(&*engine, bounds, true), &expected);
+            }
+        }
+
+        /// Cut off anywhere, each entry is as it was or as it was to be, whichever way it is looked up.
+        #[test]
+        fn a_merge_may_be_cut_off(
+            rounds in vec((vec((entry_key(), any::<Option<u32>>()), 1..400), 0..20_usize), 1..6),
+            network in select(&SubNetwork::ALL),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = CutOff(SledEngine::open(dir.path(), 1 << 20).unwrap(), AtomicUsize::new(0));
+            let mut model = BTreeMap::new();
+            for (round, allowed) in rounds {
+                let location = |len| Location { place: Place { volume: 1, offset: 2 }, len };
+                let changes: EntryChanges = round.into_iter().map(|(key, len)| (key, len.map(location))).collect();
+                engine.1.store(allowed, Ordering::Relaxed);
+                let _ = merge(&engine, &changes);
+                for (key, location) in changes {
+                    let found = get(&engine, &key).unwrap();
+                    prop_assert!(found == location || found == model.get(&key).copied());
+                    match found {
+                        Some(location) => model.insert(key, location),
+                        None => model.remove(&key),
+                    };
+                }
+                let bounds = (key(network, 0), key(network, 500));
+                let mut expected: Vec<_> = model.range(bounds.0..=bounds.1).map(|(key, at)| (*key, *at)).collect();
+                prop_assert_eq!(&scanned(&engine, bounds, false), &expected);
+                expected.reverse();
+                prop_assert_eq!(&scanned(&engine, bounds, true), &expected);
             }
         }
 

@@ -1,6 +1,7 @@
 //! The default index engine: sled 0.34.
 
 use std::{
+    fs::File,
     ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     path::Path,
@@ -9,9 +10,15 @@ use std::{
 use super::{Batch, Index, IndexEngine, Visit};
 use crate::error::IndexError;
 
+/// The file that sled's log is in.
+const LOG_FILE: &str = "db";
+
 /// The sled database as an index engine.
 #[derive(Debug)]
-pub struct SledEngine(sled::Db);
+pub struct SledEngine {
+    db: sled::Db,
+    log: File,
+}
 
 impl IndexEngine for SledEngine {
     fn open(dir: &Path, cache_bytes: u64) -> Result<Box<dyn Index>, IndexError> {
@@ -21,22 +28,24 @@ impl IndexEngine for SledEngine {
         let opened = panic::catch_unwind(AssertUnwindSafe(|| config.open()));
         let opened =
             opened.map_err(|_| IndexError::Engine { engine: "sled", message: "panicked on opening".into() })?;
-        Ok(Box::new(Self(opened.map_err(engine_error)?)))
+        let db = opened.map_err(engine_error)?;
+        let log = File::open(dir.join(LOG_FILE)).map_err(|error| engine_error(error.into()))?;
+        Ok(Box::new(Self { db, log }))
     }
 }
 
 impl Index for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        Ok(self.0.get(key).map_err(engine_error)?.map(|value| value.to_vec()))
+        Ok(self.db.get(key).map_err(engine_error)?.map(|value| value.to_vec()))
     }
 
     fn apply(&self, batch: Batch) -> Result<(), IndexError> {
         let changes = batch.into_changes();
-        // A change by itself is as good as a batch of one, and ten times faster: it locks nobody out.
+        // A change by itself is as good as a batch of one. For a batch sled writes out what it has and locks everybody out.
         if let [(key, value)] = &changes[..] {
             let changed = match value {
-                Some(value) => self.0.insert(key, &value[..]),
-                None => self.0.remove(key),
+                Some(value) => self.db.insert(key, &value[..]),
+                None => self.db.remove(key),
             };
             return changed.map(drop).map_err(engine_error);
         }
@@ -47,11 +56,11 @@ impl Index for SledEngine {
                 None => batch.remove(key),
             }
         }
-        self.0.apply_batch(batch).map_err(engine_error)
+        self.db.apply_batch(batch).map_err(engine_error)
     }
 
     fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {
-        let mut range = self.0.range(first..=last);
+        let mut range = self.db.range(first..=last);
         while let Some(entry) = if backwards { range.next_back() } else { range.next() } {
             let (key, value) = entry.map_err(engine_error)?;
             if visit(&key, &value) == ControlFlow::Break(()) {
@@ -62,7 +71,9 @@ impl Index for SledEngine {
     }
 
     fn flush(&self) -> Result<(), IndexError> {
-        self.0.flush().map(drop).map_err(engine_error)
+        self.db.flush().map_err(engine_error)?;
+        // Sled only sees to it that the bytes reach the disk, not that the file is known to have grown.
+        self.log.sync_data().map_err(|error| engine_error(error.into()))
     }
 }
 
