@@ -92,7 +92,6 @@ async fn a_seeder_offers_everything_and_peers_keep_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "sometimes waits for ever for offers that a busy peer declined"]
 async fn seeding_goes_on_where_it_stopped() {
     let world = World::new();
     let seeder = world.start_seeder("seeder").await;
