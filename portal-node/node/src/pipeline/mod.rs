@@ -3,6 +3,7 @@
 
 mod refusal;
 mod roots;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
 use roots::Roots;
+use waiting::WaitingRoom;
 
 pub use refusal::Refusal;
 
@@ -49,6 +51,7 @@ pub(crate) struct Pipeline {
     headers: Arc<HeaderSource>,
     workers: Workers,
     metrics: Arc<Metrics>,
+    waiting: Arc<WaitingRoom>,
 }
 
 impl Pipeline {
@@ -58,7 +61,7 @@ impl Pipeline {
         workers: Workers,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { trust, headers, workers, metrics }
+        Self { trust, headers, workers, metrics, waiting: Arc::new(WaitingRoom::new()) }
     }
 
     /// Checks that `value` is what `key` stands for. Bodies and receipts need a header, which is fetched if it is not at
@@ -120,7 +123,13 @@ impl Pipeline {
                 }
                 let bytes = value.clone();
                 let roots = self.workers.cpu(move || Roots::compute(&key, &bytes)).await??;
-                let header = self.headers.get_for(asker, id).await?;
+                let header = match self.headers.cached(&id) {
+                    Some(header) => header,
+                    None => {
+                        let _room = self.waiting.enter(asker, value.len())?;
+                        self.headers.get_for(asker, id).await?
+                    }
+                };
                 roots.check(header.header())?;
                 Ok(VerifiedContent { key, value, header })
             }

@@ -46,6 +46,9 @@ pub enum Refusal {
     /// No header of this block can be proved with the trust lists that are here, so that nobody was asked for one.
     #[error("no header of {0} can be proved with the trust lists that are here")]
     BeyondTrust(BlockId),
+    /// Too much that peers offered waits for its headers already.
+    #[error("too much content waits for its headers")]
+    Busy,
     /// Ephemeral headers follow from the hash of a recent block, and nobody tells this node one.
     #[error("ephemeral headers can't be checked without knowing the head of the chain")]
     NeedsHead,
@@ -65,7 +68,7 @@ impl Refusal {
             Self::TooLong { .. } | Self::OtherBlock { .. } | Self::Body(_) | Self::Receipts(_) | Self::NotBlockData => {
                 true
             }
-            Self::NoHeader(_) | Self::BeyondTrust(_) | Self::NeedsHead | Self::Stopping(_) => false,
+            Self::NoHeader(_) | Self::BeyondTrust(_) | Self::Busy | Self::NeedsHead | Self::Stopping(_) => false,
         }
     }
 
@@ -82,6 +85,7 @@ impl Refusal {
             Self::NotBlockData => "not_block_data",
             Self::BeyondTrust(_) => "header_beyond_trust",
             Self::NoHeader(_) => "no_header",
+            Self::Busy => "busy",
             Self::NeedsHead => "needs_head",
             Self::Stopping(_) => "stopping",
         }
