@@ -5,6 +5,7 @@
 
 mod mirror;
 pub(crate) mod peers;
+mod proved_summaries;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use content_types::trust::{HistoricalSummaries, HistoricalSummariesWithProof, TrustError, TrustListKind};
+use content_types::trust::{TrustError, TrustListKind};
 use content_types::{ChainSpec, HeaderVerifier, TrustLists};
 use parking_lot::RwLock;
 
@@ -77,7 +78,8 @@ pub struct TrustStore {
 }
 
 impl TrustStore {
-    /// Loads the lists in `dir`, which need not exist. Lists for which `chain` has no root are left alone.
+    /// Loads the lists in `dir`, which need not exist. Lists for which `chain` has no root are left alone, except summaries
+    /// that were imported under the root of a beacon state.
     ///
     /// # Errors
     /// [`TrustStoreError`] for a file that cannot be read, or that has another root than the chain's.
@@ -91,6 +93,7 @@ impl TrustStore {
                 lists.import(kind, &bytes, roots).map_err(|source| TrustStoreError::Refused { path, source })?;
             }
         }
+        proved_summaries::load(&dir)?.into_iter().for_each(|summaries| lists.extend_summaries(summaries));
         Ok(Self { dir, chain, lists: RwLock::new(lists) })
     }
 
@@ -153,15 +156,15 @@ impl TrustStore {
     }
 
     /// Checks historical summaries in the file at `path`, with their proof, against the root of a beacon state that the
-    /// caller trusts, and takes them in. Blocks on the disk.
+    /// caller trusts, and takes them in, for later runs too. Blocks on the disk.
     ///
     /// # Errors
     /// [`TrustStoreError`] when the file cannot be read, does not prove true, or cannot be saved.
     pub fn import_summaries(&self, path: &Path, state_root: B256) -> Result<TrustListKind, TrustStoreError> {
-        let refused = |source| TrustStoreError::Refused { path: path.to_owned(), source };
         let bytes = read_list(path)?.ok_or_else(|| TrustStoreError::Missing(path.to_owned()))?;
-        let proved = HistoricalSummariesWithProof::decode(&bytes).map_err(refused)?;
-        let summaries = HistoricalSummaries::from_state_proof(proved, state_root).map_err(refused)?;
+        let summaries = proved_summaries::check(&bytes, state_root)
+            .map_err(|source| TrustStoreError::Refused { path: path.to_owned(), source })?;
+        proved_summaries::save(&self.dir, &bytes, state_root)?;
         self.lists.write().extend_summaries(summaries);
         self.save(TrustListKind::HistoricalSummaries)?;
         Ok(TrustListKind::HistoricalSummaries)

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use axum::Router;
 use axum::extract::Path as UrlPath;
 use axum::routing::get;
 use cairn_node::trust::{MirrorError, TrustStore, TrustStoreError, file_name};
-use content_types::trust::TrustListKind;
+use content_types::ChainSpec;
+use content_types::trust::{HistoricalSummariesWithProof, TrustListKind};
 use overlay::Enr;
 use reqwest::Url;
 
@@ -123,6 +125,48 @@ async fn a_mirror_with_a_tampered_large_or_missing_list_is_refused() {
     std::fs::remove_file(&path).unwrap();
     let error = fetch().await;
     assert!(matches!(error, MirrorError::Http { .. }) && error.to_string().contains("404"), "{error}");
+}
+
+/// `HistoricalSummariesWithProof` of a beacon state before Electra, with a branch that leads to some state root.
+fn summaries_with_proof(summaries: &[u8]) -> (Vec<u8>, B256) {
+    let branch = [7; 5 * 32];
+    let mut bytes = 1_u64.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&(12 + branch.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&branch);
+    bytes.extend_from_slice(summaries);
+    let state_root = HistoricalSummariesWithProof::decode(&bytes).unwrap().state_root();
+    (bytes, state_root)
+}
+
+#[test]
+fn summaries_under_a_trusted_state_root_stay_for_later_runs_also_on_a_chain_without_roots() {
+    let world = World::new();
+    let kind = TrustListKind::HistoricalSummaries;
+    let known = std::fs::read(world.trust().join(file_name(kind))).unwrap();
+    let (bytes, state_root) = summaries_with_proof(&[known.clone(), known].concat());
+    let file = world.dir.path().join("proved.ssz");
+    std::fs::write(&file, &bytes).unwrap();
+    for (name, chain) in [("own", Arc::clone(world.chain.spec())), ("sepolia", Arc::new(ChainSpec::sepolia()))] {
+        let dir = world.dir.path().join(name);
+        let open = || TrustStore::open(&dir, Arc::clone(&chain));
+        let entries = |trust: &TrustStore| trust.status().iter().find(|list| list.kind == kind).unwrap().entries;
+        let trust = open().unwrap();
+        let refused = trust.import_summaries(&file, B256::repeat_byte(1)).unwrap_err();
+        assert!(matches!(refused, TrustStoreError::Refused { .. }), "{refused}");
+        assert_eq!(entries(&open().unwrap()), None);
+        trust.import_summaries(&file, state_root).unwrap();
+        let imported = entries(&trust);
+        assert!(imported.is_some_and(|entries| entries > 0));
+        assert_eq!(entries(&open().unwrap()), imported);
+
+        let kept = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        let kept: Vec<_> = kept.filter(|path| path.to_str().unwrap().contains(&state_root.to_string())).collect();
+        assert_eq!(kept.len(), 1);
+        let mut tampered = bytes.clone();
+        tampered[20] ^= 1;
+        std::fs::write(&kept[0], tampered).unwrap();
+        assert!(matches!(open().unwrap_err(), TrustStoreError::Refused { .. }));
+    }
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Historical summaries that lead to the root of a beacon state which the operator trusts. They are kept whole, in a file with
+//! that root in its name, so that they are checked again when they are read.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use alloy_primitives::B256;
+use content_types::trust::{HistoricalSummaries, HistoricalSummariesWithProof, TrustError};
+
+use super::{TrustStoreError, read_list};
+use crate::files::write_atomically;
+
+const PREFIX: &str = "historical_summaries_in_state_";
+const SUFFIX: &str = ".ssz";
+
+/// Checks summaries with their proof against the root of a beacon state.
+///
+/// # Errors
+/// The rule that the bytes break.
+pub(super) fn check(bytes: &[u8], state_root: B256) -> Result<HistoricalSummaries, TrustError> {
+    HistoricalSummaries::from_state_proof(HistoricalSummariesWithProof::decode(bytes)?, state_root)
+}
+
+/// Keeps what was checked against `state_root` in `dir`.
+///
+/// # Errors
+/// [`TrustStoreError::File`].
+pub(super) fn save(dir: &Path, bytes: &[u8], state_root: B256) -> Result<(), TrustStoreError> {
+    let path = dir.join(format!("{PREFIX}{state_root}{SUFFIX}"));
+    write_atomically(&path, bytes).map_err(|source| TrustStoreError::File { path, source })
+}
+
+/// All summaries that were kept in `dir`, which need not exist.
+///
+/// # Errors
+/// [`TrustStoreError`] for a file that cannot be read, or does not lead to the root in its name.
+pub(super) fn load(dir: &Path) -> Result<Vec<HistoricalSummaries>, TrustStoreError> {
+    let unreadable = |source| TrustStoreError::File { path: dir.to_owned(), source };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut kept = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        let Some(state_root) = state_root(&path) else { continue };
+        if let Some(bytes) = read_list(&path)? {
+            kept.push(check(&bytes, state_root).map_err(|source| TrustStoreError::Refused { path, source })?);
+        }
+    }
+    Ok(kept)
+}
+
+fn state_root(path: &Path) -> Option<B256> {
+    path.file_name()?.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+}
