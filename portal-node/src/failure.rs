@@ -1,6 +1,8 @@
 //! What can go wrong for a person at the command line, each kind with its own exit code.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
+
+use cairn_archive::{ArchiveError, Rule};
 
 /// A failed command. The message is one line that says what was wrong and, where there is something, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,15 @@ impl Failure {
             Self::Network(_) => 7,
             Self::Interrupted => 130,
         })
+    }
+
+    /// What is wrong with an archive: the disk, or what is on it. A file that ends too early is damaged.
+    pub(crate) fn archive(error: &ArchiveError) -> Self {
+        match &error.rule {
+            Rule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => Self::Invalid(error.to_string()),
+            Rule::Io(_) | Rule::Vanished => Self::Io(error.to_string()),
+            _ => Self::Invalid(error.to_string()),
+        }
     }
 
     /// A failure to read or write `path`.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use cairn_node::rpc::{AllowedHost, AllowedOrigin};
 use clap::{Args, ValueEnum};
 use content_types::{ChainSpec, SubNetwork};
 use serde::Deserialize;
@@ -105,6 +106,12 @@ pub(crate) struct NodeArgs {
     /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
     #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT")]
     pub(crate) rpc: Option<Endpoint>,
+    /// Web pages that may call JSON-RPC, by their origins (https://HOST), or * for all [default: none; programs always may]
+    #[arg(long, env = "CAIRN_RPC_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) rpc_origins: Option<Vec<AllowedOrigin>>,
+    /// Names of this machine, beside localhost and IP addresses, that JSON-RPC is reached by, or * for any [default: none]
+    #[arg(long, env = "CAIRN_RPC_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) rpc_hosts: Option<Vec<AllowedHost>>,
     /// Where Prometheus metrics are served, or `none` [default: none]
     #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<Endpoint>,
@@ -130,12 +137,18 @@ pub(crate) struct NetworkArgs {
     /// JSON-RPC of an execution client to take headers from; each is proved all the same
     #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL")]
     pub(crate) headers_from: Option<String>,
-    /// Most uTP transfers into this peer at once
+    /// Most uTP transfers at once of what others offer this peer
     #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N")]
     pub(crate) max_inbound: Option<usize>,
     /// Most of them from one peer
     #[arg(long, env = "CAIRN_MAX_INBOUND_PER_PEER", value_name = "N")]
     pub(crate) max_inbound_per_peer: Option<usize>,
+    /// Most uTP transfers at once of what this peer asks for
+    #[arg(long, env = "CAIRN_MAX_FETCHES", value_name = "N")]
+    pub(crate) max_fetches: Option<usize>,
+    /// Most of them from one peer
+    #[arg(long, env = "CAIRN_MAX_FETCHES_PER_PEER", value_name = "N")]
+    pub(crate) max_fetches_per_peer: Option<usize>,
     /// Most uTP transfers out of this peer at once
     #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N")]
     pub(crate) max_outbound: Option<usize>,
@@ -153,6 +166,8 @@ impl NodeArgs {
             seed: self.seed.or(file.seed),
             key: self.key.or(file.key),
             rpc: self.rpc.or(file.rpc),
+            rpc_origins: self.rpc_origins.or(file.rpc_origins),
+            rpc_hosts: self.rpc_hosts.or(file.rpc_hosts),
             metrics: self.metrics.or(file.metrics),
             network: self.network.or(file.network),
         }
@@ -169,6 +184,8 @@ impl NetworkArgs {
             headers_from: self.headers_from.or(file.headers_from),
             max_inbound: self.max_inbound.or(file.max_inbound),
             max_inbound_per_peer: self.max_inbound_per_peer.or(file.max_inbound_per_peer),
+            max_fetches: self.max_fetches.or(file.max_fetches),
+            max_fetches_per_peer: self.max_fetches_per_peer.or(file.max_fetches_per_peer),
             max_outbound: self.max_outbound.or(file.max_outbound),
             max_outbound_per_peer: self.max_outbound_per_peer.or(file.max_outbound_per_peer),
         }
@@ -254,8 +271,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Folder of the trust lists.
     pub(crate) trust_dir: PathBuf,
-    /// The chain and its trust roots.
-    pub(crate) chain: Arc<ChainSpec>,
+    /// Name or file of the chain, read when a command needs it.
+    chain: String,
     /// What to log.
     pub(crate) log: String,
     /// How log lines look.
@@ -270,7 +287,7 @@ impl Settings {
     /// Lays the flags over the configuration file. A storage peer logs more than other commands.
     ///
     /// # Errors
-    /// When the file cannot be read or says something unknown, or the chain is neither known nor a readable file.
+    /// When the file cannot be read or says something unknown.
     pub(crate) fn load(args: GlobalArgs, is_storage_peer: bool) -> Result<Self, Failure> {
         let default_log = if is_storage_peer { STORAGE_PEER_LOG } else { OTHER_LOG };
         let flags = args.common;
@@ -286,16 +303,23 @@ impl Settings {
         let data_dir = flags.data_dir.or(file.data_dir).or(early_data_dir).ok_or_else(|| {
             Failure::Configuration("no data folder: give --data-dir, or set HOME or XDG_DATA_HOME".into())
         })?;
-        let chain = flags.chain.or(file.chain);
         Ok(Self {
             trust_dir: flags.trust.or(file.trust).unwrap_or_else(|| data_dir.join("trust")),
             data_dir,
-            chain: Arc::new(read_chain(chain.as_deref().unwrap_or("mainnet"))?),
+            chain: flags.chain.or(file.chain).unwrap_or_else(|| "mainnet".to_owned()),
             log: flags.log.or(file.log).unwrap_or_else(|| default_log.to_owned()),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             json: flags.json.or(file.json).unwrap_or(false),
             node: NodeArgs { network: file.network, ..file.node },
         })
+    }
+
+    /// The chain and its trust roots.
+    ///
+    /// # Errors
+    /// When the chain is neither known nor a readable file.
+    pub(crate) fn chain(&self) -> Result<Arc<ChainSpec>, Failure> {
+        read_chain(&self.chain).map(Arc::new)
     }
 
     /// A storage peer's flags laid over the file's tables.
@@ -386,7 +410,8 @@ mod tests {
     #[test]
     fn a_chain_that_does_not_exist_says_what_would() {
         let flags = Common { chain: Some("/nowhere/chain.json".into()), ..Common::default() };
-        let error = load("", flags).unwrap_err().to_string();
+        let settings = load("", flags).unwrap();
+        let error = settings.chain().unwrap_err().to_string();
         assert!(error.contains("mainnet") && error.contains("/nowhere/chain.json"), "{error}");
     }
 

@@ -27,12 +27,12 @@ pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<()
         ArchiveFormat::Ere => Target::Ere { proofs: !args.no_proofs, receipts: !args.no_receipts },
     };
     let paths = files::archives(&args.paths)?;
-    let network = settings.chain.name().to_owned();
+    let network = settings.chain()?.name().to_owned();
     let json = settings.json;
     blocking(move || {
         fs::create_dir_all(&args.out).map_err(|error| Failure::io(&args.out, error))?;
         for path in paths {
-            let archive = Archive::open(&path).map_err(|error| Failure::Invalid(error.to_string()))?;
+            let archive = Archive::open(&path).map_err(|error| Failure::archive(&error))?;
             let bar = progress::items(0, &format!("converting {}", path.display()));
             let tell = |step| match step {
                 Step::Read { blocks, total } => {
@@ -42,9 +42,9 @@ pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<()
                 Step::Written { .. } => bar.tick(),
             };
             let made = convert_archive(&archive, archive.blocks(), &network, target, &args.out, tell)
-                .map_err(|error| Failure::Invalid(error.to_string()))?;
+                .map_err(|error| Failure::archive(&error))?;
             bar.finish_and_clear();
-            let written = Archive::open(&made).map_err(|error| Failure::Invalid(error.to_string()))?.blocks();
+            let written = Archive::open(&made).map_err(|error| Failure::archive(&error))?.blocks();
             if json {
                 let (first, last) = (written.start(), written.end());
                 output::json(&json!({ "from": path, "to": made, "firstBlock": first, "lastBlock": last }))?;

@@ -1,6 +1,6 @@
 //! `cairn demo`: the main job on a network inside this process, with a table of how it went.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
         // Said now rather than by twelve peers.
         trust::verifier(settings)?;
         Source::Archives {
-            chain: Arc::clone(&settings.chain),
+            chain: settings.chain()?,
             trust_dir: settings.trust_dir.clone(),
             files: files::archives(&args.archive)?,
         }

@@ -147,7 +147,7 @@ async fn archive(
     format: Format,
 ) -> Result<(), Failure> {
     let blocks = args.blocks.first..=args.blocks.last;
-    let chain = settings.chain.clone();
+    let chain = settings.chain()?;
     let plan = match format {
         Format::Era1 if !chain.is_pre_merge(args.blocks.last) => {
             return Err(Failure::Configuration(
@@ -210,13 +210,13 @@ async fn header_with_proof(node: &Node, settings: &Settings, number: u64) -> Res
         .ok_or_else(|| Failure::Internal("the peer does not speak the legacy history network".into()))?;
     let key = legacy_history::ContentKey::HeaderByNumber(number);
     let found = overlay.lookup_content(key.encode()).await.map_err(missing)?;
-    HeaderWithProof::decode(&found.value, &settings.chain)
+    HeaderWithProof::decode(&found.value, &*settings.chain()?)
         .map_err(|error| Failure::Invalid(format!("block {number}: {error}")))
 }
 
 /// Writes what arrives; the file gets its name when it is whole.
 fn write_archive(plan: Plan, path: PathBuf, mut entries: mpsc::Receiver<Entry>) -> Result<PathBuf, Failure> {
-    let wrong = |error: cairn_archive::ArchiveError| Failure::Io(error.to_string());
+    let wrong = |error: cairn_archive::ArchiveError| Failure::archive(&error);
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),

@@ -16,9 +16,11 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::trust;
 use crate::{
     bootnodes,
     failure::Failure,
+    output,
     settings::{Endpoint, NetworkArgs, NodeArgs, Settings},
 };
 
@@ -43,13 +45,18 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
         None => Some(RpcConfig::default()),
         Some(endpoint) => endpoint.address().map(RpcConfig::at),
     };
+    if let Some(rpc) = &mut config.rpc {
+        rpc.origins = args.rpc_origins.unwrap_or_default();
+        rpc.hosts = args.rpc_hosts.unwrap_or_default();
+    }
     config.metrics = args.metrics.and_then(Endpoint::address);
     Ok(config)
 }
 
 /// What every peer has: a chain and its trust lists, addresses, others to start from.
 fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failure> {
-    let mut config = NodeConfig::new(settings.chain.clone(), &settings.data_dir);
+    let chain = settings.chain()?;
+    let mut config = NodeConfig::new(chain.clone(), &settings.data_dir);
     config.trust_dir = Some(settings.trust_dir.clone());
     if let Some(listen) = &args.listen {
         config.listen = listen_addresses(listen)?;
@@ -58,7 +65,7 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
         config.nat = nat.parse::<Nat>().map_err(|error| Failure::Configuration(format!("--nat: {error}")))?;
     }
     config.bootnodes = match args.bootnodes.as_deref() {
-        None => bootnodes::of(settings.chain.chain_id()).iter().filter_map(|text| record(text).ok()).collect(),
+        None => bootnodes::of(chain.chain_id()).iter().filter_map(|text| record(text).ok()).collect(),
         Some([none]) if none == "none" => Vec::new(),
         Some(texts) => texts.iter().map(|text| record(text)).collect::<Result<_, _>>()?,
     };
@@ -67,6 +74,8 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
     for (limit, given) in [
         (&mut limits.inbound, args.max_inbound),
         (&mut limits.inbound_per_peer, args.max_inbound_per_peer),
+        (&mut limits.fetches, args.max_fetches),
+        (&mut limits.fetches_per_peer, args.max_fetches_per_peer),
         (&mut limits.outbound, args.max_outbound),
         (&mut limits.outbound_per_peer, args.max_outbound_per_peer),
     ] {
@@ -110,7 +119,11 @@ pub(crate) async fn start(config: NodeConfig) -> Result<Node, Failure> {
         }
     }
     let data_dir = config.data_dir.clone();
-    Node::start(config).await.map_err(|error| start_failure(&data_dir, &error))
+    let node = Node::start(config).await.map_err(|error| start_failure(&data_dir, &error))?;
+    if trust::is_without_trust(node.trust()) {
+        output::remark(trust::without_roots(node.chain()));
+    }
+    Ok(node)
 }
 
 fn start_failure(data_dir: &Path, error: &StartError) -> Failure {
@@ -188,7 +201,52 @@ pub(crate) async fn ask<T: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use cairn_proto::limits::TransferLimits;
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// The configuration that `cairn run` makes of a file and flags.
+    fn configured(file: &str, flags: &[&str]) -> NodeConfig {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.toml");
+        std::fs::write(&path, file).unwrap();
+        let path = path.to_str().unwrap();
+        let line = [&["cairn", "--data-dir", "/nowhere", "--config", path, "run"], flags].concat();
+        let Cli { command, global } = Cli::try_parse_from(line).unwrap();
+        let Command::Run(flags) = command else { panic!("{command:?}") };
+        config(&Settings::load(global, true).unwrap(), flags).unwrap()
+    }
+
+    #[test]
+    fn limits_of_transfers_come_from_flags_and_from_the_file() {
+        let file = "[network]\nmax-inbound = 1\nmax-inbound-per-peer = 2\nmax-fetches = 3\nmax-fetches-per-peer = 4\n\
+                    max-outbound = 5\nmax-outbound-per-peer = 6\n";
+        let of_file = TransferLimits {
+            inbound: 1,
+            inbound_per_peer: 2,
+            fetches: 3,
+            fetches_per_peer: 4,
+            outbound: 5,
+            outbound_per_peer: 6,
+        };
+        assert_eq!(configured(file, &[]).transfers, of_file);
+        let flags = ["--max-fetches", "30", "--max-fetches-per-peer", "40"];
+        let expected = TransferLimits { fetches: 30, fetches_per_peer: 40, ..of_file };
+        assert_eq!(configured(file, &flags).transfers, expected);
+        assert_eq!(configured("", &[]).transfers, TransferLimits::default());
+    }
+
+    #[test]
+    fn who_may_call_the_rpc_comes_from_flags_and_from_the_file() {
+        let closed = configured("", &[]).rpc.unwrap();
+        assert!(closed.origins.is_empty() && closed.hosts.is_empty());
+        let file = "[node]\nrpc-origins = ['https://dapp.example']\nrpc-hosts = ['a.lan']\n";
+        let rpc = configured(file, &["--rpc-hosts", "b.lan,c.lan"]).rpc.unwrap();
+        assert_eq!(rpc.origins, ["https://dapp.example".parse().unwrap()]);
+        assert_eq!(rpc.hosts, ["b.lan", "c.lan"].map(|name| name.parse().unwrap()));
+    }
 
     #[test]
     fn one_address_of_each_family_is_the_most() {

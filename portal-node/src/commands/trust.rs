@@ -6,7 +6,7 @@ use cairn_node::{
     Node,
     trust::{MirrorError, TrustStore, TrustStoreError},
 };
-use content_types::HeaderVerifier;
+use content_types::{ChainSpec, HeaderVerifier, TrustListKind};
 use reqwest::Url;
 use serde_json::json;
 
@@ -30,6 +30,9 @@ pub(crate) async fn trust(settings: &Settings, command: TrustCommand) -> Result<
 pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
     let store = open(settings)?;
     if store.status().iter().all(|list| list.entries.is_none()) {
+        if is_without_trust(&store) {
+            return Err(Failure::Configuration(without_roots(store.chain())));
+        }
         return Err(Failure::Configuration(format!(
             "no trust list in {}: get them with `cairn trust fetch` or `cairn trust import FILE`, or say with --trust \
              where they lie",
@@ -40,7 +43,7 @@ pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
 }
 
 fn open(settings: &Settings) -> Result<TrustStore, Failure> {
-    TrustStore::open(&settings.trust_dir, Arc::clone(&settings.chain)).map_err(failure)
+    TrustStore::open(&settings.trust_dir, settings.chain()?).map_err(failure)
 }
 
 fn failure(error: TrustStoreError) -> Failure {
@@ -50,8 +53,33 @@ fn failure(error: TrustStoreError) -> Failure {
     }
 }
 
+/// Whether nothing says which lists of a chain are the right ones.
+fn has_no_roots(chain: &ChainSpec) -> bool {
+    TrustListKind::ALL.into_iter().all(|kind| chain.trust_roots().root(kind).is_none())
+}
+
+/// Whether nothing of a chain can be proved, nor lists be had that change that.
+pub(super) fn is_without_trust(store: &TrustStore) -> bool {
+    has_no_roots(store.chain()) && store.status().iter().all(|list| list.entries.is_none())
+}
+
+/// What follows for a chain without trust roots.
+pub(super) fn without_roots(chain: &ChainSpec) -> String {
+    format!(
+        "{} has no trust roots compiled in: no list of it from a file, mirror or peer can be checked, and without lists no \
+         header is proved, and nothing stored, served or fetched. What you can do: import historical summaries under a \
+         beacon state root that you trust (`cairn trust import FILE --state-root HASH`), for blocks from Capella on; or \
+         give a specification of the chain with roots that you trust (--chain FILE)",
+        chain.name()
+    )
+}
+
 fn show(settings: &Settings) -> Result<(), Failure> {
-    let lists = open(settings)?.status();
+    let store = open(settings)?;
+    let (chain, lists) = (store.chain(), store.status());
+    if is_without_trust(&store) {
+        output::remark(without_roots(chain));
+    }
     if settings.json {
         let lists: Vec<_> = lists
             .iter()
@@ -59,9 +87,9 @@ fn show(settings: &Settings) -> Result<(), Failure> {
                 json!({ "list": list.kind.to_string(), "root": list.root, "entries": list.entries, "file": list.file })
             })
             .collect();
-        return output::json(&json!({ "chain": settings.chain.name(), "lists": lists }));
+        return output::json(&json!({ "chain": chain.name(), "lists": lists }));
     }
-    output::line(format_args!("chain {} ({})", settings.chain.name(), settings.chain.chain_id()))?;
+    output::line(format_args!("chain {} ({})", chain.name(), chain.chain_id()))?;
     for list in lists {
         let root =
             list.root.map_or_else(|| "no root in this chain's specification".to_owned(), |root| root.to_string());
@@ -88,6 +116,10 @@ fn import(settings: &Settings, args: &TrustImportArgs) -> Result<(), Failure> {
 }
 
 async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure> {
+    let chain = settings.chain()?;
+    if has_no_roots(&chain) {
+        return Err(Failure::Configuration(without_roots(&chain)));
+    }
     let spinner = progress::spinner("fetching trust lists");
     let outcome = match &args.from {
         Some(mirror) => from_mirror(settings, &peer::url(mirror)?).await,

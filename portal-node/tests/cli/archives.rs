@@ -1,6 +1,6 @@
 //! `cairn verify` and `cairn convert`.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -80,6 +80,19 @@ fn what_no_era1_file_can_hold_is_left_out_and_said() {
     assert_eq!((&made["firstBlock"], &made["lastBlock"]), (&0.into(), &47.into()));
     world.trusting("data").args(["verify", made["to"].as_str().unwrap()]).end().exits(0);
     era1().arg(&world.archives[0]).arg("--no-proofs").end().exits(3).says("--no-proofs");
+}
+
+#[test]
+fn a_disk_that_does_not_take_the_result_is_no_fault_of_the_archive() {
+    let world = World::new();
+    let convert = || world.trusting("data").args(["convert", "--to", "ere", "--json"]).arg(&world.archives[0]);
+    let made = convert().arg("--out").arg(world.path("out")).end().json()["to"].as_str().unwrap().to_owned();
+    let taken = world.path("taken").join(Path::new(&made).file_name().unwrap());
+    fs::create_dir_all(taken.join("folder")).unwrap();
+    convert().arg("--out").arg(world.path("taken")).end().exits(6).says("taken");
+    let bytes = fs::read(&made).unwrap();
+    fs::write(&made, &bytes[..100]).unwrap();
+    world.trusting("data").args(["convert", "--to", "era1", &made, "--out"]).arg(world.path("out")).end().exits(5);
 }
 
 #[test]

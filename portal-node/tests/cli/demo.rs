@@ -32,3 +32,14 @@ fn a_written_chain_is_all_that_a_network_needs() {
     chain.arg("verify").arg(folder.join("archives")).end().exits(0);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
 }
+
+#[test]
+fn a_chain_can_be_written_where_the_chain_that_the_environment_names_is_not_there_yet() {
+    let world = World::new();
+    let folder = world.path("written");
+    let chain = folder.join("chain.json");
+    let call = || Call::new(world.path("home")).env("CAIRN_CHAIN", chain.to_str().unwrap());
+    call().args(["trust", "show"]).end().exits(3).says("chain.json");
+    call().args(["demo", "--blocks", "16", "--write"]).arg(&folder).end().exits(0);
+    call().args(["trust", "show"]).end().exits(0);
+}

@@ -48,6 +48,29 @@ fn the_announcement_has_what_a_script_needs() {
 }
 
 #[test]
+fn a_web_page_is_answered_only_if_the_settings_name_it() {
+    let world = World::new();
+    let call = world.trusting("peer").arg("run").env("CAIRN_RPC_ORIGINS", "https://dapp.example,https://other.example");
+    let peer = Peer::start(call, "none");
+    let status_of = |origin: &str| {
+        let rpc = peer.announced("rpc").as_str().unwrap().to_owned();
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"web3_clientVersion","params":[]}"#;
+        let head = format!("POST / HTTP/1.1\r\nHost: {rpc}\r\nOrigin: {origin}\r\nConnection: close\r\n");
+        let head = format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let answer = in_time("an answer", move || {
+            let mut stream = TcpStream::connect(rpc).unwrap();
+            stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(status_of("https://other.example"), "200");
+    assert_eq!(status_of("https://evil.example"), "403");
+}
+
+#[test]
 fn the_record_is_had_from_the_folder_the_peer_or_the_text() {
     let world = World::new();
     world.cairn("peer").arg("enr").end().exits(6).says("cairn run");

@@ -31,6 +31,8 @@ fn a_command_line_that_cannot_be_parsed_ends_with_2() {
         &["run", "--rpc", "localhost"],
         &["run", "--shares", "state=1"],
         &["fetch", "3", "--capacity", "1GB"],
+        &["run", "--rpc-origins", "dapp.example"],
+        &["run", "--rpc-hosts", "http://node.lan"],
         &["demo", "--write", "x", "--peers", "3"],
     ] {
         world.cairn("data").args(wrong).end().exits(2);

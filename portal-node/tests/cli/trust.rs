@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Peer, World};
+use crate::support::{Call, Peer, World};
 
 fn held(world: &World, data: &str) -> usize {
     let shown = world.cairn(data).args(["trust", "show", "--json"]).end().json();
@@ -49,6 +49,18 @@ fn a_list_that_was_tampered_with_on_disk_is_not_used() {
         fs::write(&path, bytes).unwrap();
     }
     world.trusting("data").arg("verify").arg(&world.archives[0]).end().exits(5).says("trust");
+}
+
+#[test]
+fn a_chain_without_roots_says_what_that_means() {
+    let world = World::new();
+    let sepolia = || Call::new(world.path("home")).args(["--chain", "sepolia"]);
+    for command in [&["trust", "fetch"][..], &["trust", "fetch", "--from", "http://127.0.0.1:1"]] {
+        sepolia().args(command).end().exits(3).says("no trust roots compiled in");
+    }
+    sepolia().args(["verify"]).arg(&world.archives[0]).end().exits(3).says("no trust roots compiled in");
+    let shown = sepolia().args(["trust", "show", "--json"]).end().says("no trust roots compiled in").json();
+    assert!(shown["lists"].as_array().unwrap().iter().all(|list| list["root"].is_null()), "{shown}");
 }
 
 #[test]
