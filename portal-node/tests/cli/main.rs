@@ -4,6 +4,7 @@
 
 mod archives;
 mod demo;
+mod kill;
 mod network;
 mod peer;
 mod settings;

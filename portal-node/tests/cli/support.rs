@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// When a process counts as hanging. Nothing here takes a hundredth of it on a quiet machine.
-const DEADLINE: Duration = Duration::from_secs(300);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(300);
 /// Flags of a peer that keeps to itself.
 const ALONE: [&str; 4] = ["--listen", "127.0.0.1:0", "--nat", "none"];
 
@@ -50,7 +50,7 @@ impl World {
         })
     }
 
-    fn of(config: SyntheticConfig) -> Self {
+    pub(crate) fn of(config: SyntheticConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let chain = SyntheticChain::new(config).unwrap();
         let at = |name: &str| folder.path().join(name);
