@@ -11,6 +11,7 @@ use cairn_proto::routing::AddressPolicy;
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 use content_types::trust::TrustListKind;
 use content_types::{ContentKey, SubNetwork, legacy_history};
+use overlay::Overlay;
 use overlay::discovery::Nat;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -102,14 +103,20 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what}: not so after {PATIENCE:?}");
 }
 
-/// Makes two nodes know each other in every sub-network.
-pub(crate) async fn connect(a: &Node, b: &Node) {
+/// Makes two nodes know each other in every sub-network. Only one of them calls: when both do at the same moment, discv5 forgets
+/// the request of one, and it takes seconds until that is found out.
+pub(crate) async fn connect(caller: &Node, called: &Node) {
     for network in NETWORKS {
-        let (a_side, b_side) = (a.overlay(network).unwrap(), b.overlay(network).unwrap());
-        a_side.add_enr(b.enr());
-        b_side.add_enr(a.enr());
-        until("peers in both tables", || a_side.peer_count() > 0 && b_side.peer_count() > 0).await;
+        let (caller_side, called_side) = (caller.overlay(network).unwrap(), called.overlay(network).unwrap());
+        caller_side.add_enr(called.enr());
+        until("peers in both tables", || knows(caller_side, called) && knows(called_side, caller)).await;
     }
+}
+
+/// Whether a live peer with a known radius in the table is `node`.
+fn knows(overlay: &Overlay, node: &Node) -> bool {
+    let mut entries = overlay.routing_table().buckets.into_iter().flatten();
+    entries.any(|entry| entry.live && entry.radius.is_some() && entry.enr.node_id() == node.enr().node_id())
 }
 
 /// A JSON-RPC client of a node.
