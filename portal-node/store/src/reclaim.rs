@@ -22,8 +22,11 @@ use crate::{
     volumes::Hole,
 };
 
-/// Holes punched in one step.
-const PUNCHES_PER_STEP: usize = 64;
+/// Share of the waiting holes that are punched in one step, so that they are spread over the time until the next
+/// checkpoint brings more; and the bounds of their number. Commits wait for the file system's journal meanwhile.
+const SHARE_PER_STEP: usize = 32;
+const LEAST_PER_STEP: usize = 8;
+const MOST_PER_STEP: usize = 64;
 /// Threads that punch them. Where freed blocks are discarded at once, each hole is some milliseconds of waiting.
 const PUNCHING_THREADS: usize = 4;
 /// Bytes rewritten in one step.
@@ -55,7 +58,9 @@ impl Puncher {
         // What is about to be deleted needs no holes, and while it is being deleted they would have to wait for that.
         let doomed = core.doomed_volume.load(Ordering::Relaxed);
         self.holes.retain(|hole| hole.volume != doomed);
-        let step: Vec<_> = self.holes.drain(..self.holes.len().min(PUNCHES_PER_STEP)).collect();
+        let waiting = self.holes.len();
+        let count = (waiting / SHARE_PER_STEP).clamp(LEAST_PER_STEP, MOST_PER_STEP).min(waiting);
+        let step: Vec<_> = self.holes.drain(..count).collect();
         punch(core, &step)?;
         core.unpunched.store(self.holes.iter().map(|hole| hole.len).sum(), Ordering::Relaxed);
         Ok(!step.is_empty())

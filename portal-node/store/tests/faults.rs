@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cairn_store::{Budgets, Event, IndexEngine, Item, Placement, SledEngine, Store, StoreConfig, StoreError};
+use cairn_store::{
+    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, Placement, SledEngine, Store, StoreConfig, StoreError,
+    Visit,
+};
 use common::{Events, config, distance, item};
 use content_types::{Distance, NodeId, SubNetwork};
 
@@ -261,6 +264,85 @@ fn a_half_renewed_index_does_not_matter() {
     assert!(!was_rebuilt(&events));
     assert!(!half.exists());
     assert_eq!(missing(&store, &items), [] as [usize; 0]);
+}
+
+/// Sled, but while there is a file `CUT` in the store's directory it loses what ends a checkpoint, as a kill would.
+struct CutCheckpoints {
+    sled: Box<dyn Index>,
+    cut: PathBuf,
+}
+
+impl IndexEngine for CutCheckpoints {
+    fn open(dir: &Path, cache_bytes: u64) -> Result<Box<dyn Index>, IndexError> {
+        let store = dir.ancestors().nth(2).unwrap();
+        Ok(Box::new(Self { sled: SledEngine::open(dir, cache_bytes)?, cut: store.join("CUT") }))
+    }
+}
+
+impl Index for CutCheckpoints {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.sled.get(key)
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), IndexError> {
+        const POSITION: [u8; 2] = [0, b'p'];
+        let changes = batch.into_changes();
+        if self.cut.exists() && changes.iter().any(|(key, _)| *key == POSITION) {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.sled.apply(batch)
+    }
+
+    fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {
+        self.sled.scan(first, last, backwards, visit)
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        self.sled.flush()
+    }
+}
+
+/// The entries are then ahead of the counters and of the place from which the volumes are replayed.
+#[test]
+fn a_checkpoint_that_was_cut_off_does_not_matter() {
+    let old = items(20);
+    let dir = filled(&old);
+    fs::write(dir.path().join("CUT"), b"").unwrap();
+    let (store, _) = common::open::<CutCheckpoints>(roomy(dir.path())).unwrap();
+    let mut held = old.clone();
+    for (version, numbers) in [(1, 0..10), (2, 5..8), (3, 6..25)] {
+        for number in numbers {
+            let newer = item(NETWORK, number, 700 + 11 * number as usize, version);
+            assert_eq!(store.put_batch(vec![newer.clone()]).unwrap(), [Placement::Stored]);
+            held.retain(|item| item.id != newer.id);
+            held.push(newer);
+        }
+    }
+    let removed = held.remove(4);
+    store.remove(NETWORK, &removed.id).unwrap();
+    store.close().unwrap();
+    fs::remove_file(dir.path().join("CUT")).unwrap();
+
+    for lose_index in [false, true] {
+        if lose_index {
+            fs::remove_dir_all(dir.path().join("index")).unwrap();
+        }
+        let (store, events) = open(roomy(dir.path()));
+        assert_eq!(was_rebuilt(&events), lose_index);
+        assert_eq!(missing(&store, &held), [] as [usize; 0]);
+        assert!(!store.contains_id(NETWORK, &removed.id).unwrap());
+        let usage = store.usage(NETWORK);
+        assert_eq!(usage.items, held.len() as u64);
+        assert_eq!(usage.bytes, held.iter().map(Item::record_len).sum::<u64>());
+        store.close().unwrap();
+    }
 }
 
 #[test]
