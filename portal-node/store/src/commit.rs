@@ -1,4 +1,4 @@
-//! Commits: append to the volume, sync, bring the index up to it, acknowledge. Puts that wait at the same time share one.
+//! Commits: append to the volume, sync, tell the index, acknowledge. Puts that wait at the same time share one.
 
 use std::{
     collections::BTreeMap,

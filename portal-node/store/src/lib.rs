@@ -9,7 +9,7 @@
 //! | [`record`] | the bytes of a volume |
 //! | [`scan`] | walks over them, and over damage |
 //! | [`eviction`] | decides what goes and how far the radius reaches, without I/O |
-//! | `index` | the narrow trait of an index engine, and sled behind it |
+//! | `index` | the narrow trait of an index engine, sled behind it, and in front of it pages of entries and recent changes |
 //! | `ledger` | counters that are always of the same moment as the entries |
 //! | `writer`, `commit` | appending; group commit |
 //! | `recovery` | replay or rebuild when a store is opened |
