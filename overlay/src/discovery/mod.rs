@@ -34,6 +34,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -227,7 +228,7 @@ impl Discovery {
 
     async fn transmit(&self, to: &Contact, protocol: &ProtocolId, body: &Bytes) -> Result<Bytes, TalkError> {
         let request = |discv5: &Discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.to_vec());
-        let answer = self.ask(request).await.map(Bytes::from).map_err(table::request_error);
+        let answer = self.ask(to.node_id(), request).await.map(Bytes::from).map_err(table::request_error);
         if answer == Err(TalkError::Timeout) {
             self.inner.book.lock().session_lost(&to.endpoint());
         }
@@ -250,30 +251,54 @@ impl Discovery {
         // discv5 sends a PING to the announced address only. An empty request is undecodable to any protocol, and answered.
         let greeting =
             |discv5: &Discv5| discv5.talk_req(to.to_discv5(), ProtocolId::UTP.as_bytes().to_vec(), Vec::new());
-        self.ask(greeting).await.map(drop).map_err(table::request_error)
+        self.ask(to.node_id(), greeting).await.map(drop).map_err(table::request_error)
     }
 
     /// Makes a request until it got its own full time-out: discv5 fails all requests to a peer when one of them times out, and
     /// forgets some.
-    async fn ask<T, R>(&self, request: impl Fn(&Discv5) -> R) -> Result<T, RequestError>
+    async fn ask<T, R>(&self, peer: NodeId, request: impl Fn(&Discv5) -> R) -> Result<T, RequestError>
     where
         R: Future<Output = Result<T, RequestError>>,
     {
         let own_timeout = REQUEST_TIMEOUT * u32::from(TRANSMISSIONS);
         let started = Instant::now();
-        let mut forgotten = 0;
+        let mut times_forgotten = 0;
         loop {
             let sent = Instant::now();
+            let events = self.inner.peer_events.subscribe();
             let outcome = self.inner.with_discv5(&request).ok_or(RequestError::ServiceNotStarted)?;
-            match tokio::time::timeout(REQUEST_DEADLINE, outcome).await {
-                Ok(Err(RequestError::Timeout))
+            let outcome = tokio::select! {
+                outcome = outcome => Some(outcome),
+                () = forgotten(peer, events) => None,
+            };
+            match outcome {
+                Some(Err(RequestError::Timeout))
                     if sent.elapsed() < own_timeout && started.elapsed() < own_timeout + REQUEST_DEADLINE => {}
-                Ok(outcome) => return outcome,
-                Err(_) if forgotten == MAX_FORGOTTEN => return Err(RequestError::Timeout),
-                Err(_) => forgotten += 1,
+                Some(outcome) => return outcome,
+                None if times_forgotten == MAX_FORGOTTEN => return Err(RequestError::Timeout),
+                None => times_forgotten += 1,
             }
         }
     }
+}
+
+/// Returns when a request to `peer` that has no outcome yet will have none. Its own handshake would have brought the answer
+/// along, and what is under way when another one makes a session is sent again at once.
+async fn forgotten(peer: NodeId, mut events: broadcast::Receiver<PeerEvent>) {
+    let session = async {
+        loop {
+            match events.recv().await {
+                Ok(PeerEvent::Session(contact)) if contact.node_id() == peer => return,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    };
+    let after_session = async {
+        session.await;
+        tokio::time::sleep(REQUEST_TIMEOUT).await;
+    };
+    let _ = tokio::time::timeout(REQUEST_DEADLINE, after_session).await;
 }
 
 impl Inner {

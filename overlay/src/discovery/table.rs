@@ -100,7 +100,7 @@ impl Discovery {
     /// When the peer cannot be reached or does not answer.
     pub async fn ping(&self, enr: Enr) -> Result<Pong, TalkError> {
         self.reachable(&enr)?;
-        let pong = self.ask(|discv5| discv5.send_ping(enr.clone())).await.map_err(request_error)?;
+        let pong = self.ask(node_id(&enr), |discv5| discv5.send_ping(enr.clone())).await.map_err(request_error)?;
         Ok(Pong { enr_seq: pong.enr_seq, recipient_ip: pong.ip, recipient_port: pong.port })
     }
 
@@ -111,7 +111,7 @@ impl Discovery {
     pub async fn find_node(&self, enr: Enr, distances: Vec<u64>) -> Result<Vec<Enr>, TalkError> {
         self.reachable(&enr)?;
         let request = |discv5: &Discv5| discv5.find_node_designated_peer(enr.clone(), distances.clone());
-        self.ask(request).await.map_err(request_error)
+        self.ask(node_id(&enr), request).await.map_err(request_error)
     }
 
     /// Looks up the nodes closest to `target`, closest first, 16 at most.
