@@ -4,6 +4,8 @@ use std::{
     collections::BTreeMap,
     ops::ControlFlow,
     sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
 };
 
 use content_types::{ContentId, Distance, SubNetwork};
@@ -25,6 +27,13 @@ use crate::{
 const MAX_COMMIT_BYTES: u64 = 8 << 20;
 /// Items that one commit evicts at most; what is over then goes with the next one. Bounds how long a commit takes.
 const MAX_EVICTIONS: usize = 512;
+
+/// Share of what is held, in percent, that may be dead and still take room before puts are slowed down; and bytes that may
+/// be in any case.
+const MAX_UNRECLAIMED_PERCENT: u64 = 5;
+const MIN_UNRECLAIMED: u64 = 64 << 20;
+/// Pause after a put that is slowed down: about as long as one takes.
+const WAY_TO_RECLAIM: Duration = Duration::from_millis(2);
 
 /// What became of an item that was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,8 +135,18 @@ impl Core {
                 part.push(item);
             }
             placements.extend(self.put_part(part, bytes)?);
+            if self.is_much_unreclaimed() {
+                thread::sleep(WAY_TO_RECLAIM);
+            }
         }
         Ok(placements)
+    }
+
+    /// Whether evicting is so far ahead of giving room back that the disk might become too full.
+    fn is_much_unreclaimed(&self) -> bool {
+        let unreclaimed = self.buried.load(Ordering::Relaxed) + self.unpunched.load(Ordering::Relaxed);
+        let held: u64 = self.ledger.read().networks.iter().map(|usage| usage.bytes).sum();
+        unreclaimed > MIN_UNRECLAIMED.max(held / 100 * MAX_UNRECLAIMED_PERCENT)
     }
 
     /// The first to get hold of the committer commits for everybody who waits.
@@ -240,7 +259,7 @@ impl Core {
                 return Err(failure);
             }
             self.ledger.write().apply(change);
-            self.graveyard.lock().extend(dead);
+            self.bury(dead);
             self.report_evictions(&evicted);
         }
         Ok(placements)

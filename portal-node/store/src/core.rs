@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) queue: Mutex<Vec<Arc<Ticket>>>,
     /// Records that are dead in the index but still take room on the disk.
     pub(crate) graveyard: Mutex<Vec<Location>>,
+    /// Bytes in the graveyard.
+    pub(crate) buried: AtomicU64,
     /// Bytes that are dead in the checkpoint and about to be given back.
     pub(crate) unpunched: AtomicU64,
     /// The volume that is being written; 0 before the first one.

@@ -150,7 +150,10 @@ impl Upkeep {
         if written != self.checkpointed && is_due {
             // What is buried by now is buried in the checkpoint too.
             let buried = std::mem::take(&mut *core.graveyard.lock());
-            core.checkpoint()?;
+            if let Err(error) = core.checkpoint() {
+                core.graveyard.lock().extend(buried);
+                return Err(error);
+            }
             (self.checkpointed, self.last_checkpoint) = (written, Instant::now());
             self.puncher.take_over(core, buried);
             return Ok(true);

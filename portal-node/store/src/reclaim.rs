@@ -33,7 +33,7 @@ const PUNCHING_THREADS: usize = 4;
 const REWRITE_STEP: u64 = 256 << 10;
 /// Share of what is held, in percent, that volumes may take on the disk before one is rewritten. The index comes on top,
 /// and the whole has to stay under 120.
-const MAX_ALLOCATED_PERCENT: u64 = 108;
+const MAX_ALLOCATED_PERCENT: u64 = 105;
 /// Share of a volume's room, in percent, that has to be waste for it to be worth rewriting.
 const MIN_WASTE_PERCENT: u64 = 8;
 
@@ -51,6 +51,12 @@ impl Puncher {
         let (sealed, in_current): (Vec<_>, Vec<_>) = dead.into_iter().partition(|dead| dead.place.volume < current);
         core.graveyard.lock().extend(in_current);
         self.holes.extend(sealed.iter().filter_map(Hole::of));
+        core.unpunched.store(self.unpunched(), Ordering::Relaxed);
+        core.buried.fetch_sub(bytes_of(&sealed), Ordering::Relaxed);
+    }
+
+    fn unpunched(&self) -> u64 {
+        self.holes.iter().map(|hole| hole.len).sum()
     }
 
     /// Punches some holes; returns whether there were any.
@@ -62,7 +68,7 @@ impl Puncher {
         let count = (waiting / SHARE_PER_STEP).clamp(LEAST_PER_STEP, MOST_PER_STEP).min(waiting);
         let step: Vec<_> = self.holes.drain(..count).collect();
         punch(core, &step)?;
-        core.unpunched.store(self.holes.iter().map(|hole| hole.len).sum(), Ordering::Relaxed);
+        core.unpunched.store(self.unpunched(), Ordering::Relaxed);
         Ok(!step.is_empty())
     }
 }
@@ -248,7 +254,17 @@ impl Rewrite {
     }
 }
 
+fn bytes_of(locations: &[Location]) -> u64 {
+    locations.iter().map(|location| u64::from(location.len)).sum()
+}
+
 impl Core {
+    /// Remembers dead records until a checkpoint knows that they are.
+    pub(crate) fn bury(&self, dead: Vec<Location>) {
+        self.buried.fetch_add(bytes_of(&dead), Ordering::Relaxed);
+        self.graveyard.lock().extend(dead);
+    }
+
     fn forget_volume(&self, number: u32) -> Result<(), StoreError> {
         let _committer = self.committer.lock();
         let mut batch = Batch::default();

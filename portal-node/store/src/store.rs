@@ -141,6 +141,7 @@ impl Store {
             committer: Mutex::new(Committer::new(writer)),
             queue: Mutex::default(),
             graveyard: Mutex::default(),
+            buried: AtomicU64::new(0),
             unpunched: AtomicU64::new(0),
             current_volume: AtomicU32::new(end.map_or(0, |(end, _)| end.volume)),
             doomed_volume: AtomicU32::new(0),
