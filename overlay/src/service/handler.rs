@@ -26,7 +26,7 @@ pub trait ContentHandler: Send + Sync + 'static {
     }
 
     /// The stored value of a key in its wire encoding.
-    fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>>;
+    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>>;
 
     /// Whether offered items are wanted: one verdict for each key. A malformed key is not verifiable.
     fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>>;
@@ -37,6 +37,15 @@ pub trait ContentHandler: Send + Sync + 'static {
     /// # Errors
     /// [`Rejection`] says whether the value is wrong or could only not be judged.
     fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>>;
+}
+
+/// For whom a value is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A peer asks, which others may serve as well: it need not be read at any price.
+    Peer(NodeId),
+    /// A lookup of this node.
+    Own,
 }
 
 /// How a value came here.

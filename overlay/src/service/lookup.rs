@@ -18,7 +18,9 @@ use tokio::time::Instant;
 
 use super::client::Asked;
 use super::inner::Inner;
-use super::{ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Rejection, RequestError};
+use super::{
+    ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Reader, Rejection, RequestError,
+};
 use crate::transfer::Room;
 use crate::transport::{Contact, TalkError};
 
@@ -60,7 +62,7 @@ impl Inner {
     pub(super) async fn lookup_content(self: &Arc<Self>, key: Bytes) -> Result<FoundContent, LookupError> {
         let id = self.handler.content_id(&key).ok_or(LookupError::Key)?;
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        if let Some(value) = self.handler.get(key.clone()).await {
+        if let Some(value) = self.handler.get(key.clone(), Reader::Own).await {
             let trace = LookupTrace::local(self.local_id, id, started_at);
             return Ok(FoundContent { value, from: self.local_id, utp: false, trace });
         }

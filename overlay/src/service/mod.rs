@@ -22,6 +22,6 @@ pub use answers::{
     TableSnapshot, TracedAnswer, TracedResponse,
 };
 pub use config::SubNetworkConfig;
-pub use handler::{Admitted, ContentHandler, ContentSource, OfferVerdict, Rejection};
+pub use handler::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 pub use observer::{Direction, LookupOutcome, Observer, RequestKind, TransferFailure, Unobserved};
 pub use overlay::Overlay;

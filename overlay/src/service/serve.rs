@@ -15,9 +15,9 @@ use content_types::{ContentId, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::RequestKind;
 use super::busy::Working;
 use super::inner::Inner;
+use super::{Reader, RequestKind};
 use crate::transfer::{Stream, TransferError};
 use crate::transport::{Contact, TalkRequest};
 
@@ -135,7 +135,7 @@ impl Inner {
         // A malformed key is an undecodable request: answered empty.
         let Some(id) = self.handler.content_id(&key) else { return };
         let peer = request.node_id;
-        let value = match self.handler.get(key.clone()).await {
+        let value = match self.handler.get(key.clone(), Reader::Peer(peer)).await {
             None => return respond(request, &self.closer(&id, &peer)),
             Some(value) if value.len() <= MAX_INLINE_CONTENT_BYTES => {
                 return respond(request, &Response::Content(Content::Inline(value)));
@@ -177,7 +177,7 @@ impl Inner {
         stream.hold(slot.ok_or(TransferError::NoSlot)?);
         let value = match kept {
             Some(value) => Some(value),
-            None => self.handler.get(key).await,
+            None => self.handler.get(key, Reader::Peer(peer.node_id())).await,
         };
         match value {
             Some(value) => self.write_values(stream, vec![value]).await,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use content_types::{ContentId, Distance, NodeId};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Rejection};
+use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -97,7 +97,7 @@ impl ContentHandler for Memory {
         *self.radius.lock()
     }
 
-    fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>> {
+    fn get(&self, key: Bytes, _reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
         let value = self.values.lock().get(&key).cloned();
         async move { value }.boxed()
     }

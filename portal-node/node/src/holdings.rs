@@ -51,7 +51,7 @@ impl Holdings {
         Ok(self.workers.read(move || store.get(&key)).await??)
     }
 
-    /// The same for a peer, or where the network can be asked instead: `None` also when so many archives are being read for
+    /// The same for a peer: `None` also when so many archives are being read for
     /// peers that it would have to wait.
     pub(crate) async fn get_for_peer(&self, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
         let (store, key) = (Arc::clone(&self.store), *key);

@@ -31,9 +31,9 @@ const MAX_EVICTIONS: usize = 512;
 /// Share of what is held, in percent, that may be dead and still take room before puts are slowed down; and bytes that may
 /// be in any case.
 const MAX_UNRECLAIMED_PERCENT: u64 = 5;
-const MIN_UNRECLAIMED: u64 = 64 << 20;
-/// Pause after a put that is slowed down: about as long as one takes.
-const WAY_TO_RECLAIM: Duration = Duration::from_millis(2);
+pub(crate) const MIN_UNRECLAIMED: u64 = 64 << 20;
+/// Pause after a put that is slowed down: about as long as one takes on a quiet disk.
+const WAY_TO_RECLAIM: Duration = Duration::from_millis(1);
 
 /// What became of an item that was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,6 +144,9 @@ impl Core {
 
     /// Whether evicting is so far ahead of giving room back that the disk might become too full.
     fn is_much_unreclaimed(&self) -> bool {
+        if self.is_overfull.load(Ordering::Relaxed) {
+            return true;
+        }
         let unreclaimed = self.buried.load(Ordering::Relaxed) + self.unpunched.load(Ordering::Relaxed);
         let held: u64 = self.ledger.read().networks.iter().map(|usage| usage.bytes).sum();
         unreclaimed > MIN_UNRECLAIMED.max(held / 100 * MAX_UNRECLAIMED_PERCENT)

@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) current_volume: AtomicU32,
     /// The volume that is being emptied; 0 if none is.
     pub(crate) doomed_volume: AtomicU32,
+    /// Whether volumes take too much room, and the rewriter is at it.
+    pub(crate) is_overfull: AtomicBool,
     /// Whether something is stored outside a radius and has to go.
     pub(crate) has_leftovers: AtomicBool,
     pub(crate) counters: Counters,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use content_types::{ContentId, SubNetwork};
 
 use crate::{
-    commit::{Move, Work},
+    commit::{MIN_UNRECLAIMED, Move, Work},
     core::{Core, Counters},
     error::StoreError,
     index::{Batch, EntryChanges, Location, meta},
@@ -34,6 +34,8 @@ const REWRITE_STEP: u64 = 256 << 10;
 /// Share of what is held, in percent, that volumes may take on the disk before one is rewritten. The index comes on top,
 /// and the whole has to stay under 120.
 const MAX_ALLOCATED_PERCENT: u64 = 105;
+/// Share at which puts are slowed down, so that rewriting catches up.
+const OVERFULL_PERCENT: u64 = 113;
 /// Share of a volume's room, in percent, that has to be waste for it to be worth rewriting.
 const MIN_WASTE_PERCENT: u64 = 8;
 
@@ -113,7 +115,11 @@ impl Rewriter {
                 if is_settled {
                     return Ok(false);
                 }
-                match self.choose(&core) {
+                let chosen = self.choose(&core);
+                if chosen.is_none() {
+                    core.is_overfull.store(false, Ordering::Relaxed);
+                }
+                match chosen {
                     Some((number, volume)) => {
                         self.rewrite = Some(Rewrite::begin(&core, number, volume)?);
                         core.doomed_volume.store(number, Ordering::Relaxed);
@@ -154,6 +160,9 @@ impl Rewriter {
         let (_, number, volume) = worst?;
         // What is about to be punched is no reason to rewrite anything.
         let allocated_in_all = allocated_in_all.saturating_sub(core.unpunched.load(Ordering::Relaxed));
+        let is_overfull = allocated_in_all * 100 > live_in_all * OVERFULL_PERCENT;
+        let is_large = allocated_in_all > live_in_all + MIN_UNRECLAIMED;
+        core.is_overfull.store(is_overfull && is_large, Ordering::Relaxed);
         (allocated_in_all * 100 > live_in_all * MAX_ALLOCATED_PERCENT).then_some((number, volume))
     }
 

@@ -145,6 +145,7 @@ impl Store {
             unpunched: AtomicU64::new(0),
             current_volume: AtomicU32::new(end.map_or(0, |(end, _)| end.volume)),
             doomed_volume: AtomicU32::new(0),
+            is_overfull: AtomicBool::new(false),
             has_leftovers: AtomicBool::new(true),
             counters: Counters::default(),
             events,

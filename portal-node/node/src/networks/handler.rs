@@ -5,7 +5,7 @@ use bytes::Bytes;
 use content_types::{ContentId, ContentKey, Distance, SubNetwork};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Rejection};
+use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 
 use crate::headers::Asker;
 use crate::holdings::Holdings;
@@ -70,10 +70,14 @@ impl ContentHandler for ContentNetwork {
         self.holdings.radius(self.network)
     }
 
-    fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>> {
+    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
         async move {
             let key = self.decode(&key)?;
-            match self.holdings.get_for_peer(&key).await {
+            let read = match reader {
+                Reader::Own => self.holdings.get(&key).await,
+                Reader::Peer(_) => self.holdings.get_for_peer(&key).await,
+            };
+            match read {
                 Ok(value) => value,
                 Err(error) => {
                     tracing::warn!(network = %self.network, %error, "content not read");
@@ -148,13 +152,14 @@ mod tests {
             (key.encode(), chain.block(number).unwrap().body)
         };
         let (key, value) = body(5);
-        assert_eq!(handler.get(key.clone()).await, None);
+        assert_eq!(handler.get(key.clone(), Reader::Peer(node_id)).await, None);
+        assert_eq!(handler.get(key.clone(), Reader::Own).await.as_ref(), Some(&value));
         let offered = handler.admit(key.clone(), value.clone(), ContentSource::Offer(node_id)).await;
         assert!(matches!(offered, Err(Rejection::Unverifiable(_))), "{offered:?}");
         let found = handler.admit(key.clone(), value.clone(), ContentSource::Lookup(node_id)).await;
         assert!(found.is_ok(), "{found:?}");
         drop(busy);
-        assert_eq!(handler.get(key).await, Some(value));
+        assert_eq!(handler.get(key, Reader::Peer(node_id)).await, Some(value));
         let (key, value) = body(6);
         let offered = handler.admit(key, value, ContentSource::Offer(node_id)).await;
         assert!(offered.is_ok(), "{offered:?}");

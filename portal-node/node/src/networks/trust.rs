@@ -12,7 +12,7 @@ use content_types::trust::TrustListKind;
 use content_types::{ContentId, Distance};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Rejection};
+use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 
 use crate::trust::TrustStore;
 use crate::workers::Workers;
@@ -62,7 +62,7 @@ impl ContentHandler for TrustNetwork {
         Distance::ZERO
     }
 
-    fn get(&self, key: Bytes) -> BoxFuture<'_, Option<Bytes>> {
+    fn get(&self, key: Bytes, _reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
         async move { self.trust.encoded(&root(&key)?) }.boxed()
     }
 
