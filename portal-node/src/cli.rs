@@ -222,6 +222,9 @@ pub(crate) struct DemoArgs {
     /// Blocks of the synthetic chain
     #[arg(long, default_value_t = 512, value_name = "N")]
     pub(crate) blocks: u64,
+    /// Bytes of a body and its receipts, together, in the average block of the synthetic chain
+    #[arg(long, default_value_t = 40_000, value_name = "BYTES")]
+    pub(crate) block_size: usize,
     /// Pieces that the new peer fetches
     #[arg(long, default_value_t = 300, value_name = "N")]
     pub(crate) sample: usize,

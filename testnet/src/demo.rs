@@ -22,8 +22,6 @@ use crate::{
     sample::{self, Outcome},
 };
 
-/// Average block of the synthetic chain, bytes of body and receipts.
-const SYNTHETIC_BLOCK_BYTES: usize = 40_000;
 /// Each storage peer's room, as a part of all content: every piece finds a place on some peers.
 const PEER_SHARE: f64 = 0.35;
 /// The newcomer's room, as a part of all content.
@@ -47,8 +45,13 @@ pub struct DemoConfig {
 /// Where the demonstration's history comes from.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A synthetic chain of so many blocks.
-    Synthetic(u64),
+    /// A synthetic chain.
+    Synthetic {
+        /// Its length.
+        blocks: u64,
+        /// Bytes of a body and its receipts, together, in the average block.
+        block_size: usize,
+    },
     /// Archives of a real chain, and the folder of its trust lists.
     Archives {
         /// The chain.
@@ -207,8 +210,8 @@ async fn fetch(
 fn prepare(source: Source, seed: u64, folder: &Path) -> Result<Stand, DemoError> {
     match source {
         Source::Archives { chain, trust_dir, files } => Ok(Stand { chain, trust_dir, files }),
-        Source::Synthetic(blocks) => {
-            let chain = SyntheticChain::new(SyntheticConfig::of_every_fork(seed, blocks, SYNTHETIC_BLOCK_BYTES))?;
+        Source::Synthetic { blocks, block_size } => {
+            let chain = SyntheticChain::new(SyntheticConfig::of_every_fork(seed, blocks, block_size))?;
             let files = chain.write_archives(folder)?;
             let trust_dir = folder.join("trust");
             write_trust_lists(chain.trust_lists(), chain.spec(), &trust_dir)?;

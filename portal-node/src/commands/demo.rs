@@ -14,10 +14,10 @@ use crate::{cli::DemoArgs, failure::Failure, files, output, progress, settings::
 
 pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Failure> {
     if let Some(folder) = args.write {
-        return synthetic::write(settings, args.blocks, args.random_seed, folder).await;
+        return synthetic::write(settings, (args.blocks, args.block_size), args.random_seed, folder).await;
     }
     let source = if args.archive.is_empty() {
-        Source::Synthetic(args.blocks)
+        Source::Synthetic { blocks: args.blocks, block_size: args.block_size }
     } else {
         // Said now rather than by twelve peers.
         trust::verifier(settings)?;

@@ -12,14 +12,12 @@ use testnet::demo::write_trust_lists;
 use super::blocking;
 use crate::{failure::Failure, files, output, progress, settings::Settings};
 
-/// Average block, bytes of body and receipts.
-const BLOCK_BYTES: usize = 40_000;
-
-/// Writes the chain's specification, its trust lists and its archives into `folder`.
-pub(crate) async fn write(settings: &Settings, blocks: u64, seed: u64, folder: PathBuf) -> Result<(), Failure> {
+/// Writes the chain's specification, its trust lists and its archives into `folder`. `size`: blocks, and bytes of the average
+/// one.
+pub(crate) async fn write(settings: &Settings, size: (u64, usize), seed: u64, folder: PathBuf) -> Result<(), Failure> {
     let spinner = progress::spinner("writing a synthetic chain");
     let (folder, archives) = blocking(move || {
-        let archives = write_into(blocks, seed, &folder)?;
+        let archives = write_into(size, seed, &folder)?;
         Ok((folder, archives))
     })
     .await?;
@@ -33,8 +31,8 @@ pub(crate) async fn write(settings: &Settings, blocks: u64, seed: u64, folder: P
     archives.iter().try_for_each(|archive| output::line(archive.display()))
 }
 
-fn write_into(blocks: u64, seed: u64, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let chain = SyntheticChain::new(SyntheticConfig::of_every_fork(seed, blocks, BLOCK_BYTES))
+fn write_into((blocks, block_size): (u64, usize), seed: u64, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let chain = SyntheticChain::new(SyntheticConfig::of_every_fork(seed, blocks, block_size))
         .map_err(|error| Failure::Configuration(error.to_string()))?;
     let archives = folder.join("archives");
     fs::create_dir_all(&archives).map_err(|error| Failure::io(&archives, error))?;
