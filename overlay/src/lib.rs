@@ -9,6 +9,7 @@
 
 pub mod discovery;
 pub mod service;
+mod shares;
 pub mod transfer;
 pub mod transport;
 

@@ -320,15 +320,16 @@ impl Archive {
         if !self.index.start.is_multiple_of(MAX_BLOCKS) || !knows_difficulty {
             return Err(no_proof());
         }
+        let archive = self.pinned()?;
         let mut headers = Vec::new();
         let mut sum = U256::ZERO;
         for number in self.blocks() {
-            let header = self.decoded_header(number)?;
+            let header = archive.decoded_header(number)?;
             if header.header().difficulty.is_zero() {
                 break;
             }
             sum = sum.saturating_add(header.header().difficulty);
-            let total_difficulty = self.total_difficulty(number)?.unwrap_or(sum);
+            let total_difficulty = archive.total_difficulty(number)?.unwrap_or(sum);
             headers.push(HeaderRecord { block_hash: header.hash(), total_difficulty });
         }
         let tree = EpochRecord::new(headers).map_err(|_| no_proof())?.into_tree();

@@ -1,12 +1,12 @@
 //! How many transfers may run at a time.
 //!
-//! A transfer is a uTP stream. Content that fits into its answer is none: it is served whether or not a slot is free.
+//! A transfer is a uTP stream. Content that fits into its answer needs none: it is served whether or not a slot is free.
 
 use std::{collections::HashMap, net::IpAddr};
 
 use content_types::NodeId;
 
-use crate::routing::{AddressPolicy, Subnet};
+use crate::{routing::Subnet, tally::Tally};
 
 /// Which way the content goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,7 +37,8 @@ pub struct TransferLimits {
 }
 
 impl Default for TransferLimits {
-    /// A stream holds some 100 kB in buffers, so these come to about 80 MB when every slot is in use.
+    /// A stream holds at most 256 kB in the buffer of its direction, so these come to 200 MB if every slot is in use and every
+    /// buffer full.
     ///
     /// A peer may have twice as many from this node as this node has from a peer: slots are free there a moment before they
     /// are here.
@@ -53,9 +54,8 @@ impl Default for TransferLimits {
     }
 }
 
-/// Part of all slots of a direction that one subnet may have: node IDs cost nothing, addresses do. Does not hold for
-/// addresses of a local network.
-const SUBNET_SHARE: usize = 4;
+/// Of what all peers share, one subnet may have the whole divided by this: node IDs cost nothing, addresses do.
+pub const SUBNET_SHARE: usize = 4;
 
 /// Why no further transfer may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -82,17 +82,10 @@ pub struct Transfers {
 
 #[derive(Debug, Default)]
 struct Slots {
-    total: usize,
-    by_peer: HashMap<NodeId, Held>,
-    by_subnet: HashMap<Subnet, usize>,
-}
-
-/// A peer's slots.
-#[derive(Debug)]
-struct Held {
-    count: usize,
-    /// Where it was when it took the first of them; all count for that.
-    subnet: Option<Subnet>,
+    by_peer: Tally<NodeId>,
+    by_subnet: Tally<Subnet>,
+    /// Where each peer was when it took its first slot; all of them count for that.
+    subnets: HashMap<NodeId, Subnet>,
 }
 
 impl Transfers {
@@ -106,59 +99,67 @@ impl Transfers {
     /// # Errors
     /// Which limit is reached; nothing was taken.
     pub fn start(&mut self, direction: Direction, peer: NodeId, ip: IpAddr) -> Result<(), LimitReached> {
+        let subnet = self.check(direction, &peer, ip)?;
+        let slots = self.slots_mut(direction);
+        slots.by_peer.add(peer);
+        if let Some(subnet) = subnet {
+            slots.by_subnet.add(subnet);
+            slots.subnets.insert(peer, subnet);
+        }
+        Ok(())
+    }
+
+    /// Whether a slot could be taken now; the subnet that it would count for.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub fn check(&self, direction: Direction, peer: &NodeId, ip: IpAddr) -> Result<Option<Subnet>, LimitReached> {
         let (total, per_peer) = match direction {
             Direction::Inbound => (self.limits.inbound, self.limits.inbound_per_peer),
             Direction::Fetch => (self.limits.fetches, self.limits.fetches_per_peer),
             Direction::Outbound => (self.limits.outbound, self.limits.outbound_per_peer),
         };
-        let slots = self.slots_mut(direction);
-        if slots.total >= total {
+        let slots = self.slots(direction);
+        if slots.by_peer.total() >= total {
             return Err(LimitReached::Total(total));
         }
-        let held = slots.by_peer.get(&peer);
-        if held.map_or(0, |held| held.count) >= per_peer {
+        let of_peer = slots.by_peer.of(peer);
+        if of_peer >= per_peer {
             return Err(LimitReached::PerPeer(per_peer));
         }
-        let subnet = held.map_or_else(|| AddressPolicy::Local.counted(ip), |held| held.subnet);
-        if let Some(subnet) = subnet {
-            let limit = total.div_ceil(SUBNET_SHARE).max(per_peer);
-            let of_subnet = slots.by_subnet.entry(subnet).or_default();
-            if *of_subnet >= limit {
-                return Err(LimitReached::PerSubnet(limit));
-            }
-            *of_subnet += 1;
+        let here = Subnet::of_stranger(ip);
+        let subnet = if of_peer == 0 { here } else { slots.subnets.get(peer).copied() };
+        let limit = total.div_ceil(SUBNET_SHARE).max(per_peer);
+        match subnet {
+            Some(subnet) if slots.by_subnet.of(&subnet) >= limit => Err(LimitReached::PerSubnet(limit)),
+            subnet => Ok(subnet),
         }
-        slots.total += 1;
-        slots.by_peer.entry(peer).or_insert(Held { count: 0, subnet }).count += 1;
-        Ok(())
     }
 
     /// Gives back a slot, however the transfer ended. Without one taken it does nothing.
     pub fn finish(&mut self, direction: Direction, peer: &NodeId) {
         let slots = self.slots_mut(direction);
-        let Some(held) = slots.by_peer.get_mut(peer) else { return };
-        slots.total -= 1;
-        held.count -= 1;
-        let subnet = held.subnet;
-        if held.count == 0 {
-            slots.by_peer.remove(peer);
+        if !slots.by_peer.remove(peer) {
+            return;
         }
-        if let Some(subnet) = subnet
-            && let Some(count) = slots.by_subnet.get_mut(&subnet)
-        {
-            *count -= 1;
-            if *count == 0 {
-                slots.by_subnet.remove(&subnet);
-            }
+        if let Some(subnet) = slots.subnets.get(peer) {
+            slots.by_subnet.remove(subnet);
+        }
+        if slots.by_peer.of(peer) == 0 {
+            slots.subnets.remove(peer);
         }
     }
 
     /// Transfers that run now.
     pub fn running(&self, direction: Direction) -> usize {
+        self.slots(direction).by_peer.total()
+    }
+
+    fn slots(&self, direction: Direction) -> &Slots {
         match direction {
-            Direction::Inbound => self.inbound.total,
-            Direction::Fetch => self.fetches.total,
-            Direction::Outbound => self.outbound.total,
+            Direction::Inbound => &self.inbound,
+            Direction::Fetch => &self.fetches,
+            Direction::Outbound => &self.outbound,
         }
     }
 

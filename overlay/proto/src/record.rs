@@ -187,13 +187,18 @@ pub fn udp_socket(enr: &Enr) -> Option<SocketAddr> {
     enr.udp4_socket().map(SocketAddr::V4).or_else(|| enr.udp6_socket().map(SocketAddr::V6))
 }
 
-/// Whether the record says that its node listens for discv5 at this address.
-pub fn announces(enr: &Enr, address: SocketAddr) -> bool {
-    let announced = match address {
+/// Where the record says its node listens for discv5, by the protocol that `address` is of.
+pub fn announced_like(enr: &Enr, address: SocketAddr) -> Option<SocketAddr> {
+    match address {
         SocketAddr::V4(_) => enr.udp4_socket().map(SocketAddr::V4),
         SocketAddr::V6(_) => enr.udp6_socket().map(SocketAddr::V6),
-    };
-    announced.is_some_and(|announced| (announced.ip(), announced.port()) == (address.ip(), address.port()))
+    }
+}
+
+/// Whether the record says that its node listens for discv5 at this address.
+pub fn announces(enr: &Enr, address: SocketAddr) -> bool {
+    let socket = |address: SocketAddr| (address.ip(), address.port());
+    announced_like(enr, address).is_some_and(|announced| socket(announced) == socket(address))
 }
 
 /// The record's bytes, as NODES and CONTENT carry it.

@@ -1,7 +1,9 @@
 //! Where peers were seen: the record and the address of each peer's last session.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
+use cairn_proto::routing::AddressPolicy;
 use content_types::NodeId;
 use discv5::IpMode;
 
@@ -13,6 +15,7 @@ const MAX_PEERS: usize = 4096;
 /// A bounded memory of sessions; the peer that was used least recently is forgotten first.
 pub(super) struct AddressBook {
     ip_mode: IpMode,
+    policy: AddressPolicy,
     peers: HashMap<NodeId, Known>,
     uses: u64,
 }
@@ -25,8 +28,8 @@ struct Known {
 }
 
 impl AddressBook {
-    pub(super) fn new(ip_mode: IpMode) -> Self {
-        Self { ip_mode, peers: HashMap::new(), uses: 0 }
+    pub(super) fn new(ip_mode: IpMode, policy: AddressPolicy) -> Self {
+        Self { ip_mode, policy, peers: HashMap::new(), uses: 0 }
     }
 
     /// A session was made with the owner of `enr`, seen at `endpoint`.
@@ -60,16 +63,20 @@ impl AddressBook {
             .is_some_and(|known| known.session && known.contact.address() == endpoint.address)
     }
 
-    /// A newer record of a known peer says where the peer is now.
+    /// A newer record of a known peer may say where the peer is now; while there is a session, that tells.
     pub(super) fn learn(&mut self, enr: &Enr) {
+        let announced = self.announced(enr);
         if let Some(known) = self.peers.get_mut(&node_id(enr))
             && known.contact.enr().seq() < enr.seq()
         {
-            let announced = self.ip_mode.get_contactable_addr(enr);
-            let address = announced.unwrap_or(known.contact.address());
-            known.session &= address == known.contact.address();
+            let address = announced.filter(|_| !known.session).unwrap_or(known.contact.address());
             known.contact = Contact::new(enr.clone(), address);
         }
+    }
+
+    /// Where a record says that its peer is, if that can be.
+    fn announced(&self, enr: &Enr) -> Option<SocketAddr> {
+        self.ip_mode.get_contactable_addr(enr).filter(|address| self.policy.believes(address.ip()))
     }
 
     pub(super) fn known(&mut self, node_id: &NodeId) -> Option<Contact> {
@@ -79,16 +86,14 @@ impl AddressBook {
         Some(known.contact.clone())
     }
 
-    /// The last session's contact unless `enr` is newer than what that session showed.
+    /// The address of the session there is, with the newest record; without a session, what the newest record says.
     pub(super) fn contact(&mut self, enr: &Enr) -> Option<Contact> {
-        match self.known(&node_id(enr)) {
-            Some(contact) if contact.enr().seq() >= enr.seq() => Some(contact),
-            known => {
-                let address =
-                    self.ip_mode.get_contactable_addr(enr).or_else(|| known.map(|contact| contact.address()))?;
-                Some(Contact::new(enr.clone(), address))
-            }
+        let id = node_id(enr);
+        self.learn(enr);
+        if let Some(contact) = self.known(&id) {
+            return Some(contact);
         }
+        Some(Contact::new(enr.clone(), self.announced(enr)?))
     }
 
     fn insert(&mut self, contact: Contact, session: bool) {
@@ -123,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn a_session_beats_the_record_until_a_newer_record_appears() {
+    fn a_session_beats_the_record_until_it_is_lost() {
         let key = CombinedKey::generate_secp256k1();
-        let mut book = AddressBook::new(IpMode::Ip4);
+        let mut book = AddressBook::new(IpMode::Ip4, AddressPolicy::Local);
         let announced = enr(&key, 1, 1000);
         assert_eq!(port(book.contact(&announced)), Some(1000));
 
@@ -134,16 +139,16 @@ mod tests {
         assert!(book.has_session(&endpoint(&announced, 2000)));
 
         let moved = enr(&key, 2, 3000);
+        assert_eq!(port(book.contact(&moved)), Some(2000), "whoever wrote it, the session is there");
+        assert!(book.has_session(&endpoint(&announced, 2000)));
+        book.session_lost(&endpoint(&announced, 2000));
         assert_eq!(port(book.contact(&moved)), Some(3000));
-        book.learn(&moved);
-        assert_eq!(port(book.contact(&announced)), Some(3000));
-        assert!(!book.has_session(&endpoint(&announced, 2000)));
     }
 
     #[test]
     fn an_old_record_in_a_new_session_does_not_replace_a_newer_one() {
         let key = CombinedKey::generate_secp256k1();
-        let mut book = AddressBook::new(IpMode::Ip4);
+        let mut book = AddressBook::new(IpMode::Ip4, AddressPolicy::Local);
         let new = enr(&key, 2, 2000);
         book.session(new.clone(), endpoint(&new, 2000));
         let contact = book.session(enr(&key, 1, 1000), endpoint(&new, 1000));
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn a_lost_session_falls_back_to_the_announced_address() {
         let key = CombinedKey::generate_secp256k1();
-        let mut book = AddressBook::new(IpMode::Ip4);
+        let mut book = AddressBook::new(IpMode::Ip4, AddressPolicy::Local);
         let announced = enr(&key, 1, 1000);
         book.session(announced.clone(), endpoint(&announced, 2000));
         book.session_lost(&endpoint(&announced, 2000));
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_peer_is_forgotten() {
-        let mut book = AddressBook::new(IpMode::Ip4);
+        let mut book = AddressBook::new(IpMode::Ip4, AddressPolicy::Local);
         let mut ids = Vec::new();
         for _ in 0..3 {
             let enr = enr(&CombinedKey::generate_secp256k1(), 1, 1000);

@@ -148,7 +148,7 @@ impl Discovery {
             node_id,
             ip_mode,
             listen,
-            book: Mutex::new(AddressBook::new(ip_mode)),
+            book: Mutex::new(AddressBook::new(ip_mode, config.addresses)),
             dispatcher: Dispatcher::default(),
             peer_events: broadcast::channel(PEER_EVENTS).0,
             local_enr: watch::channel(enr).0,
@@ -378,9 +378,9 @@ fn discv5_config(config: &DiscoveryConfig, sockets: socket::Sockets) -> discv5::
     if config.addresses == AddressPolicy::Internet {
         builder.ip_limit().table_filter(record::speaks_portal_on_the_internet);
     }
-    if config.nat == Nat::Auto {
-        // After a vote: without an incoming session within five minutes the address is withdrawn again.
-    } else {
+    // With `auto`, peers vote on the address, and without an incoming session within five minutes after a vote it is
+    // withdrawn again.
+    if config.nat != Nat::Auto {
         builder.disable_enr_update().auto_nat_listen_duration(None);
     }
     builder.build()

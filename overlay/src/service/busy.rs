@@ -1,59 +1,50 @@
-//! How many requests are being worked on, for one peer and in all: whoever asks much gets short answers, and leaves the others
-//! theirs.
+//! How much work is under way for one peer, for one subnet and in all: whoever asks much gets short answers, and leaves the
+//! others theirs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use content_types::NodeId;
+use cairn_proto::limits::SUBNET_SHARE;
 use parking_lot::Mutex;
 
-/// Requests of all peers that are being worked on.
-const MAX_REQUESTS: usize = 512;
+use crate::shares::Shares;
+use crate::transport::Endpoint;
 
-/// The same for one peer: the streams that it may have, and as many more that need none.
-const MAX_REQUESTS_PER_PEER: usize = 128;
-
-/// Counts the requests. Cheap to clone.
-#[derive(Clone, Default)]
-pub(super) struct Busy(Arc<Mutex<Counts>>);
-
-#[derive(Default)]
-struct Counts {
+/// Counts pieces of work of one kind. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Busy {
     total: usize,
-    by_peer: HashMap<NodeId, usize>,
+    per_peer: usize,
+    shares: Arc<Mutex<Shares>>,
 }
 
-/// A request that is worked on until this is dropped.
+/// A piece of work that is under way until this is dropped.
 pub(super) struct Working {
-    busy: Busy,
-    peer: NodeId,
+    shares: Arc<Mutex<Shares>>,
+    peer: Endpoint,
 }
 
 impl Busy {
-    /// Begins a request, unless there are too many.
-    pub(super) fn begin(&self, peer: NodeId) -> Option<Working> {
-        let mut counts = self.0.lock();
-        if counts.total >= MAX_REQUESTS
-            || counts.by_peer.get(&peer).is_some_and(|count| *count >= MAX_REQUESTS_PER_PEER)
-        {
-            return None;
-        }
-        counts.total += 1;
-        *counts.by_peer.entry(peer).or_default() += 1;
-        Some(Working { busy: self.clone(), peer })
+    /// At most `total` at a time, `per_peer` for one peer, and a [`SUBNET_SHARE`]th of all for the peers of one subnet.
+    pub(super) fn new(total: usize, per_peer: usize) -> Self {
+        Self { total, per_peer, shares: Arc::default() }
+    }
+
+    /// Begins a piece of work for a peer, unless there is too much.
+    pub(super) fn begin(&self, peer: Endpoint) -> Option<Working> {
+        let mut shares = self.shares.lock();
+        let has_room = shares.total() < self.total
+            && shares.of_peer(&peer) < self.per_peer
+            && shares.of_subnet(&peer) < self.total / SUBNET_SHARE;
+        has_room.then(|| {
+            shares.add(peer);
+            Working { shares: self.shares.clone(), peer }
+        })
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        let mut counts = self.busy.0.lock();
-        counts.total -= 1;
-        if let Some(count) = counts.by_peer.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.by_peer.remove(&self.peer);
-            }
-        }
+        self.shares.lock().remove(&self.peer);
     }
 }
 
@@ -62,16 +53,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_peer_never_has_it_all() {
-        let busy = Busy::default();
-        let mut working: Vec<_> = (0..MAX_REQUESTS).map_while(|_| busy.begin([0; 32].into())).collect();
-        assert_eq!(working.len(), MAX_REQUESTS_PER_PEER);
-        for peer in 1..=255 {
-            working.extend((0..MAX_REQUESTS).map_while(|_| busy.begin([peer; 32].into())));
+    fn neither_a_peer_nor_a_subnet_ever_has_it_all() {
+        let busy = Busy::new(64, 5);
+        let fill = |peer: u8, ip: [u8; 4]| -> Vec<_> {
+            let peer = Endpoint { node_id: [peer; 32].into(), address: (ip, 9009).into() };
+            std::iter::from_fn(|| busy.begin(peer)).collect()
+        };
+        let mut working = fill(0, [8, 8, 8, 1]);
+        assert_eq!(working.len(), 5);
+        for peer in 1..9 {
+            working.extend(fill(peer, [8, 8, 8, peer]));
         }
-        assert_eq!(working.len(), MAX_REQUESTS);
+        assert_eq!(working.len(), 16, "a quarter for the subnet");
+        for peer in 10..30 {
+            working.extend(fill(peer, [8, 8, peer, 1]));
+        }
+        assert_eq!(working.len(), 64);
         drop(working);
-        let counts = busy.0.lock();
-        assert!(counts.total == 0 && counts.by_peer.is_empty());
+        assert_eq!(fill(0, [8, 8, 8, 1]).len(), 5);
     }
 }

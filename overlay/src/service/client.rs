@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use cairn_proto::limits::Direction;
 use cairn_proto::record::{self, Enr, PortalFields};
-use cairn_proto::routing::{Acquaintance, log_distance};
+use cairn_proto::routing::log_distance;
 use cairn_proto::wire::{
     Accept, AcceptCode, BasicRadius, ClientInfo, Content, ContentStream, FindContent, FindNodes, HistoryRadius,
     MAX_REQUEST_BYTES, Offer, Ping, PingPayload, Request, Response, Varint, WireError, payload_type,
@@ -34,17 +34,13 @@ impl Inner {
         }
         let answer = self.transport.talk(&contact, &self.config.protocol, body).await.map_err(RequestError::from);
         let answer = answer.and_then(|answer| Ok(Response::decode(&answer)?));
-        let now = Instant::now().into_std();
         match answer {
             Ok(response) => {
-                // A peer that is not fit for the table may still answer.
-                let (enr, address) = (contact.enr().clone(), contact.address());
-                let _ = self.table.lock().insert_seen(enr, address, Acquaintance::Answered, now);
-                self.table_changed.notify_one();
+                self.answered(&contact);
                 Ok((contact, response))
             }
             Err(error) => {
-                self.table.lock().on_failure(&contact.node_id(), now);
+                self.table.lock().on_failure(&contact.node_id(), Instant::now().into_std());
                 Err(error)
             }
         }
@@ -116,12 +112,8 @@ impl Inner {
         let peer = contact.node_id();
         let mut enrs = self.valid_records(&nodes.enrs);
         enrs.retain(|enr| distances.contains(&log_distance(&peer, &record::node_id(enr))));
-        let now = Instant::now().into_std();
-        for enr in &enrs {
-            if record::node_id(enr) == peer {
-                let _ = self.table.lock().insert(enr.clone(), Acquaintance::Mentioned, now);
-            }
-        }
+        // Its own newer record.
+        enrs.iter().filter(|enr| record::node_id(enr) == peer).for_each(|enr| self.mention(enr));
         Ok(enrs)
     }
 
@@ -187,7 +179,7 @@ impl Inner {
             let mut stream = self.transfers.connect(from, connection_id, slot)?;
             let mut content = ContentStream::single(limit);
             let mut room = Room::default();
-            while let Some((chunk, taken)) = self.transfers.receive(&mut stream).await? {
+            while let Some((chunk, taken)) = self.transfers.receive(Direction::Fetch, &mut stream).await? {
                 room.join(taken);
                 received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 if let Some(value) = content.next_item(&mut &chunk[..])? {
@@ -250,7 +242,7 @@ impl Inner {
     }
 }
 
-/// A peer's answer to FINDCONTENT, the slot for a stream still held.
+/// A peer's answer to FINDCONTENT, and where it came from.
 pub(super) struct Asked {
     pub(super) contact: Contact,
     pub(super) content: Content,

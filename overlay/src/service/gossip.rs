@@ -19,6 +19,9 @@ use super::{PutReport, RequestError};
 /// Batches of offers under way. Gossip beyond that is dropped: the content is offered again by whoever finds it.
 pub(super) const MAX_GOSSIP_TASKS: usize = 256;
 
+/// The same for one peer.
+pub(super) const MAX_GOSSIP_TASKS_PER_PEER: usize = 16;
+
 /// Pause between explorations for content that too few known peers are interested in.
 const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -68,7 +71,8 @@ impl Inner {
     }
 
     fn offer_later(self: &Arc<Self>, to: Arc<Enr>, items: Vec<Item>) {
-        let Ok(permit) = self.gossip_tasks.clone().try_acquire_owned() else {
+        let Some(contact) = self.transport.contact(&to) else { return };
+        let Some(working) = self.gossiping.begin(contact.endpoint()) else {
             tracing::debug!(peer = %to.node_id(), "too much gossip under way");
             return;
         };
@@ -77,7 +81,7 @@ impl Inner {
             if let Err(error) = inner.offer(&to, items).await {
                 tracing::debug!(peer = %to.node_id(), %error, "offer");
             }
-            drop(permit);
+            drop(working);
         });
     }
 

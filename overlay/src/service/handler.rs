@@ -42,7 +42,7 @@ pub trait ContentHandler: Send + Sync + 'static {
 /// For whom a value is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
-    /// A peer asks, which others may serve as well: it need not be read at any price.
+    /// A peer, which others may serve as well: it may be refused when reading is expensive.
     Peer(NodeId),
     /// A lookup of this node.
     Own,

@@ -10,7 +10,7 @@ use cairn_proto::record::{self, Enr};
 use cairn_proto::routing::{Acquaintance, PeerRules, RoutingTable};
 use content_types::NodeId;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,11 +35,13 @@ pub(super) struct Inner {
     pub(super) conduct: Mutex<Conduct>,
     /// Keys that are being received, and from whom.
     pub(super) in_flight: Mutex<InFlight>,
+    /// Requests that are worked on.
     pub(super) busy: Busy,
     pub(super) refetches: Mutex<Refetches>,
     /// Who declined what a moment ago.
     pub(super) declined: Mutex<DeclinedOffers>,
-    pub(super) gossip_tasks: Arc<Semaphore>,
+    /// Batches of offers that are under way.
+    pub(super) gossiping: Busy,
     /// When peers were last sought for content that too few known ones are interested in.
     pub(super) explored: Mutex<Option<Instant>>,
     pub(super) stopping: CancellationToken,
@@ -71,6 +73,16 @@ impl Inner {
     /// The same for a peer that there is a session with.
     pub(super) fn mention_contact(&self, contact: &Contact) {
         self.meet(contact.enr(), Some(contact.address()));
+    }
+
+    /// A peer answered a request. One that is not fit for the table may still answer.
+    pub(super) fn answered(&self, contact: &Contact) {
+        if self.is_barred(&contact.node_id()) {
+            return;
+        }
+        let (enr, address, now) = (contact.enr().clone(), contact.address(), Instant::now().into_std());
+        let _ = self.table.lock().insert_seen(enr, address, Acquaintance::Answered, now);
+        self.table_changed.notify_one();
     }
 
     fn meet(&self, enr: &Arc<Enr>, seen_at: Option<SocketAddr>) {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use cairn_proto::lookup::{ContentLookup, ContentStep, Failure, NodeLookup, NodeStep, Outcome, Trace};
 use cairn_proto::record::{self, Enr};
-use cairn_proto::routing::K;
+use cairn_proto::routing::{K, Subnet};
 use cairn_proto::wire::{Content, WireError};
 use content_types::NodeId;
 use futures::FutureExt as _;
@@ -96,9 +96,19 @@ impl Inner {
         }
     }
 
+    /// Whether a node was seen nowhere else than in the subnet that its record claims. One that was would count for another
+    /// subnet than the one that it answers from.
+    fn is_where_it_claims(&self, enr: &Enr) -> bool {
+        let claims = |contact: Contact| {
+            let claimed = record::announced_like(enr, contact.address());
+            claimed.is_some_and(|claimed| Subnet::of(claimed.ip()) == Subnet::of(contact.address().ip()))
+        };
+        self.transport.contact(enr).is_some_and(claims)
+    }
+
     /// Those that are not barred; each is mentioned to the table.
     fn speakable(&self, mut enrs: Vec<Arc<Enr>>) -> Vec<Arc<Enr>> {
-        enrs.retain(|enr| !self.is_barred(&record::node_id(enr)));
+        enrs.retain(|enr| !self.is_barred(&record::node_id(enr)) && self.is_where_it_claims(enr));
         enrs.iter().for_each(|enr| self.mention(enr));
         enrs
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use cairn_utp::CloseReason;
 use content_types::NodeId;
+
+use crate::transfer::TransferError;
 
 /// Hooks that are called on the network's tasks: they must not block.
 pub trait Observer: Send + Sync + 'static {
@@ -69,8 +72,23 @@ pub enum TransferFailure {
     Reset,
     /// The stream ended early, or announced more than is allowed.
     Malformed,
+    /// This node had no slot or no room for it.
+    Busy,
     /// The transfer was given up here.
     Cancelled,
+}
+
+impl From<TransferError> for TransferFailure {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Closed(CloseReason::ConnectTimeout) | TransferError::IdInUse(_) => Self::NotConnected,
+            TransferError::Closed(CloseReason::PeerReset) => Self::Reset,
+            TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled => Self::Stalled,
+            TransferError::Closed(CloseReason::Finished) | TransferError::TooLong { .. } => Self::Malformed,
+            TransferError::NoSlot | TransferError::NoRoom | TransferError::TooManyUnopened => Self::Busy,
+            TransferError::Closed(CloseReason::LocalReset) | TransferError::Stopped => Self::Cancelled,
+        }
+    }
 }
 
 /// The requests of the Portal wire protocol.

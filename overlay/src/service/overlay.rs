@@ -8,16 +8,16 @@ use cairn_proto::routing::{Acquaintance, K, PeerRules, RoutingTable, TableConfig
 use cairn_proto::wire::{AcceptCode, MAX_LOG_DISTANCE, PingPayload};
 use content_types::NodeId;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::busy::Busy;
 use super::client::FoundOrCloser;
-use super::gossip::{Item, MAX_GOSSIP_TASKS};
+use super::gossip::{Item, MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER};
 use super::inner::Inner;
-use super::serve::{self, REQUEST_QUEUE};
+use super::serve::{self, MAX_REQUESTS, MAX_REQUESTS_PER_PEER, REQUEST_QUEUE};
 use super::upkeep;
 use super::{
     ContentHandler, FindContentAnswer, FoundContent, LookupError, Observer, Pong, PutReport, RequestError,
@@ -59,10 +59,10 @@ impl Overlay {
             table_changed: Notify::new(),
             conduct: Mutex::default(),
             in_flight: Mutex::default(),
-            busy: Busy::default(),
+            busy: Busy::new(MAX_REQUESTS, MAX_REQUESTS_PER_PEER),
             refetches: Mutex::default(),
             declined: Mutex::default(),
-            gossip_tasks: Arc::new(Semaphore::new(MAX_GOSSIP_TASKS)),
+            gossiping: Busy::new(MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER),
             explored: Mutex::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -1,6 +1,5 @@
 //! Takes what peers offer: the answer to OFFER, the stream that follows, and another peer when the first one fails.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,7 +30,8 @@ impl Inner {
     /// Answers an OFFER and receives what is accepted.
     pub(super) async fn serve_offer(self: Arc<Self>, request: TalkRequest, keys: Vec<Bytes>, working: Working) {
         let verdicts = self.handler.offer(keys.clone()).await;
-        let opened = self.answer_offer(request, &keys, &verdicts);
+        let verdicts = verdicts.into_iter().chain(std::iter::repeat(OfferVerdict::NotVerifiable));
+        let opened = self.answer_offer(request, &keys.into_iter().zip(verdicts).collect::<Vec<_>>());
         drop(working);
         if let Some((peer, stream, accepted)) = opened {
             self.receive_items(peer, stream, accepted).await;
@@ -49,17 +49,15 @@ impl Inner {
     fn answer_offer(
         self: &Arc<Self>,
         request: TalkRequest,
-        keys: &[Bytes],
-        verdicts: &[OfferVerdict],
+        offered: &[(Bytes, OfferVerdict)],
     ) -> Option<(NodeId, Stream, Vec<Bytes>)> {
         let peer = request.node_id;
-        // Without a way back to the peer no stream can be made, and it is no matter where it is.
-        let ip = request.contact.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |contact| contact.address().ip());
+        let ip = request.endpoint().address.ip();
         let now = Instant::now().into_std();
         let (answer, slot) = self.transfers.slots().decide(
             Direction::Inbound,
             peer,
-            |transfers| answer_offer(keys, (peer, ip), verdicts, &mut self.in_flight.lock(), transfers, now),
+            |transfers| answer_offer(offered, (peer, ip), &mut self.in_flight.lock(), transfers, now),
             |answer| !answer.accepted.is_empty(),
         );
         let mut codes = answer.codes;
@@ -80,15 +78,15 @@ impl Inner {
     /// Receives the accepted items, admits each as it comes, and gossips what was new.
     async fn receive_items(self: Arc<Self>, peer: NodeId, mut stream: Stream, keys: Vec<Bytes>) {
         let mut content = ContentStream::new(keys.iter().map(|key| self.handler.max_value_len(key)).collect());
-        let mut account = Account::open(self.observer.clone(), cairn_proto::limits::Direction::Inbound);
-        let mut received = 0;
+        let mut account = Account::open(self.observer.clone(), Direction::Inbound);
+        let (mut received, mut missing) = (0, keys.iter());
         let mut admissions = FuturesUnordered::new();
         let mut fresh = Fresh::default();
         let mut room = Room::default();
         let mut outcome = None;
         while outcome.is_none() || !admissions.is_empty() {
             tokio::select! {
-                chunk = self.transfers.receive(&mut stream), if outcome.is_none() && admissions.len() < MAX_PENDING_ADMISSIONS => {
+                chunk = self.transfers.receive(Direction::Inbound, &mut stream), if outcome.is_none() && admissions.len() < MAX_PENDING_ADMISSIONS => {
                     outcome = match chunk {
                         Ok(Some((chunk, taken))) => {
                             room.join(taken);
@@ -96,7 +94,7 @@ impl Inner {
                             let mut rest = &chunk[..];
                             let mut read = || -> Result<bool, RequestError> {
                                 while let Some(value) = content.next_item(&mut rest)? {
-                                    let key = keys.get(content.items_done() - 1).cloned().unwrap_or_default();
+                                    let Some(key) = missing.next() else { break };
                                     let room = room.split_off(value.len());
                                     admissions.push(self.admit_offered(peer, key, value, room));
                                 }
@@ -129,36 +127,51 @@ impl Inner {
             }
         };
         account.close(received, failure);
-        keys.iter().skip(content.items_done()).for_each(|key| self.failed(key, peer));
+        missing.for_each(|key| self.failed(key, peer));
         self.gossip(fresh.items, Some(peer));
     }
 
-    /// Admits a value that was offered; the item if it was new here.
-    async fn admit_offered(self: &Arc<Self>, peer: NodeId, key: Bytes, value: Bytes, room: Room) -> Option<Item> {
+    /// Admits a value that came on the stream after an offer; the item if it was new here.
+    async fn admit_offered(self: &Arc<Self>, peer: NodeId, key: &Bytes, value: Bytes, room: Room) -> Option<Item> {
+        match self.admit_from(peer, key, value, room).await {
+            Ok(item) => {
+                self.in_flight.lock().done(key, &peer);
+                item
+            }
+            Err(NotDelivered) => {
+                self.failed(key, peer);
+                None
+            }
+        }
+    }
+
+    /// Admits what `peer` sent under a key that it had offered; the item if it was new here. What cannot be judged or stored
+    /// here would not be better from another peer.
+    async fn admit_from(
+        &self,
+        peer: NodeId,
+        key: &Bytes,
+        value: Bytes,
+        room: Room,
+    ) -> Result<Option<Item>, NotDelivered> {
         let verdict = self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await;
         drop(room);
         match verdict {
             Ok(Admitted { stored }) => {
-                self.in_flight.lock().done(&key, &peer);
-                let id = self.handler.content_id(&key).filter(|_| stored)?;
-                Some(Item { key, id, value })
+                let id = self.handler.content_id(key).filter(|_| stored);
+                Ok(id.map(|id| Item { key: key.clone(), id, value }))
             }
             // What other clients send for an item that they lost after offering it. Some values are rightly empty: the
             // SSZ of no receipts at all.
-            Err(Rejection::Invalid(_)) if value.is_empty() => {
-                self.failed(&key, peer);
-                None
-            }
+            Err(Rejection::Invalid(_)) if value.is_empty() => Err(NotDelivered),
             Err(Rejection::Invalid(reason)) => {
                 tracing::info!(%peer, reason, "peer sent invalid content");
                 self.punish(peer);
-                self.failed(&key, peer);
-                None
+                Err(NotDelivered)
             }
             Err(rejection) => {
                 tracing::debug!(%peer, %rejection, "offered content not admitted");
-                self.in_flight.lock().done(&key, &peer);
-                None
+                Ok(None)
             }
         }
     }
@@ -180,33 +193,24 @@ impl Inner {
                 Some(contact) if !self.is_barred(&peer) => self.find_content(contact.enr(), key.clone()).await.ok(),
                 _ => None,
             };
-            next = match found {
-                Some(FoundOrCloser::Found { value, room, .. }) => {
-                    let verdict = self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await;
-                    drop(room);
-                    match verdict {
-                        Ok(Admitted { stored }) => {
-                            self.in_flight.lock().done(&key, &peer);
-                            if let Some(id) = self.handler.content_id(&key).filter(|_| stored) {
-                                self.gossip(vec![Item { key: key.clone(), id, value }], Some(peer));
-                            }
-                            None
-                        }
-                        Err(Rejection::Invalid(_)) => {
-                            self.punish(peer);
-                            self.in_flight.lock().failed(&key, &peer, Instant::now().into_std())
-                        }
-                        Err(_) => {
-                            self.in_flight.lock().done(&key, &peer);
-                            None
-                        }
-                    }
+            let delivered = match found {
+                Some(FoundOrCloser::Found { value, room, .. }) => self.admit_from(peer, &key, value, room).await,
+                _ => Err(NotDelivered),
+            };
+            next = match delivered {
+                Ok(item) => {
+                    self.in_flight.lock().done(&key, &peer);
+                    self.gossip(item.into_iter().collect(), Some(peer));
+                    None
                 }
-                _ => self.in_flight.lock().failed(&key, &peer, Instant::now().into_std()),
+                Err(NotDelivered) => self.in_flight.lock().failed(&key, &peer, Instant::now().into_std()),
             };
         }
     }
 }
+
+/// A peer did not deliver what it had offered: another may.
+struct NotDelivered;
 
 /// New items that wait to be gossiped together.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use content_types::NodeId;
 /// Least time between two refetches of one peer's record.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Refetches of all peers' records in that time.
+/// Most records, of all peers, that are refetched in that time.
 const MAX_REFETCHES: usize = 256;
 
 /// The refetches of the last minute.

@@ -24,6 +24,12 @@ use crate::transport::{Contact, TalkRequest};
 /// Requests that wait to be looked at. What does not fit is answered empty.
 pub(super) const REQUEST_QUEUE: usize = 256;
 
+/// Requests of all peers that are being worked on.
+pub(super) const MAX_REQUESTS: usize = 512;
+
+/// The same for one peer: twice the streams that it may have unless told otherwise.
+pub(super) const MAX_REQUESTS_PER_PEER: usize = 128;
+
 /// How long a request for long content waits until a slot is free for its stream; discv5 repeats it after a second.
 const ANNOUNCE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -53,7 +59,7 @@ pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRe
             Ok(Request::FindContent(FindContent { content_key })) => {
                 inner.observer.request_received(RequestKind::FindContent);
                 let serving = inner.clone();
-                match inner.busy.begin(request.node_id) {
+                match inner.busy.begin(request.endpoint()) {
                     Some(working) => {
                         inner.spawn(async move { serving.serve_content(request, content_key, working).await });
                     }
@@ -63,7 +69,7 @@ pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRe
             Ok(Request::Offer(offer)) => {
                 inner.observer.request_received(RequestKind::Offer);
                 let (serving, keys) = (inner.clone(), offer.content_keys);
-                match inner.busy.begin(request.node_id) {
+                match inner.busy.begin(request.endpoint()) {
                     Some(working) => {
                         inner.spawn(async move { serving.serve_offer(request, keys, working).await });
                     }
@@ -144,7 +150,7 @@ impl Inner {
         };
         let Some(contact) = request.contact.clone() else { return };
         // Others may have it, and a slot. The slot is only taken when the peer opens the stream.
-        if self.transfers.slot_within(Direction::Outbound, &contact, ANNOUNCE_PATIENCE).await.is_none() {
+        if !self.transfers.has_slot_within(Direction::Outbound, &contact, ANNOUNCE_PATIENCE).await {
             return respond(request, &self.closer(&id, &peer));
         }
         match self.transfers.announce(&contact) {

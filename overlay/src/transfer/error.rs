@@ -3,8 +3,6 @@
 use cairn_utp::CloseReason;
 use thiserror::Error;
 
-use crate::service::TransferFailure;
-
 /// A uTP transfer that did not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TransferError {
@@ -35,21 +33,4 @@ pub enum TransferError {
     /// The transfers were shut down.
     #[error("transfers are shut down")]
     Stopped,
-}
-
-impl From<TransferError> for TransferFailure {
-    fn from(error: TransferError) -> Self {
-        match error {
-            TransferError::Closed(CloseReason::ConnectTimeout)
-            | TransferError::IdInUse(_)
-            | TransferError::NoSlot
-            | TransferError::TooManyUnopened => Self::NotConnected,
-            TransferError::Closed(CloseReason::PeerReset) => Self::Reset,
-            TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled => Self::Stalled,
-            TransferError::Closed(CloseReason::Finished) | TransferError::TooLong { .. } => Self::Malformed,
-            TransferError::Closed(CloseReason::LocalReset) | TransferError::NoRoom | TransferError::Stopped => {
-                Self::Cancelled
-            }
-        }
-    }
 }

@@ -38,7 +38,8 @@ const PACKET_QUEUE: usize = 2048;
 pub struct Transfers {
     state: Arc<Mutex<State>>,
     slots: Slots,
-    budget: room::Budget,
+    /// For what was offered, and for what was asked for: the one never waits for the other.
+    budgets: [room::Budget; 2],
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -62,7 +63,7 @@ impl Transfers {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
-        Ok(Self { state, slots: Slots::new(limits), budget: room::Budget::default(), stopping, tasks })
+        Ok(Self { state, slots: Slots::new(limits), budgets: Default::default(), stopping, tasks })
     }
 
     /// Takes a slot for a transfer with `peer`, waiting until one is free.
@@ -73,6 +74,11 @@ impl Transfers {
     /// Takes a slot for a transfer with `peer` if one is free within `patience`.
     pub async fn slot_within(&self, direction: Direction, peer: &Contact, patience: Duration) -> Option<Slot> {
         self.slots.take_within(direction, peer, patience).await
+    }
+
+    /// Waits until a transfer with `peer` could start, for `patience` at most; whether one could.
+    pub async fn has_slot_within(&self, direction: Direction, peer: &Contact, patience: Duration) -> bool {
+        self.slots.is_free_within(direction, peer, patience).await
     }
 
     /// The slots, for a decision that takes one by itself.
@@ -117,13 +123,20 @@ impl Transfers {
         self.open(peer, Role::Opener(connection_id), Some(slot))
     }
 
-    /// The next bytes of a stream whose content is not verified, with the room that they take; `None` is its end. May be
-    /// given up and called again.
+    /// The next bytes of a stream whose content is not verified, with the room that they take; `None` is its end. Room is
+    /// taken before the bytes are waited for, so that what has been read always has some. May be given up and called again,
+    /// which begins the wait for room anew.
     ///
     /// # Errors
     /// As [`Stream::read_chunk`], and when there was no room for too long.
-    pub async fn receive(&self, stream: &mut Stream) -> Result<Option<(Bytes, Room)>, TransferError> {
-        let mut room = self.budget.take(stream::MAX_CHUNK).await?;
+    pub async fn receive(
+        &self,
+        direction: Direction,
+        stream: &mut Stream,
+    ) -> Result<Option<(Bytes, Room)>, TransferError> {
+        let [offered, fetched] = &self.budgets;
+        let budget = if direction == Direction::Inbound { offered } else { fetched };
+        let mut room = budget.take(stream::MAX_CHUNK).await?;
         let Some(chunk) = stream.read_chunk().await? else { return Ok(None) };
         let taken = room.split_off(chunk.len());
         Ok(Some((chunk, taken)))

@@ -1,8 +1,10 @@
 //! How many packets may be under way: to one peer, to all, and towards discv5 itself. No I/O: the time is passed in.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use cairn_proto::limits::SUBNET_SHARE;
+
+use crate::shares::Shares;
 use crate::transport::Endpoint;
 
 /// Packets to one peer that it has not yet answered with a TALKRESP. discv5 hands requests to its user through a channel
@@ -11,7 +13,8 @@ use crate::transport::Endpoint;
 /// a round trip of 100 ms.
 pub(super) const MAX_IN_FLIGHT_TO_PEER: usize = 80;
 
-/// Unanswered packets to all peers.
+/// Unanswered packets to all peers; to those of one subnet a [`SUBNET_SHARE`]th, for whoever never answers takes the others'
+/// places.
 pub(super) const MAX_IN_FLIGHT: usize = 2048;
 
 /// Packets that may wait for discv5's service at a time. It takes requests through a channel of 30 places; when that is
@@ -24,8 +27,7 @@ const BURST_INTERVAL: Duration = Duration::from_millis(1);
 /// The packets under way.
 #[derive(Default)]
 pub(super) struct Pace {
-    by_peer: HashMap<Endpoint, usize>,
-    total: usize,
+    unanswered: Shares,
     /// Packets handed over so far, and how many of them the service is known to have taken.
     started: u64,
     taken: u64,
@@ -55,21 +57,24 @@ impl Pace {
 
     /// How many more packets may be unanswered by this peer.
     pub(super) fn room_to(&self, peer: &Endpoint) -> usize {
-        MAX_IN_FLIGHT_TO_PEER.saturating_sub(self.in_flight_to(peer)).min(MAX_IN_FLIGHT.saturating_sub(self.total))
+        let of_subnet = self.unanswered.of_subnet(peer);
+        MAX_IN_FLIGHT_TO_PEER
+            .saturating_sub(self.in_flight_to(peer))
+            .min(MAX_IN_FLIGHT.saturating_sub(self.in_flight()))
+            .min((MAX_IN_FLIGHT / SUBNET_SHARE).saturating_sub(of_subnet))
     }
 
     pub(super) fn in_flight_to(&self, peer: &Endpoint) -> usize {
-        self.by_peer.get(peer).copied().unwrap_or(0)
+        self.unanswered.of_peer(peer)
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.total
+        self.unanswered.total()
     }
 
     /// A packet leaves.
     pub(super) fn start(&mut self, to: Endpoint, now: Instant) -> Ticket {
-        *self.by_peer.entry(to).or_default() += 1;
-        self.total += 1;
+        self.unanswered.add(to);
         self.started += 1;
         self.last_start = Some(now);
         Ticket { to, number: self.started }
@@ -79,13 +84,7 @@ impl Pace {
     pub(super) fn finish(&mut self, ticket: Ticket) -> bool {
         let was_full = self.room_to(&ticket.to) == 0;
         self.taken = self.taken.max(ticket.number);
-        self.total = self.total.saturating_sub(1);
-        if let Some(count) = self.by_peer.get_mut(&ticket.to) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_peer.remove(&ticket.to);
-            }
-        }
+        self.unanswered.remove(&ticket.to);
         was_full
     }
 }
@@ -143,6 +142,5 @@ mod tests {
             pace.finish(*ticket);
         }
         assert_eq!(pace.in_flight_to(&peer(1)), 0);
-        assert!(!pace.by_peer.contains_key(&peer(1)));
     }
 }

@@ -1,5 +1,5 @@
-//! Room for what came and is not verified yet: one budget of bytes for all streams of a node, so that no number of peers
-//! fills its memory.
+//! Room for what came and is not verified yet: a budget of bytes for all streams of a kind, so that no number of peers fills
+//! the node's memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::TransferError;
 
-/// Bytes that all streams together may have received and not handed over as verified. Some 1,300 values of usual size.
-const MAX_UNVERIFIED: usize = 128 << 20;
+/// Bytes that all streams of a kind may have received and not handed over as verified. Some 650 values of usual size, and two
+/// of the largest.
+const MAX_UNVERIFIED: usize = 64 << 20;
 
 /// How long a stream waits for room. Values that are not complete may take all of it between them: then some have to give up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,6 +59,10 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -69,14 +74,12 @@ mod tests {
 
         let value = held.split_off(70);
         drop(held);
-        let (first, second) = tokio::join!(budget.take(30), async {
-            let waiting = budget.take(50);
-            drop(value);
-            waiting.await
-        });
-        assert!(first.is_ok() && second.is_ok());
-        let mut all = Room::default();
-        all.join(first.unwrap());
-        assert!(all.split_off(1_000).0.is_some_and(|permit| permit.num_permits() == 30));
+        let first = budget.take(30).await.unwrap();
+        let mut waiting = pin!(budget.take(50));
+        assert!(poll!(&mut waiting).is_pending());
+        drop(value);
+        let mut all = waiting.await.unwrap();
+        all.join(first);
+        assert!(all.split_off(1_000).0.is_some_and(|permit| permit.num_permits() == 80));
     }
 }

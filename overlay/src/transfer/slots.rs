@@ -57,6 +57,20 @@ impl Slots {
         tokio::time::timeout(patience, self.take(direction, peer)).await.ok()
     }
 
+    /// Waits until a slot could be taken, for `patience` at most; whether one could.
+    pub(super) async fn is_free_within(&self, direction: Direction, peer: &Contact, patience: Duration) -> bool {
+        let free = async {
+            loop {
+                let freed = self.shared.freed.notified();
+                if self.shared.counts.lock().check(direction, &peer.node_id(), peer.address().ip()).is_ok() {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        tokio::time::timeout(patience, free).await.is_ok()
+    }
+
     /// Lets `decide` take a slot itself; `holds` says from what it returned whether it did.
     pub(crate) fn decide<T>(
         &self,
@@ -117,6 +131,10 @@ mod tests {
         };
         let (third, ()) = tokio::join!(third, release);
         assert!(third.is_some());
+        assert!(!slots.is_free_within(Direction::Inbound, &a, patience).await);
+        drop(third);
+        assert!(slots.is_free_within(Direction::Inbound, &a, patience).await, "asking takes none");
+        let _third = slots.take(Direction::Inbound, &a).await;
         assert_eq!(slots.running(Direction::Inbound), 2);
     }
 

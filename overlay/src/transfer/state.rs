@@ -8,10 +8,12 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cairn_proto::limits::SUBNET_SHARE;
 use cairn_utp::{CloseReason, Config, Connection, Event, Header, PacketType};
 
 use super::TransferError;
 use super::pace::{MAX_IN_FLIGHT, Pace, Ticket};
+use crate::shares::Shares;
 use crate::transport::{Contact, Endpoint, MAX_TALK_BODY};
 
 /// Bytes of payload in one uTP packet: what a TALKREQ has room for less the uTP header.
@@ -37,7 +39,7 @@ const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
 /// left; a Cairn peer declines them, others let them time out.
 const MAX_UNOPENED_BY_PEER: usize = 64;
 
-/// Streams announced to all peers that are not open.
+/// Streams announced to all peers that are not open; the peers of one subnet may have a [`SUBNET_SHARE`]th.
 const MAX_UNOPENED: usize = 1024;
 
 /// Unanswered packets to a peer above which streams nobody knows are not refused any more: a RESET is a courtesy, and must
@@ -66,8 +68,7 @@ pub(super) struct State {
     lingering: VecDeque<StreamKey>,
     resets: VecDeque<(Contact, Bytes)>,
     /// Streams that were announced and not opened, by peer.
-    unopened: HashMap<Endpoint, usize>,
-    unopened_total: usize,
+    unopened: Shares,
     pace: Pace,
     driver: Option<Waker>,
     /// Tasks to wake when the lock is released.
@@ -90,17 +91,6 @@ struct Entry {
     lingering: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
-}
-
-/// One stream less of this peer that was announced and not opened.
-fn opened_or_gone(unopened: &mut HashMap<Endpoint, usize>, total: &mut usize, peer: Endpoint) {
-    *total = total.saturating_sub(1);
-    if let Some(count) = unopened.get_mut(&peer) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            unopened.remove(&peer);
-        }
-    }
 }
 
 pub(super) enum Role {
@@ -128,10 +118,12 @@ impl State {
             idle_timeout: IDLE_TIMEOUT,
             ..Config::default()
         };
-        let unopened = matches!(role, Role::Acceptor { .. });
+        // What was offered has a slot, which bounds it.
+        let unopened = matches!(role, Role::Acceptor { has_slot: false });
         if unopened
-            && (self.unopened_total >= MAX_UNOPENED
-                || self.unopened.get(&endpoint).is_some_and(|count| *count >= MAX_UNOPENED_BY_PEER))
+            && (self.unopened.total() >= MAX_UNOPENED
+                || self.unopened.of_peer(&endpoint) >= MAX_UNOPENED_BY_PEER
+                || self.unopened.of_subnet(&endpoint) >= MAX_UNOPENED / SUBNET_SHARE)
         {
             return Err(TransferError::TooManyUnopened);
         }
@@ -165,8 +157,7 @@ impl State {
         };
         self.streams.insert(key, entry);
         if unopened {
-            self.unopened_total += 1;
-            *self.unopened.entry(endpoint).or_default() += 1;
+            self.unopened.add(endpoint);
         }
         self.touch(key);
         Ok((key, id))
@@ -319,7 +310,7 @@ impl State {
                     let was_unopened = std::mem::take(&mut entry.unopened);
                     self.wakers.extend(entry.reader.take());
                     if was_unopened {
-                        opened_or_gone(&mut self.unopened, &mut self.unopened_total, key.0);
+                        self.unopened.remove(&key.0);
                     }
                 }
                 Event::Readable => self.wakers.extend(entry.reader.take()),
@@ -363,7 +354,7 @@ impl State {
     fn remove(&mut self, key: StreamKey) {
         let Some(entry) = self.streams.remove(&key) else { return };
         if entry.unopened {
-            opened_or_gone(&mut self.unopened, &mut self.unopened_total, key.0);
+            self.unopened.remove(&key.0);
         }
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, key));

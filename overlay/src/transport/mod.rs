@@ -8,7 +8,7 @@ mod dispatch;
 mod simulated;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -215,6 +215,12 @@ impl TalkRequest {
             body,
             reply: Reply::Channel(ChannelReply(Some(reply))),
         }
+    }
+
+    /// Who asks and from where; an unspecified address where that is not known.
+    pub fn endpoint(&self) -> Endpoint {
+        let unknown = || Endpoint { node_id: self.node_id, address: (Ipv4Addr::UNSPECIFIED, 0).into() };
+        self.contact.as_ref().map_or_else(unknown, Contact::endpoint)
     }
 
     /// Sends the TALKRESP. A peer that is gone by now is no error: it would have asked again.

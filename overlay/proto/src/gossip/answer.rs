@@ -35,18 +35,17 @@ pub struct OfferAnswer {
     pub accepted: Vec<Bytes>,
 }
 
-/// Decides about the keys that `from` offers. `verdict` is asked once for each.
+/// Decides about the keys that `from`, which is at `ip`, offers: each comes with the verdict on it.
 pub fn answer_offer(
-    keys: &[Bytes],
+    offered: &[(Bytes, OfferVerdict)],
     (from, ip): (NodeId, IpAddr),
-    verdicts: &[OfferVerdict],
     in_flight: &mut InFlight,
     transfers: &mut Transfers,
     now: Instant,
 ) -> OfferAnswer {
     let mut has_slot = false;
     let mut accepted = Vec::new();
-    let mut decide = |(key, verdict): (&Bytes, &OfferVerdict)| match verdict {
+    let mut decide = |(key, verdict): &(Bytes, OfferVerdict)| match verdict {
         OfferVerdict::AlreadyStored => AcceptCode::AlreadyStored,
         OfferVerdict::OutsideRadius => AcceptCode::OutsideRadius,
         OfferVerdict::NotVerifiable => AcceptCode::NotVerifiable,
@@ -66,7 +65,7 @@ pub fn answer_offer(
             }
         }
     };
-    let codes = keys.iter().zip(verdicts).map(&mut decide).collect();
+    let codes = offered.iter().map(&mut decide).collect();
     if has_slot && accepted.is_empty() {
         transfers.finish(Direction::Inbound, &from);
     }
@@ -118,9 +117,8 @@ mod tests {
 
         fn offer(&mut self, from: u8, names: &[&'static str]) -> OfferAnswer {
             let from = (peer(from), IpAddr::from([8, 8, from, 8]));
-            let keys = keys(names);
-            let verdicts: Vec<_> = keys.iter().map(verdict).collect();
-            answer_offer(&keys, from, &verdicts, &mut self.in_flight, &mut self.transfers, self.now)
+            let offered: Vec<_> = keys(names).into_iter().map(|key| (key.clone(), verdict(&key))).collect();
+            answer_offer(&offered, from, &mut self.in_flight, &mut self.transfers, self.now)
         }
     }
 

@@ -1,7 +1,9 @@
 //! Which keys are being taken from whom.
 //!
-//! A key that several peers offer at a time is taken from the first. The others are told so (accept code 5) and
+//! A key that several peers offer at a time is taken from the first. The others are told so ([`InboundKeyLimited`]) and
 //! remembered: if the first fails, the content can be had from them with FINDCONTENT.
+//!
+//! [`InboundKeyLimited`]: crate::wire::AcceptCode::InboundKeyLimited
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use content_types::NodeId;
 
 /// Most keys being taken at a time.
-pub const MAX_IN_FLIGHT_KEYS: usize = 4096;
+pub const MAX_IN_FLIGHT_KEYS: usize = 16_384;
 
 /// Most other peers remembered for a key.
 pub const MAX_ALTERNATIVES: usize = 4;

@@ -51,8 +51,8 @@ impl Bucket {
         self.peers.iter_mut().chain(&mut self.replacements).find(|peer| peer.node_id() == *id)
     }
 
-    pub(super) fn subnet_count(&self, subnet: Subnet) -> usize {
-        self.peers.iter().chain(&self.replacements).filter(|peer| peer.subnet == Some(subnet)).count()
+    pub(super) fn subnet_count(&self, subnet: (Subnet, bool)) -> usize {
+        self.peers.iter().chain(&self.replacements).filter(|peer| peer.counted() == Some(subnet)).count()
     }
 
     /// Puts a new peer where it belongs. Live peers keep their place. Of the others, the dead make room for

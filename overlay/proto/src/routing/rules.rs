@@ -39,6 +39,13 @@ pub struct Fit {
     pub subnet: Option<Subnet>,
 }
 
+impl Fit {
+    /// The subnet that it counts for, and whether it was seen there.
+    pub(super) fn counted(&self) -> Option<(Subnet, bool)> {
+        self.subnet.map(|subnet| (subnet, self.seen_at.is_some()))
+    }
+}
+
 impl PeerRules {
     /// Checks a record's node, which was seen at `seen_at` or is only known by what the record says. An address that a
     /// record merely claims may be anybody's: one on the local network is not taken from it.

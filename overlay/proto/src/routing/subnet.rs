@@ -1,7 +1,7 @@
 //! Addresses as a scarce good: how many peers of one subnet a table takes, and which addresses it takes at all.
 //!
 //! Node IDs cost an attacker nothing, addresses in many subnets do. So a bucket and a table take only a few peers of one
-//! IPv4 /24 or IPv6 /64.
+//! IPv4 /24 or IPv6 /48.
 
 use std::net::IpAddr;
 
@@ -26,11 +26,17 @@ pub enum AddressPolicy {
 pub enum Subnet {
     /// An IPv4 /24.
     V4([u8; 3]),
-    /// An IPv6 /64.
-    V6([u8; 8]),
+    /// An IPv6 /48, which is what one customer may have.
+    V6([u8; 6]),
 }
 
 impl Subnet {
+    /// The subnet that a share of this node's means is counted for, whatever its policy: nobody out there has an address of a
+    /// local network, so those have no limit.
+    pub fn of_stranger(ip: IpAddr) -> Option<Self> {
+        AddressPolicy::Local.counted(ip)
+    }
+
     /// The subnet of an address.
     pub fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
@@ -39,8 +45,8 @@ impl Subnet {
                 Subnet::V4([a, b, c])
             }
             IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Subnet::V6([a, b, c, d, e, f, g, h])
+                let [a, b, c, d, e, f, ..] = ip.octets();
+                Subnet::V6([a, b, c, d, e, f])
             }
         }
     }
@@ -73,7 +79,19 @@ fn is_broadcast(ip: IpAddr) -> bool {
 
 fn is_local(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V4(ip) => {
+            // Behind a carrier's NAT (RFC 6598), and for benchmarks of devices (RFC 2544): nobody on the Internet has these.
+            let [a, b, ..] = ip.octets();
+            let is_carriers = a == 100 && (64..128).contains(&b);
+            let is_benchmark = a == 198 && (18..20).contains(&b);
+            ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || is_carriers
+                || is_benchmark
+                || a == 0
+                || a >= 240
+        }
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
@@ -90,8 +108,8 @@ mod tests {
     fn subnets() {
         assert_eq!(Subnet::of(ip("8.8.4.4")), Subnet::of(ip("8.8.4.250")));
         assert_ne!(Subnet::of(ip("8.8.4.4")), Subnet::of(ip("8.8.5.4")));
-        assert_eq!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:2:ffff::1")));
-        assert_ne!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:3::1")));
+        assert_eq!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:ffff::1")));
+        assert_ne!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:2:2::1")));
         assert_eq!(Subnet::of(ip("::ffff:8.8.4.4")), Subnet::of(ip("8.8.4.1")), "a mapped address is no way round");
     }
 
@@ -104,7 +122,8 @@ mod tests {
         for loopback in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert!(!Internet.admits(ip(loopback)) && Local.admits(ip(loopback)), "{loopback}");
         }
-        for private in ["10.1.2.3", "192.168.1.1", "fd00::1"] {
+        for private in ["10.1.2.3", "192.168.1.1", "100.64.0.1", "fd00::1"] {
+            assert!(!Internet.believes(ip(private)) && Local.believes(ip(private)), "{private}");
             assert!(Internet.admits(ip(private)));
             assert!(Internet.counted(ip(private)).is_some() && Local.counted(ip(private)).is_none(), "{private}");
         }

@@ -1,7 +1,6 @@
 //! Who is in the table: insertion, removal and the questions asked of it.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,6 +18,7 @@ use super::{
 use crate::{
     interest::{RadiusCache, interested},
     record::{self, Enr},
+    tally::Tally,
     wire::{MAX_ENRS, MAX_LOG_DISTANCE, PingPayload},
 };
 
@@ -101,7 +101,8 @@ pub struct RoutingTable {
     pub(super) config: TableConfig,
     /// By closeness: bucket `i` holds logarithmic distance `256 - i`. Grown when a nearer peer is met.
     pub(super) buckets: Vec<Bucket>,
-    subnets: HashMap<Subnet, usize>,
+    /// Peers of each subnet: those that were seen there (`true`), and those that only claim to be there.
+    subnets: Tally<(Subnet, bool)>,
     /// Of peers that are not in a bucket.
     radii: RadiusCache,
     pub(super) upkeep: Schedule,
@@ -114,7 +115,7 @@ impl RoutingTable {
             local,
             config,
             buckets: Vec::new(),
-            subnets: HashMap::new(),
+            subnets: Tally::default(),
             radii: RadiusCache::default(),
             upkeep: Schedule::default(),
         }
@@ -185,21 +186,21 @@ impl RoutingTable {
             Placed::Waiting(displaced) => (Inserted::Waiting, displaced),
             Placed::NoRoom(_) => return Err(Refused::BucketFull),
         };
-        self.count(fit.subnet);
-        self.uncount(displaced.and_then(|peer| peer.subnet));
+        self.count(fit.counted());
+        self.uncount(displaced.and_then(|peer| peer.counted()));
         Ok(inserted)
     }
 
     fn update(&mut self, index: usize, id: NodeId, enr: Arc<Enr>, seen_at: Option<SocketAddr>) -> Result<(), Refused> {
         // Its own address must not stand in its way when the limits are checked.
-        let old = self.get(&id).and_then(|peer| peer.subnet);
+        let old = self.get(&id).and_then(Peer::counted);
         self.uncount(old);
         if let Some(peer) = self.find_mut(&id) {
             peer.subnet = None;
         }
         match self.admit(index, &enr, seen_at) {
             Ok(fit) => {
-                self.count(fit.subnet);
+                self.count(fit.counted());
                 if let Some(peer) = self.find_mut(&id) {
                     peer.replace_record(enr, fit);
                 }
@@ -215,8 +216,14 @@ impl RoutingTable {
     fn admit(&self, index: usize, enr: &Enr, seen_at: Option<SocketAddr>) -> Result<Fit, Refused> {
         let fit = self.config.rules.check(enr, seen_at)?;
         if let Some(subnet) = fit.subnet {
-            let in_bucket = self.buckets.get(index).map_or(0, |bucket| bucket.subnet_count(subnet));
-            let in_table = self.subnets.get(&subnet).copied().unwrap_or(0);
+            // Claims keep nobody out who was seen.
+            let is_claim = fit.seen_at.is_none();
+            let of_subnet = |bucket: &Bucket| {
+                bucket.subnet_count((subnet, true)) + if is_claim { bucket.subnet_count((subnet, false)) } else { 0 }
+            };
+            let in_bucket = self.buckets.get(index).map_or(0, of_subnet);
+            let in_table =
+                self.subnets.of(&(subnet, true)) + if is_claim { self.subnets.of(&(subnet, false)) } else { 0 };
             if in_bucket >= MAX_SUBNET_PEERS_PER_BUCKET || in_table >= MAX_SUBNET_PEERS_PER_TABLE {
                 return Err(Refused::SubnetFull);
             }
@@ -224,27 +231,22 @@ impl RoutingTable {
         Ok(fit)
     }
 
-    fn count(&mut self, subnet: Option<Subnet>) {
+    fn count(&mut self, subnet: Option<(Subnet, bool)>) {
         if let Some(subnet) = subnet {
-            *self.subnets.entry(subnet).or_default() += 1;
+            self.subnets.add(subnet);
         }
     }
 
-    fn uncount(&mut self, subnet: Option<Subnet>) {
-        if let Some(subnet) = subnet
-            && let Some(count) = self.subnets.get_mut(&subnet)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.subnets.remove(&subnet);
-            }
+    fn uncount(&mut self, subnet: Option<(Subnet, bool)>) {
+        if let Some(subnet) = subnet {
+            self.subnets.remove(&subnet);
         }
     }
 
     /// Drops a peer; the best replacement gets its place.
     pub fn remove(&mut self, id: &NodeId) -> Option<Peer> {
         let removed = self.bucket_mut(id)?.remove(id)?;
-        self.uncount(removed.subnet);
+        self.uncount(removed.counted());
         Some(removed)
     }
 
@@ -254,7 +256,7 @@ impl RoutingTable {
         let Some(peer) = bucket.find_mut(id) else { return };
         peer.answered(now);
         let displaced = bucket.advance(id);
-        self.uncount(displaced.and_then(|peer| peer.subnet));
+        self.uncount(displaced.and_then(|peer| peer.counted()));
     }
 
     /// A peer's PONG came. True: it has a newer record than the one here, which FINDNODES for distance 0 gets.

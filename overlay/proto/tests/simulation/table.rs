@@ -32,8 +32,9 @@ fn table(local: NodeId, rules: PeerRules) -> RoutingTable {
 fn check_invariants(table: &RoutingTable, known: &[Arc<Enr>]) {
     let local = table.local_id();
     let mut in_buckets = BTreeSet::new();
-    let mut subnets: HashMap<Subnet, usize> = HashMap::new();
-    let mut by_bucket: HashMap<(u16, Subnet), usize> = HashMap::new();
+    // Those that were seen in a subnet apart from those that only claim to be there.
+    let mut subnets: HashMap<(Subnet, bool), usize> = HashMap::new();
+    let mut by_bucket: HashMap<(u16, Subnet, bool), usize> = HashMap::new();
     let mut waiting: BTreeMap<u16, usize> = BTreeMap::new();
     for (distance, peers) in table.buckets() {
         assert!(peers.len() <= K);
@@ -49,9 +50,10 @@ fn check_invariants(table: &RoutingTable, known: &[Arc<Enr>]) {
         if !in_buckets.contains(&peer.node_id()) {
             *waiting.entry(distance).or_default() += 1;
         }
-        let subnet = Subnet::of(record::udp_socket(peer.enr()).unwrap().ip());
-        *subnets.entry(subnet).or_default() += 1;
-        *by_bucket.entry((distance, subnet)).or_default() += 1;
+        let seen_at = peer.seen_at();
+        let subnet = Subnet::of(seen_at.or(record::udp_socket(peer.enr())).unwrap().ip());
+        *subnets.entry((subnet, seen_at.is_some())).or_default() += 1;
+        *by_bucket.entry((distance, subnet, seen_at.is_some())).or_default() += 1;
     }
     assert!(waiting.values().all(|count| *count <= MAX_REPLACEMENTS));
     assert!(subnets.values().all(|count| *count <= MAX_SUBNET_PEERS_PER_TABLE));
@@ -324,6 +326,23 @@ fn a_peer_counts_for_where_it_is_and_not_for_what_it_claims() {
         let peer = table.get(&id(enr)).unwrap();
         assert!(peer.is_live() && !peer.is_presentable(), "others would not find it where its record says");
     }
+}
+
+#[test]
+fn who_only_claims_an_address_keeps_nobody_out_who_is_there() {
+    let mut rng = StdRng::seed_from_u64(12);
+    let mut table = table(random_id(&mut rng), INTERNET);
+    let now = Instant::now();
+    let claims = generate(62, 200, |rng| Ipv4Addr::new(203, 0, 113, rng.random()));
+    let claimed =
+        claims.iter().filter(|enr| table.insert(Arc::clone(enr), Acquaintance::Mentioned, now).is_ok()).count();
+    assert!(claimed <= MAX_SUBNET_PEERS_PER_TABLE);
+    let owner = portal_record(&key(&mut rng), 1, Ipv4Addr::new(203, 0, 113, 5));
+    assert_eq!(table.insert(Arc::clone(&owner), Acquaintance::Mentioned, now), Err(Refused::SubnetFull));
+    let seen_at = udp_socket(&owner).unwrap();
+    let taken = table.insert_seen(Arc::clone(&owner), seen_at, Acquaintance::Answered, now);
+    assert!(matches!(taken, Ok(Inserted::Added | Inserted::Waiting)), "{taken:?}");
+    check_invariants(&table, &[claims, vec![owner]].concat());
 }
 
 #[test]

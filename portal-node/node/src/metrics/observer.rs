@@ -46,6 +46,7 @@ fn failure_label(failure: TransferFailure) -> &'static str {
         TransferFailure::Stalled => "stalled",
         TransferFailure::Reset => "reset",
         TransferFailure::Malformed => "malformed",
+        TransferFailure::Busy => "busy",
         TransferFailure::Cancelled => "cancelled",
     }
 }

@@ -1,5 +1,6 @@
 //! Offers checked content to the peers that should hold it, and tells what became of it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,10 @@ const ROUNDS: usize = 3;
 const MAX_RETRIES: u32 = 5;
 /// First wait before such an offer is repeated; doubled each time.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// How long an offer may take beside its transfer. A run waits for all its offers.
+const OFFER_TIME: Duration = Duration::from_secs(30);
+/// Bytes a second that a peer has to take at least.
+const MIN_RATE: u64 = 64_000;
 
 /// A checked piece of content on its way.
 #[derive(Clone, Debug)]
@@ -55,7 +60,7 @@ enum Fate {
     Uncovered,
     /// Peers that cover it did not want it.
     Declined,
-    /// A peer that covers it did not answer, or was too busy.
+    /// A peer that covers it did not answer, was too busy, or is getting it from somebody else.
     Open,
     /// A peer has it.
     Placed,
@@ -64,8 +69,9 @@ enum Fate {
 impl Fate {
     fn of(code: Option<AcceptCode>) -> Self {
         match code {
-            Some(AcceptCode::Accepted | AcceptCode::AlreadyStored | AcceptCode::InboundKeyLimited) => Self::Placed,
-            None | Some(AcceptCode::RateLimited) => Self::Open,
+            Some(AcceptCode::Accepted | AcceptCode::AlreadyStored) => Self::Placed,
+            // Whoever is sending it to the peer now may never finish.
+            None | Some(AcceptCode::RateLimited | AcceptCode::InboundKeyLimited) => Self::Open,
             Some(_) => Self::Declined,
         }
     }
@@ -76,6 +82,7 @@ impl Fate {
 pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOptions) -> Placed {
     let mut result = Placed::default();
     let mut fates = vec![Fate::Uncovered; items.len()];
+    let mut slow = HashSet::new();
     for round in 0..ROUNDS {
         let is_open = |place: &usize| round == 0 || fates.get(*place) == Some(&Fate::Open);
         let places: Vec<usize> = (0..items.len()).filter(is_open).collect();
@@ -83,7 +90,7 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
             break;
         }
         let open: Vec<Item> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
-        for (index, code) in offer_round(overlay, &open, options).await {
+        for (index, code) in offer_round(overlay, &open, options, &mut slow).await {
             let (Some(place), Some(item)) = (places.get(index), open.get(index)) else { continue };
             if let Some(fate) = fates.get_mut(*place) {
                 *fate = Fate::of(code).max(*fate);
@@ -117,8 +124,18 @@ async fn put(overlay: Overlay, item: Item) -> (u64, u64) {
 
 /// One offer after another to each peer that the plan names; gives every answer with the place of its item. `None`: no
 /// answer.
-async fn offer_round(overlay: &Overlay, items: &[Item], options: SeedOptions) -> Vec<(usize, Option<AcceptCode>)> {
-    let peers = wait_for_peers(overlay).await;
+///
+/// Peers that are too slow are added to `slow`, and not asked as long as there are others.
+async fn offer_round(
+    overlay: &Overlay,
+    items: &[Item],
+    options: SeedOptions,
+    slow: &mut HashSet<NodeId>,
+) -> Vec<(usize, Option<AcceptCode>)> {
+    let mut peers = wait_for_peers(overlay).await;
+    if peers.iter().any(|(peer, _)| !slow.contains(&peer.node_id)) {
+        peers.retain(|(peer, _)| !slow.contains(&peer.node_id));
+    }
     let candidates: Vec<Peer> = peers.iter().map(|(peer, _)| *peer).collect();
     let pieces: Vec<Piece> = items.iter().map(|item| Piece { id: item.id, len: item.value.len() }).collect();
     let offers: Vec<_> = plan::plan(&pieces, &candidates, options.replicas)
@@ -129,12 +146,33 @@ async fn offer_round(overlay: &Overlay, items: &[Item], options: SeedOptions) ->
             Some(answers(overlay.clone(), enr.clone(), places, offered))
         })
         .collect();
-    stream::iter(offers).buffer_unordered(options.parallel_offers.max(1)).concat().await
+    let mut answers = stream::iter(offers).buffer_unordered(options.parallel_offers.max(1));
+    let mut all = Vec::new();
+    while let Some((of_peer, too_slow)) = answers.next().await {
+        all.extend(of_peer);
+        slow.extend(too_slow);
+    }
+    all
 }
 
-async fn answers(overlay: Overlay, to: Enr, places: Vec<usize>, items: Vec<Item>) -> Vec<(usize, Option<AcceptCode>)> {
+/// What a peer answers, with the items' places; and the peer, if it took too long.
+async fn answers(
+    overlay: Overlay,
+    to: Enr,
+    places: Vec<usize>,
+    items: Vec<Item>,
+) -> (Vec<(usize, Option<AcceptCode>)>, Option<NodeId>) {
+    let bytes: u64 = items.iter().map(|item| item.value.len() as u64).sum();
+    let peer = NodeId::from(to.node_id().raw());
     let items = items.into_iter().map(|item| (item.key, item.value)).collect();
-    places.into_iter().zip(offer(&overlay, to, items).await).collect()
+    let patience = OFFER_TIME + Duration::from_secs(bytes / MIN_RATE);
+    match tokio::time::timeout(patience, offer(&overlay, to, items)).await {
+        Ok(codes) => (places.into_iter().zip(codes).collect(), None),
+        Err(_) => {
+            tracing::debug!(%peer, ?patience, "an offer took too long");
+            (places.into_iter().map(|place| (place, None)).collect(), Some(peer))
+        }
+    }
 }
 
 /// The peers whose radius is known; waits until there is one.
