@@ -1,5 +1,5 @@
-//! Threads for work that would hold up the reactor: hashing and proofs, reads and writes of files, each with a bounded number
-//! of jobs at once. A job that finds no place waits; the queue is bounded by those who await.
+//! Threads for work that would hold up the reactor: hashing and proofs, reads and writes of files, each with a bounded
+//! number of jobs at once. A job that finds no place waits; the queue is bounded by those who await.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Jobs that read files at once. A slow disk should not take the threads of the processor's work.
 const READS: usize = 32;
-/// Jobs that write files at once. Writers that wait together share one sync, so many are good; reads have their own places,
-/// so that neither waits for the other.
+/// Jobs that write files at once. Writers that wait together share one sync, so many are good; reads have their own
+/// places, so that neither waits for the other.
 const WRITES: usize = 32;
-/// Jobs at once that read archives for peers. Such a read is short, or it first builds the tree of an epoch out of 8,192
-/// headers: whoever asks all over the archives has one built for each request.
+/// Jobs at once that read archives for peers. Such a read is short, or it first builds the tree of an epoch out of
+/// 8,192 headers: whoever asks all over the archives has one built for each request.
 const PEER_ARCHIVE_READS: usize = 4;
 /// How long such a job waits for a place. What is asked for can be had elsewhere, so that it is better to say so soon.
 const PEER_ARCHIVE_PATIENCE: Duration = Duration::from_millis(250);
@@ -95,12 +95,6 @@ impl Workers {
     }
 }
 
-impl Default for Workers {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Stopping> {
     Arc::clone(places).acquire_owned().await.map_err(|_| Stopping)
 }
@@ -110,18 +104,30 @@ async fn run<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Stopping> {
     // The place goes into the job: one whose caller stopped waiting still counts until it ends.
-    tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let result = job();
         drop(place);
         result
     })
     .await
-    .map_err(|_| Stopping)
+}
+
+/// Runs a job on a thread of its own, in none of the places. A panic in it goes on in whoever awaits it.
+///
+/// # Errors
+/// [`Stopping`] when the runtime goes down before it is done.
+pub(crate) async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stopping> {
+    match tokio::task::spawn_blocking(job).await {
+        Ok(result) => Ok(result),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Stopping),
+        },
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -129,19 +135,40 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_more_jobs_run_at_once_than_there_are_places() {
         let workers = Workers::new();
-        let running = Arc::new(AtomicUsize::new(0));
-        let most = Arc::new(AtomicUsize::new(0));
-        let jobs = (0..READS * 4).map(|_| {
-            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-            workers.read(move || {
-                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                std::thread::yield_now();
-                running.fetch_sub(1, Ordering::SeqCst);
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(parking_lot::Mutex::new(released));
+        let mut jobs: Vec<_> = (0..READS * 2)
+            .map(|_| {
+                let (begun, released) = (begun.clone(), Arc::clone(&released));
+                let job = workers.read(move || {
+                    begun.send(()).unwrap();
+                    released.lock().recv().is_ok()
+                });
+                Box::pin(job)
             })
-        });
-        futures::future::try_join_all(jobs).await.unwrap();
-        assert!(most.load(Ordering::SeqCst) <= READS);
+            .collect();
+        // Each is polled, and so has begun unless it waits for a place.
+        for job in &mut jobs {
+            assert!(futures::poll!(job).is_pending());
+        }
+        for _ in 0..READS {
+            begins.recv().await.unwrap();
+        }
+        // As many as may have begun; the others wait.
+        assert_eq!(workers.reads.available_permits(), 0);
+        assert!(begins.try_recv().is_err());
+        for _ in 0..READS * 2 {
+            release.send(()).unwrap();
+        }
+        assert_eq!(futures::future::try_join_all(jobs).await.unwrap(), [true; READS * 2]);
         assert_eq!(workers.reads.available_permits(), READS);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a fault in the job")]
+    async fn a_panic_in_a_job_is_not_taken_for_the_end_of_the_node() {
+        let _ = Workers::new().cpu(|| panic!("a fault in the job")).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

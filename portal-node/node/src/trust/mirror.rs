@@ -8,7 +8,7 @@ use reqwest::Url;
 
 use super::{TrustStore, TrustStoreError, file_name};
 use crate::http::{self, HttpError};
-use crate::workers::Stopping;
+use crate::workers::{Stopping, blocking};
 
 /// Why a mirror's list was not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,8 @@ impl TrustStore {
             .await
             .map_err(|source| MirrorError::Http { url: url.clone(), source })?;
         let trust = Arc::clone(self);
-        let saved = tokio::task::spawn_blocking(move || trust.import(kind, &bytes))
-            .await
-            .map_err(|_| Stopping)?
+        let saved = blocking(move || trust.import(kind, &bytes))
+            .await?
             .map_err(|source| MirrorError::Refused { url, source })?;
         Ok(saved?)
     }
