@@ -32,6 +32,9 @@ pub enum IdentityError {
         /// Which file.
         path: PathBuf,
     },
+    /// The key is none of secp256k1's 32 bytes.
+    #[error("a secret key of {0} bytes, not 32")]
+    Length(usize),
 }
 
 /// Where the key lies unless the configuration says otherwise.

@@ -1,5 +1,6 @@
 //! A running peer: everything that [`NodeConfig`] asks for, started in order and stopped in the opposite one.
 
+mod running;
 mod start;
 mod stop;
 
@@ -9,9 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_store::Store;
 use content_types::{ChainSpec, ContentKey, NodeId, SubNetwork};
-use overlay::{Discovery, Enr, Overlay, Transfers, Transport};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use overlay::{Discovery, Enr, Overlay, Transport};
 
 use crate::fetch::Fetcher;
 use crate::headers::HeaderSource;
@@ -25,6 +24,7 @@ use crate::status::{Status, StatusSource};
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{PeerFetch, TrustStore};
 use crate::workers::Workers;
+use running::Running;
 
 pub use start::StartError;
 
@@ -33,8 +33,7 @@ use crate::config::NodeConfig;
 
 /// A running peer. [`Node::shutdown`] stops it; dropping it leaves its tasks to the runtime.
 pub struct Node {
-    discovery: Discovery,
-    transfers: Transfers,
+    running: Running,
     networks: Vec<Arc<Network>>,
     trust_fetcher: TrustFetcher,
     trust: Arc<TrustStore>,
@@ -45,27 +44,24 @@ pub struct Node {
     workers: Workers,
     metrics: Arc<Metrics>,
     status: StatusSource,
-    rpc: Option<RpcServer>,
     metrics_server: Option<MetricsServer>,
     data_dir: std::path::PathBuf,
-    stop: CancellationToken,
-    tasks: TaskTracker,
 }
 
 impl Node {
     /// This node's ID.
     pub fn node_id(&self) -> NodeId {
-        self.discovery.node_id()
+        self.running.discovery.node_id()
     }
 
     /// This node's record as it is now.
     pub fn enr(&self) -> Enr {
-        self.discovery.local_enr()
+        self.running.discovery.local_enr()
     }
 
     /// The base protocol.
     pub fn discovery(&self) -> &Discovery {
-        &self.discovery
+        &self.running.discovery
     }
 
     /// One sub-network, if this node speaks it.
@@ -118,7 +114,7 @@ impl Node {
 
     /// Where the JSON-RPC listens, if it does.
     pub fn rpc_address(&self) -> Option<SocketAddr> {
-        self.rpc.as_ref().map(RpcServer::address)
+        self.running.rpc.as_ref().map(RpcServer::address)
     }
 
     /// Where metrics are served, if they are.
@@ -137,9 +133,10 @@ impl Node {
         self.trust_fetcher.fetch_missing().await
     }
 
-    /// Offers what the archives hold to the peers whose radius covers it, until all was offered or the handle is stopped.
+    /// Offers what the archives hold to the peers whose radius covers it, until all was offered or the handle is
+    /// stopped.
     pub fn offer_archives(&self, options: SeedOptions) -> SeedHandle {
-        SeedHandle::start(self.seed_source(), options, &self.tasks, self.stop.child_token())
+        SeedHandle::start(self.seed_source(), options, &self.running.tasks, self.running.stop.child_token())
     }
 
     fn seed_source(&self) -> SeedSource {

@@ -9,10 +9,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use overlay::discovery::DiscoveryConfig;
 use overlay::{Discovery, Enr, Transfers};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Node;
+use super::running::Running;
 use crate::config::NodeConfig;
 use crate::fetch::Fetcher;
 use crate::headers::{ArchiveProver, HeaderSource};
@@ -86,11 +85,11 @@ impl Node {
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let workers = Workers::new();
         let Prepared { key, previous, trust } = prepare(&config, &workers).await?;
-        let discovery = Discovery::start(discovery_config(&config, &key, previous)).await?;
-        match start_on(&discovery, config, trust, workers).await {
+        let mut running = Running::new(Discovery::start(discovery_config(&config, &key, previous)?).await?);
+        match start_on(&mut running, config, trust, workers).await {
             Ok(node) => Ok(node),
             Err(error) => {
-                discovery.shutdown().await;
+                running.stop().await;
                 Err(error)
             }
         }
@@ -111,34 +110,35 @@ async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<Prepared, Sta
         .await?
 }
 
-fn discovery_config(config: &NodeConfig, key: &CombinedKey, previous: Option<Enr>) -> DiscoveryConfig {
-    let mut bytes = [0; 32];
-    let encoded = key.encode();
-    if encoded.len() == bytes.len() {
-        bytes.copy_from_slice(&encoded);
-    }
-    DiscoveryConfig {
+fn discovery_config(
+    config: &NodeConfig,
+    key: &CombinedKey,
+    previous: Option<Enr>,
+) -> Result<DiscoveryConfig, IdentityError> {
+    let key = key.encode().try_into().map_err(|encoded: Vec<u8>| IdentityError::Length(encoded.len()))?;
+    Ok(DiscoveryConfig {
         previous_enr: previous,
         listen: config.listen,
         nat: config.nat,
         chain_id: config.chain.chain_id(),
         bootnodes: config.bootnodes.clone(),
         addresses: config.addresses,
-        ..DiscoveryConfig::new(bytes)
-    }
+        ..DiscoveryConfig::new(key)
+    })
 }
 
 async fn start_on(
-    discovery: &Discovery,
+    running: &mut Running,
     config: NodeConfig,
     trust: Arc<TrustStore>,
     workers: Workers,
 ) -> Result<Node, StartError> {
+    let discovery = running.discovery.clone();
     let metrics = Arc::new(Metrics::new());
     let budgets = networks::sub_networks().into_iter().fold(Budgets::NONE, |budgets, network| {
         budgets.with(network, config.budget(network, &networks::sub_networks()))
     });
-    let store = open_store(&config, discovery, budgets, &metrics, &workers).await?;
+    let store = open_store(&config, &discovery, budgets, &metrics, &workers).await?;
     let holdings = Holdings::new(store, workers.clone(), discovery.node_id());
     let headers = Arc::new(HeaderSource::new(
         Arc::clone(&trust),
@@ -148,9 +148,11 @@ async fn start_on(
     )?);
     let pipeline = Pipeline::new(Arc::clone(&trust), Arc::clone(&headers), workers.clone(), Arc::clone(&metrics));
 
+    let transfers = Transfers::with_limits(Arc::new(discovery.clone()), config.transfers)?;
+    running.transfers = Some(transfers.clone());
     let shared = Shared {
         discovery: discovery.clone(),
-        transfers: Transfers::with_limits(Arc::new(discovery.clone()), config.transfers)?,
+        transfers,
         holdings: holdings.clone(),
         pipeline: pipeline.clone(),
         metrics: Arc::clone(&metrics),
@@ -160,18 +162,17 @@ async fn start_on(
         addresses: config.addresses,
         budgets,
     };
-    let networks = REGISTRY
-        .into_iter()
-        .map(|entry| Network::start(entry, &shared).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()?;
-    let trust_network = TrustNetwork::start(Arc::clone(&trust), workers.clone(), &shared)?;
-    if let Some(legacy) = networks.iter().find(|network| network.entry().serves_headers()) {
-        headers.attach(legacy.overlay().clone());
+    let mut networks = Vec::new();
+    for entry in REGISTRY {
+        let network = Arc::new(Network::start(entry, &shared)?);
+        running.overlays.push(network.overlay().clone());
+        networks.push(network);
     }
+    let trust_network = TrustNetwork::start(Arc::clone(&trust), workers.clone(), &shared)?;
+    running.overlays.push(trust_network.overlay.clone());
 
     let prover = Arc::new(ArchiveProver::new(Arc::clone(&trust), &headers));
     let archives = Arc::new(Archives::new(config.seeds.clone(), holdings.clone(), prover, workers.clone()));
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let status = StatusSource::new(
         client_version(),
         discovery.clone(),
@@ -181,34 +182,37 @@ async fn start_on(
         Arc::clone(&archives),
     );
     metrics.watch(status.snapshot());
-    let rpc = match &config.rpc {
-        None => None,
-        Some(rpc) => Some(RpcServer::start(rpc, discovery.clone(), &networks, status.clone(), client_version()).await?),
-    };
+    if let Some(rpc) = &config.rpc {
+        let server = RpcServer::start(rpc, discovery.clone(), &networks, status.clone(), client_version()).await?;
+        running.rpc = Some(server);
+    }
     let metrics_server = match config.metrics {
         None => None,
         Some(address) => Some(
-            MetricsServer::start(address, Arc::clone(&metrics), &tasks, stop.clone())
+            MetricsServer::start(address, Arc::clone(&metrics), &running.tasks, running.stop.clone())
                 .await
                 .map_err(|source| StartError::Metrics { address, source })?,
         ),
     };
 
+    // Header source and sub-network refer to each other from here on, so nothing may fail any more.
+    if let Some(legacy) = networks.iter().find(|network| network.entry().serves_headers()) {
+        headers.attach(legacy.overlay().clone());
+    }
     let trust_fetcher = TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes);
     let run = |task: BoxFuture<'static, ()>| {
-        let stop = stop.clone();
-        tasks.spawn(async move { stop.run_until_cancelled(task).await });
+        let stop = running.stop.clone();
+        running.tasks.spawn(async move { stop.run_until_cancelled(task).await });
     };
     run(Arc::clone(&archives).watch().boxed());
-    run(tasks::save_record(discovery.clone(), config.data_dir.clone(), workers.clone()).boxed());
+    run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
         run(trust_fetcher.clone().keep_fetching().boxed());
     }
 
     let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
     let node = Node {
-        discovery: discovery.clone(),
-        transfers: shared.transfers.clone(),
+        running: running.clone(),
         networks,
         trust_fetcher,
         trust,
@@ -219,11 +223,8 @@ async fn start_on(
         workers,
         metrics,
         status,
-        rpc,
         metrics_server,
         data_dir: config.data_dir,
-        stop,
-        tasks,
     };
     if config.offer_seeds {
         drop(node.offer_archives(SeedOptions::default()));
@@ -245,13 +246,7 @@ async fn open_store(
     Ok(Arc::new(store))
 }
 
-/// Name, version and platform, as ping extension type 0 has them.
+/// Name, version and platform, as ping extension type 0 and `web3_clientVersion` have them.
 pub(crate) fn client_version() -> String {
-    format!(
-        "cairn/v{}/{}-{}/rustc{}",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::OS,
-        std::env::consts::ARCH,
-        env!("CARGO_PKG_RUST_VERSION"),
-    )
+    format!("cairn/v{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
 }

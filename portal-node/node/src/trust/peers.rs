@@ -54,10 +54,6 @@ impl TrustFetcher {
         Self { trust, network, networks, bootnodes }
     }
 
-    pub(crate) fn network(&self) -> &TrustNetwork {
-        &self.network
-    }
-
     /// Asks for each list that is missing. What comes is checked against the chain's root, saved and in use on return.
     pub(crate) async fn fetch_missing(&self) -> Vec<PeerFetch> {
         let mut results = Vec::new();

@@ -1,5 +1,6 @@
 //! Starting, stopping, starting again.
 
+use cairn_node::RpcConfig;
 use content_types::{ContentKey, legacy_history};
 use overlay::discovery::Nat;
 
@@ -59,6 +60,27 @@ async fn two_nodes_do_not_share_a_folder_and_the_second_one_leaves_nothing_runni
     assert!(error.to_string().contains("in use"), "{error}");
     drop(std::net::UdpSocket::bind(port).unwrap());
     stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_at_a_taken_port_leaves_nothing_running() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind(LOOPBACK).unwrap();
+    let udp = std::net::UdpSocket::bind(LOOPBACK).unwrap().local_addr().unwrap();
+    let free = || {
+        let mut config = world.config("node");
+        config.listen = udp.into();
+        config
+    };
+    let (mut rpc, mut metrics) = (free(), free());
+    rpc.rpc = Some(RpcConfig::at(taken.local_addr().unwrap()));
+    metrics.metrics = Some(taken.local_addr().unwrap());
+    for config in [rpc, metrics] {
+        let error = cairn_node::Node::start(config).await.unwrap_err().to_string();
+        assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
+    }
+    // Its folder and its UDP port are free at once.
+    stop(cairn_node::Node::start(free()).await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
