@@ -1,5 +1,5 @@
-//! What this node holds: the store, and the archives served in place. Reading and writing block, so they run on the disk's
-//! workers; only verified content can be put in.
+//! What this node holds: the store, and the archives served in place. Reading and writing block, so they run on the
+//! disk's workers; only verified content can be put in.
 
 use std::sync::Arc;
 
@@ -16,15 +16,19 @@ pub enum HoldingsError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A peer asks for what lies in an archive, and so many archives are being read for peers that it would have to
+    /// wait.
+    #[error("too many archives are being read for peers")]
+    Busy,
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
 }
 
-/// Where the content of a key is.
-enum Place {
-    Stored(Bytes),
-    Archived,
+/// Where the content of a key is found.
+enum Found {
+    InStore(Bytes),
+    InArchive,
     Nowhere,
 }
 
@@ -51,53 +55,48 @@ impl Holdings {
         Ok(self.workers.read(move || store.get(&key)).await??)
     }
 
-    /// The same for a peer: `None` also when so many archives are being read for
-    /// peers that it would have to wait.
+    /// The same for a peer, which may be [`HoldingsError::Busy`].
     pub(crate) async fn get_for_peer(&self, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
         let (store, key) = (Arc::clone(&self.store), *key);
-        let find = move || -> Result<Place, StoreError> {
+        let find = move || -> Result<Found, StoreError> {
             Ok(match store.get_by_id(key.sub_network(), &key.content_id())? {
-                Some(value) => Place::Stored(value),
-                None if store.contains(&key)? => Place::Archived,
-                None => Place::Nowhere,
+                Some(value) => Found::InStore(value),
+                None if store.contains(&key)? => Found::InArchive,
+                None => Found::Nowhere,
             })
         };
         match self.workers.read(find).await?? {
-            Place::Stored(value) => Ok(Some(value)),
-            Place::Nowhere => Ok(None),
-            Place::Archived => {
+            Found::InStore(value) => Ok(Some(value)),
+            Found::Nowhere => Ok(None),
+            Found::InArchive => {
                 let store = Arc::clone(&self.store);
                 let read = self.workers.read_archive_for_peer(move || store.get(&key)).await?;
-                read.unwrap_or_else(|| {
-                    tracing::debug!(?key, "too many archives are being read for peers");
-                    Ok(None)
-                })
-                .map_err(HoldingsError::from)
+                Ok(read.ok_or(HoldingsError::Busy)??)
             }
         }
     }
 
-    /// Stores content if it lies within the radius and is not there yet. Durable on return; says whether it was stored
-    /// now.
-    pub(crate) async fn put(&self, content: VerifiedContent) -> Result<bool, HoldingsError> {
-        let key = *content.key();
-        let outside = !self.is_within_radius(key.sub_network(), &key.content_id());
-        if outside || self.contains(&key) {
-            return Ok(false);
+    /// Stores content if it lies within the radius and neither store nor archives have it. Durable on return.
+    pub(crate) async fn put(&self, content: VerifiedContent) -> Result<Placement, HoldingsError> {
+        let holdings = self.clone();
+        Ok(self.workers.write(move || holdings.put_blocking(&content)).await??)
+    }
+
+    fn put_blocking(&self, content: &VerifiedContent) -> Result<Placement, StoreError> {
+        let key = content.key();
+        if self.contains_blocking(key) {
+            return Ok(Placement::AlreadyStored);
         }
-        let store = Arc::clone(&self.store);
-        let placements = self
-            .workers
-            .write(move || {
-                let item = Item::new(&key, content.value().clone());
-                store.put_batch(vec![item])
-            })
-            .await??;
-        Ok(placements.contains(&Placement::Stored))
+        if !self.is_within_radius(key.sub_network(), &key.content_id()) {
+            return Ok(Placement::OutsideRadius);
+        }
+        let placements = self.store.put_batch(vec![Item::new(key, content.value().clone())])?;
+        // One item, one placement.
+        Ok(placements.first().copied().unwrap_or(Placement::OutsideRadius))
     }
 
     /// Whether a key's content is here, by the index alone. An index that fails has nothing.
-    pub(crate) fn contains(&self, key: &ContentKey) -> bool {
+    fn contains_blocking(&self, key: &ContentKey) -> bool {
         self.store.contains(key).unwrap_or_else(|error| {
             tracing::warn!(%error, "the store's index cannot be asked");
             false
@@ -107,7 +106,7 @@ impl Holdings {
     /// Which of these keys' contents are here. `None` among the keys is nothing that could be.
     pub(crate) async fn which_are_held(&self, keys: Vec<Option<ContentKey>>) -> Result<Vec<bool>, Stopping> {
         let holdings = self.clone();
-        let is_held = move |key: &Option<ContentKey>| key.is_some_and(|key| holdings.contains(&key));
+        let is_held = move |key: &Option<ContentKey>| key.is_some_and(|key| holdings.contains_blocking(&key));
         self.workers.read(move || keys.iter().map(is_held).collect()).await
     }
 
@@ -118,6 +117,14 @@ impl Holdings {
 
     pub(crate) fn radius(&self, network: SubNetwork) -> Distance {
         self.store.radius(network)
+    }
+}
+
+/// Whether what was put is here now.
+pub(crate) fn is_held(placement: Placement) -> bool {
+    match placement {
+        Placement::Stored | Placement::AlreadyStored => true,
+        Placement::OutsideRadius | Placement::OverBudget => false,
     }
 }
 
@@ -149,7 +156,7 @@ mod tests {
         let holdings = Holdings::new(store, Workers::new(), node_id);
         assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), header);
         let busy = holdings.workers.all_archive_reads_for_peers().await;
-        assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), None);
+        assert!(matches!(holdings.get_for_peer(&archived).await, Err(HoldingsError::Busy)));
         assert_eq!(holdings.get(&archived).await.unwrap(), header);
         assert_eq!(holdings.get_for_peer(&stored).await.unwrap().as_deref(), Some(&b"body"[..]));
         assert_eq!(holdings.get_for_peer(&nowhere).await.unwrap(), None);

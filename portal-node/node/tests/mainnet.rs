@@ -1,12 +1,14 @@
-//! Two nodes and real history: one serves the first 16,384 blocks of mainnet from its archives, the other has little room
-//! and no trust lists, and finds, proves and reads blocks of it.
+//! Two nodes and real history: one serves the first 16,384 blocks of mainnet from its archives, the other has little
+//! room and no trust lists, and finds, proves and reads blocks of it.
 
 #![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
+
+#[path = "node/waiting.rs"]
+mod waiting;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cairn_archive::Archive;
 use cairn_node::{BlockId, Node, NodeConfig, trust};
@@ -16,6 +18,7 @@ use content_types::block::{ReceiptsEncoding, transcode};
 use content_types::trust::TrustListKind;
 use content_types::{ChainSpec, SubNetwork};
 use overlay::discovery::Nat;
+use waiting::until;
 
 const ARCHIVES: [&str; 2] = ["era1/mainnet-00000-5ec1ffb8.era1", "era1/mainnet-00001-a5364e9a.era1"];
 /// The frozen pre-merge accumulator.
@@ -47,15 +50,12 @@ async fn fetched_and_proved(vectors: &Path) {
     assert_eq!(seeder.archives().count(), ARCHIVES.len());
 
     let reader = Node::start(config(&dir.path().join("reader"), vec![seeder.enr()])).await.unwrap();
-    let ready = async {
-        let peers = |network| reader.overlay(network).unwrap().peer_count();
-        let lacks_list =
-            || reader.trust().missing().iter().any(|(kind, _)| *kind == TrustListKind::PreMergeAccumulator);
-        while peers(SubNetwork::History) == 0 || peers(SubNetwork::LegacyHistory) == 0 || lacks_list() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), ready).await.expect("a peer and the trust list are found");
+    let has_peers = |network| reader.overlay(network).unwrap().peer_count() > 0;
+    let lacks_list = || reader.trust().missing().iter().any(|(kind, _)| *kind == TrustListKind::PreMergeAccumulator);
+    until("a peer and the trust list found", || {
+        has_peers(SubNetwork::History) && has_peers(SubNetwork::LegacyHistory) && !lacks_list()
+    })
+    .await;
 
     let archives = ARCHIVES.map(|path| Archive::open(vectors.join(path)).unwrap());
     for number in SAMPLE {

@@ -1,5 +1,5 @@
-//! Blocks that nobody had a header of, remembered for a while, so that an offer of their bodies does not start a search each
-//! time.
+//! Blocks that nobody had a header of, remembered for a while, so that an offer of their bodies does not start a search
+//! each time.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ impl Misses {
     }
 }
 
-/// Whether a lookup says that the network does not have the header. One in which somebody sent what is none, or in which most
-/// who were asked did not answer, only says that those stood in the way.
+/// Whether a lookup says that the network does not have the header. A lookup in which a peer sent an invalid header, or
+/// most peers failed, proves nothing.
 fn is_exhausted(trace: &LookupTrace) -> bool {
     let count = |is: fn(&TracedAnswer) -> bool| trace.responses.iter().filter(|response| is(&response.answer)).count();
     let rejected = count(|answer| matches!(answer, TracedAnswer::Rejected(_)));

@@ -1,9 +1,9 @@
 //! Where proved headers come from. Bodies and receipts are checked against them, so everything rests on these.
 //!
-//! A header is looked for in order of cost: among those used lately, in the store and the archives, on the legacy history
-//! network, at an execution client. Each is proved before it is handed out; several who ask for the same one share a
-//! search. What peers offer is checked with headers from here too: for that there are few searches at a time, beside those
-//! for users, none for what the trust lists cannot prove, and none at once for what nobody had.
+//! A header is looked for in order of cost: among those used lately, in the store and the archives, on the legacy
+//! history network, at an execution client. Each is proved before it is handed out; several who ask for the same one
+//! share a search. Headers needed to check a peer's offer come from here too, but with a smaller share of searches, not
+//! for blocks beyond the trust lists, and not again soon after a miss.
 
 mod asker;
 mod cache;
@@ -29,11 +29,11 @@ use parking_lot::{Mutex, RwLock};
 use reqwest::Url;
 use tokio::time::Instant;
 
-use crate::holdings::Holdings;
+use crate::holdings::{Holdings, HoldingsError};
 use crate::http::HttpError;
-use crate::pipeline::verify_header;
+use crate::pipeline::{Refusal, verify_header};
 use crate::trust::TrustStore;
-use crate::workers::Workers;
+use crate::workers::{Stopping, Workers};
 use asker::Places;
 use cache::HeaderCache;
 use misses::Misses;
@@ -44,6 +44,7 @@ pub(crate) use asker::Asker;
 pub use client::ClientError;
 pub use id::{BlockId, ParseBlockIdError};
 pub(crate) use prover::ArchiveProver;
+pub use proving::ProvingError;
 
 /// Proved headers kept in memory. Each takes about 1.5 kB.
 const CACHED_HEADERS: usize = 4096;
@@ -51,8 +52,8 @@ const CACHED_HEADERS: usize = 4096;
 const NETWORK_SEARCHES: usize = 16;
 /// The same for what peers offered.
 const PEER_NETWORK_SEARCHES: usize = 4;
-/// How long a value that a peer offered waits for its header: it takes up memory meanwhile, and the peer's transfer slot. A
-/// lookup among peers that all answer takes some tenths of a second, one that is dead a few seconds.
+/// How long a value that a peer offered waits for its header: it takes up memory meanwhile, and the peer's transfer
+/// slot. A lookup among peers that all answer takes some tenths of a second, one that is dead a few seconds.
 const PEER_PATIENCE: Duration = Duration::from_secs(20);
 /// Shared searches noted before the finished ones are cleared away.
 const NOTED_SEARCHES: usize = 1024;
@@ -85,12 +86,44 @@ pub struct HeaderUnavailable {
     /// Which block.
     pub id: BlockId,
     /// Who was asked, and why each had none.
-    pub attempts: Vec<(HeaderOrigin, String)>,
+    pub attempts: Vec<(HeaderOrigin, NoHeader)>,
     /// The network's part of the search.
     pub trace: Option<Arc<LookupTrace>>,
 }
 
-fn reasons(attempts: &[(HeaderOrigin, String)]) -> String {
+/// Why one origin had no proved header.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoHeader {
+    /// Neither store nor archives have it.
+    #[error("not held")]
+    NotHeld,
+    /// Store or archives could not be read, or not now.
+    #[error(transparent)]
+    Holdings(#[from] HoldingsError),
+    /// What is there, or came, does not prove true.
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
+    /// A search ended without it a moment ago, so that no other is made for a peer.
+    #[error("nobody had it a moment ago")]
+    MissedLately,
+    /// What a peer offered cannot wait for its header any longer.
+    #[error("not found within {} s", .0.as_secs())]
+    TooSlow(Duration),
+    /// No peer had it.
+    #[error("not found: {asked} peers asked")]
+    NotFound {
+        /// How many were asked.
+        asked: usize,
+    },
+    /// The execution client gave none that could be proved.
+    #[error(transparent)]
+    Client(#[from] Arc<ProvingError>),
+    /// The node stops.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+fn reasons(attempts: &[(HeaderOrigin, NoHeader)]) -> String {
     let reasons: Vec<String> = attempts.iter().map(|(origin, why)| format!("{origin}: {why}")).collect();
     reasons.join("; ")
 }
@@ -103,8 +136,8 @@ pub struct HeaderSource {
     trust: Arc<TrustStore>,
     holdings: Holdings,
     workers: Workers,
-    /// There while the sub-network runs. Its own handler checks what it finds with headers from here, so the two refer to
-    /// each other until it is detached.
+    /// There while the sub-network runs. Its own handler checks what it finds with headers from here, so the two refer
+    /// to each other until it is detached.
     network: RwLock<Option<Overlay>>,
     network_searches: Places,
     client: Option<ClientProver>,
@@ -171,8 +204,8 @@ impl HeaderSource {
         match asker {
             Asker::User => search.await,
             Asker::Peer => tokio::time::timeout(PEER_PATIENCE, search).await.unwrap_or_else(|_| {
-                let why = format!("not found within {} s", PEER_PATIENCE.as_secs());
-                Err(HeaderUnavailable { id, attempts: vec![(HeaderOrigin::Network, why)], trace: None })
+                let attempts = vec![(HeaderOrigin::Network, NoHeader::TooSlow(PEER_PATIENCE))];
+                Err(HeaderUnavailable { id, attempts, trace: None })
             }),
         }
     }
@@ -237,7 +270,7 @@ impl HeaderSource {
             Err(why) => attempts.push((HeaderOrigin::Local, why)),
         }
         if asker == Asker::Peer && self.is_known_missing(&id) {
-            attempts.push((HeaderOrigin::Network, "nobody had it a moment ago".to_owned()));
+            attempts.push((HeaderOrigin::Network, NoHeader::MissedLately));
             return Err(HeaderUnavailable { id, attempts, trace });
         }
         let network = self.network.read().clone();
@@ -254,7 +287,7 @@ impl HeaderSource {
             let child = |number| self.nearest_cached_descendant(number);
             match client.get(asker, id, &self.trust.verifier(), child).await {
                 Ok(header) => return Ok(self.found(header)),
-                Err(error) => attempts.push((HeaderOrigin::ExecutionClient, error.to_string())),
+                Err(error) => attempts.push((HeaderOrigin::ExecutionClient, Arc::new(error).into())),
             }
         }
         if let Some(trace) = &trace {
@@ -268,17 +301,13 @@ impl HeaderSource {
         header
     }
 
-    async fn held(&self, asker: Asker, id: BlockId) -> Result<ProvedHeader, String> {
+    async fn held(&self, asker: Asker, id: BlockId) -> Result<ProvedHeader, NoHeader> {
         let key = ContentKey::from(id.header_key());
         let held = match asker {
             Asker::User => self.holdings.get(&key).await,
             Asker::Peer => self.holdings.get_for_peer(&key).await,
         };
-        match held {
-            Ok(Some(value)) => self.prove(id, value).await,
-            Ok(None) => Err("not held".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
+        self.prove(id, held?.ok_or(NoHeader::NotHeld)?).await
     }
 
     async fn search_network(
@@ -286,9 +315,9 @@ impl HeaderSource {
         asker: Asker,
         network: &Overlay,
         id: BlockId,
-    ) -> Result<ProvedHeader, (String, Option<LookupTrace>)> {
+    ) -> Result<ProvedHeader, (NoHeader, Option<LookupTrace>)> {
         let Some(_place) = self.network_searches.take(asker).await else {
-            return Err(("the node is stopping".to_owned(), None));
+            return Err((Stopping.into(), None));
         };
         match network.lookup_content(id.header_key().encode()).await {
             // The sub-network's handler proved it on the way in, and so it is in the cache, unless it was pushed out.
@@ -296,23 +325,17 @@ impl HeaderSource {
                 Some(header) => Ok(header),
                 None => self.prove(id, found.value).await.map_err(|why| (why, Some(found.trace))),
             },
-            Err(error) => {
-                let why = error.to_string();
-                let trace = match error {
-                    LookupError::NotFound(not_found) => Some(not_found.trace),
-                    LookupError::Key => None,
-                };
-                Err((why, trace))
+            Err(LookupError::NotFound(missing)) => {
+                Err((NoHeader::NotFound { asked: missing.trace.responses.len() }, Some(missing.trace)))
             }
+            Err(LookupError::Key) => Err((NoHeader::NotFound { asked: 0 }, None)),
         }
     }
 
-    async fn prove(&self, id: BlockId, header_with_proof: Bytes) -> Result<ProvedHeader, String> {
+    async fn prove(&self, id: BlockId, header_with_proof: Bytes) -> Result<ProvedHeader, NoHeader> {
         let verifier = self.trust.verifier();
-        match self.workers.cpu(move || verify_header(&verifier, &id, &header_with_proof)).await {
-            Ok(result) => result.map_err(|refusal| refusal.to_string()),
-            Err(stopping) => Err(stopping.to_string()),
-        }
+        let proved = self.workers.cpu(move || verify_header(&verifier, &id, &header_with_proof)).await?;
+        proved.map_err(|refusal| Box::new(refusal).into())
     }
 
     fn nearest_cached_descendant(&self, number: u64) -> Option<ProvedHeader> {

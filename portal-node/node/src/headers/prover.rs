@@ -16,8 +16,8 @@ pub(crate) struct ArchiveProver {
 }
 
 impl ArchiveProver {
-    /// A prover with the trust lists that are there when it is asked. It does not keep `headers` alive, which themselves
-    /// look into the archives.
+    /// A prover with the trust lists that are there when it is asked. It does not keep `headers` alive, which
+    /// themselves look into the archives.
     pub(crate) fn new(trust: Arc<TrustStore>, headers: &Arc<HeaderSource>) -> Self {
         Self { trust, headers: Arc::downgrade(headers) }
     }

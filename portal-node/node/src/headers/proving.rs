@@ -3,9 +3,9 @@
 //! Two ways lead from a claimed header to trust:
 //! - **Parents.** A proved header names its parent's hash, so the headers in between, each the parent of the next, are
 //!   proved too. This works for every block that lies a little below one proved already.
-//! - **The epoch.** Before the merge, the 8,192 headers of the block's epoch are fetched and their record is hashed; where
-//!   its root is the trusted one, every block of the epoch has its proof. The total difficulty that the record needs is in
-//!   the client's answers, or follows from the difficulties in the first epoch.
+//! - **The epoch.** Before the merge, the 8,192 headers of the block's epoch are fetched and their record is hashed;
+//!   where its root is the trusted one, every block of the epoch has its proof. The total difficulty that the record
+//!   needs is in the client's answers, or follows from the difficulties in the first epoch.
 //!
 //! After the merge a proof needs beacon chain data, which an execution client does not have.
 
@@ -25,8 +25,8 @@ use super::client::{ClaimedHeader, ClientError, ExecutionClient};
 use crate::http::HttpError;
 use crate::workers::{Stopping, Workers};
 
-/// Most headers between one that is proved and the one to be proved: 256 requests in batches of 64 take no longer than a
-/// lookup on the network.
+/// Most headers between one that is proved and the one to be proved: 256 requests in batches of 64 take no longer than
+/// a lookup on the network.
 pub(super) const MAX_PARENT_STEPS: u64 = 256;
 /// Epoch trees kept; each takes about 1.5 MB.
 const CACHED_EPOCHS: usize = 4;
@@ -37,20 +37,31 @@ const PEER_CLIENT_SEARCHES: usize = 1;
 
 /// Why the client's header is not proved.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ProvingError {
+pub enum ProvingError {
+    /// The client gave no header.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The header or its proof breaks a rule.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// No way leads from this block's header to the trust lists.
     #[error(
         "it has the header of block {0}, but only blocks before the merge, or up to {MAX_PARENT_STEPS} below a proved one, \
          can be proved without beacon chain data"
     )]
     NoWay(u64),
+    /// The epoch's record cannot be built.
     #[error("it gives no total difficulty, without which epoch {0} can't be proved")]
     NoTotalDifficulty(u64),
+    /// The client's headers are not those of the trusted epoch.
     #[error("its headers of epoch {epoch} have the root {root}, which is not the trusted one")]
-    OtherEpoch { epoch: u64, root: B256 },
+    OtherEpoch {
+        /// Which epoch.
+        epoch: u64,
+        /// The root of what the client gave.
+        root: B256,
+    },
+    /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
 }
@@ -74,8 +85,8 @@ impl ClientProver {
         })
     }
 
-    /// Fetches a header and proves it. `descendant` gives a proved header that lies at most [`MAX_PARENT_STEPS`] above a
-    /// number, if one is at hand.
+    /// Fetches a header and proves it. `descendant` gives a proved header that lies at most [`MAX_PARENT_STEPS`] above
+    /// a number, if one is at hand.
     pub(crate) async fn get(
         &self,
         asker: Asker,

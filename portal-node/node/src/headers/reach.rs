@@ -1,5 +1,5 @@
-//! How far the trust lists reach: which block numbers some header could be proved for. What lies beyond is refused without a
-//! search.
+//! How far the trust lists reach: which block numbers some header could be proved for. What lies beyond is refused
+//! without a search.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -9,8 +9,9 @@ use content_types::{ChainSpec, HeaderVerifier, ProvedHeader, TrustLists};
 
 /// The reach of a chain's lists.
 ///
-/// The lists that cover blocks after the merge are of slots. There is at most one block in a slot, so that a block's number
-/// minus its slot never grows: what it is for any proved header, or could be at the merge, it is at most for later ones.
+/// The lists that cover blocks after the merge are of slots. There is at most one block in a slot, so that a block's
+/// number minus its slot never grows: what it is for any proved header, or could be at the merge, it is at most for
+/// later ones.
 pub(super) struct Reach {
     lead: AtomicI64,
 }

@@ -1,5 +1,5 @@
-//! The sub-networks of this node, each from one entry in [`REGISTRY`]: protocol identifier, ping extensions and names in
-//! JSON-RPC and metrics. Another sub-network is another entry.
+//! The sub-networks of this node, each from one entry in [`REGISTRY`]: protocol identifier, ping extensions and names
+//! in JSON-RPC and metrics. Another sub-network is another entry.
 
 mod handler;
 mod trust;
@@ -101,7 +101,8 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn start(entry: Entry, shared: &Shared) -> Result<Self, StartError> {
-        let handler = handler::ContentNetwork::new(entry.network, shared.holdings.clone(), shared.pipeline.clone());
+        let handler =
+            handler::ContentNetworkHandler::new(entry.network, shared.holdings.clone(), shared.pipeline.clone());
         let config = SubNetworkConfig {
             client_info: shared.client_info.clone(),
             ping_extensions: Extensions::from_capabilities(entry.ping_extensions),
@@ -177,7 +178,7 @@ pub(crate) struct TrustNetwork {
 
 impl TrustNetwork {
     pub(crate) fn start(trust: Arc<TrustStore>, workers: Workers, shared: &Shared) -> Result<Self, StartError> {
-        let handler: Arc<dyn ContentHandler> = Arc::new(trust::TrustNetwork::new(trust, workers));
+        let handler: Arc<dyn ContentHandler> = Arc::new(trust::TrustNetworkHandler::new(trust, workers));
         let config = SubNetworkConfig {
             client_info: shared.client_info.clone(),
             addresses: shared.addresses,

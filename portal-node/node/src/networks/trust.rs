@@ -1,8 +1,8 @@
 //! The trust sub-network: trust lists between Cairn peers, so that a new peer needs no file.
 //!
 //! Its protocol identifier is Cairn's own. A content key is the byte 0x00 and the list's 32-byte root, the value is the
-//! list's SSZ. Whoever asks knows the root from the chain specification, so nothing has to be believed. Nothing is offered
-//! or gossiped: a list is asked for when it is missing.
+//! list's SSZ. Whoever asks knows the root from the chain specification, so nothing has to be believed. Nothing is
+//! offered or gossiped: a list is asked for when it is missing.
 
 use std::sync::Arc;
 
@@ -34,12 +34,12 @@ fn root(key: &[u8]) -> Option<B256> {
 }
 
 /// The [`ContentHandler`] of the trust sub-network.
-pub(crate) struct TrustNetwork {
+pub(crate) struct TrustNetworkHandler {
     trust: Arc<TrustStore>,
     workers: Workers,
 }
 
-impl TrustNetwork {
+impl TrustNetworkHandler {
     pub(crate) fn new(trust: Arc<TrustStore>, workers: Workers) -> Self {
         Self { trust, workers }
     }
@@ -49,7 +49,7 @@ impl TrustNetwork {
     }
 }
 
-impl ContentHandler for TrustNetwork {
+impl ContentHandler for TrustNetworkHandler {
     fn content_id(&self, key: &[u8]) -> Option<ContentId> {
         root(key).map(|_| ContentId::sha256(key))
     }

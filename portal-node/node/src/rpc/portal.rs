@@ -1,5 +1,5 @@
-//! The `portal_*` methods of one sub-network. Every sub-network has the same set, so they are written once and registered
-//! under each one's names.
+//! The `portal_*` methods of one sub-network. Every sub-network has the same set, so they are written once and
+//! registered under each one's names.
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use super::ping;
 use super::results::{
     AcceptMetadata, FoundContent, FoundOrCloser, Pong, PutContent, RoutingTableInfo, Trace, bytes32, hex_string,
 };
+use crate::holdings::is_held;
 use crate::networks::Network;
 use crate::pipeline::{Refusal, VerifiedContent};
 
@@ -89,8 +90,7 @@ pub(super) fn module(network: Arc<Network>) -> Result<RpcModule<Network>, Regist
     })?;
     module.register_async_method(names.store, |params, network, _| async move {
         let (_, content) = given_content(params, &network).await?;
-        network.holdings().put(content).await.map_err(internal)?;
-        RpcResult::Ok(true)
+        network.holdings().put(content).await.map(is_held).map_err(internal)
     })?;
     module.register_async_method(names.local_content, |params, network, _| async move {
         let (_, key) = content_key(&Arguments::new(&params, &["contentKey"])?, &network)?;
@@ -180,14 +180,10 @@ async fn offer(params: Params<'_>, network: &Network) -> RpcResult<String> {
 
 async fn put_content(params: Params<'_>, network: &Network) -> RpcResult<PutContent> {
     let (encoded, content) = given_content(params, network).await?;
-    let (key, value) = (*content.key(), content.value().clone());
-    network.holdings().put(content).await.map_err(internal)?;
+    let value = content.value().clone();
+    let stored_locally = network.holdings().put(content).await.map(is_held).map_err(internal)?;
     let report = network.overlay().put_content(encoded, value).await.map_err(request_failed)?;
-    Ok(PutContent {
-        peer_count: report.peer_count,
-        stored_locally: network.holdings().contains(&key),
-        accept_metadata: accept_metadata(&report),
-    })
+    Ok(PutContent { peer_count: report.peer_count, stored_locally, accept_metadata: accept_metadata(&report) })
 }
 
 fn accept_metadata(report: &PutReport) -> AcceptMetadata {

@@ -1,5 +1,5 @@
-//! Nodes on loopback with a synthetic chain: what they answer over JSON-RPC, what they find at each other, what survives a
-//! restart.
+//! Nodes on loopback with a synthetic chain: what they answer over JSON-RPC, what they find at each other, what
+//! survives a restart.
 
 #![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
 
@@ -13,3 +13,4 @@ mod pipeline;
 mod rpc;
 mod support;
 mod trust;
+mod waiting;

@@ -4,7 +4,7 @@
 use content_types::{ContentKey, SubNetwork, history, legacy_history};
 use serde_json::{Value, json};
 
-use crate::support::{Rpc, World, connect, hex, stop};
+use crate::support::{Rpc, World, connect, hex, stop, until};
 
 const INVALID_PARAMS: i64 = -32602;
 const METHOD_NOT_FOUND: i64 = -32601;
@@ -196,7 +196,9 @@ async fn content_is_stored_found_and_offered() {
         let closer = rpc.ok(&method("FindContent"), json!([enr, key])).await;
         assert!(closer["enrs"].is_array() && closer.get("content").is_none(), "{closer}");
 
-        assert_eq!(peer_rpc.ok(&method("Store"), json!([key, value])).await, true);
+        for _ in 0..2 {
+            assert_eq!(peer_rpc.ok(&method("Store"), json!([key, value])).await, true, "held, now or before");
+        }
         assert_eq!(peer_rpc.ok(&method("LocalContent"), json!([key])).await, value);
         let found = rpc.ok(&method("FindContent"), json!([enr, key])).await;
         assert_eq!(found["content"], value);
@@ -221,26 +223,40 @@ async fn put_content_tells_where_it_went() {
     let (node, peer) = (world.start("node").await, world.start("peer").await);
     connect(&node, &peer).await;
     let (rpc, peer_rpc) = (Rpc::of(&node), Rpc::of(&peer));
-    for (prefix, _, key, value) in namespaces(&world).into_iter().rev() {
-        let (key, value) = (hex(key.encode()), hex(value));
+    for (prefix, _, content, value) in namespaces(&world).into_iter().rev() {
+        let (key, value) = (hex(content.encode()), hex(value));
         let put = rpc.ok(&format!("{prefix}PutContent"), json!([key, value])).await;
         assert_eq!((&put["peerCount"], &put["storedLocally"]), (&json!(1), &json!(true)), "{put}");
         assert_eq!(put["acceptMetadata"]["acceptedCount"], 1, "{put}");
         assert_eq!(put["acceptMetadata"].as_object().unwrap().len(), 6);
-        let local = format!("{prefix}LocalContent");
-        let mut found = Value::Null;
-        for _ in 0..1000 {
-            let answer = peer_rpc.post(&json!({ "jsonrpc": "2.0", "id": 1, "method": local, "params": [key] })).await;
-            found = answer["result"].clone();
-            if !found.is_null() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        assert_eq!(found, value);
+        until("content stored by the peer", || peer.store().contains(&content).unwrap()).await;
+        assert_eq!(peer_rpc.ok(&format!("{prefix}LocalContent"), json!([key])).await, value);
     }
     stop(node).await;
     stop(peer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_there_is_no_room_for_is_not_said_to_be_stored() {
+    let world = World::new();
+    let mut config = world.config("node");
+    config.capacity = 0;
+    config.seeds = vec![world.archives()];
+    let node = cairn_node::Node::start(config).await.unwrap();
+    let mut config = world.config("empty");
+    config.capacity = 0;
+    let empty = cairn_node::Node::start(config).await.unwrap();
+    node.archives().wait_until_scanned().await;
+    let (_, _, key, value) = namespaces(&world).into_iter().next_back().unwrap();
+    let params = json!([hex(key.encode()), hex(value)]);
+    for (node, is_held) in [(&node, true), (&empty, false)] {
+        let rpc = Rpc::of(node);
+        assert_eq!(rpc.ok("portal_legacyHistoryStore", params.clone()).await, is_held);
+        let put = rpc.ok("portal_legacyHistoryPutContent", params.clone()).await;
+        assert_eq!(put["storedLocally"], is_held, "{put}");
+    }
+    stop(node).await;
+    stop(empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

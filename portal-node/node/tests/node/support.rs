@@ -16,9 +16,7 @@ use overlay::discovery::Nat;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Longest wait for something that has to happen sooner or later; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
+pub(crate) use crate::waiting::until;
 
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 pub(crate) const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::LegacyHistory];
@@ -93,18 +91,8 @@ impl World {
     }
 }
 
-/// Waits until `condition` holds.
-pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what}: not so after {PATIENCE:?}");
-}
-
-/// Makes two nodes know each other in every sub-network. Only one of them calls: when both do at the same moment, discv5 forgets
-/// the request of one, and it takes seconds until that is found out.
+/// Makes two nodes know each other in every sub-network. Only one of them calls: when both do at the same moment,
+/// discv5 forgets the request of one, and it takes seconds until that is found out.
 pub(crate) async fn connect(caller: &Node, called: &Node) {
     for network in NETWORKS {
         let (caller_side, called_side) = (caller.overlay(network).unwrap(), called.overlay(network).unwrap());
