@@ -6,10 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::failure::Failure;
+use cairn_node::seeding::archive_files;
 
-/// The extensions of archive files.
-const ARCHIVE_EXTENSIONS: [&str; 3] = ["era1", "ere", "erae"];
+use crate::failure::Failure;
 
 /// The archives that `paths` name: files as they are, of a folder every archive directly in it, sorted by name.
 ///
@@ -18,30 +17,11 @@ const ARCHIVE_EXTENSIONS: [&str; 3] = ["era1", "ere", "erae"];
 pub(crate) fn archives(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for path in paths {
-        let metadata = fs::metadata(path).map_err(|error| Failure::io(path, error))?;
-        if !metadata.is_dir() {
-            found.push(path.clone());
-            continue;
-        }
-        let mut inside = archives_in(path)?;
-        if inside.is_empty() {
+        let mut files = archive_files(path).map_err(|error| Failure::io(path, error))?;
+        if files.is_empty() {
             return Err(Failure::Io(format!("{}: no .era1, .ere or .erae file in this folder", path.display())));
         }
-        inside.sort();
-        found.append(&mut inside);
-    }
-    Ok(found)
-}
-
-fn archives_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = fs::read_dir(folder).map_err(|error| Failure::io(folder, error))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| Failure::io(folder, error))?.path();
-        let is_archive = path.extension().and_then(|e| e.to_str()).is_some_and(|e| ARCHIVE_EXTENSIONS.contains(&e));
-        if is_archive && path.is_file() {
-            found.push(path);
-        }
+        found.append(&mut files);
     }
     Ok(found)
 }

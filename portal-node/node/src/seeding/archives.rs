@@ -1,5 +1,5 @@
-//! The archives of this node: found in the seed folders, opened, served in place by the store, and dropped when their file
-//! is gone. The folders are looked at again and again, so files may come and go while the node runs.
+//! The archives of this node: found in the seed folders, opened, served in place by the store, and dropped when their
+//! file is gone. The folders are looked at again and again, so files may come and go while the node runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -176,13 +176,16 @@ impl Archives {
     }
 }
 
-/// The archive files that a seed stands for: itself, or those in the folder.
-fn archive_files(seed: &Path) -> io::Result<Vec<PathBuf>> {
-    if !fs::metadata(seed)?.is_dir() {
-        return Ok(vec![seed.to_owned()]);
+/// The archive files that a path stands for: itself, or of a folder those directly in it, sorted by name.
+///
+/// # Errors
+/// When the path does not exist or the folder cannot be read.
+pub fn archive_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    for entry in fs::read_dir(seed)? {
+    for entry in fs::read_dir(path)? {
         let path = entry?.path();
         let ending = path.extension().and_then(|ending| ending.to_str());
         if ending.is_some_and(|ending| ENDINGS.contains(&ending)) && path.is_file() {

@@ -1,5 +1,5 @@
-//! The job that offers archives to the network: block after block, checked, planned, sent, with a bounded number of offers
-//! under way. When peers are slow it is slow; when nobody is there it waits.
+//! The job that offers archives to the network: block after block, checked, planned, sent, with a bounded number of
+//! offers under way. When peers are slow it is slow; when nobody is there it waits.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tokio_util::task::TaskTracker;
 
 use super::archives::Archives;
 use super::offer::{self, Item, Placed};
-use super::position::Position;
+use super::position::{self, Position};
 use super::prepare;
 use crate::networks::Network;
 use crate::pipeline::{Pipeline, VerifiedContent};
 use crate::workers::Workers;
 
-/// Blocks that are read, checked and offered together: enough that a peer gets full offers, few enough that 100 kB a block
-/// stay within some ten megabytes.
+/// Blocks that are read, checked and offered together: enough that a peer gets full offers, few enough that 100 kB a
+/// block stay within some ten megabytes.
 const RUN_BLOCKS: u64 = 32;
 /// Runs that are prepared ahead of the one being offered.
 const RUNS_AHEAD: usize = 2;
@@ -95,7 +95,7 @@ impl SeedHandle {
         self.progress.clone()
     }
 
-    /// Stops after what is under way. The next run goes on from there.
+    /// Stops at once; what was offered since the position was last saved is offered again by the next run.
     pub fn stop(&self) {
         self.stop.cancel();
     }
@@ -159,11 +159,11 @@ impl Job {
         archive: Arc<Archive>,
         mut position: Position,
     ) -> Result<Position, crate::workers::Stopping> {
-        let name = file_name(&archive);
+        let key = position::key(&archive);
         let all = blocks(&archive);
-        let start = position.next(&name).unwrap_or(all.start).clamp(all.start, all.end);
+        let start = position.next(&key).unwrap_or(all.start).clamp(all.start, all.end);
         self.progress.send_modify(|progress| {
-            progress.archive = Some(name.clone());
+            progress.archive = Some(file_name(&archive));
             progress.blocks_done += start - all.start;
         });
         let ranges = (start..all.end)
@@ -173,12 +173,12 @@ impl Job {
         while let Some(run) = runs.next().await {
             let (next, blocks, refused) = (run.end, run.blocks, run.refused);
             self.offer_run(run).await;
-            let archive = name.clone();
+            let key = key.clone();
             position = self
                 .source
                 .workers
                 .write(move || {
-                    if let Err(error) = position.advance(&archive, next) {
+                    if let Err(error) = position.advance(&key, next) {
                         tracing::warn!(%error, "position of seeding not saved");
                     }
                     position

@@ -8,7 +8,7 @@ mod plan;
 mod position;
 mod prepare;
 
-pub use archives::{ArchiveProblem, Archives};
+pub use archives::{ArchiveProblem, Archives, archive_files};
 pub(crate) use job::SeedSource;
 pub use job::{SeedHandle, SeedOptions, SeedProgress};
 

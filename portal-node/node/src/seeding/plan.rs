@@ -1,9 +1,8 @@
 //! Who is offered what: a decision without I/O.
 
+use cairn_proto::wire::MAX_OFFERED_KEYS;
 use content_types::{ContentId, Distance, NodeId};
 
-/// Keys of one OFFER (Portal wire protocol, "Offer").
-const MAX_OFFER_KEYS: usize = 64;
 /// Bytes of the values in one OFFER: what is accepted goes in one stream, which should not take long.
 const MAX_OFFER_BYTES: usize = 4 << 20;
 
@@ -30,8 +29,8 @@ pub(super) struct Offer {
     pub(super) pieces: Vec<usize>,
 }
 
-/// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol allows.
-/// Pieces that nobody covers are in no offer.
+/// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol
+/// allows. Pieces that nobody covers are in no offer.
 pub(super) fn plan(pieces: &[Piece], peers: &[Peer], replicas: usize) -> Vec<Offer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
@@ -58,7 +57,7 @@ fn split(pieces: &[Piece], peer: usize, places: Vec<usize>) -> Vec<Offer> {
     for place in places {
         let len = pieces.get(place).map_or(0, |piece| piece.len);
         match offers.last_mut() {
-            Some(offer) if offer.pieces.len() < MAX_OFFER_KEYS && bytes.saturating_add(len) <= MAX_OFFER_BYTES => {
+            Some(offer) if offer.pieces.len() < MAX_OFFERED_KEYS && bytes.saturating_add(len) <= MAX_OFFER_BYTES => {
                 offer.pieces.push(place);
                 bytes += len;
             }
@@ -111,7 +110,7 @@ mod tests {
             }
             for offer in &offers {
                 let bytes: usize = offer.pieces.iter().map(|place| pieces[*place].len).sum();
-                prop_assert!((1..=MAX_OFFER_KEYS).contains(&offer.pieces.len()));
+                prop_assert!((1..=MAX_OFFERED_KEYS).contains(&offer.pieces.len()));
                 prop_assert!(bytes <= MAX_OFFER_BYTES || offer.pieces.len() == 1);
             }
         }

@@ -4,12 +4,20 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cairn_archive::Archive;
+
 use crate::files::{read_bounded, write_atomically};
 
-/// A line of 100 bytes for each of ten thousand archives.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// A path of 400 bytes for each of ten thousand archives.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// The next block of each archive, by file name.
+/// What an archive's position is kept under: its whole path, for two folders may have files of the same name.
+pub(super) fn key(archive: &Archive) -> String {
+    let path = archive.path().and_then(|path| std::path::absolute(path).ok());
+    path.map_or_else(|| archive.name().to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// The next block of each archive, by its [`key`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
     file: PathBuf,

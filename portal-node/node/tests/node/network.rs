@@ -107,6 +107,25 @@ async fn seeding_goes_on_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn archives_of_one_name_in_two_folders_are_both_offered() {
+    let world = World::new();
+    let copies = world.dir.path().join("copies");
+    std::fs::create_dir(&copies).unwrap();
+    world.chain.write_archives(&copies).unwrap();
+    let mut config = world.config("seeder");
+    config.seeds = vec![world.archives(), copies];
+    let seeder = cairn_node::Node::start(config).await.unwrap();
+    let peer = world.start("peer").await;
+    connect(&seeder, &peer).await;
+    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
+    let blocks = world.chain.config().blocks();
+    assert_eq!((done.blocks_total, done.blocks_done), (2 * blocks, 2 * blocks), "{done:?}");
+    assert_eq!(done.pieces, 2 * 6 * blocks, "{done:?}");
+    stop(seeder).await;
+    stop(peer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_found_says_who_was_asked() {
     let world = World::new();
     let (node, peer) = (world.start("node").await, world.start("peer").await);
