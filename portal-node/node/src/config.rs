@@ -31,8 +31,8 @@ pub struct NodeConfig {
     pub listen: ListenAddresses,
     /// How other nodes reach this one.
     pub nat: Nat,
-    /// Which addresses peers may have, and whether routing tables take only a few of one subnet. Peers on loopback share
-    /// one.
+    /// Which addresses peers may have, and whether routing tables take only a few of one subnet. Peers on loopback
+    /// share one.
     pub addresses: AddressPolicy,
     /// Peers to start from.
     pub bootnodes: Vec<Enr>,

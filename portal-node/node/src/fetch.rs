@@ -81,7 +81,8 @@ impl Part {
         }
     }
 
-    /// From the encoding of `key`'s sub-network to the one of [`Fetcher`]'s answers, which is that of the history network.
+    /// From the encoding of `key`'s sub-network to the one of [`Fetcher`]'s answers, which is that of the history
+    /// network.
     fn transcode(self, key: &ContentKey, value: Bytes) -> Result<Bytes, Malformed> {
         match (key, self) {
             (ContentKey::History(_), _) => Ok(value),
@@ -173,7 +174,8 @@ impl Fetcher {
     async fn part(&self, header: &ProvedHeader, part: Part) -> Result<Bytes, FetchError> {
         let keys = [part.history_key(header.number()), part.legacy_key(header.hash())];
         for key in &keys {
-            // What the store gives out was checked on its way in, or against the chain when it was read from an archive.
+            // What the store gives out was checked on its way in, or against the chain when it was read from an
+            // archive.
             if let Some(value) = self.holdings.get(key).await? {
                 return self.encode(part, key, value).await;
             }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Replaces the file at `path` by `bytes`: after a crash it has the old contents or the new ones. The file can be read by
-/// its owner only.
+/// Replaces the file at `path` by `bytes`: after a crash it has the old contents or the new ones. The file can be read
+/// by its owner only.
 ///
 /// # Errors
 /// Whatever the file system reports; the old file stays as it was.

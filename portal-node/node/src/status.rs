@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use content_types::trust::TrustListKind;
 use overlay::{Discovery, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -163,11 +162,7 @@ fn network_status(network: &Network) -> NetworkStatus {
 
 fn trust_status(trust: &TrustStore) -> Vec<TrustStatus> {
     let known = trust.status().into_iter().filter_map(|list| {
-        Some(TrustStatus { list: list_name(list.kind), root: list.root?.to_string(), entries: list.entries })
+        Some(TrustStatus { list: list.kind.to_string(), root: list.root?.to_string(), entries: list.entries })
     });
     known.collect()
-}
-
-fn list_name(kind: TrustListKind) -> String {
-    kind.to_string()
 }

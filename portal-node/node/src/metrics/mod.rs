@@ -1,7 +1,7 @@
 //! Prometheus metrics of one node. The registry is a value: two nodes in one process count apart.
 //!
-//! Counters and histograms are told by what happens ([`Metrics`] is the overlay's [`Observer`](overlay::Observer) and the
-//! pipeline's); what is a state, such as peers or bytes held, is asked for when somebody looks (`snapshot`).
+//! Counters and histograms are told by what happens ([`Metrics`] is the overlay's [`Observer`](overlay::Observer) and
+//! the pipeline's); what is a state, such as peers or bytes held, is asked for when somebody looks (`snapshot`).
 
 mod observer;
 mod server;

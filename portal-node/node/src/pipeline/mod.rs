@@ -64,8 +64,8 @@ impl Pipeline {
         Self { trust, headers, workers, metrics, waiting: Arc::new(WaitingRoom::new()) }
     }
 
-    /// Checks that `value` is what `key` stands for. Bodies and receipts need a header, which is fetched if it is not at
-    /// hand; hashing runs on the processor's workers.
+    /// Checks that `value` is what `key` stands for. Bodies and receipts need a header, which is fetched if it is not
+    /// at hand; hashing runs on the processor's workers.
     ///
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.

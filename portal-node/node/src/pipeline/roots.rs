@@ -1,5 +1,5 @@
-//! What a header commits to of a body or a receipt list, computed from the value alone: what is malformed is refused before
-//! anybody is asked for the header.
+//! What a header commits to of a body or a receipt list, computed from the value alone: what is malformed is refused
+//! before anybody is asked for the header.
 
 use alloy_consensus::Header;
 use content_types::block::{BodyEncoding, BodyRoots, ReceiptsEncoding, ReceiptsRoots, validate};

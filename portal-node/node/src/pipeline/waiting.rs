@@ -1,6 +1,6 @@
-//! Room for what peers offered and whose header is being searched for. Received bytes have a budget of their own in the overlay
-//! until they are admitted; values that wait take up only a part of it, so that they hold up nothing that could be checked
-//! right away.
+//! Room for what peers offered and whose header is being searched for. Received bytes have a budget of their own in the
+//! overlay until they are admitted; values that wait take up only a part of it, so that they hold up nothing that could
+//! be checked right away.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 

@@ -1,6 +1,6 @@
 //! Which web pages may call the JSON-RPC. Whoever reaches it can command the node, and every page that a person on this
-//! machine opens reaches it: by a request of its own, which says where the page comes from (`Origin`), or under a name that
-//! leads here although it is somebody else's (`Host`; DNS rebinding). Programs send no `Origin`.
+//! machine opens reaches it: by a request of its own, which says where the page comes from (`Origin`), or under a name
+//! that leads here although it is somebody else's (`Host`; DNS rebinding). Programs send no `Origin`.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -19,7 +19,8 @@ pub enum AllowedOrigin {
     Exactly(String),
 }
 
-/// A name for this machine that a request may be for, beside `localhost` and every IP address: a host name, or `*` for all.
+/// A name for this machine that a request may be for, beside `localhost` and every IP address: a host name, or `*` for
+/// all.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum AllowedHost {
@@ -131,7 +132,7 @@ impl Access {
     fn is_known_host(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        // A page can get a name to lead anywhere, an address not.
+        // An attacker can point any name here, but not an IP address.
         address.parse::<IpAddr>().is_ok()
             || host.eq_ignore_ascii_case("localhost")
             || self.hosts.iter().any(|allowed| match allowed {

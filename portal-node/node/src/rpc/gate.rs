@@ -1,5 +1,5 @@
-//! Stands before the JSON-RPC server and turns away what [`Access`] denies, over HTTP and before a WebSocket is opened. A page
-//! that is allowed is told so in the way browsers ask for it (CORS).
+//! Stands before the JSON-RPC server and turns away what [`Access`] denies, over HTTP and before a WebSocket is opened.
+//! A page that is allowed is told so in the way browsers ask for it (CORS).
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -59,7 +59,9 @@ where
             Ok(None) => return self.inner.call(request).boxed(),
             Ok(Some(origin)) => origin,
             Err(denied) => {
-                tracing::debug!(?denied, headers = ?request.headers(), "JSON-RPC request turned away");
+                // No other header: they may hold passwords and cookies.
+                let (host, origin) = (request.headers().get(header::HOST), request.headers().get(header::ORIGIN));
+                tracing::debug!(?denied, ?host, ?origin, "JSON-RPC request turned away");
                 return futures::future::ready(Ok(turned_away(denied))).boxed();
             }
         };

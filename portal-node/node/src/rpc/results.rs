@@ -1,4 +1,5 @@
-//! Results of the JSON-RPC in the shapes of the specification's OpenRPC (`jsonrpc/src/content/results.json`, `schemas/`).
+//! Results of the JSON-RPC in the shapes of the specification's OpenRPC (`jsonrpc/src/content/results.json`,
+//! `schemas/`).
 
 use std::collections::BTreeMap;
 

@@ -78,8 +78,8 @@ pub struct TrustStore {
 }
 
 impl TrustStore {
-    /// Loads the lists in `dir`, which need not exist. Lists for which `chain` has no root are left alone, except summaries
-    /// that were imported under the root of a beacon state.
+    /// Loads the lists in `dir`, which need not exist. Lists for which `chain` has no root are left alone, except
+    /// summaries that were imported under the root of a beacon state.
     ///
     /// # Errors
     /// [`TrustStoreError`] for a file that cannot be read, or that has another root than the chain's.

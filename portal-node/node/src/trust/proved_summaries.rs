@@ -1,5 +1,5 @@
-//! Historical summaries that lead to the root of a beacon state which the operator trusts. They are kept whole, in a file with
-//! that root in its name, so that they are checked again when they are read.
+//! Historical summaries that lead to the root of a beacon state which the operator trusts. They are kept whole, in a
+//! file with that root in its name, so that they are checked again when they are read.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,5 @@
-//! Trust lists: from peers, from a mirror, from a file; a list that was tampered with is refused wherever it comes from.
+//! Trust lists: from peers, from a mirror, from a file; a list that was tampered with is refused wherever it comes
+//! from.
 
 use std::sync::Arc;
 
