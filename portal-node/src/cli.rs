@@ -24,7 +24,7 @@ Exit codes:
   0    done
   1    a fault of the program or the machine
   2    a command line that cannot be parsed
-  3    a setting that makes no sense
+  3    a setting that makes no sense, or an address that is taken
   4    not found on the network
   5    data that is damaged or does not match the chain
   6    a file that cannot be read or written

@@ -10,7 +10,8 @@ pub(crate) enum Failure {
     /// Something in the program or the machine that no flag changes.
     #[error("{0}")]
     Internal(String),
-    /// A flag, environment variable or configuration file that makes no sense.
+    /// A flag, environment variable or configuration file that makes no sense, or names an address that cannot be
+    /// listened on.
     #[error("{0}")]
     Configuration(String),
     /// What was asked for was not found on the network.

@@ -1,8 +1,8 @@
 //! Settings: flags over environment variables over the configuration file over defaults.
 //!
 //! clap lays flags over `CAIRN_*` variables; here the result is laid over the TOML file. The file's keys are the names
-//! of the flags; what a storage peer keeps and offers stands in the table `[node]`, how a peer of any kind reaches others
-//! in the table `[network]`.
+//! of the flags; what a storage peer keeps and offers stands in the table `[node]`, how a peer of any kind reaches
+//! others in the table `[network]`.
 
 use std::{
     fs,
@@ -106,10 +106,10 @@ pub(crate) struct NodeArgs {
     /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
     #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT")]
     pub(crate) rpc: Option<Endpoint>,
-    /// Web pages that may call JSON-RPC, by their origins (https://HOST), or * for all [default: none; programs always may]
+    /// Web pages that may call JSON-RPC, by origin (https://HOST), or * for all [default: none; programs always may]
     #[arg(long, env = "CAIRN_RPC_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) rpc_origins: Option<Vec<AllowedOrigin>>,
-    /// Names of this machine, beside localhost and IP addresses, that JSON-RPC is reached by, or * for any [default: none]
+    /// Names that JSON-RPC is reached by, beside localhost and IP addresses, or * for any [default: none]
     #[arg(long, env = "CAIRN_RPC_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) rpc_hosts: Option<Vec<AllowedHost>>,
     /// Where Prometheus metrics are served, or `none` [default: none]
@@ -131,6 +131,9 @@ pub(crate) struct NetworkArgs {
     /// How others reach this peer: none, extip:ADDR, extip:ADDR:PORT, upnp or auto [default: auto]
     #[arg(long, env = "CAIRN_NAT", value_name = "MODE")]
     pub(crate) nat: Option<String>,
+    /// Where peers are: on the Internet, or on this machine and in the local network [default: auto]
+    #[arg(long, env = "CAIRN_ADDRESSES", value_name = "WHERE")]
+    pub(crate) addresses: Option<Addresses>,
     /// Peers to start from, as ENRs; `none` for no peer [default: the chain's]
     #[arg(long, env = "CAIRN_BOOTNODES", value_name = "ENR", value_delimiter = ',')]
     pub(crate) bootnodes: Option<Vec<String>>,
@@ -180,6 +183,7 @@ impl NetworkArgs {
         Self {
             listen: self.listen.or(file.listen),
             nat: self.nat.or(file.nat),
+            addresses: self.addresses.or(file.addresses),
             bootnodes: self.bootnodes.or(file.bootnodes),
             headers_from: self.headers_from.or(file.headers_from),
             max_inbound: self.max_inbound.or(file.max_inbound),
@@ -190,6 +194,18 @@ impl NetworkArgs {
             max_outbound_per_peer: self.max_outbound_per_peer.or(file.max_outbound_per_peer),
         }
     }
+}
+
+/// Where peers may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Addresses {
+    /// Few of one subnet; no address of a local network that a record only claims.
+    Internet,
+    /// Any number on this machine and in the local network, whose addresses are believed.
+    Local,
+    /// Local with --nat none, if all addresses given to listen on and to start from are local; else Internet.
+    Auto,
 }
 
 /// A TCP address to listen on, or nowhere.

@@ -1,4 +1,4 @@
-//! HTTP requests with a time-out and a limit on what is read, for trust list mirrors and execution clients.
+//! HTTP requests with a time-out and a limit on what is read: to trust list mirrors, execution clients, running peers.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn reason(error: &reqwest::Error) -> String {
 ///
 /// # Errors
 /// [`HttpError::Transport`] if TLS cannot be set up.
-pub(crate) fn client() -> Result<Client, HttpError> {
+pub fn client() -> Result<Client, HttpError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Fails only when another thread was quicker, and then there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -53,7 +53,7 @@ pub(crate) fn client() -> Result<Client, HttpError> {
 ///
 /// # Errors
 /// [`HttpError`].
-pub(crate) async fn read_bounded(mut response: Response, limit: usize) -> Result<Bytes, HttpError> {
+pub async fn read_bounded(mut response: Response, limit: usize) -> Result<Bytes, HttpError> {
     if !response.status().is_success() {
         return Err(HttpError::Status(response.status()));
     }

@@ -1,5 +1,5 @@
-//! A Cairn peer as a library: validation pipeline, header source, sub-networks, seeding, JSON-RPC and metrics, joined in
-//! [`Node`].
+//! A Cairn peer as a library: validation pipeline, header source, sub-networks, seeding, JSON-RPC and metrics, joined
+//! in [`Node`].
 //!
 //! | module | what |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | [`fetch`] | headers, bodies, receipts and blocks, verified |
 //! | [`seeding`] | archives: served in place, offered to the network |
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
+//! | [`http`] | requests to mirrors and JSON-RPC servers, bounded in time and size |
 //! | `networks` | the registry of sub-networks and what they ask of this node |
 //! | `holdings` | store and archives as one |
 //! | `workers` | threads for what would hold up the reactor |
@@ -20,7 +21,7 @@ pub mod fetch;
 mod files;
 pub mod headers;
 mod holdings;
-mod http;
+pub mod http;
 pub mod identity;
 pub mod metrics;
 mod networks;

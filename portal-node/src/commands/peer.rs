@@ -3,13 +3,14 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
-use cairn_node::{Node, NodeConfig, RpcConfig, StartError, trust::TrustStoreError};
+use cairn_node::{HttpError, Node, NodeConfig, RpcConfig, StartError, http, rpc::RpcError, trust::TrustStoreError};
 use cairn_proto::routing::AddressPolicy;
 use overlay::{
     Enr,
-    discovery::{ListenAddresses, Nat},
+    discovery::{self, ListenAddresses, Nat},
 };
 use reqwest::Url;
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ use crate::{
     bootnodes,
     failure::Failure,
     output,
-    settings::{Endpoint, NetworkArgs, NodeArgs, Settings},
+    settings::{Addresses, Endpoint, NetworkArgs, NodeArgs, Settings},
 };
 
 /// Room for content of a peer that only fetches, in bytes.
@@ -30,6 +31,8 @@ const FETCHER_CAPACITY: u64 = 0;
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Longest answer that is read from a running peer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Longest wait for it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The configuration of a storage peer.
 pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig, Failure> {
@@ -81,21 +84,31 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
     ] {
         *limit = given.unwrap_or(*limit);
     }
-    config.addresses = address_policy(&config);
+    config.addresses = match args.addresses.unwrap_or(Addresses::Auto) {
+        Addresses::Internet => AddressPolicy::Internet,
+        Addresses::Local => AddressPolicy::Local,
+        Addresses::Auto => address_policy(&config),
+    };
+    match config.addresses {
+        AddressPolicy::Internet => tracing::info!("peers are sought on the Internet"),
+        AddressPolicy::Local => tracing::info!(
+            "peers are sought on this machine and in the local network, without limits for one subnet of it"
+        ),
+    }
     Ok(config)
 }
 
-/// A network on one machine or in one house is one in which this peer listens on such an address, or starts from one.
+/// The network is a local one if nobody outside is told an address of this peer, and each address that is known, its
+/// own and the bootnodes', is local. A peer that the Internet could reach keeps the limits.
 fn address_policy(config: &NodeConfig) -> AddressPolicy {
     let own = config.listen.v4.map(|v4| IpAddr::V4(*v4.ip())).into_iter();
-    let own = own.chain(config.listen.v6.map(|v6| IpAddr::V6(*v6.ip())));
+    let own = own.chain(config.listen.v6.map(|v6| IpAddr::V6(*v6.ip()))).filter(|ip| !ip.is_unspecified());
     let others =
         config.bootnodes.iter().flat_map(|enr| enr.ip4().map(IpAddr::V4).into_iter().chain(enr.ip6().map(IpAddr::V6)));
-    let is_local = |ip: IpAddr| match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    if own.chain(others).any(is_local) { AddressPolicy::Local } else { AddressPolicy::Internet }
+    // What the Internet's rule does not believe is an address of this machine or of the local network.
+    let mut are_local = own.chain(others).map(|ip| !AddressPolicy::Internet.believes(ip)).peekable();
+    let is_local = config.nat == Nat::None && are_local.peek().is_some() && are_local.all(|is_local| is_local);
+    if is_local { AddressPolicy::Local } else { AddressPolicy::Internet }
 }
 
 /// Starts a peer that stores nothing, with a key and a port of its own, so that it can run beside a storage peer. Its
@@ -132,10 +145,14 @@ fn start_failure(data_dir: &Path, error: &StartError) -> Failure {
         StartError::Trust(TrustStoreError::Refused { .. }) => Failure::Invalid(text),
         StartError::Trust(_) => Failure::Io(text),
         StartError::Identity(_) | StartError::Store(_) => Failure::Io(text),
-        StartError::Discovery(_) | StartError::Rpc(_) | StartError::Metrics { .. } | StartError::Http(_) => {
-            Failure::Network(text)
-        }
-        StartError::Protocol(_) | StartError::Stopping(_) => Failure::Internal(text),
+        StartError::Discovery(discovery::StartError::Bind(_) | discovery::StartError::NoAddress)
+        | StartError::Rpc(RpcError::Listen { .. })
+        | StartError::Metrics { .. } => Failure::Configuration(text),
+        StartError::Discovery(_)
+        | StartError::Rpc(RpcError::Method(_))
+        | StartError::Http(_)
+        | StartError::Protocol(_)
+        | StartError::Stopping(_) => Failure::Internal(text),
     }
 }
 
@@ -177,19 +194,23 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     method: &str,
     params: serde_json::Value,
 ) -> Result<T, Failure> {
+    ask_within(ANSWER_TIMEOUT, address, method, params).await
+}
+
+async fn ask_within<T: DeserializeOwned>(
+    limit: Duration,
+    address: &str,
+    method: &str,
+    params: serde_json::Value,
+) -> Result<T, Failure> {
     let unreachable = |error: &dyn std::fmt::Display| {
         Failure::Network(format!("no peer answers at {address}: {error}. Is `cairn run` running, with --rpc there?"))
     };
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    let mut response =
-        reqwest::Client::new().post(url(address)?).json(&request).send().await.map_err(|error| unreachable(&error))?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(Failure::Network(format!("{address} answers with more than {MAX_ANSWER_BYTES} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let client = http::client().map_err(|error| Failure::Internal(error.to_string()))?;
+    let sent = client.post(url(address)?).timeout(limit).json(&request).send().await;
+    let response = sent.map_err(|error| unreachable(&HttpError::from(error)))?;
+    let body = http::read_bounded(response, MAX_ANSWER_BYTES).await.map_err(|error| unreachable(&error))?;
     let mut answer: serde_json::Value = serde_json::from_slice(&body).map_err(|error| unreachable(&error))?;
     if let Some(error) = answer.get("error") {
         return Err(Failure::Network(format!("{address} answers {method} with an error: {error}")));
@@ -246,6 +267,44 @@ mod tests {
         let rpc = configured(file, &["--rpc-hosts", "b.lan,c.lan"]).rpc.unwrap();
         assert_eq!(rpc.origins, ["https://dapp.example".parse().unwrap()]);
         assert_eq!(rpc.hosts, ["b.lan", "c.lan"].map(|name| name.parse().unwrap()));
+    }
+
+    #[test]
+    fn only_a_peer_that_nobody_outside_could_know_is_taken_to_be_in_a_local_network() {
+        use AddressPolicy::{Internet, Local};
+        let folder = tempfile::tempdir().unwrap();
+        let key = cairn_node::identity::load_or_create_key(&folder.path().join("key")).unwrap();
+        let local_enr = Enr::builder().ip4(Ipv4Addr::LOCALHOST).udp4(9009).build(&key).unwrap().to_base64();
+        let outer_enr = bootnodes::of(1)[0];
+        let none = ["--nat", "none", "--bootnodes"];
+        let both = format!("{local_enr},{outer_enr}");
+        for (listen, bootnodes, expected) in [
+            ("127.0.0.1:0", "none", Local),
+            ("192.168.1.2:0,[fd00::1]:0", local_enr.as_str(), Local),
+            ("0.0.0.0:0", local_enr.as_str(), Local),
+            ("0.0.0.0:0", "none", Internet),
+            ("127.0.0.1:0", outer_enr, Internet),
+            ("0.0.0.0:0", both.as_str(), Internet),
+            ("192.168.1.2:0,[2001:db8::1]:0", "none", Internet),
+        ] {
+            let flags = [&none[..], &[bootnodes, "--listen", listen]].concat();
+            assert_eq!(configured("", &flags).addresses, expected, "{listen} {bootnodes}");
+        }
+        // A router or other peers tell an address to the world.
+        let flags = ["--listen", "192.168.1.2:9009", "--bootnodes", local_enr.as_str()];
+        assert_eq!(configured("", &flags).addresses, Internet);
+        assert_eq!(configured("[network]\naddresses = 'local'\n", &flags).addresses, Local);
+        let flags = ["--listen", "127.0.0.1:0", "--nat", "none", "--bootnodes", "none", "--addresses", "internet"];
+        assert_eq!(configured("[network]\naddresses = 'local'\n", &flags).addresses, Internet);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_says_nothing_is_not_waited_for_for_ever() {
+        let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let limit = Duration::from_millis(50);
+        let answer = ask_within::<serde_json::Value>(limit, &url, "cairn_status", json!([])).await;
+        assert!(matches!(answer, Err(Failure::Network(why)) if why.contains("time-out")));
     }
 
     #[test]

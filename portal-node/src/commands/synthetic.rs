@@ -12,8 +12,8 @@ use testnet::demo::write_trust_lists;
 use super::blocking;
 use crate::{failure::Failure, files, output, progress, settings::Settings};
 
-/// Writes the chain's specification, its trust lists and its archives into `folder`. `size`: blocks, and bytes of the average
-/// one.
+/// Writes the chain's specification, its trust lists and its archives into `folder`. `size`: blocks, and bytes of the
+/// average one.
 pub(crate) async fn write(settings: &Settings, size: (u64, usize), seed: u64, folder: PathBuf) -> Result<(), Failure> {
     let spinner = progress::spinner("writing a synthetic chain");
     let (folder, archives) = blocking(move || {

@@ -101,6 +101,10 @@ fn a_port_or_a_folder_that_is_taken_is_named() {
     let peer = world.run("peer", "none");
     let rpc = peer.announced("rpc").as_str().unwrap();
     let run = |data: &str| world.trusting(data).args(["run", "--bootnodes", "none"]).alone();
-    run("second").args(["--rpc", rpc]).end().exits(7).says(rpc);
+    run("second").args(["--rpc", rpc]).end().exits(3).says(rpc);
+    run("second").args(["--rpc", "none", "--metrics", rpc]).end().exits(3).says(rpc);
+    let udp = peer.announced("listen")[0].as_str().unwrap();
+    let call = world.trusting("second").args(["run", "--bootnodes", "none", "--nat", "none", "--rpc", "none"]);
+    call.args(["--listen", udp]).end().exits(3).says("UDP");
     run("peer").args(["--rpc", "none"]).end().exits(6).says("peer");
 }
