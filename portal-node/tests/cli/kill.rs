@@ -1,4 +1,5 @@
-//! A storage peer that is killed while it is being seeded: it comes back by itself with everything that it acknowledged.
+//! A storage peer that is killed while it is being seeded: it comes back by itself with everything that it
+//! acknowledged.
 //!
 //! `CAIRN_TEST_KILLS` says how often it is killed (3 unless told).
 
@@ -7,10 +8,7 @@ use std::{
     env,
     io::{Read, Write},
     net::TcpStream,
-    sync::{
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     thread,
 };
 
@@ -23,8 +21,8 @@ use crate::support::{DEADLINE, World};
 
 const BLOCKS: u64 = 2_000;
 const BLOCK_SIZE: usize = 2_000;
-/// Most items that a peer has acknowledged in one life when it is killed.
-const MAX_ITEMS: u64 = 40;
+/// Most acknowledgements that are awaited before a kill; more may come until it strikes.
+const MAX_AWAITED: u64 = 40;
 
 /// How an item came to the peer.
 enum Way {
@@ -38,7 +36,7 @@ fn a_peer_that_is_killed_while_it_is_seeded_loses_nothing() {
     let world = World::of(SyntheticConfig::of_every_fork(7, BLOCKS, BLOCK_SIZE));
     let mut acknowledged = BTreeSet::new();
     // What the test puts in goes from the last block down, what is seeded from the first one up.
-    let next_put = AtomicU64::new(BLOCKS - 1);
+    let mut unput = BLOCKS;
     let mut seeded = 0;
     for round in 0..kills {
         let peer = world.run("kept", "none");
@@ -48,23 +46,22 @@ fn a_peer_that_is_killed_while_it_is_seeded_loses_nothing() {
             assert!(is_held(&rpc, *number).unwrap(), "block {number} is lost after {round} kills");
         }
         let (sender, receiver) = mpsc::channel();
-        let (put, found) = thread::scope(|scope| {
+        let (put, left, found) = thread::scope(|scope| {
             let told = sender.clone();
-            let (next_put, world, rpc) = (&next_put, &world, &rpc);
+            let (world, rpc) = (&world, &rpc);
             let putting = scope.spawn(move || {
                 let mut put = Vec::new();
-                loop {
-                    let number = next_put.fetch_sub(1, Ordering::Relaxed);
+                for number in (0..unput).rev() {
                     match store(world, rpc, number) {
                         Some(true) => {
                             put.push(number);
                             told.send(Way::Put).unwrap();
                         }
                         Some(false) => {}
-                        None => break,
+                        None => return (put, number),
                     }
                 }
-                put
+                (put, 0)
             });
             let looking = scope.spawn(move || {
                 let (mut found, mut at) = (Vec::new(), seeded);
@@ -82,14 +79,19 @@ fn a_peer_that_is_killed_while_it_is_seeded_loses_nothing() {
                 found
             });
             // In the middle of both, and after another number of items each time.
-            let mut counts = [0; 2];
-            while counts.contains(&0) || counts.iter().sum::<u64>() < round * 7 % MAX_ITEMS {
-                counts[receiver.recv_timeout(DEADLINE).unwrap() as usize] += 1;
+            let (mut puts, mut finds) = (0, 0);
+            while puts == 0 || finds == 0 || puts + finds < round * 7 % MAX_AWAITED {
+                match receiver.recv_timeout(DEADLINE).unwrap() {
+                    Way::Put => puts += 1,
+                    Way::Seeded => finds += 1,
+                }
             }
             peer.stop("KILL");
-            (putting.join().unwrap(), looking.join().unwrap())
+            let (put, left) = putting.join().unwrap();
+            (put, left, looking.join().unwrap())
         });
         drop(seeder);
+        unput = left;
         seeded += found.len() as u64;
         acknowledged.extend(put);
         acknowledged.extend(found);
@@ -120,10 +122,8 @@ fn is_held(rpc: &str, number: u64) -> Option<bool> {
 fn call(address: &str, method: &str, params: Value) -> Option<Value> {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
     let mut stream = TcpStream::connect(address).ok()?;
-    let head = format!(
-        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
+    let head = format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");
+    let head = format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
