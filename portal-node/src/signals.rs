@@ -6,9 +6,7 @@ use crate::failure::Failure;
 
 /// Both signals, caught from the moment that this is made: none that comes between two waits is lost.
 pub(crate) struct Signals {
-    #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
@@ -21,27 +19,16 @@ impl Signals {
         Self::register().map_err(|error| Failure::Internal(format!("cannot catch signals: {error}")))
     }
 
-    #[cfg(unix)]
     fn register() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    #[cfg(not(unix))]
-    fn register() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
     /// Returns at the next signal.
     pub(crate) async fn next(&mut self) {
-        #[cfg(unix)]
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-        }
-        #[cfg(not(unix))]
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
         }
     }
 }

@@ -161,6 +161,10 @@ impl Core {
             if let Some(answer) = ticket.answer.lock().take() {
                 return answer;
             }
+            if !self.queue.lock().iter().any(|waiting| Arc::ptr_eq(waiting, &ticket)) {
+                // Whoever had it in the group did not come to answer: it panicked.
+                return Err(StoreError::BrokenOff);
+            }
             let group = self.next_group();
             let (lens, items): (Vec<_>, Vec<_>) = group
                 .iter()

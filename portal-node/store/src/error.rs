@@ -54,6 +54,9 @@ pub enum StoreError {
     /// The index engine failed. Writing stops until the store is opened again; opening repairs the index by itself.
     #[error("the store's index failed, open the store again to have it repaired: {0}")]
     Index(#[from] IndexError),
+    /// The commit that this write was part of was broken off by a fault of this program: whether it is stored is not known.
+    #[error("the write was broken off by a fault of this program; open the store again to see what it holds")]
+    BrokenOff,
     /// An item has a key that is longer than a record can hold.
     #[error("a {network} content key of {len} bytes is longer than the {max} that the store takes")]
     KeyTooLong {

@@ -1,7 +1,7 @@
 //! Keeps the index small. An engine like sled takes more and more room the more its entries change, up to twenty times what
 //! they need; copied into a fresh one they take a hundred bytes each.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, thread};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc, thread, time::Duration};
 
 use crate::{core::Core, error::StoreError, maintenance::Signal, recovery::next_engine};
 
@@ -12,6 +12,8 @@ const ALLOWED_PER_ENTRY: u64 = 256;
 /// How many times the room of a fresh one it may take. Should entries need more than is allowed for, it is not renewed
 /// without end.
 const ALLOWED_GROWTH: u64 = 2;
+/// Pause between looks whether the old index is still being read.
+const READ_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of `st_blocks`' unit.
 const STAT_BLOCK: u64 = 512;
 
@@ -45,7 +47,7 @@ impl Renewal {
         *core.index_dir.lock() = fresh_dir.clone();
         // Reads that began before are soon done with it.
         while Arc::strong_count(&old) > 1 {
-            thread::yield_now();
+            thread::sleep(READ_PAUSE);
         }
         drop(old);
         remove(&dir)?;
