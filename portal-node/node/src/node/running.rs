@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::{OptionFuture, join, join_all};
 use overlay::{Discovery, Overlay, Transfers};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,15 +14,16 @@ use crate::rpc::RpcServer;
 
 /// Longest time in which a node stops, the store's checkpoint included.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of it, for requests under way, and for background tasks, some of which may be in the middle of reading an archive.
-const REQUESTS_TIMEOUT: Duration = Duration::from_secs(1);
-/// For sub-networks and transfers, which give up what they do.
-const SERVICES_TIMEOUT: Duration = Duration::from_millis(500);
+/// When, since the stop began, requests under way and background tasks are given up. A task may be in the middle of
+/// reading an archive.
+const REQUESTS_END: Duration = Duration::from_secs(1);
+/// When sub-networks and transfers are given up, which themselves give up what they do.
+const SERVICES_END: Duration = Duration::from_millis(1500);
 /// Left for the store's checkpoint.
 const CHECKPOINT_TIME: Duration = Duration::from_secs(1);
-/// For discovery: what is left, more than the two seconds that it waits for a router to take the port mapping back.
-const DISCOVERY_TIMEOUT: Duration =
-    STOP_TIMEOUT.saturating_sub(REQUESTS_TIMEOUT).saturating_sub(SERVICES_TIMEOUT).saturating_sub(CHECKPOINT_TIME);
+/// When discovery is given up: it has at least 2.5 s, more than the two that it waits for a router to take the port
+/// mapping back.
+const DISCOVERY_END: Duration = STOP_TIMEOUT.saturating_sub(CHECKPOINT_TIME);
 
 /// What runs, as far as it was started. Cheap to clone.
 #[derive(Clone)]
@@ -46,22 +48,24 @@ impl Running {
         }
     }
 
-    /// Stops everything, each part within its limit: one that hangs takes no time from those after it.
+    /// Stops everything. Each part has a time of its own by which it is given up, so that one that hangs takes none from
+    /// those after it.
     pub(super) async fn stop(self) {
         let Self { discovery, transfers, overlays, rpc, tasks, stop } = self;
+        let begun = Instant::now();
         stop.cancel();
         tasks.close();
         let requests = OptionFuture::from(rpc.map(RpcServer::stop));
-        within(REQUESTS_TIMEOUT, "requests or background tasks", join(requests, tasks.wait())).await;
+        end_by(begun + REQUESTS_END, "requests or background tasks", join(requests, tasks.wait())).await;
         let overlays = join_all(overlays.iter().map(Overlay::shutdown));
         let transfers = OptionFuture::from(transfers.as_ref().map(Transfers::shutdown));
-        within(SERVICES_TIMEOUT, "sub-networks or transfers", join(overlays, transfers)).await;
-        within(DISCOVERY_TIMEOUT, "discovery", discovery.shutdown()).await;
+        end_by(begun + SERVICES_END, "sub-networks or transfers", join(overlays, transfers)).await;
+        end_by(begun + DISCOVERY_END, "discovery", discovery.shutdown()).await;
     }
 }
 
-async fn within<T>(limit: Duration, what: &str, end: impl Future<Output = T>) {
-    if tokio::time::timeout(limit, end).await.is_err() {
-        tracing::warn!(?limit, "{what} did not end in time");
+async fn end_by<T>(deadline: Instant, what: &str, end: impl Future<Output = T>) {
+    if tokio::time::timeout_at(deadline, end).await.is_err() {
+        tracing::warn!("{what} did not end in time");
     }
 }
