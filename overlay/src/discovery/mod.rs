@@ -59,6 +59,10 @@ const TRANSMISSIONS: u8 = 2;
 /// last moment, and another time-out.
 const REQUEST_DEADLINE: Duration = Duration::from_millis(3_500);
 
+/// How often a request is made again whose session is lost: both sides may make new ones at the same time, and each undoes
+/// the other's.
+const MAX_SESSIONS_LOST: usize = 2;
+
 /// How often a request that discv5 has forgotten is made again.
 const MAX_FORGOTTEN: usize = 1;
 
@@ -215,15 +219,19 @@ impl Discovery {
         }
         let large = body.len() > MAX_FIRST_REQUEST_BYTES;
         if large && !self.inner.book.lock().has_session(&to.endpoint()) {
-            self.make_session(&to).await?;
+            self.greet(&to).await?;
         }
-        match self.transmit(&to, &protocol, &body).await {
-            // The peer has no session any more, and a large request cannot carry the handshake for a new one.
-            Err(TalkError::Timeout | TalkError::SessionLost) if large => self.make_session(&to).await?,
-            Err(TalkError::SessionLost) => {}
-            answer => return answer,
+        let mut answer = self.transmit(&to, &protocol, &body).await;
+        for _ in 0..MAX_SESSIONS_LOST {
+            match answer {
+                // The peer has no session any more, and a large request cannot carry the handshake for a new one.
+                Err(TalkError::Timeout | TalkError::SessionLost) if large => self.renew_session(&to).await?,
+                Err(TalkError::SessionLost) => {}
+                answer => return answer,
+            }
+            answer = self.transmit(&to, &protocol, &body).await;
         }
-        self.transmit(&to, &protocol, &body).await
+        answer
     }
 
     async fn transmit(&self, to: &Contact, protocol: &ProtocolId, body: &Bytes) -> Result<Bytes, TalkError> {
@@ -235,15 +243,16 @@ impl Discovery {
         answer
     }
 
-    /// Makes a session with a small request: a large one does not fit beside the handshake.
-    async fn make_session(&self, to: &Contact) -> Result<(), TalkError> {
+    /// Makes a session anew with a peer that may have lost the old one. It answers no greeting as long as it waits for the
+    /// handshake of the request before, which was too large for one.
+    async fn renew_session(&self, to: &Contact) -> Result<(), TalkError> {
         match self.greet(to).await {
-            // Lost on the way: the peer made one at the same time, or knows nothing of the old one.
-            Err(TalkError::SessionLost) => self.greet(to).await,
+            Err(TalkError::SessionLost | TalkError::Timeout) => self.greet(to).await,
             greeted => greeted,
         }
     }
 
+    /// Makes a session with a small request: a large one does not fit beside the handshake.
     async fn greet(&self, to: &Contact) -> Result<(), TalkError> {
         if self.inner.ip_mode.get_contactable_addr(to.enr()) == Some(to.address()) {
             return self.ping(Enr::clone(to.enr())).await.map(drop);

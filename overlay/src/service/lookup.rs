@@ -199,7 +199,7 @@ impl Search {
             let received = stream.received.load(Ordering::Relaxed);
             if received > stream.reported {
                 stream.reported = received;
-                self.lookup.on_progress(Instant::now().into_std(), peer);
+                self.lookup.on_progress(Instant::now().into_std(), peer, received);
             }
         }
     }

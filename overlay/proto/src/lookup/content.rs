@@ -7,6 +7,7 @@
 //! noted and the lookup goes on.
 
 use std::{
+    cmp::Reverse,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -86,9 +87,20 @@ enum Answered {
     /// It has the content ready under this connection ID.
     Offers { connection_id: u16, since: Instant },
     /// Its stream is open.
-    Streaming { since: Instant, progress: Instant },
+    Streaming { since: Instant, progress: Instant, received: u64 },
     /// Its content is being validated.
     Validating,
+}
+
+/// An open stream.
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    from: NodeId,
+    since: Instant,
+    /// When bytes last came.
+    progress: Instant,
+    /// Bytes that have come.
+    received: u64,
 }
 
 /// A lookup of content.
@@ -181,12 +193,12 @@ impl ContentLookup {
         }
     }
 
-    /// Bytes came over a peer's stream.
-    pub fn on_progress(&mut self, now: Instant, from: &NodeId) {
+    /// Bytes came over a peer's stream; now there are `total`.
+    pub fn on_progress(&mut self, now: Instant, from: &NodeId, total: u64) {
         if let Some(peer) = self.candidates.get_mut(from)
-            && let Progress::Answered(Answered::Streaming { progress, .. }) = &mut peer.progress
+            && let Progress::Answered(Answered::Streaming { progress, received, .. }) = &mut peer.progress
         {
-            *progress = now;
+            (*progress, *received) = (now, total);
         }
     }
 
@@ -267,10 +279,12 @@ impl ContentLookup {
         })
     }
 
-    /// Open streams: from whom, since when, when bytes last came.
-    fn streams(&self) -> impl Iterator<Item = (NodeId, Instant, Instant)> {
+    /// Open streams.
+    fn streams(&self) -> impl Iterator<Item = Stream> {
         self.candidates.iter().filter_map(|peer| match peer.progress {
-            Progress::Answered(Answered::Streaming { since, progress }) => Some((peer.id, since, progress)),
+            Progress::Answered(Answered::Streaming { since, progress, received }) => {
+                Some(Stream { from: peer.id, since, progress, received })
+            }
             _ => None,
         })
     }
@@ -278,17 +292,17 @@ impl ContentLookup {
     /// Whether no stream is so young that it can be hoped to bring the content alone.
     fn streams_drag(&self, now: Instant) -> bool {
         let hedge_after = self.candidates.config.hedge_after;
-        self.streams().all(|(_, since, _)| now.duration_since(since) >= hedge_after)
+        self.streams().all(|stream| now.duration_since(stream.since) >= hedge_after)
     }
 
-    /// Streams that may have to make room: all but the oldest, once they have had their time. The oldest goes on, so
-    /// that on a slow line, where every stream is slow, one of them ends.
-    fn replaceable(&self, now: Instant) -> impl Iterator<Item = (NodeId, Instant)> {
+    /// Streams that may have to make room: all but the one that has brought most, once they have had their time. That one
+    /// goes on, so that on a slow line, where every stream is slow, one of them ends.
+    fn replaceable(&self, now: Instant) -> impl Iterator<Item = Stream> {
         let replace_after = self.candidates.config.replace_after;
-        let oldest = self.streams().min_by_key(|(_, since, _)| *since).map(|(id, ..)| id);
-        self.streams()
-            .filter(move |(id, since, _)| Some(*id) != oldest && now.duration_since(*since) >= replace_after)
-            .map(|(id, since, _)| (id, since))
+        let best = self.streams().max_by_key(|stream| (stream.received, Reverse(stream.since)));
+        self.streams().filter(move |stream| {
+            best.is_none_or(|best| best.from != stream.from) && now.duration_since(stream.since) >= replace_after
+        })
     }
 
     /// Whether it is worth asking others: the streams drag, and there are not enough peers that have the content.
@@ -302,11 +316,11 @@ impl ContentLookup {
         let config = &self.candidates.config;
         let is_idle = |progress: Instant| now.duration_since(progress) >= config.stream_idle_timeout;
         let is_full = self.streams().count() >= config.max_streams && self.offers().next().is_some();
-        let (id, failure) = if let Some((id, ..)) = self.streams().find(|(_, _, progress)| is_idle(*progress)) {
-            (id, Failure::Stream)
+        let (id, failure) = if let Some(stream) = self.streams().find(|stream| is_idle(stream.progress)) {
+            (stream.from, Failure::Stream)
         } else if is_full {
-            let (id, _) = self.replaceable(now).min_by_key(|(_, since)| *since)?;
-            (id, Failure::StreamSlow)
+            let stream = self.replaceable(now).min_by_key(|stream| (stream.received, stream.since))?;
+            (stream.from, Failure::StreamSlow)
         } else {
             return None;
         };
@@ -331,7 +345,7 @@ impl ContentLookup {
         }
         let (id, connection_id, _) = fresh.into_iter().next()?;
         let peer = self.candidates.get_mut(&id)?;
-        peer.progress = Progress::Answered(Answered::Streaming { since: now, progress: now });
+        peer.progress = Progress::Answered(Answered::Streaming { since: now, progress: now, received: 0 });
         Some(ContentStep::OpenStream { peer: Arc::clone(&peer.enr), connection_id })
     }
 
@@ -346,7 +360,7 @@ impl ContentLookup {
         let config = &self.candidates.config;
         let streams = self
             .streams()
-            .flat_map(|(_, since, progress)| [since + config.hedge_after, progress + config.stream_idle_timeout]);
+            .flat_map(|stream| [stream.since + config.hedge_after, stream.progress + config.stream_idle_timeout]);
         let offers = self.offers().map(|(_, _, since)| since + CONNECTION_ID_LIFETIME);
         streams.chain(offers).filter(|at| *at > now).chain([self.candidates.timeout(now)]).min().unwrap_or(now)
     }

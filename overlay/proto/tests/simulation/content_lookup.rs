@@ -51,7 +51,7 @@ enum Event {
     Nodes(NodeId, Vec<Arc<Enr>>),
     ConnectionId(NodeId),
     Content(NodeId),
-    Progress(NodeId),
+    Progress(NodeId, u64),
     Broken(NodeId),
     Validated(NodeId),
 }
@@ -111,7 +111,7 @@ impl Setting<'_> {
                     match self.roles[&peer] {
                         Role::Trickle => {
                             for second in 1..300 {
-                                agenda.after(Duration::from_secs(second), Event::Progress(peer));
+                                agenda.after(Duration::from_secs(second), Event::Progress(peer, second));
                             }
                         }
                         Role::Break => agenda.after(round_trip(rng), Event::Broken(peer)),
@@ -126,7 +126,7 @@ impl Setting<'_> {
                 ContentStep::Waiting(until) => match agenda.advance(until) {
                     Some(Event::Nodes(peer, enrs)) => lookup.on_nodes(agenda.now, &peer, enrs),
                     Some(Event::ConnectionId(peer)) => lookup.on_connection_id(agenda.now, &peer, 7),
-                    Some(Event::Progress(peer)) => lookup.on_progress(agenda.now, &peer),
+                    Some(Event::Progress(peer, total)) => lookup.on_progress(agenda.now, &peer, total),
                     Some(Event::Broken(peer)) => {
                         streams.retain(|other| *other != peer);
                         lookup.on_failure(agenda.now, &peer, Failure::Stream);
@@ -335,6 +335,26 @@ fn a_young_stream_is_left_alone_and_an_old_one_gets_company() {
 }
 
 #[test]
+fn the_stream_that_has_brought_least_makes_room() {
+    let mut hand = ByHand::new(&THOUSAND.nodes[1..8]);
+    let config = LookupConfig::new(LOCAL);
+    let [first, second, third] = [hand.query(), hand.query(), hand.query()];
+    hand.lookup.on_connection_id(hand.now, &first, 1);
+    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 1, .. }));
+    hand.now += config.hedge_after;
+    hand.lookup.on_connection_id(hand.now, &second, 2);
+    while !matches!(hand.poll(), ContentStep::OpenStream { connection_id: 2, .. }) {}
+    hand.now += config.replace_after;
+    // The older one trickles.
+    hand.lookup.on_progress(hand.now, &first, 10);
+    hand.lookup.on_progress(hand.now, &second, 10_000);
+    hand.lookup.on_connection_id(hand.now, &third, 3);
+    let mut steps = std::iter::from_fn(|| Some(hand.poll()));
+    let aborted = steps.find(|step| !matches!(step, ContentStep::Query { .. }));
+    assert_eq!(aborted, Some(ContentStep::AbortStream { peer: first }));
+}
+
+#[test]
 fn a_connection_id_that_grew_old_is_asked_for_again_once() {
     let mut hand = ByHand::new(&THOUSAND.nodes[1..3]);
     let config = LookupConfig::new(LOCAL);
@@ -390,7 +410,7 @@ fn events_out_of_place_change_nothing() {
     for peer in [stranger, id(&THOUSAND.nodes[0])] {
         hand.lookup.on_nodes(hand.now, &peer, Vec::new());
         hand.lookup.on_connection_id(hand.now, &peer, 1);
-        hand.lookup.on_progress(hand.now, &peer);
+        hand.lookup.on_progress(hand.now, &peer, 1);
         hand.lookup.on_failure(hand.now, &peer, Failure::Timeout);
         assert!(!hand.lookup.on_content(hand.now, &peer));
     }
