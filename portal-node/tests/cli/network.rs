@@ -98,12 +98,7 @@ fn what_was_seeded_outlives_the_seeder() {
     let line = seeder.wait_for_log("offered to the network");
     let count = |field: &str| line.split_whitespace().find_map(|word| word.strip_prefix(field)).unwrap().to_owned();
     assert_eq!(count("placed="), count("pieces="), "{line}");
-    // What arrived is checked before it is stored, and nobody is told when: the seeder goes when it is no longer
-    // needed. Legacy History's form of an empty receipt list is an empty value, which nobody has to keep.
-    let blocks: Vec<_> = world.chain.blocks().collect();
-    let empty = blocks.iter().filter(|block| block.receipts[..] == [0xc0]).count();
-    let wanted = [2 * blocks.len(), 4 * blocks.len() - empty];
-    world.wait_for_items(&storing, wanted.map(|count| count as u64));
+    // The peer says itself that it has it, so the seeder may go.
     assert_eq!(seeder.stop("TERM").0.code(), Some(0));
     let text = world.fetch(&storing).args(["0..96", "--parallel", "4"]).end().text();
     assert_eq!(text.lines().count(), 96);

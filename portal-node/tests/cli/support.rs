@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
@@ -84,19 +84,6 @@ impl World {
     /// Starts a peer that serves the chain's archives.
     pub(crate) fn seed(&self, data: &str, bootnodes: &str) -> Peer {
         Peer::start(self.trusting(data).arg("seed").arg(&self.archives[0]), bootnodes)
-    }
-
-    /// Asks `peer` until it holds at least so many items of History and of Legacy History.
-    pub(crate) fn wait_for_items(&self, peer: &Peer, wanted: [u64; 2]) {
-        let started = Instant::now();
-        loop {
-            let status = self.cairn("other").args(["status", "--json", "--rpc", &peer.rpc_url()]).end().json();
-            let held = [0, 1].map(|index| status["networks"][index]["items"].as_u64().unwrap());
-            if held.iter().zip(wanted).all(|(held, wanted)| *held >= wanted) {
-                return;
-            }
-            assert!(started.elapsed() < DEADLINE, "{held:?} of {wanted:?} items: {status}");
-        }
     }
 
     /// `cairn fetch` from the network of `peer`.

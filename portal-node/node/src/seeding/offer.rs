@@ -16,8 +16,8 @@ use crate::pipeline::VerifiedContent;
 
 /// Waits between looks at a routing table in which nobody is.
 const NO_PEERS_WAIT: Duration = Duration::from_secs(1);
-/// How often what a peer did not answer, or was too busy for, is planned anew with the peers there are by then.
-const ROUNDS: usize = 3;
+/// How often pieces are offered until a peer says that it has them, each time to the peers that there are by then.
+const ROUNDS: u32 = 5;
 /// How often an offer that a busy peer declined is repeated.
 const MAX_RETRIES: u32 = 5;
 /// First wait before such an offer is repeated; doubled each time.
@@ -45,7 +45,7 @@ impl From<&VerifiedContent> for Item {
 /// What became of some pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Placed {
-    /// Pieces that some peer took or had already.
+    /// Pieces that some peer says it has.
     pub(super) placed: u64,
     /// Pieces that peers took, each peer counted.
     pub(super) accepted: u64,
@@ -62,14 +62,17 @@ enum Fate {
     Declined,
     /// A peer that covers it did not answer, was too busy, or is getting it from somebody else.
     Open,
-    /// A peer has it.
+    /// A peer took it. It has still to check and to store it, and may fail at either.
+    Sent,
+    /// A peer says that it has it.
     Placed,
 }
 
 impl Fate {
     fn of(code: Option<AcceptCode>) -> Self {
         match code {
-            Some(AcceptCode::Accepted | AcceptCode::AlreadyStored) => Self::Placed,
+            Some(AcceptCode::AlreadyStored) => Self::Placed,
+            Some(AcceptCode::Accepted) => Self::Sent,
             // Whoever is sending it to the peer now may never finish.
             None | Some(AcceptCode::RateLimited | AcceptCode::InboundKeyLimited) => Self::Open,
             Some(_) => Self::Declined,
@@ -77,17 +80,21 @@ impl Fate {
     }
 }
 
-/// Offers each item to the known peers nearest to it that cover it; what no known peer covers, to whom a lookup finds.
-/// Waits for the first peer if nobody is known.
+/// Offers each item to the known peers nearest to it that cover it, and again until one has it; what no known peer covers, to
+/// whom a lookup finds. Waits for the first peer if nobody is known.
 pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOptions) -> Placed {
     let mut result = Placed::default();
     let mut fates = vec![Fate::Uncovered; items.len()];
     let mut slow = HashSet::new();
     for round in 0..ROUNDS {
-        let is_open = |place: &usize| round == 0 || fates.get(*place) == Some(&Fate::Open);
+        let is_open = |place: &usize| round == 0 || matches!(fates.get(*place), Some(Fate::Open | Fate::Sent));
         let places: Vec<usize> = (0..items.len()).filter(is_open).collect();
         if places.is_empty() {
             break;
+        }
+        // The first time what was sent is stored by now, as a rule.
+        if round > 1 {
+            tokio::time::sleep(RETRY_WAIT * 2u32.pow(round - 2)).await;
         }
         let open: Vec<Item> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
         for (index, code) in offer_round(overlay, &open, options, &mut slow).await {
