@@ -1,6 +1,14 @@
-//! For whom a header is looked for, and the places for searches that each of the two has.
+//! For whom a header is looked for, and the places for searches that each of them has.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use content_types::NodeId;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// Peers whose turns are noted before those that wait for nothing are cleared away.
+const NOTED_TURNS: usize = 1024;
 
 /// For whom a header is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -8,26 +16,48 @@ pub(crate) enum Asker {
     /// Somebody on this machine.
     User,
     /// A peer that offered content, which is to be checked.
-    Peer,
+    Peer(NodeId),
 }
 
-/// Places for searches. Peers have their own: whatever they offer, users wait for none of it.
+/// Places for searches. Peers have their own: whatever they offer, users wait for none of it. A peer stands in line for
+/// them once at a time, so that those who offer much do not keep those waiting who offer little.
 pub(super) struct Places {
     users: Semaphore,
     peers: Semaphore,
+    turns: Mutex<HashMap<NodeId, Weak<Semaphore>>>,
+}
+
+/// A place that is taken until this is dropped.
+pub(super) struct Place<'a> {
+    _place: SemaphorePermit<'a>,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Places {
     pub(super) fn new(users: usize, peers: usize) -> Self {
-        Self { users: Semaphore::new(users), peers: Semaphore::new(peers) }
+        Self { users: Semaphore::new(users), peers: Semaphore::new(peers), turns: Mutex::default() }
     }
 
     /// Waits for a place; `None` when the node stops.
-    pub(super) async fn take(&self, asker: Asker) -> Option<SemaphorePermit<'_>> {
-        match asker {
-            Asker::User => self.users.acquire().await.ok(),
-            Asker::Peer => self.peers.acquire().await.ok(),
+    pub(super) async fn take(&self, asker: Asker) -> Option<Place<'_>> {
+        let (places, turn) = match asker {
+            Asker::User => (&self.users, None),
+            Asker::Peer(peer) => (&self.peers, Some(self.turn_of(peer).acquire_owned().await.ok()?)),
+        };
+        Some(Place { _place: places.acquire().await.ok()?, _turn: turn })
+    }
+
+    fn turn_of(&self, peer: NodeId) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock();
+        if let Some(turn) = turns.get(&peer).and_then(Weak::upgrade) {
+            return turn;
         }
+        if turns.len() >= NOTED_TURNS {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::new(Semaphore::new(1));
+        turns.insert(peer, Arc::downgrade(&turn));
+        turn
     }
 }
 
@@ -37,16 +67,31 @@ mod tests {
 
     use super::*;
 
+    fn peer(number: u8) -> Asker {
+        Asker::Peer([number; 32].into())
+    }
+
     #[tokio::test]
     async fn peers_take_no_place_of_a_user() {
         let places = Places::new(2, 1);
-        let offered = places.take(Asker::Peer).now_or_never().flatten();
+        let offered = places.take(peer(1)).now_or_never().flatten();
         assert!(offered.is_some());
-        assert!(places.take(Asker::Peer).now_or_never().is_none(), "peers have no more");
+        assert!(places.take(peer(2)).now_or_never().is_none(), "peers have no more");
         let asked = [places.take(Asker::User).now_or_never(), places.take(Asker::User).now_or_never()];
         assert!(asked.iter().all(|place| matches!(place, Some(Some(_)))));
         drop(offered);
         assert!(places.take(Asker::User).now_or_never().is_none(), "nor do users take theirs");
-        assert!(places.take(Asker::Peer).now_or_never().is_some());
+        assert!(places.take(peer(2)).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_offers_much_stands_in_line_once() {
+        let places = Places::new(0, 2);
+        let first = places.take(peer(1)).now_or_never().flatten();
+        assert!(first.is_some());
+        assert!(places.take(peer(1)).now_or_never().is_none(), "its first search is not over");
+        assert!(places.take(peer(2)).now_or_never().is_some(), "another need not wait for it");
+        drop(first);
+        assert!(places.take(peer(1)).now_or_never().is_some());
     }
 }

@@ -50,7 +50,7 @@ pub use proving::ProvingError;
 const CACHED_HEADERS: usize = 4096;
 /// Searches on the network at once for users. Each is a lookup of its own; more wait.
 const NETWORK_SEARCHES: usize = 16;
-/// The same for what peers offered.
+/// The same for what peers offered; one for each peer.
 const PEER_NETWORK_SEARCHES: usize = 4;
 /// How long a value that a peer offered waits for its header: it takes up memory meanwhile, and the peer's transfer
 /// slot. A lookup among peers that all answer takes some tenths of a second, one that is dead a few seconds.
@@ -142,7 +142,7 @@ pub struct HeaderSource {
     network_searches: Places,
     client: Option<ClientProver>,
     cache: Mutex<HeaderCache>,
-    /// A search for a user is not the one for a peer: it would wait for its place.
+    /// By whom they are for: a search for one would wait for the turn of another.
     searches: Mutex<HashMap<(BlockId, Asker), WeakShared<Search>>>,
     misses: Misses,
     reach: Reach,
@@ -203,7 +203,7 @@ impl HeaderSource {
         let search = self.shared_search(asker, id);
         match asker {
             Asker::User => search.await,
-            Asker::Peer => tokio::time::timeout(PEER_PATIENCE, search).await.unwrap_or_else(|_| {
+            Asker::Peer(_) => tokio::time::timeout(PEER_PATIENCE, search).await.unwrap_or_else(|_| {
                 let attempts = vec![(HeaderOrigin::Network, NoHeader::TooSlow(PEER_PATIENCE))];
                 Err(HeaderUnavailable { id, attempts, trace: None })
             }),
@@ -269,7 +269,7 @@ impl HeaderSource {
             Ok(header) => return Ok(self.found(header)),
             Err(why) => attempts.push((HeaderOrigin::Local, why)),
         }
-        if asker == Asker::Peer && self.is_known_missing(&id) {
+        if asker != Asker::User && self.is_known_missing(&id) {
             attempts.push((HeaderOrigin::Network, NoHeader::MissedLately));
             return Err(HeaderUnavailable { id, attempts, trace });
         }
@@ -305,7 +305,7 @@ impl HeaderSource {
         let key = ContentKey::from(id.header_key());
         let held = match asker {
             Asker::User => self.holdings.get(&key).await,
-            Asker::Peer => self.holdings.get_for_peer(&key).await,
+            Asker::Peer(_) => self.holdings.get_for_peer(&key).await,
         };
         self.prove(id, held?.ok_or(NoHeader::NotHeld)?).await
     }
@@ -319,6 +319,10 @@ impl HeaderSource {
         let Some(_place) = self.network_searches.take(asker).await else {
             return Err((Stopping.into(), None));
         };
+        // Found for somebody else while this waited.
+        if let Some(header) = self.cached(&id) {
+            return Ok(header);
+        }
         match network.lookup_content(id.header_key().encode()).await {
             // The sub-network's handler proved it on the way in, and so it is in the cache, unless it was pushed out.
             Ok(found) => match self.cached(&id) {

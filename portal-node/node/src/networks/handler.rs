@@ -105,7 +105,7 @@ impl ContentHandler for ContentNetworkHandler {
 
     fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
         let asker = match from {
-            ContentSource::Offer(_) => Asker::Peer,
+            ContentSource::Offer(peer) => Asker::Peer(peer),
             ContentSource::Lookup(_) | ContentSource::Local => Asker::User,
         };
         self.validate_and_store(asker, key, value).boxed()

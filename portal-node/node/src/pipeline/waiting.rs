@@ -37,15 +37,16 @@ mod tests {
 
     #[test]
     fn offered_values_wait_as_long_as_there_is_room_and_users_are_not_counted() {
+        let peer = Asker::Peer([1; 32].into());
         let room = WaitingRoom::new();
-        let first = room.enter(Asker::Peer, MAX_BYTES - 10).unwrap();
-        let second = room.enter(Asker::Peer, 10).unwrap();
+        let first = room.enter(peer, MAX_BYTES - 10).unwrap();
+        let second = room.enter(peer, 10).unwrap();
         assert!(first.is_some() && second.is_some());
-        let refusal = room.enter(Asker::Peer, 1).unwrap_err();
+        let refusal = room.enter(peer, 1).unwrap_err();
         assert!(matches!(refusal, Refusal::Busy) && !refusal.is_invalid());
         assert!(room.enter(Asker::User, MAX_BYTES).unwrap().is_none());
         drop(second);
-        assert!(room.enter(Asker::Peer, 10).is_ok());
-        assert!(room.enter(Asker::Peer, usize::MAX).is_err());
+        assert!(room.enter(peer, 10).is_ok());
+        assert!(room.enter(peer, usize::MAX).is_err());
     }
 }
