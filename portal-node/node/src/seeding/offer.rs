@@ -97,14 +97,20 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
             tokio::time::sleep(RETRY_WAIT * 2u32.pow(round - 2)).await;
         }
         let open: Vec<Item> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
+        // What nobody covers any more was let go by a peer that is full.
+        let unanswered = if round == 0 { Fate::Uncovered } else { Fate::Declined };
+        let mut answers = vec![unanswered; open.len()];
         for (index, code) in offer_round(overlay, &open, options, &mut slow).await {
-            let (Some(place), Some(item)) = (places.get(index), open.get(index)) else { continue };
-            if let Some(fate) = fates.get_mut(*place) {
-                *fate = Fate::of(code).max(*fate);
-            }
+            let (Some(answer), Some(item)) = (answers.get_mut(index), open.get(index)) else { continue };
+            *answer = Fate::of(code).max(*answer);
             if code == Some(AcceptCode::Accepted) {
                 result.accepted += 1;
                 result.bytes += item.value.len() as u64;
+            }
+        }
+        for (place, answer) in places.into_iter().zip(answers) {
+            if let Some(fate) = fates.get_mut(place) {
+                *fate = answer;
             }
         }
     }
