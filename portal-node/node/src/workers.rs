@@ -135,14 +135,14 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_more_jobs_run_at_once_than_there_are_places() {
         let workers = Workers::new();
-        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (begun, mut begins) = tokio::sync::mpsc::channel(READS * 2);
         let (release, released) = mpsc::channel::<()>();
         let released = Arc::new(parking_lot::Mutex::new(released));
         let mut jobs: Vec<_> = (0..READS * 2)
             .map(|_| {
                 let (begun, released) = (begun.clone(), Arc::clone(&released));
                 let job = workers.read(move || {
-                    begun.send(()).unwrap();
+                    begun.blocking_send(()).unwrap();
                     released.lock().recv().is_ok()
                 });
                 Box::pin(job)

@@ -26,6 +26,17 @@ fn retransmitted(in_flight: &mut InFlight, now: Instant, first: SeqNr) -> Vec<us
     std::iter::from_fn(|| in_flight.retransmit(now)).filter_map(|(seq_nr, ..)| seq_nr.since(first)).collect()
 }
 
+/// Ten packets, of which the peer lacked the first, so that it was sent again at the time given.
+fn first_sent_again() -> (InFlight, SeqNr, Instant) {
+    let sent = Instant::now();
+    let (mut in_flight, first) = ten_sent(sent);
+    let now = sent + RTT;
+    selective(&mut in_flight, now, first, &[1, 2, 3]);
+    in_flight.detect_lost(now, LOSS_DELAY);
+    assert_eq!(retransmitted(&mut in_flight, now, first), [0]);
+    (in_flight, first, now)
+}
+
 #[test]
 fn a_packet_is_lost_when_three_sent_later_have_arrived() {
     let sent = Instant::now();
@@ -53,12 +64,7 @@ fn a_packet_that_was_overtaken_is_lost_when_its_time_has_run_out() {
 
 #[test]
 fn what_no_acknowledgement_spoke_of_is_not_lost_by_it() {
-    let sent = Instant::now();
-    let (mut in_flight, first) = ten_sent(sent);
-    let now = sent + RTT;
-    selective(&mut in_flight, now, first, &[1, 2, 3]);
-    in_flight.detect_lost(now, LOSS_DELAY);
-    assert_eq!(retransmitted(&mut in_flight, now, first), [0]);
+    let (mut in_flight, first, now) = first_sent_again();
     // The retransmission, sent last, has arrived; the peer says nothing about what it has beyond the fourth.
     in_flight.on_ack(now + RTT, first.add(3), None, RTT);
     assert_eq!(in_flight.detect_lost(now + RTT, LOSS_DELAY).packets, 0);
@@ -67,12 +73,7 @@ fn what_no_acknowledgement_spoke_of_is_not_lost_by_it() {
 
 #[test]
 fn a_lost_retransmission_is_found_by_what_was_sent_after_it() {
-    let sent = Instant::now();
-    let (mut in_flight, first) = ten_sent(sent);
-    let mut now = sent + RTT;
-    selective(&mut in_flight, now, first, &[1, 2, 3]);
-    in_flight.detect_lost(now, LOSS_DELAY);
-    assert_eq!(retransmitted(&mut in_flight, now, first), [0]);
+    let (mut in_flight, first, mut now) = first_sent_again();
     for _ in 0..3 {
         in_flight.push(now, Bytes::from_static(&[0; 100]), false);
     }
@@ -84,12 +85,7 @@ fn a_lost_retransmission_is_found_by_what_was_sent_after_it() {
 
 #[test]
 fn a_packet_that_was_only_late_teaches_patience() {
-    let sent = Instant::now();
-    let (mut in_flight, first) = ten_sent(sent);
-    let now = sent + RTT;
-    selective(&mut in_flight, now, first, &[1, 2, 3]);
-    in_flight.detect_lost(now, LOSS_DELAY);
-    assert_eq!(retransmitted(&mut in_flight, now, first), [0]);
+    let (mut in_flight, first, now) = first_sent_again();
     // Too soon after it was sent again: this is the first transmission's acknowledgement, and says nothing about
     // what was sent between the two.
     let acked = in_flight.on_ack(now + RTT / 8, first.add(3), None, RTT);
