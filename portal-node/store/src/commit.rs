@@ -1,15 +1,8 @@
-//! Commits: append to the volume, sync, tell the index, acknowledge. Puts that wait at the same time share one.
+//! Commits: append to the volume, sync, tell the index. What goes into one is the [`queue`](crate::queue)'s to say.
 
-use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::atomic::Ordering};
 
 use content_types::{ContentId, Distance, SubNetwork};
-use parking_lot::Mutex;
 
 use crate::{
     config::slot,
@@ -19,21 +12,15 @@ use crate::{
     eviction::{Eviction, Fate, Steps, grown_radius},
     index::{EntryKey, Location},
     ledger::{LedgerEdit, Usage},
-    record::{Item, MAX_KEY_LEN, MAX_VALUE_LEN, PLACE_LEN, Place, RECORD_HEADER_LEN, encode_dead, encode_radius},
+    record::{Item, PLACE_LEN, Place, RECORD_HEADER_LEN, encode_dead, encode_radius},
     writer::Writer,
 };
 
-/// Bytes of values after which a commit takes no more waiting puts.
-const MAX_COMMIT_BYTES: u64 = 8 << 20;
 /// Items that one commit evicts at most; what is over then goes with the next one. Bounds how long a commit takes.
 const MAX_EVICTIONS: usize = 512;
 
-/// Share of what is held, in percent, that may be dead and still take room before puts are slowed down; and bytes that may
-/// be in any case.
-const MAX_UNRECLAIMED_PERCENT: u64 = 5;
+/// Bytes that may be dead and still take room in any case.
 pub(crate) const MIN_UNRECLAIMED: u64 = 64 << 20;
-/// Pause after a put that is slowed down: about as long as one takes on a quiet disk.
-const WAY_TO_RECLAIM: Duration = Duration::from_millis(1);
 
 /// What became of an item that was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,13 +35,6 @@ pub enum Placement {
     OverBudget,
 }
 
-/// A put that waits for its commit.
-pub(crate) struct Ticket {
-    items: Mutex<Vec<Item>>,
-    bytes: u64,
-    answer: Mutex<Option<Result<Vec<Placement>, StoreError>>>,
-}
-
 /// What is to be committed together.
 #[derive(Default)]
 pub(crate) struct Work {
@@ -65,6 +45,23 @@ pub(crate) struct Work {
     pub(crate) dead_again: Vec<Place>,
     /// Whether radii may grow.
     pub(crate) grow: bool,
+}
+
+impl Work {
+    /// Bytes of values to be written.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.puts.iter().chain(self.moves.iter().map(|moved| &moved.item)).map(Item::record_len).sum()
+    }
+
+    /// Takes in what is to be done besides.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { puts, removals, moves, dead_again, grow } = other;
+        self.puts.extend(puts);
+        self.removals.extend(removals);
+        self.moves.extend(moves);
+        self.dead_again.extend(dead_again);
+        self.grow |= grow;
+    }
 }
 
 /// An item to be forgotten; with a location only if it still lies there.
@@ -114,99 +111,10 @@ impl Committer {
 }
 
 impl Core {
-    /// Stores items; returns when they are safe from a crash.
-    pub(crate) fn put(&self, items: Vec<Item>) -> Result<Vec<Placement>, StoreError> {
-        for item in &items {
-            let network = item.network;
-            if item.key.len() > MAX_KEY_LEN {
-                return Err(StoreError::KeyTooLong { network, len: item.key.len(), max: MAX_KEY_LEN });
-            }
-            if item.value.len() > MAX_VALUE_LEN {
-                return Err(StoreError::ValueTooLarge { network, len: item.value.len(), max: MAX_VALUE_LEN });
-            }
-        }
-        let mut placements = Vec::with_capacity(items.len());
-        let mut items = items.into_iter().peekable();
-        while items.peek().is_some() {
-            let mut bytes = 0;
-            let mut part = Vec::new();
-            while let Some(item) = items.next_if(|item| bytes == 0 || bytes + item.record_len() <= MAX_COMMIT_BYTES) {
-                bytes += item.record_len();
-                part.push(item);
-            }
-            placements.extend(self.put_part(part, bytes)?);
-            if self.is_much_unreclaimed() {
-                thread::sleep(WAY_TO_RECLAIM);
-            }
-        }
-        Ok(placements)
-    }
-
-    /// Whether evicting is so far ahead of giving room back that the disk might become too full.
-    fn is_much_unreclaimed(&self) -> bool {
-        if self.is_overfull.load(Ordering::Relaxed) {
-            return true;
-        }
-        let unreclaimed = self.buried.load(Ordering::Relaxed) + self.unpunched.load(Ordering::Relaxed);
-        let held: u64 = self.ledger.read().networks.iter().map(|usage| usage.bytes).sum();
-        unreclaimed > MIN_UNRECLAIMED.max(held / 100 * MAX_UNRECLAIMED_PERCENT)
-    }
-
-    /// The first to get hold of the committer commits for everybody who waits.
-    fn put_part(&self, items: Vec<Item>, bytes: u64) -> Result<Vec<Placement>, StoreError> {
-        let ticket = Arc::new(Ticket { items: Mutex::new(items), bytes, answer: Mutex::new(None) });
-        self.queue.lock().push(ticket.clone());
-        loop {
-            let mut committer = self.committer.lock();
-            if let Some(answer) = ticket.answer.lock().take() {
-                return answer;
-            }
-            if !self.queue.lock().iter().any(|waiting| Arc::ptr_eq(waiting, &ticket)) {
-                // Whoever had it in the group did not come to answer: it panicked.
-                return Err(StoreError::BrokenOff);
-            }
-            let group = self.next_group();
-            let (lens, items): (Vec<_>, Vec<_>) = group
-                .iter()
-                .map(|ticket| {
-                    let items = std::mem::take(&mut *ticket.items.lock());
-                    (items.len(), items)
-                })
-                .unzip();
-            let work = Work { puts: items.into_iter().flatten().collect(), ..Work::default() };
-            let mut answer = self.commit(&mut committer, &work);
-            for (ticket, len) in group.iter().zip(lens) {
-                let part = answer.as_mut().map(|placements| placements.drain(..len).collect());
-                *ticket.answer.lock() = Some(part.map_err(|error| error.clone()));
-            }
-        }
-    }
-
-    fn next_group(&self) -> Vec<Arc<Ticket>> {
-        let mut queue = self.queue.lock();
-        let mut bytes = 0;
-        let count = queue
-            .iter()
-            .take_while(|ticket| {
-                let is_first = bytes == 0;
-                bytes += ticket.bytes;
-                is_first || bytes <= MAX_COMMIT_BYTES
-            })
-            .count();
-        queue.drain(..count).collect()
-    }
-
-    /// Commits something that waits for nobody.
-    pub(crate) fn commit_now(&self, work: Work) -> Result<(), StoreError> {
-        self.commit(&mut self.committer.lock(), &work).map(drop)
-    }
-
-    fn commit(&self, committer: &mut Committer, work: &Work) -> Result<Vec<Placement>, StoreError> {
+    /// Commits; returns what became of the puts.
+    pub(crate) fn commit(&self, committer: &mut Committer, work: &Work) -> Result<Vec<Placement>, StoreError> {
         if let Some(failure) = &committer.failure {
             return Err(failure.clone());
-        }
-        if !work.puts.is_empty() {
-            self.check_room()?;
         }
         let ledger = self.ledger.read();
         let mut plan = Plan {
@@ -283,20 +191,20 @@ impl Core {
             let placement = self.plan_put(i, item, plan)?;
             plan.placements.push(placement);
         }
-        for Move { item, from } in &work.moves {
-            let key = self.entry_key(item.network, &item.id);
-            if self.locate(&key)? == Some(*from) {
-                plan.bury(item.network, &key, *from);
-                plan.stage.insert(key, Staged { item, put: None });
-            }
-        }
+        // What a put has replaced is gone already, in spite of what the index says.
         for removal in &work.removals {
             let key = self.entry_key(removal.network, &removal.id);
-            match self.locate(&key)? {
-                Some(found) if removal.location.is_none_or(|location| location == found) => {
-                    plan.bury(removal.network, &key, found);
-                }
-                _ => {}
+            if let Some(found) = self.locate(&key)?.filter(|found| !plan.dead.contains(found))
+                && removal.location.is_none_or(|location| location == found)
+            {
+                plan.bury(removal.network, &key, found);
+            }
+        }
+        for Move { item, from } in &work.moves {
+            let key = self.entry_key(item.network, &item.id);
+            if self.locate(&key)? == Some(*from) && !plan.dead.contains(from) {
+                plan.bury(item.network, &key, *from);
+                plan.stage.insert(key, Staged { item, put: None });
             }
         }
         let mut horizons = committer.horizons;
@@ -413,16 +321,6 @@ impl Core {
         Ok(next_horizon.unwrap_or(radius).max(radius))
     }
 
-    fn check_room(&self) -> Result<(), StoreError> {
-        let dir = &self.config.dir;
-        let room = rustix::fs::statvfs(dir).map_err(|error| StoreError::io("examine", dir)(error.into()))?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
-        if free < self.config.disk_reserve {
-            return Err(StoreError::DiskFull { dir: dir.clone(), free, reserve: self.config.disk_reserve });
-        }
-        Ok(())
-    }
-
     fn report_evictions(&self, evicted: &[(u64, u64)]) {
         for network in SubNetwork::ALL {
             let (items, bytes) = evicted[slot(network)];
@@ -441,5 +339,45 @@ impl Plan<'_> {
     fn bury(&mut self, network: SubNetwork, key: &EntryKey, location: Location) {
         self.edit.subtract(network, key, &location);
         self.dead.push(location);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Budgets, Store, StoreConfig};
+
+    const NETWORK: SubNetwork = SubNetwork::LegacyHistory;
+
+    fn item(id: u8, value: &'static [u8]) -> Item {
+        Item { network: NETWORK, id: [id; 32].into(), key: Bytes::from_static(b"key"), value: value.into() }
+    }
+
+    #[test]
+    fn what_a_put_replaces_is_neither_moved_nor_removed_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let budgets = Budgets::NONE.with(NETWORK, 1 << 20);
+        let open = || Store::open(StoreConfig::new(dir.path(), [7; 32].into(), budgets), Box::new(|_| ())).unwrap();
+        let store = open();
+        let (old, new, other) = (item(3, b"old"), item(3, b"newer"), item(4, b"other"));
+        let held = new.record_len() + other.record_len();
+        store.put_batch(vec![old.clone(), other]).unwrap();
+        let (key, id) = (store.core.entry_key(NETWORK, &old.id), old.id);
+        let from = store.core.locate(&key).unwrap().unwrap();
+        let work = Work {
+            puts: vec![new.clone()],
+            removals: vec![Removal { network: NETWORK, id, location: None }],
+            moves: vec![Move { item: old, from }],
+            ..Work::default()
+        };
+        store.core.commit_now(work).unwrap();
+        let check = |store: Store| {
+            assert_eq!(store.get_by_id(NETWORK, &id).unwrap(), Some(new.value.clone()));
+            assert_eq!((store.usage(NETWORK).items, store.usage(NETWORK).bytes), (2, held));
+        };
+        check(store);
+        check(open());
     }
 }

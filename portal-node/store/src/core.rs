@@ -14,12 +14,13 @@ use content_types::{ContentId, SubNetwork};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    commit::{Committer, Removal, Ticket, Work},
+    commit::{Committer, Removal, Work},
     config::StoreConfig,
     error::{IndexError, StoreError},
     events::{Event, EventSink},
     index::{EntryKey, Follower, Location, OpenEngine},
     ledger::Ledger,
+    queue::Ticket,
     record::{Item, Place, RecordError},
     recovery,
     store::Entry,
@@ -41,7 +42,7 @@ pub(crate) struct Core {
     /// Changed only by whoever holds the committer.
     pub(crate) ledger: RwLock<Ledger>,
     pub(crate) committer: Mutex<Committer>,
-    /// Puts that wait for the next commit.
+    /// What waits for the next commit.
     pub(crate) queue: Mutex<Vec<Arc<Ticket>>>,
     /// Records that are dead in the index but still take room on the disk.
     pub(crate) graveyard: Mutex<Vec<Location>>,
@@ -53,8 +54,8 @@ pub(crate) struct Core {
     pub(crate) current_volume: AtomicU32,
     /// The volume that is being emptied; 0 if none is.
     pub(crate) doomed_volume: AtomicU32,
-    /// Whether volumes take too much room, and the rewriter is at it.
-    pub(crate) is_overfull: AtomicBool,
+    /// How much room volumes take, in percent of where puts are slowed down so that the rewriter keeps up.
+    pub(crate) overfull_percent: AtomicU64,
     /// Whether something is stored outside a radius and has to go.
     pub(crate) has_leftovers: AtomicBool,
     pub(crate) counters: Counters,

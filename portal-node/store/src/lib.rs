@@ -11,7 +11,7 @@
 //! | [`eviction`] | decides what goes and how far the radius reaches, without I/O |
 //! | `index` | the narrow trait of an index engine, sled behind it, and in front of it pages of entries and recent changes |
 //! | `ledger` | counters that are always of the same moment as the entries |
-//! | `writer`, `commit` | appending; group commit |
+//! | `writer`, `commit`, `queue` | appending; commits; what goes into one, and how fast |
 //! | `recovery` | replay or rebuild when a store is opened |
 //! | `maintenance`, `reclaim`, `renewal` | checkpoints, holes, rewriting volumes, renewing the index |
 //! | `archives` | era1 and ere files served in place, each piece checked before it leaves |
@@ -26,6 +26,7 @@ pub mod eviction;
 mod index;
 mod ledger;
 mod maintenance;
+mod queue;
 mod reclaim;
 pub mod record;
 mod recovery;

@@ -29,8 +29,8 @@ const LEAST_PER_STEP: usize = 8;
 const MOST_PER_STEP: usize = 64;
 /// Threads that punch them. Where freed blocks are discarded at once, each hole is some milliseconds of waiting.
 const PUNCHING_THREADS: usize = 4;
-/// Bytes rewritten in one step.
-const REWRITE_STEP: u64 = 256 << 10;
+/// Bytes rewritten in one step: puts wait for it.
+const REWRITE_STEP: u64 = 128 << 10;
 /// Share of what is held, in percent, that volumes may take on the disk before one is rewritten. The index comes on top,
 /// and the whole has to stay under 120.
 const MAX_ALLOCATED_PERCENT: u64 = 105;
@@ -101,7 +101,14 @@ impl Rewriter {
     pub(crate) fn step(&mut self) -> Result<bool, StoreError> {
         let core = self.core.clone();
         match &mut self.rewrite {
-            Some(rewrite) if !rewrite.values.is_empty() => rewrite.step(&core)?,
+            Some(rewrite) if !rewrite.values.is_empty() => {
+                if let Err(error) = rewrite.step(&core) {
+                    // It is begun again: what was read and not moved still has to be.
+                    self.rewrite = None;
+                    core.doomed_volume.store(0, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
             Some(rewrite) => {
                 let number = rewrite.number;
                 self.rewrite = None;
@@ -117,7 +124,7 @@ impl Rewriter {
                 }
                 let chosen = self.choose(&core);
                 if chosen.is_none() {
-                    core.is_overfull.store(false, Ordering::Relaxed);
+                    core.overfull_percent.store(0, Ordering::Relaxed);
                 }
                 match chosen {
                     Some((number, volume)) => {
@@ -160,9 +167,9 @@ impl Rewriter {
         let (_, number, volume) = worst?;
         // What is about to be punched is no reason to rewrite anything.
         let allocated_in_all = allocated_in_all.saturating_sub(core.unpunched.load(Ordering::Relaxed));
-        let is_overfull = allocated_in_all * 100 > live_in_all * OVERFULL_PERCENT;
-        let is_large = allocated_in_all > live_in_all + MIN_UNRECLAIMED;
-        core.is_overfull.store(is_overfull && is_large, Ordering::Relaxed);
+        let waste = allocated_in_all.saturating_sub(live_in_all);
+        let limit = live_in_all / 100 * (OVERFULL_PERCENT - 100);
+        core.overfull_percent.store(waste * 100 / limit.max(MIN_UNRECLAIMED), Ordering::Relaxed);
         (allocated_in_all * 100 > live_in_all * MAX_ALLOCATED_PERCENT).then_some((number, volume))
     }
 
@@ -204,13 +211,13 @@ impl Rewrite {
     /// Finds what is in a volume, and passes on what it says about other volumes.
     fn begin(core: &Core, number: u32, volume: VolumeUse) -> Result<Self, StoreError> {
         let path = || core.volumes.path(number);
-        let file = core.volumes.file(number).map_err(StoreError::io("open", path()))?;
+        let file = core.volumes.file_to_scan(number).map_err(StoreError::io("open", path()))?;
         let mut values = VecDeque::new();
         let mut dead_again = Vec::new();
         if let Ok(header) = core.volumes.header(number).map_err(StoreError::io("read", path()))? {
             let from = VOLUME_HEADER_LEN as u32;
             let extent = Extent { from, until: volume.len, marker: header.marker, check_values: false };
-            let scanned = scan(&*file, extent, |found| {
+            let scanned = scan(&file, extent, |found| {
                 match found {
                     Found::Record { offset, header, .. } if header.kind == Kind::Value => {
                         let location = Location { place: Place { volume: number, offset }, len: header.record_len() };

@@ -243,8 +243,8 @@ impl Recovery<'_> {
             let until = self.valid_len(number, file_len, next)?;
             let extent = Extent { from: start, until, marker: header.marker, check_values: true };
             let path = self.volumes.path(number);
-            let file = self.volumes.file(number).map_err(StoreError::io("open", &path))?;
-            let found = scan(&*file, extent, |found| self.replay_found(number, found));
+            let file = self.volumes.file_to_scan(number).map_err(StoreError::io("open", &path))?;
+            let found = scan(&file, extent, |found| self.replay_found(number, found));
             let valid = found.map_err(|stop: Stop| stop.at(path))?;
             position = Place { volume: number, offset: valid };
             self.finish_volume(position, file_len, next.is_none(), u64::from(until))?;
@@ -317,8 +317,8 @@ impl Recovery<'_> {
             let mut entries = Vec::new();
             let mut last_radii = [None; SubNetwork::ALL.len()];
             let path = self.volumes.path(number);
-            let file = self.volumes.file(number).map_err(StoreError::io("open", &path))?;
-            let valid = scan(&*file, extent, |found| {
+            let file = self.volumes.file_to_scan(number).map_err(StoreError::io("open", &path))?;
+            let valid = scan(&file, extent, |found| {
                 match found {
                     Found::Damage { from, until } => self.report_damage(number, from, until),
                     Found::Record { offset, header, value, .. } => match header.kind {

@@ -43,7 +43,7 @@ pub struct Store {
     // Dropped first: the thread must not outlive the lock.
     maintenance: Option<Maintenance>,
     archives: Arc<Archives>,
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     _lock: File,
 }
 
@@ -145,7 +145,7 @@ impl Store {
             unpunched: AtomicU64::new(0),
             current_volume: AtomicU32::new(end.map_or(0, |(end, _)| end.volume)),
             doomed_volume: AtomicU32::new(0),
-            is_overfull: AtomicBool::new(false),
+            overfull_percent: AtomicU64::new(0),
             has_leftovers: AtomicBool::new(true),
             counters: Counters::default(),
             events,

@@ -10,13 +10,18 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::fs::FallocateFlags;
+use rustix::{
+    buffer::spare_capacity,
+    fs::{Advice, FallocateFlags},
+    io::Errno,
+};
 
 use crate::{
     error::StoreError,
     index::Location,
     record::{
-        MAX_KEY_LEN, Marker, Place, RECORD_HEADER_LEN, RecordError, RecordHeader, VOLUME_HEADER_LEN, VolumeHeader,
+        MAX_KEY_LEN, MAX_VALUE_LEN, Marker, Place, RECORD_HEADER_LEN, RecordError, RecordHeader, VOLUME_HEADER_LEN,
+        VolumeHeader,
     },
 };
 
@@ -26,6 +31,9 @@ const MAX_OPEN_FILES: usize = 256;
 const STAT_BLOCK: u64 = 512;
 /// Bytes of the unit in which a hole can be punched.
 const PUNCH_BLOCK: u64 = 4096;
+
+/// Bytes of a record at most.
+const MAX_RECORD_LEN: usize = RECORD_HEADER_LEN + MAX_KEY_LEN + MAX_VALUE_LEN;
 
 const EXTENSION: &str = "volume";
 const DAMAGED_EXTENSION: &str = "damaged";
@@ -74,7 +82,14 @@ impl Volumes {
         Ok(file)
     }
 
+    /// The file of a volume, for reading it from end to end.
+    pub(crate) fn file_to_scan(&self, number: u32) -> io::Result<File> {
+        File::open(self.path(number))
+    }
+
     pub(crate) fn keep_open(&self, number: u32, file: Arc<File>) {
+        // Records are read one here, one there: what lies behind one is not worth reading. Only advice.
+        let _ = rustix::fs::fadvise(&*file, 0, None, Advice::Random);
         let mut open = self.open.lock();
         if open.len() >= MAX_OPEN_FILES {
             // Any one will do: which volume is read next is as good as random.
@@ -87,13 +102,21 @@ impl Volumes {
     /// The record at `location`, whole.
     pub(crate) fn read(&self, location: &Location) -> io::Result<Vec<u8>> {
         let file = self.file(location.place.volume)?;
-        // The index is only as trustworthy as the disk: don't reserve what the file cannot fill.
-        let end = u64::from(location.place.offset) + u64::from(location.len);
-        if end > file.metadata()?.len() {
+        let len = location.len as usize;
+        // The index is only as trustworthy as the disk: don't reserve what no record can fill.
+        if len > MAX_RECORD_LEN {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let mut bytes = vec![0; location.len as usize];
-        file.read_exact_at(&mut bytes, u64::from(location.place.offset))?;
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = u64::from(location.place.offset) + bytes.len() as u64;
+            match rustix::io::pread(&*file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bytes.truncate(len);
         Ok(bytes)
     }
 
@@ -148,7 +171,7 @@ impl Volumes {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&*file, flags, hole.from, hole.len) {
             // Without holes, room comes back when the volume is rewritten.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
