@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use cairn_proto::lookup::{Answer, Trace};
 use cairn_proto::record::Incompatible;
+use cairn_proto::routing::Subnet;
 use cairn_proto::wire::{AcceptCode, ErrorCode, MessageType, PayloadError, PingPayload, StreamError, WireError};
 use content_types::{ContentId, Distance, NodeId};
 use thiserror::Error;
@@ -215,6 +216,8 @@ pub struct TableEntry {
     pub radius: Option<Distance>,
     /// Whether it answered lately.
     pub live: bool,
+    /// The subnet whose limits hold for it, if any do.
+    pub subnet: Option<Subnet>,
 }
 
 /// A sub-network's routing table.

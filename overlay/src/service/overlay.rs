@@ -160,6 +160,7 @@ impl Overlay {
                 enr: peer.enr().clone(),
                 radius: peer.radius(),
                 live: peer.is_live(),
+                subnet: peer.subnet(),
             });
             if let Some(bucket) = usize::from(distance).checked_sub(1).and_then(|index| buckets.get_mut(index)) {
                 bucket.extend(entries);

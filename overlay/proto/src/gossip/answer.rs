@@ -8,6 +8,7 @@ use content_types::NodeId;
 use super::{Claim, InFlight};
 use crate::{
     limits::{Direction, Transfers},
+    routing::Subnet,
     wire::AcceptCode,
 };
 
@@ -55,7 +56,7 @@ pub fn answer_offer(
             if !has_slot {
                 return AcceptCode::RateLimited;
             }
-            match in_flight.claim(key, from, now) {
+            match in_flight.claim(key, (from, Subnet::of_stranger(ip)), now) {
                 Claim::Taken => {
                     accepted.push(key.clone());
                     AcceptCode::Accepted
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn nothing_accepted_takes_no_slot() {
         let mut node = Node::new();
-        node.in_flight.claim(&Bytes::from_static(b"a"), peer(9), node.now);
+        node.in_flight.claim(&Bytes::from_static(b"a"), (peer(9), None), node.now);
         for names in [&["s", "r"][..], &["a"], &[]] {
             assert!(node.offer(1, names).accepted.is_empty());
             assert_eq!(node.transfers.running(Direction::Inbound), 0);

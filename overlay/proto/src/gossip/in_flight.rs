@@ -13,6 +13,8 @@ use std::{
 use bytes::Bytes;
 use content_types::NodeId;
 
+use crate::routing::Subnet;
+
 /// Most keys being taken at a time.
 pub const MAX_IN_FLIGHT_KEYS: usize = 16_384;
 
@@ -38,6 +40,8 @@ struct Taking {
     from: NodeId,
     expires: Instant,
     alternatives: VecDeque<NodeId>,
+    /// Where the two above are. Who has many node IDs in one subnet could else be all who step in.
+    subnets: Vec<Subnet>,
 }
 
 /// The keys being taken.
@@ -47,14 +51,17 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// `from` offers `key`: is it to be taken?
-    pub fn claim(&mut self, key: &Bytes, from: NodeId, now: Instant) -> Claim {
+    /// `from`, a peer of a subnet (`None`: one without limits), offers `key`: is it to be taken?
+    pub fn claim(&mut self, key: &Bytes, (from, subnet): (NodeId, Option<Subnet>), now: Instant) -> Claim {
         if let Some(taking) = self.keys.get_mut(key)
             && taking.expires > now
         {
-            let is_known = taking.from == from || taking.alternatives.contains(&from);
+            let is_known = taking.from == from
+                || taking.alternatives.contains(&from)
+                || subnet.is_some_and(|subnet| taking.subnets.contains(&subnet));
             if !is_known && taking.alternatives.len() < MAX_ALTERNATIVES {
                 taking.alternatives.push_back(from);
+                taking.subnets.extend(subnet);
             }
             return Claim::Busy;
         }
@@ -64,7 +71,8 @@ impl InFlight {
         if self.keys.len() >= MAX_IN_FLIGHT_KEYS {
             return Claim::Full;
         }
-        let taking = Taking { from, expires: now + IN_FLIGHT_TIMEOUT, alternatives: VecDeque::new() };
+        let (expires, subnets) = (now + IN_FLIGHT_TIMEOUT, Vec::from_iter(subnet));
+        let taking = Taking { from, expires, alternatives: VecDeque::new(), subnets };
         self.keys.insert(key.clone(), taking);
         Claim::Taken
     }
@@ -121,9 +129,9 @@ mod tests {
     fn others_step_in_when_the_first_fails() {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
-        assert_eq!(in_flight.claim(&KEY, peer(0), now), Claim::Taken);
+        assert_eq!(in_flight.claim(&KEY, (peer(0), None), now), Claim::Taken);
         for byte in [0, 1, 1, 2] {
-            assert_eq!(in_flight.claim(&KEY, peer(byte), now), Claim::Busy);
+            assert_eq!(in_flight.claim(&KEY, (peer(byte), None), now), Claim::Busy);
         }
         assert_eq!(in_flight.failed(&KEY, &peer(9), now), None, "it is not taken from this one");
         assert_eq!(in_flight.failed(&KEY, &peer(0), now), Some(peer(1)));
@@ -132,17 +140,28 @@ mod tests {
         assert_eq!(in_flight.failed(&KEY, &peer(1), now), Some(peer(2)));
         assert_eq!(in_flight.failed(&KEY, &peer(2), now), None);
         assert!(in_flight.is_empty());
-        assert_eq!(in_flight.claim(&KEY, peer(3), now), Claim::Taken);
+        assert_eq!(in_flight.claim(&KEY, (peer(3), None), now), Claim::Taken);
         in_flight.done(&KEY, &peer(3));
         assert!(in_flight.is_empty());
+    }
+
+    #[test]
+    fn one_subnet_does_not_step_in_for_itself() {
+        let now = Instant::now();
+        let mut in_flight = InFlight::default();
+        for (byte, subnet) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3)] {
+            in_flight.claim(&KEY, (peer(byte), Some(Subnet::V4([8, 8, subnet]))), now);
+        }
+        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&KEY, from, now));
+        assert_eq!(chain.collect::<Vec<_>>(), [peer(0), peer(2), peer(4)]);
     }
 
     #[test]
     fn a_claim_nobody_reports_on_ends() {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
-        in_flight.claim(&KEY, peer(0), now);
-        assert_eq!(in_flight.claim(&KEY, peer(1), now + IN_FLIGHT_TIMEOUT), Claim::Taken);
+        in_flight.claim(&KEY, (peer(0), None), now);
+        assert_eq!(in_flight.claim(&KEY, (peer(1), None), now + IN_FLIGHT_TIMEOUT), Claim::Taken);
         assert_eq!(in_flight.failed(&KEY, &peer(0), now + IN_FLIGHT_TIMEOUT), None, "the claim passed on");
         assert_eq!(in_flight.len(), 1);
     }
@@ -152,15 +171,19 @@ mod tests {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
         for number in 0..MAX_IN_FLIGHT_KEYS as u32 {
-            assert_eq!(in_flight.claim(&number.to_be_bytes().to_vec().into(), peer(0), now), Claim::Taken);
+            assert_eq!(in_flight.claim(&number.to_be_bytes().to_vec().into(), (peer(0), None), now), Claim::Taken);
         }
-        assert_eq!(in_flight.claim(&KEY, peer(0), now), Claim::Full);
+        assert_eq!(in_flight.claim(&KEY, (peer(0), None), now), Claim::Full);
         let first = Bytes::from_static(&[0; 4]);
         for byte in 1..=255 {
-            in_flight.claim(&first, peer(byte), now);
+            in_flight.claim(&first, (peer(byte), None), now);
         }
         let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&first, from, now));
         assert_eq!(chain.count(), 1 + MAX_ALTERNATIVES);
-        assert_eq!(in_flight.claim(&KEY, peer(0), now + IN_FLIGHT_TIMEOUT), Claim::Taken, "the old ones make room");
+        assert_eq!(
+            in_flight.claim(&KEY, (peer(0), None), now + IN_FLIGHT_TIMEOUT),
+            Claim::Taken,
+            "the old ones make room"
+        );
     }
 }

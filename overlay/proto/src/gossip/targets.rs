@@ -8,7 +8,7 @@ use rand::{Rng, seq::SliceRandom};
 use crate::{
     interest::interested,
     record::{self, Enr},
-    routing::Peer,
+    routing::{Peer, spread},
 };
 
 /// To how many peers content is gossiped.
@@ -31,7 +31,8 @@ pub const MAX_POKES: usize = 4;
 
 /// The peers to offer `content` to among `candidates`, which are the live peers of the table whose known radius covers
 /// it ([`RoutingTable::interested`](crate::routing::RoutingTable::interested)), without the peer that it came from and those
-/// that declined it.
+/// that declined it. One subnet comes twice only when there are not enough others: who has many node IDs in one could
+/// else be all of them.
 pub fn gossip_targets<'a>(
     candidates: impl IntoIterator<Item = &'a Peer>,
     content: &ContentId,
@@ -40,10 +41,11 @@ pub fn gossip_targets<'a>(
 ) -> Vec<Arc<Enr>> {
     let mut candidates: Vec<&Peer> = candidates.into_iter().collect();
     candidates.sort_unstable_by_key(|peer| peer.node_id().distance(content));
+    let mut candidates = spread(candidates, usize::MAX, |peer| peer.subnet());
     let nearest = width.nearest.min(candidates.len());
-    let (nearest, rest) = candidates.split_at_mut(nearest);
-    let (random, _) = rest.partial_shuffle(rng, width.random);
-    nearest.iter().chain(random.iter()).map(|peer| Arc::clone(peer.enr())).collect()
+    candidates[nearest..].shuffle(rng);
+    let targets = spread(candidates, width.nearest.saturating_add(width.random), |peer| peer.subnet());
+    targets.into_iter().map(|peer| Arc::clone(peer.enr())).collect()
 }
 
 /// The peers to offer `content` to after a lookup found it: those that said they lack it although it lies within the

@@ -21,6 +21,6 @@ pub use bucket::{K, MAX_REPLACEMENTS};
 pub use distance::{log_distance, random_id_at};
 pub use peer::{MAX_FAILURES, MAX_FAILURES_UNCONFIRMED, Peer};
 pub use rules::{Fit, PeerRules, Unfit};
-pub use subnet::{AddressPolicy, MAX_SUBNET_PEERS_PER_BUCKET, MAX_SUBNET_PEERS_PER_TABLE, Subnet};
+pub use subnet::{AddressPolicy, MAX_SUBNET_PEERS_PER_BUCKET, MAX_SUBNET_PEERS_PER_TABLE, Subnet, spread};
 pub use table::{Acquaintance, Inserted, Refused, RoutingTable, TableConfig, TableStats};
 pub use upkeep::{MAX_PINGS, PING_INTERVAL, REFRESH_INTERVAL, SPARSE_INTERVAL, Upkeep};

@@ -86,6 +86,11 @@ impl Peer {
         self.seen_at
     }
 
+    /// The subnet that it counts for; `None`: for none.
+    pub fn subnet(&self) -> Option<Subnet> {
+        self.subnet
+    }
+
     /// The subnet that it counts for, and whether it was seen there.
     pub(super) fn counted(&self) -> Option<(Subnet, bool)> {
         self.subnet.map(|subnet| (subnet, self.seen_at.is_some()))

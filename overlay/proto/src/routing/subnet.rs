@@ -3,7 +3,7 @@
 //! Node IDs cost an attacker nothing, addresses in many subnets do. So a bucket and a table take only a few peers of one
 //! IPv4 /24 or IPv6 /48.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 /// Most peers of one subnet in one bucket, with its replacement cache.
 pub const MAX_SUBNET_PEERS_PER_BUCKET: usize = 2;
@@ -73,6 +73,16 @@ impl AddressPolicy {
     }
 }
 
+/// `count` of `ordered`, the first of each subnet before any second one. What has no limit (`None`) is its own subnet.
+pub fn spread<T>(ordered: impl IntoIterator<Item = T>, count: usize, subnet: impl Fn(&T) -> Option<Subnet>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    let (mut chosen, others): (Vec<T>, Vec<T>) =
+        ordered.into_iter().partition(|item| subnet(item).is_none_or(|subnet| seen.insert(subnet)));
+    chosen.extend(others);
+    chosen.truncate(count);
+    chosen
+}
+
 fn is_broadcast(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
 }
@@ -102,6 +112,17 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_subnet_comes_twice_only_when_there_is_no_other() {
+        let chosen = |count| {
+            let ordered = [("near", Some(1)), ("its neighbour", Some(1)), ("far", Some(2)), ("at home", None)];
+            let subnet = |(_, last): &(&str, Option<u8>)| last.map(|last| Subnet::V4([8, 8, last]));
+            spread(ordered, count, subnet).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(2), ["near", "far"]);
+        assert_eq!(chosen(9), ["near", "far", "at home", "its neighbour"]);
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! Whom content is offered to, from a table of many peers with many radii.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Instant};
 
 use cairn_proto::{
     gossip::{GossipWidth, MAX_POKES, gossip_targets, poke_targets},
     interest::interested,
-    routing::{Acquaintance, Peer, RoutingTable, TableConfig},
+    routing::{Acquaintance, MAX_SUBNET_PEERS_PER_TABLE, Peer, RoutingTable, TableConfig},
     wire::{BasicRadius, PingPayload},
 };
 use content_types::{ContentId, Distance, NodeId};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::population::{INTERNET_NODES, LOCAL, id, random_id};
+use crate::population::{INTERNET_NODES, LOCAL, generate, id, random_id};
 
 /// A third of the peers has a radius unknown, the others one between nothing and everything.
 fn table(rng: &mut StdRng) -> RoutingTable {
@@ -51,6 +51,28 @@ fn gossip_goes_to_the_nearest_interested_peers_and_some_others() {
         random.extend(targets[nearest..].iter().map(|id| wanting.iter().position(|other| other == id)));
     }
     assert!(random.len() > 5, "always the same ranks: {random:?}");
+}
+
+#[test]
+fn gossip_goes_to_as_many_subnets_as_there_are() {
+    let mut rng = StdRng::seed_from_u64(3);
+    let now = Instant::now();
+    let mut table = RoutingTable::new(random_id(&mut rng), TableConfig::new(LOCAL));
+    let mut crowd = 0;
+    for enr in generate(3, 400, |rng| Ipv4Addr::new(20, 0, if rng.random_bool(0.9) { 0 } else { rng.random() }, 1)) {
+        if table.insert(Arc::clone(&enr), Acquaintance::Answered, now).is_ok() {
+            let radius = PingPayload::BasicRadius(BasicRadius { data_radius: Distance::MAX });
+            table.on_pong(&id(&enr), 1, &radius, now);
+            crowd += usize::from(enr.ip4().unwrap().octets()[2] == 0);
+        }
+    }
+    assert_eq!(crowd, MAX_SUBNET_PEERS_PER_TABLE);
+    for _ in 0..100 {
+        let content = ContentId::from(<[u8; 32]>::from(random_id(&mut rng)));
+        let targets = gossip_targets(table.interested(&content), &content, GossipWidth::default(), &mut rng);
+        let subnets: BTreeSet<_> = targets.iter().map(|enr| enr.ip4().unwrap().octets()[2]).collect();
+        assert_eq!((targets.len(), subnets.len()), (8, 8));
+    }
 }
 
 #[test]

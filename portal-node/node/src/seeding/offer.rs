@@ -199,7 +199,7 @@ async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
             .filter(|entry| entry.live)
             .filter_map(|entry| {
                 let node_id = NodeId::from(entry.enr.node_id().raw());
-                Some((Peer { node_id, radius: entry.radius? }, Enr::clone(&entry.enr)))
+                Some((Peer { node_id, radius: entry.radius?, subnet: entry.subnet }, Enr::clone(&entry.enr)))
             })
             .collect();
         if !peers.is_empty() {

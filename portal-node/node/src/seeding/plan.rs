@@ -1,5 +1,6 @@
 //! Who is offered what: a decision without I/O.
 
+use cairn_proto::routing::{Subnet, spread};
 use cairn_proto::wire::MAX_OFFERED_KEYS;
 use content_types::{ContentId, Distance, NodeId};
 
@@ -11,6 +12,7 @@ const MAX_OFFER_BYTES: usize = 4 << 20;
 pub(super) struct Peer {
     pub(super) node_id: NodeId,
     pub(super) radius: Distance,
+    pub(super) subnet: Option<Subnet>,
 }
 
 /// An item as far as planning needs it.
@@ -30,19 +32,19 @@ pub(super) struct Offer {
 }
 
 /// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol
-/// allows. Pieces that nobody covers are in no offer.
+/// allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other.
 pub(super) fn plan(pieces: &[Piece], peers: &[Peer], replicas: usize) -> Vec<Offer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
         let mut covering: Vec<(Distance, usize)> = peers
             .iter()
             .enumerate()
-            .map(|(peer, Peer { node_id, radius })| (node_id.distance(&piece.id), *radius, peer))
+            .map(|(peer, Peer { node_id, radius, .. })| (node_id.distance(&piece.id), *radius, peer))
             .filter(|(distance, radius, _)| distance <= radius)
             .map(|(distance, _, peer)| (distance, peer))
             .collect();
         covering.sort_unstable();
-        for (_, peer) in covering.into_iter().take(replicas) {
+        for (_, peer) in spread(covering, replicas, |(_, peer)| peers.get(*peer)?.subnet) {
             if let Some(wanted) = wanted.get_mut(peer) {
                 wanted.push(place);
             }
@@ -77,8 +79,11 @@ mod tests {
     use super::*;
 
     fn any_peers() -> impl Strategy<Value = Vec<Peer>> {
-        let peer = (any::<[u8; 32]>(), 248..=255_u8)
-            .prop_map(|(id, log)| Peer { node_id: id.into(), radius: Distance::from_log2(log) });
+        let peer = (any::<[u8; 32]>(), 248..=255_u8).prop_map(|(id, log)| Peer {
+            node_id: id.into(),
+            radius: Distance::from_log2(log),
+            subnet: None,
+        });
         prop::collection::vec(peer, 0..12)
     }
 
