@@ -109,6 +109,8 @@ pub struct ContentLookup {
     candidates: Candidates<Answered>,
     /// Peers of the table known to be interested in the content: asked even when they are not among the nearest.
     interested: Vec<NodeId>,
+    /// Whether one of them was asked last.
+    asked_interested: bool,
     /// Peers that were asked again because their first connection ID grew too old.
     asked_again: Vec<NodeId>,
     streamed: Vec<NodeId>,
@@ -135,6 +137,7 @@ impl ContentLookup {
         Self {
             candidates: Candidates::new(origin, target, config, seeds, now),
             interested: ids,
+            asked_interested: false,
             asked_again: Vec::new(),
             streamed: Vec::new(),
             found: None,
@@ -168,6 +171,7 @@ impl ContentLookup {
             && self.candidates.may_ask(now)
             && let Some(peer) = self.candidates.ask(id, now)
         {
+            self.asked_interested = self.interested.contains(id);
             return ContentStep::Query { peer };
         }
         let has_more = next.is_some() && !self.candidates.is_spent();
@@ -349,11 +353,14 @@ impl ContentLookup {
         Some(ContentStep::OpenStream { peer: Arc::clone(&peer.enr), connection_id })
     }
 
-    /// The nearest not yet asked among the `k` nearest, then the interested ones farther away.
+    /// By turns an interested one and one of the `k` nearest, the nearest not yet asked of each: neither a crowd around the
+    /// content nor a crowd that claims to hold everything keeps the others waiting.
     fn next_candidate(&self, now: Instant) -> Option<NodeId> {
         let nearest = self.candidates.frontier(now).find(|peer| peer.is_new());
         let is_interested = |peer: &&Candidate<Answered>| peer.is_new() && self.interested.contains(&peer.id);
-        nearest.or_else(|| self.candidates.iter().find(is_interested)).map(|peer| peer.id)
+        let interested = self.candidates.iter().find(is_interested);
+        let next = if self.asked_interested { nearest.or(interested) } else { interested.or(nearest) };
+        next.map(|peer| peer.id)
     }
 
     fn timeout(&self, now: Instant) -> Instant {
