@@ -128,12 +128,32 @@ fn write(engine: &dyn Index, page_key: &EntryKey, entries: &[PackedEntry]) -> Re
         }
         engine.apply(batch)
     };
+    if entries.is_empty() {
+        cut_page_before(engine, page_key)?;
+    }
     let pages = if entries.len() > MAX_ENTRIES { entries.len().div_ceil(ENTRIES_AFTER_SPLIT) } else { 1 };
     let (own, others) = entries.split_at(entries.len().div_ceil(pages));
     for page in others.chunks(own.len().max(1)).rev() {
         change(&page_key.with_rest(key_rest(&page[0])), page)?;
     }
     change(page_key, own)
+}
+
+/// Takes from the page before this one what does not count because of this one's key: a split that was cut off has left it
+/// there, and without this page it would count again.
+fn cut_page_before(engine: &dyn Index, page_key: &EntryKey) -> Result<(), IndexError> {
+    let mut before = Ok(None);
+    engine.scan(page_key.network_start().as_bytes(), page_key.as_bytes(), true, &mut |key, value| {
+        if key == page_key.as_bytes() {
+            return ControlFlow::Continue(());
+        }
+        before = EntryKey::decode(key).map(|key| Some((key, value.to_vec())));
+        ControlFlow::Break(())
+    })?;
+    let Some((key, page)) = before? else { return Ok(()) };
+    let entries = unpack(key.as_bytes(), &page)?;
+    let counting = entries.partition_point(|entry| key.with_rest(key_rest(entry)) < *page_key);
+    if counting == entries.len() { Ok(()) } else { write(engine, &key, &entries[..counting]) }
 }
 
 /// The page that `key` belongs to: its key and its bytes. Where there is none yet, it will be the sub-network's first.
@@ -304,6 +324,26 @@ mod tests {
                 let _ = location(entry);
             }
         }
+    }
+
+    #[test]
+    fn what_a_split_left_behind_stays_gone_when_its_page_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = CutOff(SledEngine::open(dir.path(), 1 << 20).unwrap(), AtomicUsize::new(usize::MAX));
+        let location = Some(Location { place: Place { volume: 1, offset: 2 }, len: 3 });
+        let keys = |numbers: std::ops::Range<u16>| numbers.map(|number| key(SubNetwork::State, number));
+        let full = MAX_ENTRIES as u16;
+        merge(&engine, &keys(0..full).map(|key| (key, location)).collect()).unwrap();
+        // The page is split for one more at its end, and cut off when the upper half is there.
+        engine.1.store(1, Ordering::Relaxed);
+        merge(&engine, &keys(full..full + 1).map(|key| (key, location)).collect()).unwrap_err();
+        engine.1.store(usize::MAX, Ordering::Relaxed);
+
+        let half = (full + 1).div_ceil(2);
+        merge(&engine, &keys(half..full + 1).map(|key| (key, None)).collect()).unwrap();
+        let bounds = (key(SubNetwork::State, 0), key(SubNetwork::State, 500));
+        let left: Vec<_> = scanned(&engine, bounds, false).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(left, keys(0..half).collect::<Vec<_>>());
     }
 
     #[test]
