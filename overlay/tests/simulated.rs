@@ -11,10 +11,10 @@ use bytes::Bytes;
 use cairn_proto::limits::Direction;
 use cairn_proto::routing::log_distance;
 use cairn_proto::wire::{AcceptCode, Offer, Request, Response};
-use common::{CHAIN_ID, Peer, Setup, enr, key, protocol, soon, value};
+use common::{CHAIN_ID, DOUBTFUL, Peer, Setup, data, enr, key, protocol, soon, value};
 use content_types::{ContentId, Distance};
 use overlay::Transport as _;
-use overlay::service::ContentSource;
+use overlay::service::{ContentSource, LookupError, TracedAnswer};
 use overlay::transport::{SimulatedNetwork, SimulatedTransport};
 
 const DELAY: Duration = Duration::from_millis(20);
@@ -186,6 +186,47 @@ async fn a_slow_stream_does_not_keep_a_lookup_from_a_faster_peer() {
     let found = seeker.overlay.lookup_content(key).await.unwrap();
     assert_eq!(found.from, honest.id());
     assert!(started.elapsed() < Duration::from_secs(3), "simulated time: {:?}", started.elapsed());
+}
+
+/// A peer that seeks, and others that it knows, the nearest to a key first.
+async fn seeker_and_others(key: &Bytes, others: u64) -> (Peer, Vec<Peer>) {
+    let network = network();
+    let seeker = Peer::simulated(&network, 1, Setup { radius: Distance::ZERO, ..Setup::default() });
+    let mut others: Vec<_> = (2..2 + others).map(|seed| Peer::simulated(&network, seed, Setup::default())).collect();
+    others.sort_by_key(|peer| peer.id().distance(&ContentId::sha256(key)));
+    for other in &others {
+        seeker.overlay.ping(other.enr(), None).await.unwrap();
+    }
+    (seeker, others)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_copy_of_could_be_verified_is_downloaded_once() {
+    let key = key("unverifiable");
+    let (seeker, holders) = seeker_and_others(&key, 3).await;
+    for holder in &holders {
+        holder.memory.put(&key, data(LONG, 1));
+    }
+    let error = seeker.overlay.lookup_content(key).await.unwrap_err();
+    let LookupError::Unverifiable(error) = error else { panic!("{error}") };
+    assert_eq!(error.reason, "no header");
+    let rejected = error.trace.responses.iter().filter(|it| matches!(it.answer, TracedAnswer::Rejected(_)));
+    assert_eq!(rejected.count(), 1);
+    assert_eq!(seeker.overlay.peer_count(), holders.len(), "nobody is to blame");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_cannot_be_told_from_invalid_does_not_hide_a_good_one() {
+    let key = key("doubted");
+    let (seeker, holders) = seeker_and_others(&key, 2).await;
+    let doubtful = [DOUBTFUL, &data(LONG, 1)].concat();
+    holders[0].memory.put(&key, doubtful.into());
+    holders[1].memory.put(&key, value(&key, LONG));
+    let found = seeker.overlay.lookup_content(key).await.unwrap();
+    assert_eq!(found.from, holders[1].id());
+    let rejected = found.trace.responses.iter().filter(|it| matches!(it.answer, TracedAnswer::Rejected(_)));
+    assert_eq!(rejected.map(|it| it.peer).collect::<Vec<_>>(), [holders[0].id()]);
+    assert_eq!(seeker.overlay.peer_count(), holders.len(), "nobody is to blame");
 }
 
 #[tokio::test(start_paused = true)]

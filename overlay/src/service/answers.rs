@@ -104,6 +104,16 @@ pub struct NotFound {
     pub trace: LookupTrace,
 }
 
+/// Content came, and this node cannot tell whether it is true; no other peer's copy would change that.
+#[derive(Debug, Clone, Error)]
+#[error("content {} cannot be verified here: {reason}", trace.target)]
+pub struct Unverifiable {
+    /// What is missing to judge it.
+    pub reason: String,
+    /// Who was asked and what each answered.
+    pub trace: LookupTrace,
+}
+
 /// Why a content lookup gave no content.
 #[derive(Debug, Clone, Error)]
 pub enum LookupError {
@@ -113,6 +123,9 @@ pub enum LookupError {
     /// Nobody had it.
     #[error(transparent)]
     NotFound(#[from] NotFound),
+    /// Somebody had it, and this node cannot verify it now.
+    #[error(transparent)]
+    Unverifiable(#[from] Unverifiable),
 }
 
 /// Who was asked in a lookup, and what came.
@@ -145,7 +158,7 @@ impl LookupTrace {
                 Answer::Nodes(nodes) => TracedAnswer::Nodes(nodes),
                 Answer::Content => TracedAnswer::Content,
                 Answer::Stream => return None,
-                Answer::InvalidContent => {
+                Answer::RejectedContent => {
                     let reason = rejections.iter().find(|(id, _)| *id == peer.node_id);
                     TracedAnswer::Rejected(reason.map(|(_, rejection)| rejection.to_string()).unwrap_or_default())
                 }

@@ -72,9 +72,13 @@ pub enum Rejection {
     /// The value is not what the key stands for: who sent it is wrong or lies.
     #[error("invalid content: {0}")]
     Invalid(String),
-    /// What is needed to judge it, such as its header, is not at hand. Nobody is to blame.
+    /// What is needed to judge any value of this key, such as its header, is not at hand. Nobody is to blame, and a lookup
+    /// ends: so say this only of what the value itself has no part in, or one peer could end the lookups of others.
     #[error("content that cannot be verified now: {0}")]
     Unverifiable(String),
+    /// This value cannot be judged by what it says of itself; another peer's may be.
+    #[error("content that cannot be told from invalid: {0}")]
+    Doubtful(String),
     /// It is valid, yet this node failed to keep it.
     #[error("content not stored: {0}")]
     Storage(String),

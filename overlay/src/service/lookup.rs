@@ -20,6 +20,7 @@ use super::client::Asked;
 use super::inner::Inner;
 use super::{
     ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Reader, Rejection, RequestError,
+    Unverifiable,
 };
 use crate::transfer::Room;
 use crate::transport::{Contact, TalkError};
@@ -91,6 +92,13 @@ impl Inner {
             (Outcome::Found { from, streamed }, Some(value)) => {
                 self.poke(id, key, value.clone(), &result.lacking);
                 Ok(FoundContent { value, from: record::node_id(&from), utp: streamed, trace })
+            }
+            (Outcome::Unverifiable, _) => {
+                let reason = rejections.iter().rev().find_map(|(_, rejection)| match rejection {
+                    Rejection::Unverifiable(reason) => Some(reason.clone()),
+                    _ => None,
+                });
+                Err(Unverifiable { reason: reason.unwrap_or_default(), trace }.into())
             }
             _ => Err(NotFound { trace }.into()),
         }
@@ -232,10 +240,17 @@ impl Search {
                 self.lookup.on_content_valid(&peer);
             }
             Report::Judged(_, Err(rejection)) => {
-                if matches!(rejection, Rejection::Invalid(_)) {
-                    self.inner.punish(peer);
+                match &rejection {
+                    Rejection::Invalid(_) => {
+                        self.inner.punish(peer);
+                        self.lookup.on_content_invalid(now, &peer);
+                    }
+                    Rejection::Doubtful(_) => self.lookup.on_content_invalid(now, &peer),
+                    // What is valid and not stored has been let through by `judge`.
+                    Rejection::Unverifiable(_) | Rejection::Storage(_) => {
+                        self.lookup.on_content_unverifiable(now, &peer);
+                    }
                 }
-                self.lookup.on_content_invalid(now, &peer);
                 self.rejections.push((peer, rejection));
             }
             Report::Aborted => {}

@@ -19,7 +19,7 @@ mod upkeep;
 
 pub use answers::{
     FindContentAnswer, FoundContent, LookupError, LookupTrace, NotFound, Pong, PutReport, RequestError, TableEntry,
-    TableSnapshot, TracedAnswer, TracedResponse,
+    TableSnapshot, TracedAnswer, TracedResponse, Unverifiable,
 };
 pub use config::SubNetworkConfig;
 pub use handler::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};

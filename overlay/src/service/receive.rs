@@ -169,6 +169,10 @@ impl Inner {
                 self.punish(peer);
                 Err(NotDelivered)
             }
+            Err(Rejection::Doubtful(reason)) => {
+                tracing::debug!(%peer, reason, "offered content not judged");
+                Err(NotDelivered)
+            }
             Err(rejection) => {
                 tracing::debug!(%peer, %rejection, "offered content not admitted");
                 Ok(None)

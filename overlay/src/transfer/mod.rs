@@ -26,7 +26,7 @@ use slots::Slots;
 use state::{Role, State};
 
 pub use error::TransferError;
-pub use room::Room;
+pub use room::{MAX_UNVERIFIED, Room};
 pub use slots::Slot;
 pub use stream::Stream;
 

@@ -10,7 +10,7 @@ use super::TransferError;
 
 /// Bytes that all streams of a kind may have received and not handed over as verified. Some 650 values of usual size, and two
 /// of the largest.
-const MAX_UNVERIFIED: usize = 64 << 20;
+pub const MAX_UNVERIFIED: usize = 64 << 20;
 
 /// How long a stream waits for room. Values that are not complete may take all of it between them: then some have to give up.
 const PATIENCE: Duration = Duration::from_secs(5);

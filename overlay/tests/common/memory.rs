@@ -16,6 +16,9 @@ use super::soon;
 /// Keys that begin so cannot be checked.
 const UNVERIFIABLE: &[u8] = b"unverifiable";
 
+/// Values that begin so say something of themselves that cannot be checked.
+pub(crate) const DOUBTFUL: &[u8] = b"doubtful";
+
 /// Keys that begin so are malformed.
 const MALFORMED: &[u8] = b"malformed";
 
@@ -111,6 +114,8 @@ impl ContentHandler for Memory {
         let id = ContentId::sha256(&key);
         let verdict = if key.starts_with(UNVERIFIABLE) {
             Err(Rejection::Unverifiable("no header".to_owned()))
+        } else if value.starts_with(DOUBTFUL) {
+            Err(Rejection::Doubtful("no telling".to_owned()))
         } else if !value.starts_with(id.as_bytes()) {
             Err(Rejection::Invalid("not its content ID".to_owned()))
         } else {

@@ -14,7 +14,7 @@ use cairn_proto::routing::AddressPolicy;
 use content_types::{Distance, NodeId};
 use enr::CombinedKey;
 #[allow(unused_imports)]
-pub(crate) use memory::{Memory, key, value};
+pub(crate) use memory::{DOUBTFUL, Memory, key, value};
 use overlay::discovery::{Discovery, DiscoveryConfig, ListenAddresses, Nat};
 use overlay::service::Unobserved;
 use overlay::transport::Contact;

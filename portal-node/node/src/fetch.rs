@@ -190,6 +190,7 @@ impl Fetcher {
                 // The sub-network's handler let it in, so it is proved.
                 Ok(found) => return self.encode(part, key, found.value).await,
                 Err(LookupError::NotFound(missing)) => traces.push((sub_network, missing.trace)),
+                Err(LookupError::Unverifiable(unverifiable)) => traces.push((sub_network, unverifiable.trace)),
                 Err(LookupError::Key) => {}
             }
         }

@@ -3,8 +3,8 @@
 //! A peer that has it answers with the content or with a connection ID. Streams run in the background. While one is
 //! young, nobody else is asked; when it drags on, the lookup continues with other peers and opens another stream beside it;
 //! when that is slow too, it makes room for the next.
-//! The lookup does not judge content: the driver reports whether it is valid, and if not, the peer that sent it is
-//! noted and the lookup goes on.
+//! The lookup does not judge content: the driver reports whether it is valid. If it is not, the lookup goes on; if nobody's
+//! copy could be verified here, it ends.
 
 use std::{
     cmp::Reverse,
@@ -63,6 +63,8 @@ pub enum Outcome {
     },
     /// The nearest nodes and all that are known to be interested were asked, and none delivered.
     NotFound,
+    /// Content came that this node cannot verify, whoever sends it.
+    Unverifiable,
     /// Time ran out.
     DeadlineReached,
 }
@@ -116,6 +118,7 @@ pub struct ContentLookup {
     streamed: Vec<NodeId>,
     found: Option<NodeId>,
     liars: Vec<NodeId>,
+    is_unverifiable: bool,
     is_past_deadline: bool,
 }
 
@@ -142,6 +145,7 @@ impl ContentLookup {
             streamed: Vec::new(),
             found: None,
             liars: Vec::new(),
+            is_unverifiable: false,
             is_past_deadline: false,
         }
     }
@@ -149,7 +153,7 @@ impl ContentLookup {
     /// What to do next.
     pub fn poll(&mut self, now: Instant) -> ContentStep {
         self.candidates.expire(now);
-        if self.found.is_some() {
+        if self.found.is_some() || self.is_unverifiable {
             return ContentStep::Finished;
         }
         if self.candidates.is_past_deadline(now) {
@@ -207,8 +211,8 @@ impl ContentLookup {
     }
 
     /// All of the content came from a peer, inline or over its stream, and the driver now validates it: it owes
-    /// [`on_content_valid`](Self::on_content_valid) or [`on_content_invalid`](Self::on_content_invalid). False: nobody
-    /// waits for it any more.
+    /// [`on_content_valid`](Self::on_content_valid), [`on_content_invalid`](Self::on_content_invalid) or
+    /// [`on_content_unverifiable`](Self::on_content_unverifiable). False: nobody waits for it any more.
     pub fn on_content(&mut self, now: Instant, from: &NodeId) -> bool {
         let Some(peer) = self.candidates.get_mut(from) else { return false };
         let is_streaming = matches!(peer.progress, Progress::Answered(Answered::Streaming { .. }));
@@ -229,15 +233,27 @@ impl ContentLookup {
         }
     }
 
-    /// The content from this peer is invalid: it is noted, and the lookup goes on.
+    /// The content from this peer is invalid, or only that of another peer may show itself to be valid: the lookup goes on.
     pub fn on_content_invalid(&mut self, now: Instant, from: &NodeId) {
-        if self.is_validating_from(from)
-            && let Some(peer) = self.candidates.get_mut(from)
-        {
-            peer.fail(now, Failure::Malformed);
-            peer.answer = Some(Answer::InvalidContent);
+        if self.reject(now, from) {
             self.liars.push(*from);
         }
+    }
+
+    /// The content from this peer cannot be verified here, and no other peer's could: the lookup is over. To go on would be
+    /// to download it from everybody who has it.
+    pub fn on_content_unverifiable(&mut self, now: Instant, from: &NodeId) {
+        self.is_unverifiable |= self.reject(now, from);
+    }
+
+    /// Notes that the content from this peer was not let in; whether it was being validated.
+    fn reject(&mut self, now: Instant, from: &NodeId) -> bool {
+        let is_validating = self.is_validating_from(from);
+        if is_validating && let Some(peer) = self.candidates.get_mut(from) {
+            peer.fail(now, Failure::Malformed);
+            peer.answer = Some(Answer::RejectedContent);
+        }
+        is_validating
     }
 
     /// A peer's answer will not come, or its stream failed.
@@ -255,6 +271,7 @@ impl ContentLookup {
         let record = |id: &NodeId| self.candidates.get(id).map(|peer| Arc::clone(&peer.enr));
         let outcome = match self.found.as_ref().and_then(|id| Some((id, record(id)?))) {
             Some((id, from)) => Outcome::Found { from, streamed: self.streamed.contains(id) },
+            None if self.is_unverifiable => Outcome::Unverifiable,
             None if self.is_past_deadline => Outcome::DeadlineReached,
             None => Outcome::NotFound,
         };

@@ -52,8 +52,8 @@ pub enum Answer {
     Stream,
     /// The content.
     Content,
-    /// Content that the driver found invalid.
-    InvalidContent,
+    /// Content that the driver did not let in.
+    RejectedContent,
     /// Nothing of use.
     Failed(Failure),
 }

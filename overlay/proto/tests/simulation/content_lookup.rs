@@ -190,6 +190,7 @@ fn check(setting: &Setting<'_>, content: &ContentId, run: &Run) {
             assert_eq!(result.trace.source().unwrap().answer, Some(Answer::Content));
         }
         Outcome::NotFound => assert!(result.trace.cancelled().next().is_none()),
+        Outcome::Unverifiable => panic!("nobody's driver says so"),
         Outcome::DeadlineReached => assert!(*took >= config.deadline),
     }
     for liar in &result.liars {
@@ -199,7 +200,7 @@ fn check(setting: &Setting<'_>, content: &ContentId, run: &Run) {
         let answered_nodes = |role| matches!(role, Role::Lacks) || !setting.holds(&id(lacking), content);
         assert!(answered_nodes(setting.roles[&id(lacking)]));
     }
-    let garbage = result.trace.peers.iter().filter(|peer| peer.answer == Some(Answer::InvalidContent)).count();
+    let garbage = result.trace.peers.iter().filter(|peer| peer.answer == Some(Answer::RejectedContent)).count();
     assert_eq!(garbage, result.liars.len());
 }
 

@@ -115,6 +115,9 @@ pub enum NoHeader {
         /// How many were asked.
         asked: usize,
     },
+    /// A peer had it, and it cannot be proved here.
+    #[error("found, but not to be proved here: {0}")]
+    Unverifiable(String),
     /// The execution client gave none that could be proved.
     #[error(transparent)]
     Client(#[from] Arc<ProvingError>),
@@ -331,6 +334,9 @@ impl HeaderSource {
             },
             Err(LookupError::NotFound(missing)) => {
                 Err((NoHeader::NotFound { asked: missing.trace.responses.len() }, Some(missing.trace)))
+            }
+            Err(LookupError::Unverifiable(unverifiable)) => {
+                Err((NoHeader::Unverifiable(unverifiable.reason), Some(unverifiable.trace)))
             }
             Err(LookupError::Key) => Err((NoHeader::NotFound { asked: 0 }, None)),
         }

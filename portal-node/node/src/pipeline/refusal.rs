@@ -94,6 +94,12 @@ impl Refusal {
 
 impl From<Refusal> for overlay::service::Rejection {
     fn from(refusal: Refusal) -> Self {
-        if refusal.is_invalid() { Self::Invalid(refusal.to_string()) } else { Self::Unverifiable(refusal.to_string()) }
+        let reason = refusal.to_string();
+        match refusal {
+            _ if refusal.is_invalid() => Self::Invalid(reason),
+            // What time a header claims, and so which list it needs, was written by whoever sends it.
+            Refusal::Header(_) => Self::Doubtful(reason),
+            _ => Self::Unverifiable(reason),
+        }
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn module(network: Arc<Network>) -> Result<RpcModule<Network>, Regist
         match network.overlay().lookup_content(key).await {
             Ok(found) => Ok(FoundContent { content: hex_string(found.value), utp_transfer: found.utp, trace: None }),
             Err(LookupError::NotFound(_)) => Err(content_not_found()),
+            Err(LookupError::Unverifiable(unverifiable)) => Err(content_refused(unverifiable.reason)),
             Err(LookupError::Key) => Err(unknown_key()),
         }
     })?;
@@ -85,6 +86,7 @@ pub(super) fn module(network: Arc<Network>) -> Result<RpcModule<Network>, Regist
                 trace: Some(Trace::from(&found.trace)),
             }),
             Err(LookupError::NotFound(missing)) => Err(content_not_found_with_trace(Trace::from(&missing.trace))),
+            Err(LookupError::Unverifiable(unverifiable)) => Err(content_refused(unverifiable.reason)),
             Err(LookupError::Key) => Err(unknown_key()),
         }
     })?;
