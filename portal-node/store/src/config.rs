@@ -1,7 +1,8 @@
 //! What a store is told when it is opened.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
+use alloy_primitives::B256;
 use content_types::{NodeId, SubNetwork};
 
 /// Bytes after which a volume is closed and the next one begun.
@@ -18,6 +19,8 @@ pub const DISK_RESERVE: u64 = 256 << 20;
 pub struct StoreConfig {
     /// The store's directory; created when it is missing.
     pub dir: PathBuf,
+    /// The chain that the content is of. A store of another one is refused; `None` takes any.
+    pub chain: Option<Chain>,
     /// The node whose neighbourhood is kept: eviction begins with what lies farthest from it.
     pub node_id: NodeId,
     /// Bytes that may be held for each sub-network.
@@ -31,16 +34,32 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// A configuration with the default sizes.
+    /// A configuration with the default sizes, for content of any chain.
     pub fn new(dir: impl Into<PathBuf>, node_id: NodeId, budgets: Budgets) -> Self {
         Self {
             dir: dir.into(),
+            chain: None,
             node_id,
             budgets,
             disk_reserve: DISK_RESERVE,
             index_cache: INDEX_CACHE,
             volume_len: VOLUME_LEN,
         }
+    }
+}
+
+/// What tells a chain from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    /// Its number by EIP-155.
+    pub id: u64,
+    /// The hash of its first block.
+    pub genesis_hash: B256,
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with genesis {}", self.id, self.genesis_hash)
     }
 }
 

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use content_types::SubNetwork;
 
+use crate::config::Chain;
+
 /// A failure of the store. Cloneable, because one failed commit is answered to every caller that shared it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -30,6 +32,16 @@ pub enum StoreError {
     ForeignFormat {
         /// The file.
         path: PathBuf,
+    },
+    /// The store has content of another chain.
+    #[error("{dir} has content of chain {found}, not of chain {wanted}: choose another directory for this chain")]
+    OtherChain {
+        /// The store's directory.
+        dir: PathBuf,
+        /// The chain that its content is of.
+        found: Chain,
+        /// The chain that it was to be opened for.
+        wanted: Chain,
     },
     /// The disk is full, or nearly so. What was acknowledged stays readable, and writing goes on when there is room.
     #[error("no room on the disk of {dir}: {free} bytes are free and {reserve} have to stay so; free some space")]

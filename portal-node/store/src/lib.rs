@@ -23,6 +23,7 @@ mod core;
 mod error;
 mod events;
 pub mod eviction;
+mod format;
 mod index;
 mod ledger;
 mod maintenance;
@@ -38,7 +39,7 @@ mod writer;
 
 pub use archives::{HeaderProver, Unproved};
 pub use commit::Placement;
-pub use config::{Budgets, DISK_RESERVE, INDEX_CACHE, StoreConfig, VOLUME_LEN};
+pub use config::{Budgets, Chain, DISK_RESERVE, INDEX_CACHE, StoreConfig, VOLUME_LEN};
 pub use error::{IndexError, StoreError};
 pub use events::{Event, EventSink};
 pub use index::{Batch, Index, IndexEngine, SledEngine, Visit};

@@ -67,11 +67,16 @@ impl Puncher {
         let doomed = core.doomed_volume.load(Ordering::Relaxed);
         self.holes.retain(|hole| hole.volume != doomed);
         let waiting = self.holes.len();
+        if waiting == 0 {
+            core.unpunched.store(0, Ordering::Relaxed);
+            return Ok(false);
+        }
         let count = (waiting / SHARE_PER_STEP).clamp(LEAST_PER_STEP, MOST_PER_STEP).min(waiting);
-        let step: Vec<_> = self.holes.drain(..count).collect();
-        punch(core, &step)?;
+        let (step, _) = self.holes.make_contiguous().split_at(count);
+        punch(core, step)?;
+        self.holes.drain(..count);
         core.unpunched.store(self.unpunched(), Ordering::Relaxed);
-        Ok(!step.is_empty())
+        Ok(true)
     }
 }
 
@@ -150,10 +155,13 @@ impl Rewriter {
         let mut worst: Option<(u64, u32, VolumeUse)> = None;
         for (number, volume) in volumes {
             let live = u64::from(volume.live);
-            let allocated = core.volumes.allocated(number).unwrap_or(0).max(live);
+            let is_sealed = number < current;
+            let measured =
+                if is_sealed { core.volumes.allocated_sealed(number) } else { core.volumes.allocated(number) };
+            let allocated = measured.unwrap_or(0).max(live);
             allocated_in_all += allocated;
             live_in_all += live;
-            if number >= current || self.stuck.contains(&number) {
+            if !is_sealed || self.stuck.contains(&number) {
                 continue;
             }
             if live == 0 {
@@ -201,9 +209,12 @@ fn punch(core: &Core, holes: &[Hole]) -> Result<(), StoreError> {
         })
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| punch_share(share))).collect();
+        let mut shares = shares.into_iter().filter(|share| !share.is_empty());
+        let own = shares.next().unwrap_or_default();
+        let threads: Vec<_> = shares.map(|share| scope.spawn(|| punch_share(share))).collect();
+        let result = punch_share(own);
         // A thread that panicked has punched nothing it should not have; its room comes back when the volume is rewritten.
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        threads.into_iter().filter_map(|thread| thread.join().ok()).fold(result, Result::and)
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write},
     ops::{ControlFlow, RangeInclusive},
     path::{Path, PathBuf},
     sync::{
@@ -23,17 +22,17 @@ use crate::{
     core::{Core, Counters},
     error::StoreError,
     events::EventSink,
+    format,
     index::{EntryKey, Follower, IndexEngine, SledEngine},
     ledger::Usage,
     maintenance::Maintenance,
-    record::{FORMAT, Item},
+    record::Item,
     recovery::{self, Recovered},
     volumes::Volumes,
     writer::Writer,
 };
 
 const LOCK_FILE: &str = "LOCK";
-const FORMAT_FILE: &str = "FORMAT";
 /// Entries that are listed in one go; commits wait meanwhile.
 const ENTRIES_PER_SCAN: usize = 1_000;
 const VOLUMES_DIR: &str = "volumes";
@@ -120,7 +119,7 @@ impl Store {
         let dir = &config.dir;
         fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         let lock = lock(dir)?;
-        let store_id = store_id(dir)?;
+        let store_id = format::identify(dir, config.chain)?;
         let volumes = Arc::new(Volumes::new(dir.join(VOLUMES_DIR))?);
         let recovered = recovery::recover::<E>(&config, &store_id, &volumes)?;
         let Recovered { index, index_dir, ledger, end, next_volume, superseded, events: happened } = recovered;
@@ -350,41 +349,4 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: dir.into() }),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
     }
-}
-
-/// The identity that ties an index to its volumes, from the `FORMAT` file.
-fn store_id(dir: &Path) -> Result<[u8; 16], StoreError> {
-    let path = dir.join(FORMAT_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) => parse_format(dir, &path, &text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let id: [u8; 16] = rand::random();
-            write_format(dir, &path, &id).map_err(StoreError::io("write", path))?;
-            Ok(id)
-        }
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(StoreError::ForeignFormat { path }),
-        Err(error) => Err(StoreError::io("read", path)(error)),
-    }
-}
-
-fn parse_format(dir: &Path, path: &Path, text: &str) -> Result<[u8; 16], StoreError> {
-    let foreign = || StoreError::ForeignFormat { path: path.into() };
-    let rest = text.strip_prefix("cairn-store ").ok_or_else(foreign)?;
-    let (version, rest) = rest.split_once('\n').ok_or_else(foreign)?;
-    let found = version.parse().map_err(|_| foreign())?;
-    if found > FORMAT {
-        return Err(StoreError::NewerFormat { dir: dir.into(), found, known: FORMAT });
-    }
-    let mut id = [0; 16];
-    alloy_primitives::hex::decode_to_slice(rest.trim_end(), &mut id).map_err(|_| foreign())?;
-    Ok(id)
-}
-
-fn write_format(dir: &Path, path: &PathBuf, id: &[u8; 16]) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    let mut file = File::create(&unfinished)?;
-    writeln!(file, "cairn-store {FORMAT}\n{}", alloy_primitives::hex::encode(id))?;
-    file.sync_all()?;
-    fs::rename(unfinished, path)?;
-    File::open(dir)?.sync_all()
 }

@@ -43,12 +43,14 @@ const DAMAGED_EXTENSION: &str = "damaged";
 pub(crate) struct Volumes {
     dir: PathBuf,
     open: Mutex<HashMap<u32, Arc<File>>>,
+    /// Bytes that sealed volumes took when they were last measured, unless a hole was punched since.
+    allocated: Mutex<HashMap<u32, u64>>,
 }
 
 impl Volumes {
     pub(crate) fn new(dir: PathBuf) -> Result<Self, StoreError> {
         fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
-        Ok(Self { dir, open: Mutex::default() })
+        Ok(Self { dir, open: Mutex::default(), allocated: Mutex::default() })
     }
 
     /// The volumes that there are, with the lengths of their files.
@@ -169,7 +171,9 @@ impl Volumes {
     pub(crate) fn punch(&self, hole: &Hole) -> io::Result<()> {
         let file = self.file(hole.volume)?;
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&*file, flags, hole.from, hole.len) {
+        let punched = rustix::fs::fallocate(&*file, flags, hole.from, hole.len);
+        self.allocated.lock().remove(&hole.volume);
+        match punched {
             // Without holes, room comes back when the volume is rewritten.
             Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
@@ -181,17 +185,30 @@ impl Volumes {
         Ok(fs::metadata(self.path(number))?.blocks() * STAT_BLOCK)
     }
 
+    /// The same for a volume to which nothing is appended any more, measured only if that may have changed: asking the file
+    /// system for thousands of volumes time and again is work for the disk.
+    pub(crate) fn allocated_sealed(&self, number: u32) -> io::Result<u64> {
+        if let Some(allocated) = self.allocated.lock().get(&number) {
+            return Ok(*allocated);
+        }
+        let allocated = self.allocated(number)?;
+        self.allocated.lock().insert(number, allocated);
+        Ok(allocated)
+    }
+
     /// Deletes a volume.
     pub(crate) fn delete(&self, number: u32) -> io::Result<()> {
         // Freeing the blocks may take seconds; otherwise whoever happens to close the file last would wait for it.
         self.file(number)?.set_len(0)?;
         self.open.lock().remove(&number);
+        self.allocated.lock().remove(&number);
         fs::remove_file(self.path(number))
     }
 
     /// Takes a volume that cannot be read out of the store, but leaves its file for somebody to look at.
     pub(crate) fn set_aside(&self, number: u32) -> io::Result<()> {
         self.open.lock().remove(&number);
+        self.allocated.lock().remove(&number);
         let path = self.path(number);
         fs::rename(&path, path.with_extension(DAMAGED_EXTENSION))
     }
