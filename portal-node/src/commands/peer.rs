@@ -121,11 +121,22 @@ pub(crate) async fn start_fetcher(settings: &Settings, flags: NetworkArgs) -> Re
     config.data_dir = scratch.path().to_owned();
     config.capacity = FETCHER_CAPACITY;
     config.rpc = None;
-    Ok((start(config).await?, scratch))
+    Ok((start_any(config).await?, scratch))
 }
 
-/// Starts a peer.
+/// Starts a storage peer.
 pub(crate) async fn start(config: NodeConfig) -> Result<Node, Failure> {
+    let node = start_any(config).await?;
+    // A peer that only fetches asks for the lists by itself, and says so when nobody has them.
+    if !trust::is_without_trust(node.trust())
+        && let Some(missing) = trust::missing(node.trust())
+    {
+        tracing::warn!("{missing}");
+    }
+    Ok(node)
+}
+
+async fn start_any(config: NodeConfig) -> Result<Node, Failure> {
     for path in &config.seeds {
         if !path.exists() {
             return Err(Failure::Configuration(format!("{}: no such file or folder to seed", path.display())));

@@ -63,6 +63,19 @@ pub(super) fn is_without_trust(store: &TrustStore) -> bool {
     has_no_roots(store.chain()) && store.status().iter().all(|list| list.entries.is_none())
 }
 
+/// What a storage peer does without for now, and how to change that; `None` if it has every list that there is.
+pub(super) fn missing(store: &TrustStore) -> Option<String> {
+    let missing: Vec<_> = store.missing().iter().map(|(kind, _)| format!("the {kind}")).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "without {} the headers of their blocks are not proved, and nothing of those blocks is stored, served or \
+             fetched. Peers are asked for it; sooner comes `cairn trust import FILE` or `cairn trust fetch --from URL`, \
+             and then a restart",
+            missing.join(", ")
+        )
+    })
+}
+
 /// What follows for a chain without trust roots.
 pub(super) fn without_roots(chain: &ChainSpec) -> String {
     format!(

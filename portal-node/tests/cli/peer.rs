@@ -108,3 +108,11 @@ fn a_port_or_a_folder_that_is_taken_is_named() {
     call.args(["--listen", udp]).end().exits(3).says("UDP");
     run("peer").args(["--rpc", "none"]).end().exits(6).says("peer");
 }
+
+#[test]
+fn a_peer_without_trust_lists_says_what_to_do() {
+    let world = World::new();
+    let mut peer = Peer::start(world.cairn("peer").arg("run"), "none");
+    let line = peer.wait_for_log("cairn trust import");
+    assert!(line.contains("WARN") && line.contains("pre-merge accumulator") && line.contains("historical"), "{line}");
+}
