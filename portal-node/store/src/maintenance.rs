@@ -68,7 +68,7 @@ impl Signal {
 impl Maintenance {
     pub(crate) fn start(core: &Arc<Core>, archives: &Arc<Archives>) -> Result<Self, StoreError> {
         let mut maintenance = Self { signal: Arc::default(), threads: Vec::new() };
-        let mut renewal = Renewal::new(core.clone());
+        let mut renewal = Renewal::new(core.clone(), archives.clone());
         maintenance.spawn("store-renewal", RENEWAL_INTERVAL, move |signal| renewal.step(signal))?;
         let mut upkeep = Upkeep::new(core.clone());
         maintenance.spawn("store-upkeep", IDLE, move |_| upkeep.step())?;

@@ -6,6 +6,7 @@ mod seed;
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Archives {
 
 struct Added {
     prover: Arc<dyn HeaderProver>,
+    /// The file's blocks, whether it is there or not.
+    blocks: RangeInclusive<u64>,
     state: State,
 }
 
@@ -71,8 +74,8 @@ impl Archives {
     }
 
     pub(crate) fn add(&self, path: &Path, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
-        let state = self.open(path, &prover)?;
-        self.added.write().insert(path.to_owned(), Added { prover, state });
+        let (state, blocks) = self.open(path, &prover)?;
+        self.added.write().insert(path.to_owned(), Added { prover, blocks, state });
         (self.core.events)(&Event::ArchiveAdded { path: path.to_owned() });
         Ok(())
     }
@@ -85,6 +88,11 @@ impl Archives {
     pub(crate) fn paths(&self) -> Vec<(PathBuf, bool)> {
         let is_served = |added: &Added| added.state.seed().is_some();
         self.added.read().iter().map(|(path, added)| (path.clone(), is_served(added))).collect()
+    }
+
+    /// The archives, whether their files are there or not, and their blocks.
+    pub(crate) fn blocks(&self) -> Vec<(PathBuf, RangeInclusive<u64>)> {
+        self.added.read().iter().map(|(path, added)| (path.clone(), added.blocks.clone())).collect()
     }
 
     /// A value in the wire's encoding, from the first archive that has it and can prove it.
@@ -157,7 +165,7 @@ impl Archives {
             .collect()
     }
 
-    fn open(&self, path: &Path, prover: &Arc<dyn HeaderProver>) -> Result<State, StoreError> {
+    fn open(&self, path: &Path, prover: &Arc<dyn HeaderProver>) -> Result<(State, RangeInclusive<u64>), StoreError> {
         let failed = |error: cairn_archive::ArchiveError| StoreError::Archive {
             path: path.to_owned(),
             reason: error.to_string(),
@@ -167,9 +175,10 @@ impl Archives {
         let known =
             self.core.index.engine().get(&archived::of_file(path)).map_err(|error| self.core.index_failed(error))?;
         let is_indexed = known.is_some() && seed.fingerprint().ok() == known;
-        self.open.write().insert((*seed.blocks().start(), path.to_owned()), seed.clone());
-        let first = *seed.blocks().start();
-        Ok(if is_indexed { State::Served(seed) } else { State::Indexing(seed, first) })
+        let blocks = seed.blocks();
+        self.open.write().insert((*blocks.start(), path.to_owned()), seed.clone());
+        let state = if is_indexed { State::Served(seed) } else { State::Indexing(seed, *blocks.start()) };
+        Ok((state, blocks))
     }
 
     fn close(&self, path: &Path) {
@@ -213,9 +222,9 @@ impl Archives {
     fn reopen(&self, path: &Path) {
         let Some(prover) = self.added.read().get(path).map(|added| added.prover.clone()) else { return };
         // Not there yet, or not readable: it is looked for again.
-        let Ok(state) = self.open(path, &prover) else { return };
+        let Ok((state, blocks)) = self.open(path, &prover) else { return };
         if let Some(added) = self.added.write().get_mut(path) {
-            added.state = state;
+            (added.state, added.blocks) = (state, blocks);
             (self.core.events)(&Event::ArchiveAdded { path: path.to_owned() });
         }
     }

@@ -17,9 +17,9 @@ use crate::error::IndexError;
 /// waits for the checkpoint.
 const MAX_BEHIND: usize = 1 << 18;
 
-/// Pages that are copied in one go when the engine is renewed. An engine may let no reads through meanwhile: sled has one
+/// Bytes that are copied in one go when the engine is renewed. An engine may let no reads through meanwhile: sled has one
 /// lock for all databases of a process.
-const COPIED_AT_ONCE: usize = 16;
+const COPIED_AT_ONCE: usize = 32 << 10;
 /// Pause after each of these steps, as a multiple of the time that it took.
 const PAUSE_PER_COPY: u32 = 1;
 
@@ -123,11 +123,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Copies everything into `fresh`, which takes the engine's place, and returns the old one; or `None` when it is told to
-    /// stop before. Until `fresh` is complete it has no position, so that it is not taken for complete after a crash.
+    /// Copies everything that is to be kept into `fresh`, which takes the engine's place, and returns the old one; or `None`
+    /// when it is told to stop before. After a failure the old one goes on. Until `fresh` is complete it has no position, so that it is not taken for complete after a crash.
     pub(crate) fn renew(
         &self,
         fresh: Box<dyn Index>,
+        is_kept: &dyn Fn(&[u8], &[u8]) -> bool,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<Option<Arc<dyn Index>>, IndexError> {
         let _changing = self.changing.lock();
@@ -140,12 +141,16 @@ impl Follower {
             let started = Instant::now();
             let mut batch = Batch::default();
             let mut last = Vec::new();
+            let mut bytes = 0;
             old.scan(&first, &LAST_KEY, false, &mut |key, value| {
-                batch.put(key, value);
+                if is_kept(key, value) {
+                    batch.put(key, value);
+                }
                 last = key.to_vec();
-                if batch.len() < COPIED_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                bytes += key.len() + value.len();
+                if bytes < COPIED_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
-            if batch.is_empty() {
+            if last.is_empty() {
                 break;
             }
             fresh.apply(batch.without(&meta::POSITION))?;
@@ -286,7 +291,7 @@ mod tests {
             for (i, (changes, then)) in commits.into_iter().enumerate() {
                 if i == renewed_after {
                     let fresh = SledEngine::open(fresh_dir.path(), 1 << 20).unwrap();
-                    follower.renew(fresh, &|| false).unwrap();
+                    follower.renew(fresh, &|_, _| true, &|| false).unwrap();
                 }
                 let changes: EntryChanges =
                     changes.into_iter().map(|(number, len)| (key(number), len.map(location))).collect();

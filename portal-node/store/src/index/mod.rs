@@ -86,11 +86,6 @@ impl Batch {
         self.changes.push((key.into(), None));
     }
 
-    /// The number of changes.
-    pub(crate) fn len(&self) -> usize {
-        self.changes.len()
-    }
-
     /// The batch without what it does to `key`.
     pub(crate) fn without(mut self, key: &[u8]) -> Self {
         self.changes.retain(|(changed, _)| changed != key);
@@ -274,7 +269,12 @@ pub(crate) mod meta {
 
 /// The entries about archives, which the volumes know nothing of. Losing them costs reading the archives' headers again.
 pub(crate) mod archived {
-    use std::os::unix::ffi::OsStrExt;
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        ops::RangeInclusive,
+        os::unix::ffi::OsStrExt,
+        path::PathBuf,
+    };
 
     use alloy_primitives::B256;
 
@@ -291,6 +291,31 @@ pub(crate) mod archived {
     /// The key of an archive's fingerprint: that its hashes are here.
     pub(crate) fn of_file(path: &Path) -> Vec<u8> {
         [&[3], path.as_os_str().as_bytes()].concat()
+    }
+
+    /// What of this is kept when the index is renewed: the keys of these archives, each with its blocks.
+    pub(crate) fn keep(archives: &[(PathBuf, RangeInclusive<u64>)]) -> impl Fn(&[u8], &[u8]) -> bool + use<> {
+        let files: BTreeSet<_> = archives.iter().map(|(path, _)| of_file(path)).collect();
+        let mut ranges: Vec<_> = archives.iter().map(|(_, blocks)| blocks.clone()).collect();
+        ranges.sort_unstable_by_key(|blocks| *blocks.start());
+        let mut merged = BTreeMap::<u64, u64>::new();
+        for blocks in ranges {
+            match merged.last_entry() {
+                Some(mut last) if *blocks.start() <= *last.get() => {
+                    let end = *last.get().max(blocks.end());
+                    last.insert(end);
+                }
+                _ => {
+                    merged.insert(*blocks.start(), *blocks.end());
+                }
+            }
+        }
+        move |key, value| match key.first() {
+            Some(2) => number(value)
+                .is_some_and(|number| merged.range(..=number).next_back().is_some_and(|(_, end)| number <= *end)),
+            Some(3) => files.contains(key),
+            _ => true,
+        }
     }
 
     /// The block number in the value of [`by_hash`].
@@ -311,6 +336,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn only_keys_of_archives_that_were_removed_are_dropped() {
+        let archive = |name: &str, blocks| (std::path::PathBuf::from(name), blocks);
+        let kept = archived::keep(&[archive("b", 8..=9), archive("a", 0..=20), archive("c", 30..=30)]);
+        let hash = archived::by_hash(&alloy_primitives::B256::ZERO);
+        let numbers: Vec<_> = (0..40_u64).filter(|number| kept(&hash, &number.to_le_bytes())).collect();
+        assert_eq!(numbers, (0..=20).chain([30]).collect::<Vec<_>>());
+        let files = ["a", "b", "d"].map(|name| kept(&archived::of_file(name.as_ref()), &[]));
+        assert_eq!(files, [true, true, false]);
+        assert!(kept(&meta::POSITION, &[]));
+    }
 
     proptest! {
         #[test]
