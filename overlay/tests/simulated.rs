@@ -201,6 +201,18 @@ async fn seeker_and_others(key: &Bytes, others: u64) -> (Peer, Vec<Peer>) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_search_asks_the_network_only() {
+    let key = key("here and there");
+    let (seeker, holders) = seeker_and_others(&key, 1).await;
+    seeker.memory.put(&key, value(&key, LONG));
+    let error = seeker.overlay.search_content(key.clone()).await.unwrap_err();
+    assert!(matches!(error, LookupError::NotFound(_)), "{error}");
+    assert_eq!(seeker.overlay.lookup_content(key.clone()).await.unwrap().from, seeker.id());
+    holders[0].memory.put(&key, value(&key, LONG));
+    assert_eq!(seeker.overlay.search_content(key).await.unwrap().from, holders[0].id());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_no_copy_of_could_be_verified_is_downloaded_once() {
     let key = key("unverifiable");
     let (seeker, holders) = seeker_and_others(&key, 3).await;

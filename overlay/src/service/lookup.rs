@@ -59,14 +59,20 @@ impl Inner {
         result.closest
     }
 
-    /// Content from this node or, verified, from the network; then offered to those on the way that lack it.
+    /// Content from this node or, verified, from the network.
     pub(super) async fn lookup_content(self: &Arc<Self>, key: Bytes) -> Result<FoundContent, LookupError> {
         let id = self.handler.content_id(&key).ok_or(LookupError::Key)?;
-        let (started, started_at) = (Instant::now(), SystemTime::now());
         if let Some(value) = self.handler.get(key.clone(), Reader::Own).await {
-            let trace = LookupTrace::local(self.local_id, id, started_at);
+            let trace = LookupTrace::local(self.local_id, id, SystemTime::now());
             return Ok(FoundContent { value, from: self.local_id, utp: false, trace });
         }
+        self.search_content(key).await
+    }
+
+    /// Content, verified, from the network alone; then offered to those on the way that lack it.
+    pub(super) async fn search_content(self: &Arc<Self>, key: Bytes) -> Result<FoundContent, LookupError> {
+        let id = self.handler.content_id(&key).ok_or(LookupError::Key)?;
+        let (started, started_at) = (Instant::now(), SystemTime::now());
         let (seeds, interested) = {
             let table = self.table.lock();
             let interested: Vec<_> = table.interested(&id).map(|peer| peer.enr().clone()).collect();

@@ -137,9 +137,18 @@ impl Overlay {
     /// Looks up content: here first, then on the network. What is returned was admitted by the handler.
     ///
     /// # Errors
-    /// When the key is malformed or nobody who was asked had it.
+    /// When the key is malformed, nobody who was asked had it, or this node cannot verify it.
     pub async fn lookup_content(&self, key: Bytes) -> Result<FoundContent, LookupError> {
         self.inner.lookup_content(key).await
+    }
+
+    /// Looks up content on the network only, whether or not it is here: for who has looked here already, or may not. What
+    /// is returned was admitted by the handler.
+    ///
+    /// # Errors
+    /// As [`lookup_content`](Self::lookup_content).
+    pub async fn search_content(&self, key: Bytes) -> Result<FoundContent, LookupError> {
+        self.inner.search_content(key).await
     }
 
     /// Offers a value to the peers that should hold it, and waits for their answers (not for the transfers). The value is
