@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 use content_types::block::ReceiptsEncoding;
-use content_types::header::{DecodedHeader, EpochRecord, EpochTree, HeaderRecord};
+use content_types::header::{DecodedHeader, EpochRecord, EpochTree};
 use content_types::{HeaderProof, HeaderWithProof};
 
 use crate::component::{Component, Components, Format, MAX_BLOCKS};
@@ -16,6 +16,7 @@ use crate::e2store::{RecordType, Records};
 use crate::epochs::{Cell, EpochCache};
 use crate::error::{ArchiveError, Mismatch, Place, Rule};
 use crate::index::{Index, Located, Slots};
+use crate::lineage::{self, Link, LinkedHeader};
 use crate::proof_record;
 use crate::scan;
 use crate::source::{FileSource, ReadAt};
@@ -304,7 +305,8 @@ impl Archive {
         }
     }
 
-    /// The tree over the archive's headers from before the merge, from the cache or built now by reading them all.
+    /// The tree over the archive's headers from before the merge, from the cache or built now by reading them all. What is
+    /// damaged is made good from its neighbours where that can be done.
     ///
     /// # Errors
     ///
@@ -321,17 +323,17 @@ impl Archive {
             return Err(no_proof());
         }
         let archive = self.pinned()?;
-        let mut headers = Vec::new();
-        let mut sum = U256::ZERO;
+        let mut links = Vec::new();
+        let mut damage = None;
         for number in self.blocks() {
-            let header = archive.decoded_header(number)?;
-            if header.header().difficulty.is_zero() {
+            let link = archive.link(number, &mut damage)?;
+            if link.header.is_some_and(|header| header.difficulty.is_zero()) {
                 break;
             }
-            sum = sum.saturating_add(header.header().difficulty);
-            let total_difficulty = archive.total_difficulty(number)?.unwrap_or(sum);
-            headers.push(HeaderRecord { block_hash: header.hash(), total_difficulty });
+            links.push(link);
         }
+        let before = (self.index.start == 0).then_some(U256::ZERO);
+        let Some(headers) = lineage::records(&links, before) else { return Err(damage.unwrap_or_else(no_proof)) };
         let tree = EpochRecord::new(headers).map_err(|_| no_proof())?.into_tree();
         match self.accumulator_root()? {
             Some(root) if root != tree.root() => {
@@ -340,6 +342,25 @@ impl Archive {
             }
             _ => Ok(tree),
         }
+    }
+
+    /// What a block's records say for the epoch's tree. What is damaged is left out, and noted if it is the first.
+    fn link(&self, number: u64, damage: &mut Option<ArchiveError>) -> Result<Link, ArchiveError> {
+        fn spare<T>(error: ArchiveError, damage: &mut Option<ArchiveError>) -> Result<Option<T>, ArchiveError> {
+            if matches!(error.rule, Rule::Io(_) | Rule::Vanished) {
+                return Err(error);
+            }
+            damage.get_or_insert(error);
+            Ok(None)
+        }
+        let header = self.decoded_header(number).map(Some).or_else(|error| spare(error, damage))?;
+        let total_difficulty = self.total_difficulty(number).or_else(|error| spare(error, damage))?;
+        let header = header.map(|header| LinkedHeader {
+            hash: header.hash(),
+            parent_hash: header.header().parent_hash,
+            difficulty: header.header().difficulty,
+        });
+        Ok(Link { header, total_difficulty })
     }
 
     fn has(&self, component: Component) -> bool {

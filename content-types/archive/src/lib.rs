@@ -27,6 +27,7 @@ pub mod write;
 
 mod content;
 mod index;
+mod lineage;
 mod ranges;
 mod read_ahead;
 mod scan;

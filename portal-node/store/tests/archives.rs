@@ -25,6 +25,10 @@ use content_types::{
     legacy_history,
 };
 
+/// Types of e2store records in era1.
+const HEADER_RECORD: u16 = 0x03;
+const TOTAL_DIFFICULTY_RECORD: u16 = 0x06;
+
 struct Fixture {
     chain: SyntheticChain,
     dir: tempfile::TempDir,
@@ -120,16 +124,21 @@ fn everything_in_an_ere_file_is_served_in_every_encoding() {
     assert_eq!(store.get(&body_key(96)).unwrap(), None);
 }
 
-#[test]
-fn everything_in_an_era1_file_is_served_with_proofs_built_from_it() {
+/// A chain that ends before the merge, in an era1 file.
+fn before_the_merge(pre_merge_blocks: u64) -> Fixture {
     let config = SyntheticConfig {
-        pre_merge_blocks: 300,
+        pre_merge_blocks,
         bellatrix_blocks: 0,
         capella_blocks: 0,
         deneb_blocks: 0,
         ..SyntheticConfig::small()
     };
-    let fixture = Fixture::new(config, Format::Era1);
+    Fixture::new(config, Format::Era1)
+}
+
+#[test]
+fn everything_in_an_era1_file_is_served_with_proofs_built_from_it() {
+    let fixture = before_the_merge(300);
     let (store, _) = fixture.serving();
     wait_until_indexed(&store, &fixture.blocks().last().unwrap());
     for block in fixture.blocks() {
@@ -225,6 +234,34 @@ fn no_flipped_byte_is_ever_served() {
         flip(&fixture.archive, at);
     }
     assert!(reported > 20, "only {reported} reports");
+}
+
+/// The proofs of all headers are built from all headers and total difficulties of the file.
+#[test]
+fn one_damaged_block_takes_no_other_with_it() {
+    let fixture = before_the_merge(60);
+    let bytes = fs::read(&fixture.archive).unwrap();
+    let mut records = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let record_type = u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
+        let len = u32::from_le_bytes(bytes[at + 2..at + 6].try_into().unwrap()) as usize;
+        records.push((record_type, at + 8, len));
+        at += 8 + len;
+    }
+    for (record_type, is_whole_block_lost) in [(HEADER_RECORD, true), (TOTAL_DIFFICULTY_RECORD, false)] {
+        for damaged in [0, 31, 58] {
+            let (_, start, len) = records.iter().filter(|(found, ..)| *found == record_type).nth(damaged).unwrap();
+            flip(&fixture.archive, start + len / 2);
+            let (store, _) = fixture.serving();
+            for block in fixture.blocks() {
+                let expected = (!is_whole_block_lost || block.number() != damaged as u64).then_some(block.body.clone());
+                assert_eq!(store.get(&body_key(block.number())).unwrap(), expected, "{damaged}: {}", block.number());
+            }
+            drop(store);
+            flip(&fixture.archive, start + len / 2);
+        }
+    }
 }
 
 /// Proves nothing, as long as the trust lists are not there.

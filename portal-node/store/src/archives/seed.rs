@@ -193,14 +193,13 @@ impl Seed {
         Ok(self.prover.prove(header, proof.as_ref())?)
     }
 
-    /// A header with its proof, or without one where none is in the archive and none can be built from it.
+    /// A header with its proof, or without one where none is in the archive and none can be built from it. Damage elsewhere
+    /// in the epoch, of which the tree is built, is not this header's.
     fn header_and_proof(&self, number: u64) -> Result<(DecodedHeader, Option<HeaderProof>), ArchiveError> {
         match self.archive.header_with_proof(number) {
             Ok(HeaderWithProof { header, proof }) => Ok((header, Some(proof))),
-            Err(error) if matches!(error.rule, Rule::Missing(Component::Proof)) => {
-                Ok((self.archive.decoded_header(number)?, None))
-            }
-            Err(error) => Err(error),
+            Err(error) if matches!(error.rule, Rule::Io(_) | Rule::Vanished) => Err(error),
+            Err(_) => Ok((self.archive.decoded_header(number)?, None)),
         }
     }
 
