@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_proto::limits::Direction;
+use cairn_proto::limits::{Direction, TransferLimits};
 use cairn_proto::routing::log_distance;
 use cairn_proto::wire::{AcceptCode, Offer, Request, Response};
+use cairn_utp::CloseReason;
 use common::{CHAIN_ID, DOUBTFUL, Peer, Setup, data, enr, key, protocol, soon, value};
 use content_types::{ContentId, Distance};
-use overlay::Transport as _;
+use futures::future::join_all;
 use overlay::service::{ContentSource, LookupError, TracedAnswer};
+use overlay::transfer::{Stream, TransferError};
 use overlay::transport::{SimulatedNetwork, SimulatedTransport};
+use overlay::{Transfers, Transport};
 
 const DELAY: Duration = Duration::from_millis(20);
 const LONG: usize = 70_000;
@@ -186,6 +189,47 @@ async fn a_slow_stream_does_not_keep_a_lookup_from_a_faster_peer() {
     let found = seeker.overlay.lookup_content(key).await.unwrap();
     assert_eq!(found.from, honest.id());
     assert!(started.elapsed() < Duration::from_secs(3), "simulated time: {:?}", started.elapsed());
+}
+
+/// Streams of a node with as many slots as `streams` need.
+fn transfers(transport: Arc<SimulatedTransport>, streams: usize) -> Transfers {
+    let limits = TransferLimits {
+        inbound: streams,
+        inbound_per_peer: streams,
+        fetches: streams,
+        fetches_per_peer: streams,
+        outbound: streams,
+        outbound_per_peer: streams,
+    };
+    Transfers::with_limits(transport, limits).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_more_streams_at_both_ends_than_packets_leave_at_once() {
+    const STREAMS: usize = 60;
+    let network = network();
+    let [a, b] = [1, 2].map(|seed| Arc::new(network.join(enr(seed, 1, CHAIN_ID)).unwrap()));
+    let (to_a, to_b) = (b.contact(&a.local_enr()).unwrap(), a.contact(&b.local_enr()).unwrap());
+    let (at_a, at_b) = (transfers(a, STREAMS), transfers(b, STREAMS));
+    let pair = async |_| {
+        let mut accepted = at_b.accept(&to_a, at_b.slot(Direction::Outbound, &to_a).await).unwrap();
+        let slot = at_a.slot(Direction::Fetch, &to_b).await;
+        let mut opened = at_a.connect(&to_b, accepted.connection_id(), slot).unwrap();
+        opened.write_all(Bytes::from_static(b"?")).await.unwrap();
+        assert_eq!(accepted.read_chunk().await.unwrap().as_deref(), Some(&b"?"[..]));
+        (opened, accepted)
+    };
+    let (opened, accepted): (Vec<_>, Vec<_>) = join_all((0..STREAMS).map(pair)).await.into_iter().unzip();
+    let ends = |streams: Vec<Stream>| {
+        join_all(streams.into_iter().map(async |mut stream| stream.read_chunk().await.unwrap_err()))
+    };
+    let shutdown = async {
+        // Both ends read by now: they are polled first.
+        at_a.shutdown().await;
+    };
+    let (at_a, at_b, ()) = tokio::join!(ends(opened), ends(accepted), shutdown);
+    assert_eq!(at_a, [TransferError::Closed(CloseReason::LocalReset); STREAMS]);
+    assert_eq!(at_b, [TransferError::Closed(CloseReason::PeerReset); STREAMS]);
 }
 
 /// A peer that seeks, and others that it knows, the nearest to a key first.

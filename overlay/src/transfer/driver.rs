@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -21,6 +22,10 @@ use crate::transport::{ProtocolId, TalkRequest, Transport};
 /// Packets taken from the queue before what they caused is sent.
 const BATCH: usize = 64;
 
+/// How long a shutdown waits until the last packets have left, the RESETs of what was open. They are a courtesy: without
+/// them the peers time out.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
+
 pub(super) struct Driver {
     transport: Arc<dyn Transport>,
     state: Arc<Mutex<State>>,
@@ -30,7 +35,8 @@ pub(super) struct Driver {
     outgoing: VecDeque<Outgoing>,
     timer: Pin<Box<Sleep>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
-    stopped: bool,
+    /// When it ends whatever is unsent, once it is to stop.
+    ends: Option<Instant>,
 }
 
 impl Driver {
@@ -48,7 +54,7 @@ impl Driver {
             outgoing: VecDeque::new(),
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
             stopping: Box::pin(stopping.cancelled_owned()),
-            stopped: false,
+            ends: None,
         }
     }
 
@@ -95,8 +101,8 @@ impl Future for Driver {
             let mut state = shared.lock();
             // While it runs, the driver need not be woken by what it does itself.
             state.clear_driver();
-            if !this.stopped && this.stopping.as_mut().poll(cx).is_ready() {
-                this.stopped = true;
+            if this.ends.is_none() && this.stopping.as_mut().poll(cx).is_ready() {
+                this.ends = Some(now + STOP_PATIENCE);
                 state.stop();
             }
             let mut progress = this.receive(&mut state, cx, now);
@@ -106,7 +112,9 @@ impl Future for Driver {
             }
             state.handle_timeouts(now.into_std());
             state.poll_transmit(now.into_std(), &mut this.outgoing);
-            let next_deadline = state.next_deadline();
+            let next_deadline = state.next_deadline().into_iter().chain(this.ends.map(Instant::into_std)).min();
+            // What was handed over may wait on its way out until it is answered.
+            let has_unsent = this.ends.is_some() && (!this.in_flight.is_empty() || state.has_unsent());
             state.set_driver(cx.waker());
             let wakers = state.take_wakers();
             drop(state);
@@ -115,7 +123,7 @@ impl Future for Driver {
             }
             progress |= !this.outgoing.is_empty();
             this.send();
-            if !progress && this.stopped {
+            if this.ends.is_some_and(|ends| now >= ends || !(progress || has_unsent)) {
                 return Poll::Ready(());
             }
             if !progress && !this.poll_timer(next_deadline, cx) {

@@ -326,7 +326,8 @@ impl State {
                 }
             }
         }
-        if entry.closed.is_some() && entry.lingering {
+        // What waits to be sent may be the RESET.
+        if entry.closed.is_some() && entry.lingering && !entry.blocked && !entry.queued {
             self.remove(key);
             return;
         }
@@ -454,7 +455,7 @@ impl State {
         entry.lingering = true;
         entry.reader = None;
         entry.writer = None;
-        if entry.closed.is_some() {
+        if entry.closed.is_some() && !entry.queued && !entry.blocked {
             self.remove(key);
             return;
         }
@@ -473,7 +474,7 @@ impl State {
         }
     }
 
-    /// Resets every stream; nothing can be opened from now on.
+    /// Resets every stream and wakes whoever waits for one; nothing can be opened from now on.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         let keys: Vec<_> = self.streams.keys().copied().collect();
@@ -482,7 +483,13 @@ impl State {
                 entry.connection.reset();
             }
             self.touch(key);
+            self.after(key);
         }
+    }
+
+    /// Whether something waits for its turn or for room.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.resets.is_empty() || !self.ready.is_empty() || self.streams.values().any(|entry| entry.blocked)
     }
 
     /// The driver sleeps: whoever gives it work wakes it.
@@ -502,5 +509,29 @@ impl State {
     /// Streams that are open or lingering.
     pub(super) fn len(&self) -> usize {
         self.streams.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use enr::CombinedKey;
+
+    use super::*;
+    use crate::transport::Enr;
+
+    fn contact(ip: [u8; 4]) -> Contact {
+        Contact::new(Enr::builder().build(&CombinedKey::generate_secp256k1()).unwrap(), (ip, 9009).into())
+    }
+
+    #[test]
+    fn a_stop_wakes_who_waits_although_nothing_can_be_sent() {
+        let mut state = State::default();
+        let (key, _) = state.open(contact([10, 0, 0, 1]), Role::Opener(7), Instant::now()).unwrap();
+        assert!(state.read(key, 1, Waker::noop()).is_none());
+        state.take_wakers();
+        state.stop();
+        assert_eq!(state.take_wakers().len(), 1);
+        let read = state.read(key, 1, Waker::noop());
+        assert_eq!(read, Some(Err(TransferError::Closed(CloseReason::LocalReset))));
     }
 }
