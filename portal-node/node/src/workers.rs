@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 
 /// Jobs that read files at once. A slow disk should not take the threads of the processor's work.
 const READS: usize = 32;
@@ -117,13 +118,18 @@ async fn run<T: Send + 'static>(
 /// # Errors
 /// [`Stopping`] when the runtime goes down before it is done.
 pub(crate) async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Stopping> {
-    match tokio::task::spawn_blocking(job).await {
-        Ok(result) => Ok(result),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Stopping),
-        },
-    }
+    result_of(tokio::task::spawn_blocking(job).await)
+}
+
+/// What a task ended with. A panic in it goes on here.
+///
+/// # Errors
+/// [`Stopping`] when the task was ended before it was done.
+pub(crate) fn result_of<T>(joined: Result<T, JoinError>) -> Result<T, Stopping> {
+    joined.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Stopping,
+    })
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! The job that offers archives to the network: block after block, checked, planned, sent, with a bounded number of
 //! offers under way. When peers are slow it is slow; when nobody is there it waits.
 
+use std::ops::Range;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use cairn_archive::Archive;
 use content_types::{ContentKey, legacy_history};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::archives::Archives;
 use super::offer::{self, Item, Placed};
@@ -18,7 +20,7 @@ use super::position::{self, Position};
 use super::prepare;
 use crate::networks::Network;
 use crate::pipeline::{Pipeline, VerifiedContent};
-use crate::workers::Workers;
+use crate::workers::{Stopping, Workers, result_of};
 
 /// Blocks that are read, checked and offered together: enough that a peer gets full offers, few enough that 100 kB a
 /// block stay within some ten megabytes.
@@ -82,9 +84,9 @@ impl SeedHandle {
         stop: CancellationToken,
     ) -> Self {
         let (sender, progress) = watch::channel(SeedProgress::default());
-        let stopping = stop.clone();
+        let (stopping, tracker) = (stop.clone(), tasks.clone());
         let task = tasks.spawn(async move {
-            let job = Job { source, options, progress: sender };
+            let job = Job { source, options, progress: sender, tasks: tracker };
             stopping.run_until_cancelled(job.run()).await;
         });
         Self { progress, stop, task }
@@ -123,6 +125,7 @@ struct Job {
     source: SeedSource,
     options: SeedOptions,
     progress: watch::Sender<SeedProgress>,
+    tasks: TaskTracker,
 }
 
 /// The pieces made of a run of blocks.
@@ -154,11 +157,7 @@ impl Job {
         });
     }
 
-    async fn offer_archive(
-        &self,
-        archive: Arc<Archive>,
-        mut position: Position,
-    ) -> Result<Position, crate::workers::Stopping> {
+    async fn offer_archive(&self, archive: Arc<Archive>, mut position: Position) -> Result<Position, Stopping> {
         let key = position::key(&archive);
         let all = blocks(&archive);
         let start = position.next(&key).unwrap_or(all.start).clamp(all.start, all.end);
@@ -169,8 +168,10 @@ impl Job {
         let ranges = (start..all.end)
             .step_by(RUN_BLOCKS as usize)
             .map(|from| from..from.saturating_add(RUN_BLOCKS).min(all.end));
-        let mut runs = stream::iter(ranges).map(|range| self.prepare(Arc::clone(&archive), range)).buffered(RUNS_AHEAD);
+        let prepare = |range| prepare_run(self.source.clone(), Arc::clone(&archive), range);
+        let mut runs = pin!(ahead(&self.tasks, ranges.map(prepare)));
         while let Some(run) = runs.next().await {
+            let run = run?;
             let (next, blocks, refused) = (run.end, run.blocks, run.refused);
             self.offer_run(run).await;
             let key = key.clone();
@@ -190,25 +191,6 @@ impl Job {
             });
         }
         Ok(position)
-    }
-
-    async fn prepare(&self, archive: Arc<Archive>, range: std::ops::Range<u64>) -> Run {
-        let SeedSource { pipeline, workers, .. } = &self.source;
-        let mut run = Run { blocks: range.end - range.start, refused: 0, end: range.end, contents: Vec::new() };
-        for block in prepare::read_run(workers, archive, range).await {
-            let contents = match block {
-                Ok(block) => prepare::contents(pipeline, workers, block).await,
-                Err(problem) => Err(problem),
-            };
-            match contents {
-                Ok(contents) => run.contents.extend(contents),
-                Err(problem) => {
-                    run.refused += 1;
-                    tracing::warn!(%problem, "block not offered");
-                }
-            }
-        }
-        run
     }
 
     /// Headers go first: a peer that has them need not ask for them to check the rest.
@@ -234,12 +216,43 @@ impl Job {
     }
 }
 
+/// Runs each job in a task of its own, the next [`RUNS_AHEAD`] of them while the results before are worked on. A job
+/// that only a stream polls stands still meanwhile, and with it the place for hashing that it may have been given.
+/// Dropping the stream ends the tasks.
+fn ahead<T: Send + 'static>(
+    tasks: &TaskTracker,
+    jobs: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> impl Stream<Item = Result<T, Stopping>> {
+    let start = |job| AbortOnDropHandle::new(tasks.spawn(job)).map(result_of);
+    // The stream begins these together, and then one more for each that it gives.
+    stream::iter(jobs).map(start).buffered(RUNS_AHEAD + 1)
+}
+
+async fn prepare_run(source: SeedSource, archive: Arc<Archive>, range: Range<u64>) -> Run {
+    let SeedSource { pipeline, workers, .. } = &source;
+    let mut run = Run { blocks: range.end - range.start, refused: 0, end: range.end, contents: Vec::new() };
+    for block in prepare::read_run(workers, archive, range).await {
+        let contents = match block {
+            Ok(block) => prepare::contents(pipeline, workers, block).await,
+            Err(problem) => Err(problem),
+        };
+        match contents {
+            Ok(contents) => run.contents.extend(contents),
+            Err(problem) => {
+                run.refused += 1;
+                tracing::warn!(%problem, "block not offered");
+            }
+        }
+    }
+    run
+}
+
 fn is_header(key: &ContentKey) -> bool {
     use legacy_history::ContentKey::{HeaderByHash, HeaderByNumber};
     matches!(key, ContentKey::LegacyHistory(HeaderByHash(_) | HeaderByNumber(_)))
 }
 
-fn blocks(archive: &Archive) -> std::ops::Range<u64> {
+fn blocks(archive: &Archive) -> Range<u64> {
     let blocks = archive.blocks();
     *blocks.start()..blocks.end().saturating_add(1)
 }
@@ -247,4 +260,45 @@ fn blocks(archive: &Archive) -> std::ops::Range<u64> {
 fn file_name(archive: &Archive) -> String {
     let name = archive.path().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| archive.name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Reached only when nothing else can happen any more: the clock is paused.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_are_prepared_while_nobody_asks_for_one_but_no_more_than_a_few_and_none_after_the_end() {
+        let tasks = TaskTracker::new();
+        let (prepared, mut seen) = mpsc::unbounded_channel();
+        let jobs = (0..10).map(|number| {
+            let prepared = prepared.clone();
+            async move {
+                tokio::task::yield_now().await;
+                prepared.send(number).unwrap();
+                // One that never ends has to be ended.
+                if number == RUNS_AHEAD + 1 { std::future::pending().await } else { number }
+            }
+        });
+        let mut runs = Box::pin(ahead(&tasks, jobs));
+        assert_eq!(runs.next().await, Some(Ok(0)));
+        let mut begun = Vec::new();
+        while begun.len() <= RUNS_AHEAD {
+            begun.push(tokio::time::timeout(PATIENCE, seen.recv()).await.unwrap().unwrap());
+        }
+        begun.sort_unstable();
+        assert_eq!(begun, Vec::from_iter(0..=RUNS_AHEAD));
+        assert!(tokio::time::timeout(PATIENCE, seen.recv()).await.is_err(), "too far ahead");
+        assert_eq!(runs.next().await, Some(Ok(1)));
+        assert_eq!(tokio::time::timeout(PATIENCE, seen.recv()).await, Ok(Some(RUNS_AHEAD + 1)));
+        drop(runs);
+        tasks.close();
+        assert_eq!(tokio::time::timeout(PATIENCE, tasks.wait()).await, Ok(()));
+    }
 }
