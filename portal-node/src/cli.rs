@@ -1,10 +1,13 @@
 //! What a person can type. The text here is the manual.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings::{GlobalArgs, NetworkArgs, NodeArgs};
+use crate::{
+    settings::{GlobalArgs, NetworkArgs, NodeArgs},
+    values,
+};
 
 /// Keeps, fetches and seeds Ethereum's history, peer to peer.
 ///
@@ -24,7 +27,7 @@ Exit codes:
   0    done
   1    a fault of the program or the machine
   2    a command line that cannot be parsed
-  3    a setting that makes no sense, or an address that is taken
+  3    a value that makes no sense (of a flag, a CAIRN_* variable, or in the file), or an address that is taken
   4    not found on the network
   5    data that is damaged or does not match the chain
   6    a file that cannot be read or written
@@ -110,10 +113,10 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Blocks under way at once
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = values::count)]
     pub(crate) parallel: usize,
     /// Most seconds to spend on a block
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
     pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
@@ -158,8 +161,8 @@ pub(crate) struct VerifyArgs {
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Threads [default: one a core]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<std::num::NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 /// An archive format.
@@ -214,22 +217,22 @@ pub(crate) struct EnrArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Peers in the network
-    #[arg(long, default_value_t = 12, value_name = "N")]
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = values::read::<usize>)]
     pub(crate) peers: usize,
     /// Archives to seed instead of a synthetic chain
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) archive: Vec<PathBuf>,
     /// Blocks of the synthetic chain
-    #[arg(long, default_value_t = 512, value_name = "N")]
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = values::read::<u64>)]
     pub(crate) blocks: u64,
     /// Bytes of a body and its receipts, together, in the average block of the synthetic chain
-    #[arg(long, default_value_t = 40_000, value_name = "BYTES")]
+    #[arg(long, default_value_t = 40_000, value_name = "BYTES", value_parser = values::read::<usize>)]
     pub(crate) block_size: usize,
     /// Pieces that the new peer fetches
-    #[arg(long, default_value_t = 300, value_name = "N")]
+    #[arg(long, default_value_t = 300, value_name = "N", value_parser = values::count)]
     pub(crate) sample: usize,
     /// Seed of the synthetic chain and of the sample
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = values::read::<u64>)]
     pub(crate) random_seed: u64,
     /// Only write the synthetic chain into this folder (chain.json, trust/, archives/), for peers of your own
     #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "peers", "sample"])]

@@ -9,11 +9,13 @@ mod cli;
 mod commands;
 mod failure;
 mod files;
+mod origin;
 mod output;
 mod present;
 mod progress;
 mod settings;
 mod signals;
+mod values;
 
 use std::process::ExitCode;
 
@@ -22,8 +24,14 @@ use clap::Parser;
 use crate::{cli::Cli, failure::Failure};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => match origin::bad_value(&error) {
+            Some(failure) => Err(failure),
+            None => error.exit(),
+        },
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&failure);
@@ -35,6 +43,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let settings = settings::Settings::load(cli.global, cli.command.is_storage_peer())?;
     output::start_logging(&settings)?;
+    for variable in origin::unknown_variables() {
+        tracing::warn!("{variable} is set, and no setting is called so: `cairn run --help` has those that there are");
+    }
     // Two TLS stacks stand in the dependency tree; rustls does not choose between them by itself.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn rates_have_no_more_digits_than_mean_something() {
         let count = |items| HumanCount(items).to_string();
-        assert_eq!(rate(15_435.1318, count), "15,435");
+        assert_eq!(rate(15_435.131_8, count), "15,435");
         assert_eq!(rate(0.25, count), "0.2");
         assert_eq!(rate(2_048.7, |bytes| BinaryBytes(bytes).to_string()), "2.00 KiB");
     }

@@ -7,8 +7,8 @@
 use std::{
     fs,
     net::SocketAddr,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
-    str::FromStr,
     sync::Arc,
 };
 
@@ -16,9 +16,15 @@ use bytesize::ByteSize;
 use cairn_node::rpc::{AllowedHost, AllowedOrigin};
 use clap::{Args, ValueEnum};
 use content_types::{ChainSpec, SubNetwork};
+use overlay::discovery::Nat;
+use reqwest::Url;
 use serde::Deserialize;
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    origin,
+    values::{self, Bootnode, LogFilter, Setting},
+};
 
 /// The configuration file's name in the data folder.
 const FILE_NAME: &str = "cairn.toml";
@@ -51,10 +57,19 @@ struct Common {
     #[arg(long, global = true, env = "CAIRN_TRUST", value_name = "DIR", help_heading = "Everywhere")]
     trust: Option<PathBuf>,
     /// What to log, in the syntax of RUST_LOG [default: info for run and seed, else warn]
-    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "FILTER", help_heading = "Everywhere")]
-    log: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_LOG",
+        value_name = "FILTER",
+        value_parser = values::read::<LogFilter>,
+        help_heading = "Everywhere"
+    )]
+    #[serde(deserialize_with = "values::optional")]
+    log: Option<LogFilter>,
     /// How to log [default: text]
     #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT", help_heading = "Everywhere")]
+    #[serde(deserialize_with = "values::optional")]
     log_format: Option<LogFormat>,
     /// Print results as JSON
     #[arg(
@@ -77,8 +92,7 @@ struct Common {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// A line for people.
     Text,
@@ -92,10 +106,12 @@ pub(crate) enum LogFormat {
 #[command(next_help_heading = "Storage peer")]
 pub(crate) struct NodeArgs {
     /// Room for content, such as 50GB; archives given with --seed do not count [default: 10GB]
-    #[arg(long, env = "CAIRN_CAPACITY", value_name = "SIZE")]
+    #[arg(long, env = "CAIRN_CAPACITY", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
+    #[serde(deserialize_with = "values::optional")]
     pub(crate) capacity: Option<ByteSize>,
     /// Shares of the capacity, such as history=3,legacy-history=1 [default: equal shares]
-    #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',')]
+    #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',', value_parser = values::read::<Share>)]
+    #[serde(deserialize_with = "values::list")]
     pub(crate) shares: Option<Vec<Share>>,
     /// Archives (.era1, .ere) or folders of them, served in place without a copy
     #[arg(long = "seed", env = "CAIRN_SEED", value_name = "PATH", value_delimiter = ',')]
@@ -104,7 +120,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
-    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT")]
+    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT", value_parser = values::read::<Endpoint>)]
+    #[serde(deserialize_with = "values::optional")]
     pub(crate) rpc: Option<Endpoint>,
     /// Web pages that may call JSON-RPC, by origin (https://HOST), or * for all [default: none; programs always may]
     #[arg(long, env = "CAIRN_RPC_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
@@ -113,7 +130,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_RPC_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) rpc_hosts: Option<Vec<AllowedHost>>,
     /// Where Prometheus metrics are served, or `none` [default: none]
-    #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT")]
+    #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT", value_parser = values::read::<Endpoint>)]
+    #[serde(deserialize_with = "values::optional")]
     pub(crate) metrics: Option<Endpoint>,
     #[command(flatten)]
     #[serde(skip)]
@@ -126,38 +144,61 @@ pub(crate) struct NodeArgs {
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkArgs {
     /// UDP addresses to listen on: one of IPv4, one of IPv6, or both [default: 0.0.0.0:9009; to fetch, any free port]
-    #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "CAIRN_LISTEN",
+        value_name = "ADDR:PORT",
+        value_delimiter = ',',
+        value_parser = values::read::<SocketAddr>
+    )]
+    #[serde(deserialize_with = "values::list")]
     pub(crate) listen: Option<Vec<SocketAddr>>,
     /// How others reach this peer: none, extip:ADDR, extip:ADDR:PORT, upnp or auto [default: auto]
-    #[arg(long, env = "CAIRN_NAT", value_name = "MODE")]
-    pub(crate) nat: Option<String>,
+    #[arg(long, env = "CAIRN_NAT", value_name = "MODE", value_parser = values::read::<Nat>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) nat: Option<Nat>,
     /// Where peers are: on the Internet, or on this machine and in the local network [default: auto]
     #[arg(long, env = "CAIRN_ADDRESSES", value_name = "WHERE")]
+    #[serde(deserialize_with = "values::optional")]
     pub(crate) addresses: Option<Addresses>,
     /// Peers to start from, as ENRs; `none` for no peer [default: the chain's]
-    #[arg(long, env = "CAIRN_BOOTNODES", value_name = "ENR", value_delimiter = ',')]
-    pub(crate) bootnodes: Option<Vec<String>>,
+    #[arg(
+        long,
+        env = "CAIRN_BOOTNODES",
+        value_name = "ENR",
+        value_delimiter = ',',
+        value_parser = values::read::<Bootnode>
+    )]
+    #[serde(deserialize_with = "values::list")]
+    pub(crate) bootnodes: Option<Vec<Bootnode>>,
     /// JSON-RPC of an execution client to take headers from; each is proved all the same
-    #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL")]
-    pub(crate) headers_from: Option<String>,
-    /// Most uTP transfers at once of what others offer this peer
-    #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N")]
-    pub(crate) max_inbound: Option<usize>,
-    /// Most of them from one peer
-    #[arg(long, env = "CAIRN_MAX_INBOUND_PER_PEER", value_name = "N")]
-    pub(crate) max_inbound_per_peer: Option<usize>,
-    /// Most uTP transfers at once of what this peer asks for
-    #[arg(long, env = "CAIRN_MAX_FETCHES", value_name = "N")]
-    pub(crate) max_fetches: Option<usize>,
-    /// Most of them from one peer
-    #[arg(long, env = "CAIRN_MAX_FETCHES_PER_PEER", value_name = "N")]
-    pub(crate) max_fetches_per_peer: Option<usize>,
-    /// Most uTP transfers out of this peer at once
-    #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N")]
-    pub(crate) max_outbound: Option<usize>,
-    /// Most of them to one peer
-    #[arg(long, env = "CAIRN_MAX_OUTBOUND_PER_PEER", value_name = "N")]
-    pub(crate) max_outbound_per_peer: Option<usize>,
+    #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL", value_parser = values::read::<Url>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) headers_from: Option<Url>,
+    /// Most uTP transfers at once of what others offer this peer [default: 256]
+    #[arg(long, env = "CAIRN_MAX_INBOUND", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) max_inbound: Option<NonZeroUsize>,
+    /// Most of them from one peer [default: 16]
+    #[arg(long, env = "CAIRN_MAX_INBOUND_PER_PEER", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) max_inbound_per_peer: Option<NonZeroUsize>,
+    /// Most uTP transfers at once of what this peer asks for [default: 256]
+    #[arg(long, env = "CAIRN_MAX_FETCHES", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) max_fetches: Option<NonZeroUsize>,
+    /// Most of them from one peer [default: 32]
+    #[arg(long, env = "CAIRN_MAX_FETCHES_PER_PEER", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) max_fetches_per_peer: Option<NonZeroUsize>,
+    /// Most uTP transfers out of this peer at once [default: 256]
+    #[arg(long, env = "CAIRN_MAX_OUTBOUND", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) max_outbound: Option<NonZeroUsize>,
+    /// Most of them to one peer [default: 64]
+    #[arg(long, env = "CAIRN_MAX_OUTBOUND_PER_PEER", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) max_outbound_per_peer: Option<NonZeroUsize>,
 }
 
 impl NodeArgs {
@@ -197,8 +238,7 @@ impl NetworkArgs {
 }
 
 /// Where peers may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Addresses {
     /// Few of one subnet; no address of a local network that a record only claims.
     Internet,
@@ -209,8 +249,7 @@ pub(crate) enum Addresses {
 }
 
 /// A TCP address to listen on, or nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// Listen nowhere.
     Nowhere,
@@ -228,10 +267,20 @@ impl Endpoint {
     }
 }
 
-impl FromStr for Endpoint {
-    type Err = String;
+impl Setting for Addresses {
+    fn read(text: &str) -> Result<Self, String> {
+        values::word(text)
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl Setting for LogFormat {
+    fn read(text: &str) -> Result<Self, String> {
+        values::word(text)
+    }
+}
+
+impl Setting for Endpoint {
+    fn read(text: &str) -> Result<Self, String> {
         if text == "none" {
             return Ok(Self::Nowhere);
         }
@@ -239,17 +288,8 @@ impl FromStr for Endpoint {
     }
 }
 
-impl TryFrom<String> for Endpoint {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
 /// The share of the capacity that a sub-network gets, in proportion to the others' shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Share {
     /// Whose share it is.
     pub(crate) network: SubNetwork,
@@ -257,10 +297,8 @@ pub(crate) struct Share {
     pub(crate) weight: u32,
 }
 
-impl FromStr for Share {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+impl Setting for Share {
+    fn read(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not NETWORK=SHARE with history or legacy-history and a whole number");
         let (network, weight) = text.split_once('=').ok_or_else(wrong)?;
         let network = match network {
@@ -269,14 +307,6 @@ impl FromStr for Share {
             _ => return Err(wrong()),
         };
         Ok(Self { network, weight: weight.parse().map_err(|_| wrong())? })
-    }
-}
-
-impl TryFrom<String> for Share {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 
@@ -323,7 +353,7 @@ impl Settings {
             trust_dir: flags.trust.or(file.trust).unwrap_or_else(|| data_dir.join("trust")),
             data_dir,
             chain: flags.chain.or(file.chain).unwrap_or_else(|| "mainnet".to_owned()),
-            log: flags.log.or(file.log).unwrap_or_else(|| default_log.to_owned()),
+            log: flags.log.or(file.log).map_or_else(|| default_log.to_owned(), |filter| filter.0),
             log_format: flags.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             json: flags.json.or(file.json).unwrap_or(false),
             node: NodeArgs { network: file.network, ..file.node },
@@ -351,10 +381,19 @@ impl Settings {
 }
 
 fn read_file(path: &Path) -> Result<Common, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::Configuration(format!("configuration file {}: {error}", path.display())))?;
-    toml::from_str(&text)
-        .map_err(|error| Failure::Configuration(format!("configuration file {}: {error}", path.display())))
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::Configuration(format!(
+            "the configuration file {} cannot be read: {error}. Give another with --config or CAIRN_CONFIG, or leave both out",
+            path.display()
+        ))
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = text.get(..at).map_or(0, |before| before.matches('\n').count()) + 1;
+        // TOML's own complaints may have several lines.
+        let what = error.message().lines().collect::<Vec<_>>().join(", ");
+        Failure::Configuration(format!("{}:{line}: {what}", path.display()))
+    })
 }
 
 fn read_chain(name: &str) -> Result<ChainSpec, Failure> {
@@ -364,11 +403,12 @@ fn read_chain(name: &str) -> Result<ChainSpec, Failure> {
         path => {
             let text = fs::read_to_string(path).map_err(|error| {
                 Failure::Configuration(format!(
-                    "--chain {path:?} is neither mainnet nor sepolia, and as a chain specification file: {error}"
+                    "{}: {path:?} is neither mainnet nor sepolia, nor a file with a chain specification: {error}",
+                    origin::named("chain")
                 ))
             })?;
             ChainSpec::from_json(&text)
-                .map_err(|error| Failure::Configuration(format!("chain specification {path}: {error}")))
+                .map_err(|error| Failure::Configuration(format!("the chain specification {path}: {error}")))
         }
     }
 }
@@ -402,7 +442,7 @@ mod tests {
         let node = settings.node(NodeArgs { capacity: Some(ByteSize::gb(9)), ..NodeArgs::default() });
         assert_eq!(node.capacity, Some(ByteSize::gb(9)));
         assert_eq!(node.rpc, Some(Endpoint::Nowhere));
-        assert_eq!(node.network.nat.as_deref(), Some("upnp"));
+        assert_eq!(node.network.nat, Some(Nat::Upnp));
         assert_eq!(node.network.listen, None);
     }
 
@@ -411,7 +451,7 @@ mod tests {
         let file = "[network]\nlisten = ['127.0.0.1:9009']\nbootnodes = ['none']\n";
         let settings = load(file, Common::default()).unwrap();
         let fetcher = settings.fetcher(NetworkArgs::default());
-        assert_eq!((fetcher.listen, fetcher.bootnodes), (None, Some(vec!["none".to_owned()])));
+        assert_eq!((fetcher.listen, fetcher.bootnodes), (None, Some(vec![Bootnode::Nobody])));
         assert!(settings.node(NodeArgs::default()).network.listen.is_some());
     }
 
@@ -433,9 +473,36 @@ mod tests {
 
     #[test]
     fn shares_and_endpoints_say_what_they_expect() {
-        assert_eq!("history=3".parse(), Ok(Share { network: SubNetwork::History, weight: 3 }));
-        assert!("history".parse::<Share>().unwrap_err().contains("NETWORK=SHARE"));
-        assert!("state=1".parse::<Share>().is_err());
-        assert!("localhost".parse::<Endpoint>().unwrap_err().contains("ADDR:PORT"));
+        assert_eq!(Share::read("history=3"), Ok(Share { network: SubNetwork::History, weight: 3 }));
+        assert!(Share::read("history").unwrap_err().contains("NETWORK=SHARE"));
+        assert!(Share::read("state=1").is_err());
+        assert!(Endpoint::read("localhost").unwrap_err().contains("ADDR:PORT"));
+    }
+
+    #[test]
+    fn a_bad_value_in_the_file_is_a_line_that_names_its_line() {
+        for (file, line, said) in [
+            ("log = 'info'\n[node]\ncapacity = 'much'\n", 3, "50GB"),
+            ("[node]\nrpc = 'localhost'\n", 2, "ADDR:PORT"),
+            ("[node]\nshares = ['history=1',\n'state=1']\n", 3, "NETWORK=SHARE"),
+            ("[network]\n\nnat = 'magic'\n", 3, "extip:ADDRESS"),
+            ("[network]\nbootnodes = ['enr:nonsense']\n", 2, "enr:nonsense"),
+            ("[network]\nmax-inbound = 0\n", 2, "from 1 on"),
+            ("[network]\naddresses = 'moon'\n", 2, "internet, local, auto"),
+            ("log-format = 'loud'\n", 1, "text, json"),
+            ("json = 'maybe'\n", 1, "boolean"),
+            ("log = 'info\n", 1, "string"),
+        ] {
+            let error = load(file, Common::default()).unwrap_err().to_string();
+            assert!(error.contains(&format!("test.toml:{line}: ")) && error.contains(said), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_limits_may_be_numbers_in_the_file() {
+        let settings = load("[node]\ncapacity = 5000\n[network]\nmax-fetches = 7\n", Common::default()).unwrap();
+        let node = settings.node(NodeArgs::default());
+        assert_eq!((node.capacity, node.network.max_fetches), (Some(ByteSize(5000)), NonZeroUsize::new(7)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::Path,
     time::Duration,
 };
@@ -21,8 +22,9 @@ use super::trust;
 use crate::{
     bootnodes,
     failure::Failure,
-    output,
+    origin, output,
     settings::{Addresses, Endpoint, NetworkArgs, NodeArgs, Settings},
+    values::{Bootnode, Setting},
 };
 
 /// Room for content of a peer that only fetches, in bytes.
@@ -64,15 +66,12 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
     if let Some(listen) = &args.listen {
         config.listen = listen_addresses(listen)?;
     }
-    if let Some(nat) = &args.nat {
-        config.nat = nat.parse::<Nat>().map_err(|error| Failure::Configuration(format!("--nat: {error}")))?;
-    }
-    config.bootnodes = match args.bootnodes.as_deref() {
+    config.nat = args.nat.unwrap_or(config.nat);
+    config.bootnodes = match args.bootnodes {
         None => bootnodes::of(chain.chain_id()).iter().filter_map(|text| record(text).ok()).collect(),
-        Some([none]) if none == "none" => Vec::new(),
-        Some(texts) => texts.iter().map(|text| record(text)).collect::<Result<_, _>>()?,
+        Some(given) => named_bootnodes(given)?,
     };
-    config.headers_from = args.headers_from.as_deref().map(url).transpose()?;
+    config.headers_from = args.headers_from;
     let limits = &mut config.transfers;
     for (limit, given) in [
         (&mut limits.inbound, args.max_inbound),
@@ -82,7 +81,7 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
         (&mut limits.outbound, args.max_outbound),
         (&mut limits.outbound_per_peer, args.max_outbound_per_peer),
     ] {
-        *limit = given.unwrap_or(*limit);
+        *limit = given.map_or(*limit, NonZeroUsize::get);
     }
     config.addresses = match args.addresses.unwrap_or(Addresses::Auto) {
         Addresses::Internet => AddressPolicy::Internet,
@@ -167,6 +166,22 @@ fn start_failure(data_dir: &Path, error: &StartError) -> Failure {
     }
 }
 
+fn named_bootnodes(given: Vec<Bootnode>) -> Result<Vec<Enr>, Failure> {
+    let count = given.len();
+    let records: Vec<Enr> = given
+        .into_iter()
+        .filter_map(|bootnode| match bootnode {
+            Bootnode::Nobody => None,
+            Bootnode::At(enr) => Some(*enr),
+        })
+        .collect();
+    if !records.is_empty() && records.len() < count {
+        let name = origin::named("bootnodes");
+        return Err(Failure::Configuration(format!("{name}: give node records, or `none` alone, and not both")));
+    }
+    Ok(records)
+}
+
 fn listen_addresses(addresses: &[SocketAddr]) -> Result<ListenAddresses, Failure> {
     let mut listen = ListenAddresses { v4: None, v6: None };
     for address in addresses {
@@ -175,7 +190,8 @@ fn listen_addresses(addresses: &[SocketAddr]) -> Result<ListenAddresses, Failure
             SocketAddr::V6(v6) => listen.v6.replace(*v6).is_some(),
         };
         if taken {
-            return Err(Failure::Configuration("--listen takes one IPv4 and one IPv6 address at most".into()));
+            let name = origin::named("listen");
+            return Err(Failure::Configuration(format!("{name}: give one IPv4 and one IPv6 address at most")));
         }
     }
     Ok(listen)
@@ -183,20 +199,12 @@ fn listen_addresses(addresses: &[SocketAddr]) -> Result<ListenAddresses, Failure
 
 /// A node record from text.
 pub(crate) fn record(text: &str) -> Result<Enr, Failure> {
-    text.trim()
-        .parse::<Enr>()
-        .map_err(|error| Failure::Configuration(format!("{text:?} is no node record (enr:…): {error}")))
+    Enr::read(text).map_err(Failure::Configuration)
 }
 
 /// A URL from text.
 pub(crate) fn url(text: &str) -> Result<Url, Failure> {
-    let url: Url = text
-        .parse()
-        .map_err(|error| Failure::Configuration(format!("{text:?} is no URL (http://HOST:PORT): {error}")))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err(Failure::Configuration(format!("{text:?} is no URL that starts with http:// or https://"))),
-    }
+    Url::read(text).map_err(Failure::Configuration)
 }
 
 /// Calls a method of a running peer's JSON-RPC.
@@ -268,6 +276,25 @@ mod tests {
         let expected = TransferLimits { fetches: 30, fetches_per_peer: 40, ..of_file };
         assert_eq!(configured(file, &flags).transfers, expected);
         assert_eq!(configured("", &[]).transfers, TransferLimits::default());
+    }
+
+    #[test]
+    fn the_help_says_what_limits_there_are_without_flags() {
+        let limits = TransferLimits::default();
+        let command = <Cli as clap::CommandFactory>::command();
+        let run = command.find_subcommand("run").unwrap();
+        for (flag, default) in [
+            ("max-inbound", limits.inbound),
+            ("max-inbound-per-peer", limits.inbound_per_peer),
+            ("max-fetches", limits.fetches),
+            ("max-fetches-per-peer", limits.fetches_per_peer),
+            ("max-outbound", limits.outbound),
+            ("max-outbound-per-peer", limits.outbound_per_peer),
+        ] {
+            let help = run.get_arguments().find(|argument| argument.get_long() == Some(flag)).unwrap().get_help();
+            let help = help.unwrap().to_string();
+            assert!(help.ends_with(&format!("[default: {default}]")), "{flag}: {help}");
+        }
     }
 
     #[test]

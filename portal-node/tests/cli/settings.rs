@@ -26,13 +26,8 @@ fn a_command_line_that_cannot_be_parsed_ends_with_2() {
         &["run", "--frobnicate"][..],
         &["frobnicate"],
         &["fetch"],
-        &["fetch", "9..3"],
-        &["run", "--capacity", "much"],
-        &["run", "--rpc", "localhost"],
-        &["run", "--shares", "state=1"],
+        &["run", "--capacity"],
         &["fetch", "3", "--capacity", "1GB"],
-        &["run", "--rpc-origins", "dapp.example"],
-        &["run", "--rpc-hosts", "http://node.lan"],
         &["demo", "--write", "x", "--peers", "3"],
     ] {
         world.cairn("data").args(wrong).end().exits(2);
@@ -52,6 +47,72 @@ fn settings_that_make_no_sense_end_with_3_and_are_named() {
     world.cairn("data").args(["run", "--nat", "magic"]).end().exits(3).says("magic");
     world.cairn("data").args(["status", "--rpc", "localhost"]).end().exits(3).says("localhost");
     Call::new(world.path("home")).args(["trust", "show", "--chain", "atlantis"]).end().exits(3).says("atlantis");
+}
+
+/// Flag, variable and key, and what a bad value of it is answered with.
+#[test]
+fn a_bad_value_is_called_what_the_person_called_it_and_ends_with_3_wherever_it_stands() {
+    let world = World::new();
+    let file = world.path("bad.toml");
+    for (name, table, value, said) in [
+        ("nat", "network", "magic", "extip:ADDRESS"),
+        ("listen", "network", "localhost", "ADDR:PORT"),
+        ("bootnodes", "network", "enr:nonsense", "cairn enr"),
+        ("headers-from", "network", "localhost:8545", "http"),
+        ("addresses", "network", "moon", "internet, local, auto"),
+        ("max-inbound", "network", "0", "from 1 on"),
+        ("capacity", "node", "much", "50GB"),
+        ("shares", "node", "state=1", "NETWORK=SHARE"),
+        ("rpc", "node", "localhost", "ADDR:PORT"),
+        ("rpc-origins", "node", "dapp.example", "SCHEME://HOST"),
+        ("rpc-hosts", "node", "http://node.lan", "host name"),
+        ("log", "", "info,=", "RUST_LOG"),
+        ("log-format", "", "loud", "text, json"),
+    ] {
+        let said = if name == "log" { "log filter" } else { said };
+        let flag = format!("--{name}");
+        let line = |call: Call, named: &str| {
+            let ended = call.end().exits(3).says(&format!("cairn: {named}: ")).says(said).says(value);
+            assert_eq!(ended.complaint().lines().count(), 1, "{}", ended.complaint());
+        };
+        line(world.cairn("data").args(["run", &flag, value]), &flag);
+        let variable = format!("CAIRN_{}", name.replace('-', "_").to_uppercase());
+        line(world.cairn("data").arg("run").env(&variable, value), &variable);
+        let is_list = ["listen", "bootnodes", "shares", "rpc-origins", "rpc-hosts"].contains(&name);
+        let value = if is_list { format!("['{value}']") } else { format!("'{value}'") };
+        let table = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+        fs::write(&file, format!("# line 1\n{table}{name} = {value}\n")).unwrap();
+        let at = format!("{}:{}", file.display(), 2 + table.lines().count());
+        line(world.cairn("data").args(["run", "--config"]).arg(&file), &at);
+    }
+    world.cairn("data").args(["trust", "show"]).env("CAIRN_CHAIN", "atlantis").end().exits(0);
+    let show = || Call::new(world.path("home")).args(["trust", "show"]);
+    show().env("CAIRN_CHAIN", "atlantis").end().exits(3).says("CAIRN_CHAIN: ").says("atlantis");
+    for flags in
+        [&["fetch", "3", "--parallel", "0"][..], &["demo", "--sample", "0"], &["verify", "x", "--threads", "0"]]
+    {
+        world.cairn("data").args(flags).end().exits(3).says("from 1 on");
+    }
+    world.cairn("data").args(["fetch", "9..3"]).end().exits(3).says("empty");
+}
+
+#[test]
+fn a_variable_that_is_none_is_warned_of() {
+    let world = World::new();
+    let show = || world.cairn("data").args(["trust", "show"]);
+    show().env("CAIRN_CAPACTY", "1GB").end().exits(0).says("CAIRN_CAPACTY");
+    let ended =
+        show().env("CAIRN_CAPACITY", "1GB").env("CAIRN_STATUS_RPC", "x").env("CAIRN_VECTORS", "x").end().exits(0);
+    assert_eq!(ended.complaint(), "");
+}
+
+#[test]
+fn an_empty_list_of_bootnodes_names_none() {
+    let world = World::new();
+    let fetch = || world.cairn("data").args(["fetch", "3", "--timeout", "1"]).alone();
+    fetch().env("CAIRN_BOOTNODES", "").end().exits(4);
+    let both = format!("none,{}", world.run("peer", "none").enr());
+    fetch().env("CAIRN_BOOTNODES", both).end().exits(3).says("CAIRN_BOOTNODES: ").says("not both");
 }
 
 #[test]

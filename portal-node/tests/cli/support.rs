@@ -172,6 +172,11 @@ impl Ended {
         self
     }
 
+    /// What went to standard error.
+    pub(crate) fn complaint(&self) -> &str {
+        &self.err
+    }
+
     /// Checks that the error text says something.
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.err.contains(text), "{}: no {text:?} in: {}", self.what, self.err);

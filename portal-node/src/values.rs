@@ -1,0 +1,170 @@
+//! How the value of a setting is read from text: the same way, with the same complaint, on the command line, in the
+//! environment and in the configuration file.
+
+use std::{fmt, marker::PhantomData, net::SocketAddr, num::NonZeroUsize};
+
+use bytesize::ByteSize;
+use clap::ValueEnum;
+use overlay::{Enr, discovery::Nat};
+use reqwest::Url;
+use serde::{Deserialize, Deserializer, de};
+use tracing_subscriber::EnvFilter;
+
+/// A value that can be read from text.
+pub(crate) trait Setting: Sized {
+    /// # Errors
+    /// One line that says what is wrong with the text, and what would be right.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+/// [`Setting::read`] as clap takes it.
+pub(crate) fn read<T: Setting>(text: &str) -> Result<T, String> {
+    T::read(text)
+}
+
+/// A key of the configuration file.
+pub(crate) fn optional<'de, T: Setting, D: Deserializer<'de>>(file: D) -> Result<Option<T>, D::Error> {
+    Ok(Some(Scalar::deserialize(file)?.0))
+}
+
+/// A key of the configuration file that takes a list.
+pub(crate) fn list<'de, T: Setting, D: Deserializer<'de>>(file: D) -> Result<Option<Vec<T>>, D::Error> {
+    Ok(Some(Vec::<Scalar<T>>::deserialize(file)?.into_iter().map(|scalar| scalar.0).collect()))
+}
+
+/// Read where it stands, so that a complaint is about the line that the value is in.
+struct Scalar<T>(T);
+
+impl<'de, T: Setting> Deserialize<'de> for Scalar<T> {
+    fn deserialize<D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
+        file.deserialize_any(Text(PhantomData)).map(Self)
+    }
+}
+
+struct Text<T>(PhantomData<T>);
+
+impl<T: Setting> de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text or a whole number")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::read(text).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+impl Setting for ByteSize {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is no size: give one such as 50GB, 500MiB or 1000000"))
+    }
+}
+
+impl Setting for SocketAddr {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is not ADDR:PORT, such as 0.0.0.0:9009 or [::]:9009"))
+    }
+}
+
+impl Setting for Nat {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("{error}"))
+    }
+}
+
+impl Setting for Url {
+    fn read(text: &str) -> Result<Self, String> {
+        let url: Self = text.parse().map_err(|error| format!("{text:?} is no URL (http://HOST:PORT): {error}"))?;
+        match url.scheme() {
+            "http" | "https" => Ok(url),
+            _ => Err(format!("{text:?} is no URL that starts with http:// or https://")),
+        }
+    }
+}
+
+impl Setting for Enr {
+    fn read(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|error| {
+            format!("{text:?} is no node record: give one that begins with enr:, as `cairn enr` prints it ({error})")
+        })
+    }
+}
+
+/// A peer to start from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Bootnode {
+    /// There is none.
+    Nobody,
+    /// This one.
+    At(Box<Enr>),
+}
+
+impl Setting for Bootnode {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            // A variable that is set to nothing names no peer.
+            "" | "none" => Ok(Self::Nobody),
+            text => Ok(Self::At(Box::new(Enr::read(text)?))),
+        }
+    }
+}
+
+/// What to log, found to be in the syntax of `RUST_LOG`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogFilter(pub(crate) String);
+
+impl Setting for LogFilter {
+    fn read(text: &str) -> Result<Self, String> {
+        match EnvFilter::try_new(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => {
+                Err(format!("{text:?} is no log filter: give one such as info or warn,discv5=error ({error})"))
+            }
+        }
+    }
+}
+
+impl Setting for NonZeroUsize {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is no whole number from 1 on"))
+    }
+}
+
+impl Setting for u64 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is no whole number"))
+    }
+}
+
+impl Setting for usize {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is no whole number"))
+    }
+}
+
+/// A whole number that is not 0.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    NonZeroUsize::read(text).map(NonZeroUsize::get)
+}
+
+/// One of a few words.
+pub(crate) fn word<T: ValueEnum>(text: &str) -> Result<T, String> {
+    T::from_str(text, false).map_err(|_| {
+        let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        none_of(text, words.map(|word| word.get_name().to_owned()))
+    })
+}
+
+/// What is said of a word that is none of those there are.
+pub(crate) fn none_of(text: &str, words: impl IntoIterator<Item = String>) -> String {
+    format!("{text:?} is none of {}", words.into_iter().collect::<Vec<_>>().join(", "))
+}
