@@ -232,6 +232,26 @@ async fn a_shutdown_ends_more_streams_at_both_ends_than_packets_leave_at_once() 
     assert_eq!(at_b, [TransferError::Closed(CloseReason::PeerReset); STREAMS]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn all_streams_that_a_lookup_leaves_are_declined() {
+    const PEERS: u64 = 32;
+    let network = network();
+    let seeker = Arc::new(network.join(enr(1, 1, CHAIN_ID)).unwrap());
+    let declining = transfers(seeker.clone(), 1);
+    let peers: Vec<_> = (2..2 + PEERS).map(|seed| Arc::new(network.join(enr(seed, 1, CHAIN_ID)).unwrap())).collect();
+    let announced = peers.iter().map(|peer| {
+        let announcing = transfers(peer.clone(), 1);
+        let stream = announcing.announce(&peer.contact(&seeker.local_enr()).unwrap()).unwrap();
+        (announcing, stream)
+    });
+    let (_announcing, mut streams): (Vec<_>, Vec<_>) = announced.unzip();
+    for (peer, stream) in peers.iter().zip(&streams) {
+        declining.decline(&seeker.contact(&peer.local_enr()).unwrap(), stream.connection_id());
+    }
+    let ends = join_all(streams.iter_mut().map(Stream::opened)).await;
+    assert_eq!(ends, [Err(TransferError::Closed(CloseReason::PeerReset)); PEERS as usize]);
+}
+
 /// A peer that seeks, and others that it knows, the nearest to a key first.
 async fn seeker_and_others(key: &Bytes, others: u64) -> (Peer, Vec<Peer>) {
     let network = network();

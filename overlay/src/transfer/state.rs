@@ -46,6 +46,10 @@ const MAX_UNOPENED: usize = 1024;
 /// not take the place of a stream's packets.
 const MAX_IN_FLIGHT_FOR_RESET: usize = 4;
 
+/// Refusals and declined streams that wait for the driver, which sends them before anything else. A lookup may leave as
+/// many announced streams as it has asked peers at a time, and several end at once.
+const MAX_WAITING_RESETS: usize = 64;
+
 /// A stream is given up when the peer sends nothing at all for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -221,8 +225,9 @@ impl State {
     }
 
     fn send_reset(&mut self, to: Contact, reset: Header) {
-        if self.resets.len() >= QUANTUM
-            || self.pace.in_flight_to(&to.endpoint()) >= MAX_IN_FLIGHT_FOR_RESET
+        let to_peer = self.resets.iter().filter(|(waiting, _)| waiting.endpoint() == to.endpoint()).count();
+        if self.resets.len() >= MAX_WAITING_RESETS
+            || self.pace.in_flight_to(&to.endpoint()) + to_peer >= MAX_IN_FLIGHT_FOR_RESET
             || self.pace.in_flight() >= MAX_IN_FLIGHT / 2
         {
             return;
