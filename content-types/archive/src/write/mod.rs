@@ -165,12 +165,25 @@ impl ArchiveWriter {
     ///
     /// As [`ArchiveWriter::finish`].
     pub fn finish_with(mut self, mut progress: impl FnMut(u64, u64)) -> Result<PathBuf, ArchiveError> {
+        self.write(None, &mut progress)
+    }
+
+    /// [`ArchiveWriter::finish`] under a name of the caller's, in the same folder: no other file there is touched.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArchiveWriter::finish`].
+    pub fn finish_as(mut self, name: &str) -> Result<PathBuf, ArchiveError> {
+        self.write(Some(name), &mut |_, _| {})
+    }
+
+    fn write(&mut self, name: Option<&str>, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, ArchiveError> {
         self.check_complete()?;
         self.check_chain()?;
         let accumulator = self.accumulator()?;
-        let name = self.file_name(accumulator).to_string();
+        let name = name.map_or_else(|| self.file_name(accumulator).to_string(), str::to_owned);
         let place = self.place();
-        self.write_file(accumulator, &name, &mut progress).map_err(|error| place.broken(error))
+        self.write_file(accumulator, &name, progress).map_err(|error| place.broken(error))
     }
 
     fn check_complete(&self) -> Result<(), ArchiveError> {

@@ -28,6 +28,22 @@ fn components_may_come_in_any_order() {
 }
 
 #[test]
+fn a_file_under_another_name_leaves_the_one_with_the_usual_name_alone() {
+    let chain = Chain::before_merge(3);
+    let dir = tempfile::tempdir().unwrap();
+    let usual = chain.write(dir.path(), chain.era1());
+    fs::write(&usual, "somebody's").unwrap();
+    let mut writer = ArchiveWriter::create(dir.path(), chain.era1()).unwrap();
+    for number in 0..=2 {
+        chain.era1().components().iter().for_each(|component| chain.put(&mut writer, number, component));
+    }
+    let path = writer.finish_as("mine.era1").unwrap();
+    assert_eq!(path, dir.path().join("mine.era1"));
+    assert_eq!(Archive::open(path).unwrap().blocks(), 0..=2);
+    assert_eq!(fs::read(usual).unwrap(), b"somebody's");
+}
+
+#[test]
 fn nothing_is_left_of_a_file_that_was_not_finished() {
     let chain = Chain::before_merge(3);
     let dir = tempfile::tempdir().unwrap();
