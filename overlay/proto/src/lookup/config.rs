@@ -34,7 +34,8 @@ pub struct LookupConfig {
     pub max_streams: usize,
     /// A stream that has not ended after so long gets company: other peers are asked, a second stream is opened.
     pub hedge_after: Duration,
-    /// A stream that has not ended after so long makes room when another peer has the content, unless it is the oldest.
+    /// A stream that has not ended after so long makes room when another peer has the content, unless it is the one that has
+    /// brought most.
     pub replace_after: Duration,
     /// A stream that brought nothing for so long is given up.
     pub stream_idle_timeout: Duration,

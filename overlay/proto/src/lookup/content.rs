@@ -382,9 +382,10 @@ impl ContentLookup {
 
     fn timeout(&self, now: Instant) -> Instant {
         let config = &self.candidates.config;
-        let streams = self
-            .streams()
-            .flat_map(|stream| [stream.since + config.hedge_after, stream.progress + config.stream_idle_timeout]);
+        let streams = self.streams().flat_map(|stream| {
+            let (drags, makes_room) = (stream.since + config.hedge_after, stream.since + config.replace_after);
+            [drags, makes_room, stream.progress + config.stream_idle_timeout]
+        });
         let offers = self.offers().map(|(_, _, since)| since + CONNECTION_ID_LIFETIME);
         streams.chain(offers).filter(|at| *at > now).chain([self.candidates.timeout(now)]).min().unwrap_or(now)
     }

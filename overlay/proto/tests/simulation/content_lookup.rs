@@ -356,6 +356,28 @@ fn the_stream_that_has_brought_least_makes_room() {
 }
 
 #[test]
+fn who_polls_only_when_told_to_misses_no_stream_that_has_to_make_room() {
+    let mut hand = ByHand::new(&THOUSAND.nodes[1..4]);
+    let (config, started) = (LookupConfig::new(LOCAL), hand.now);
+    for (peer, connection_id) in [hand.query(), hand.query(), hand.query()].iter().zip(1..) {
+        hand.lookup.on_connection_id(hand.now, peer, connection_id);
+    }
+    let mut opened = Vec::new();
+    let aborted = loop {
+        match hand.poll() {
+            ContentStep::Waiting(until) => hand.now = until,
+            ContentStep::OpenStream { peer, .. } => {
+                opened.push(id(&peer));
+                hand.lookup.on_progress(hand.now, &id(&peer), 10 * opened.len() as u64);
+            }
+            ContentStep::AbortStream { peer } => break peer,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((aborted, hand.now), (opened[0], started + config.replace_after));
+}
+
+#[test]
 fn a_connection_id_that_grew_old_is_asked_for_again_once() {
     let mut hand = ByHand::new(&THOUSAND.nodes[1..3]);
     let config = LookupConfig::new(LOCAL);
