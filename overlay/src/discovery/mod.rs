@@ -20,7 +20,7 @@ mod socket;
 mod table;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,8 +163,14 @@ impl Discovery {
         inner.tasks.spawn(table::keep_fresh(Self { inner: inner.clone() }, config.refresh_interval));
         if let Some(local) = nat::address_to_map(config.nat, &inner.listen) {
             let discovery = Self { inner: inner.clone() };
-            inner.tasks.spawn(nat::keep_mapped(inner.stopping.clone(), nat::Igd::default(), local, move |external| {
-                discovery.update_local_address(external.into(), false);
+            let key = CombinedKey::secp256k1_from_bytes(&mut config.key.clone()).map_err(|_| StartError::Key)?;
+            inner.tasks.spawn(nat::keep_mapped(inner.stopping.clone(), nat::Igd::default(), local, move |mapping| {
+                match mapping {
+                    nat::Mapping::Made(external) => {
+                        discovery.update_local_address(external.into(), false);
+                    }
+                    nat::Mapping::Lost(external) => discovery.inner.withdraw(external, &key),
+                }
             }));
         }
         Ok(Self { inner })
@@ -313,6 +319,20 @@ async fn forgotten(peer: NodeId, mut events: broadcast::Receiver<PeerEvent>) {
 impl Inner {
     fn with_discv5<T>(&self, f: impl FnOnce(&Discv5) -> T) -> Option<T> {
         self.discv5.read().as_ref().map(f)
+    }
+
+    /// Takes a UDP address out of the local record, if it still is the one that stands there: peers may have told another.
+    fn withdraw(&self, address: SocketAddrV4, key: &CombinedKey) {
+        self.with_discv5(|discv5| {
+            let enr = discv5.external_enr();
+            let mut enr = enr.write();
+            if enr.udp4_socket() == Some(address)
+                && let Err(error) = enr.remove_udp_socket(key)
+            {
+                tracing::warn!(%error, "an address that was lost is still announced");
+            }
+        });
+        self.publish_local_enr();
     }
 
     fn publish_local_enr(&self) {

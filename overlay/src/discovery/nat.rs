@@ -1,13 +1,15 @@
 //! A port mapping on the router (UPnP): asked for at start, renewed while the node runs, removed on shutdown.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use cairn_proto::routing::AddressPolicy;
 use igd_next::PortMappingProtocol;
 use igd_next::aio::Gateway;
 use igd_next::aio::tokio::{Tokio, search_gateway};
 use tokio::net::UdpSocket;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Nat;
@@ -51,26 +53,42 @@ pub(super) fn address_to_map(nat: Nat, listen: &[SocketAddr]) -> Option<SocketAd
     })
 }
 
-/// Keeps a mapping until `stopping`, and tells `announce` the address that the world sees whenever it changes.
+/// What becomes of the address that the world sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mapping {
+    /// It leads here from now on.
+    Made(SocketAddrV4),
+    /// The lease ran out and was not renewed: it leads nowhere, or to somebody else.
+    Lost(SocketAddrV4),
+}
+
+/// Keeps a mapping until `stopping`, and tells `announce` of the address that the world sees whenever it changes or is lost.
 pub(super) async fn keep_mapped(
     stopping: CancellationToken,
     mut mapper: impl PortMapper,
     local: SocketAddrV4,
-    announce: impl Fn(SocketAddrV4) + Send,
+    announce: impl Fn(Mapping) + Send,
 ) {
     let mut mapped = None;
+    let mut lease_end = Instant::now();
     loop {
         let Some(result) = stopping.run_until_cancelled(mapper.map(local, LEASE)).await else { break };
         let pause = match result {
             Ok(external) => {
+                lease_end = Instant::now() + LEASE;
                 if mapped.replace(external) != Some(external) {
                     tracing::info!(%external, "the router maps a UDP port to this node");
-                    announce(external);
+                    announce(Mapping::Made(external));
                 }
                 RENEWAL
             }
             Err(reason) => {
                 tracing::info!(reason, "no UDP port mapped by the router");
+                if Instant::now() >= lease_end
+                    && let Some(external) = mapped.take()
+                {
+                    announce(Mapping::Lost(external));
+                }
                 RETRY
             }
         };
@@ -101,9 +119,7 @@ impl PortMapper for Igd {
         let IpAddr::V4(external) = external else {
             return Err(format!("the router's external address {external} is not IPv4"));
         };
-        if external.is_private() || external.is_loopback() || external.is_unspecified() {
-            return Err(format!("the router's external address {external} is private: it is behind NAT itself"));
-        }
+        check_external(external)?;
         let seconds = u32::try_from(lease.as_secs()).unwrap_or(u32::MAX);
         gateway
             .add_port(PortMappingProtocol::UDP, local.port(), inside, seconds, DESCRIPTION)
@@ -119,6 +135,15 @@ impl PortMapper for Igd {
             tracing::debug!(%error, "port mapping not removed");
         }
     }
+}
+
+/// A router may be behind NAT itself, its own or a carrier's: then nobody out there reaches it at the address it names.
+fn check_external(external: Ipv4Addr) -> Result<(), String> {
+    let policy = AddressPolicy::Internet;
+    if policy.admits(external.into()) && policy.believes(external.into()) {
+        return Ok(());
+    }
+    Err(format!("the router's external address {external} is not one of the Internet: it is behind NAT itself"))
 }
 
 /// The address of this machine that faces `gateway`. Connecting a UDP socket sends nothing.
@@ -187,10 +212,36 @@ mod tests {
         let announced = Mutex::new(Vec::new());
         keep_mapped(stopping, script, LOCAL, |external| announced.lock().push(external)).await;
 
-        assert_eq!(announced.into_inner(), [external(1), external(2)]);
+        assert_eq!(announced.into_inner(), [Mapping::Made(external(1)), Mapping::Made(external(2))]);
         let renewals = [Duration::ZERO, RETRY, RETRY + RENEWAL, RETRY + 2 * RENEWAL];
         let expected: Vec<_> = renewals.into_iter().map(Call::Map).chain([Call::Unmap(external(2))]).collect();
         assert_eq!(*calls.lock(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_withdrawn_when_its_lease_has_run_out_and_announced_anew() {
+        let stopping = CancellationToken::new();
+        let failures = (LEASE - RENEWAL).as_secs() / RETRY.as_secs();
+        let mut answers = vec![Ok(external(1))];
+        answers.resize(1 + failures as usize, Err("gone".to_owned()));
+        answers.extend([Err("gone".to_owned()), Err("gone".to_owned()), Ok(external(1))]);
+        let script = Script { answers, started: Instant::now(), calls: Arc::default(), stopping: stopping.clone() };
+        let announced = Mutex::new(Vec::new());
+        keep_mapped(stopping, script, LOCAL, |mapping| announced.lock().push((mapping, Instant::now()))).await;
+
+        let announced = announced.into_inner();
+        let [(made, then), (lost, after), (again, _)] = announced[..] else { panic!("{announced:?}") };
+        assert_eq!((made, again), (Mapping::Made(external(1)), Mapping::Made(external(1))));
+        assert_eq!((lost, after), (Mapping::Lost(external(1)), then + LEASE));
+    }
+
+    #[test]
+    fn a_router_behind_nat_is_told_by_its_address() {
+        for behind in [[10, 0, 0, 1], [192, 168, 0, 1], [100, 64, 0, 1], [169, 254, 0, 1], [127, 0, 0, 1], [0, 0, 0, 0]]
+        {
+            assert!(check_external(behind.into()).is_err(), "{behind:?}");
+        }
+        assert_eq!(check_external([8, 8, 8, 8].into()), Ok(()));
     }
 
     #[test]
