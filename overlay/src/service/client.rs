@@ -40,7 +40,7 @@ impl Inner {
                 Ok((contact, response))
             }
             Err(error) => {
-                self.table.lock().on_failure(&contact.node_id(), Instant::now().into_std());
+                self.failed_to_answer(&contact.node_id());
                 Err(error)
             }
         }
@@ -63,6 +63,8 @@ impl Inner {
         let Response::Pong(pong) = response else { return Err(unexpected(&response)) };
         let payload = pong.decode_payload()?;
         let newer = self.table.lock().on_pong(&id, pong.enr_seq, &payload, Instant::now().into_std());
+        // The next ping may have waited for this one.
+        self.table_changed.notify_one();
         if newer {
             self.refetch_record(to.clone());
         }

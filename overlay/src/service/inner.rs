@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cairn_proto::gossip::{DeclinedOffers, InFlight};
 use cairn_proto::lookup::LookupConfig;
 use cairn_proto::record::{self, Enr};
-use cairn_proto::routing::{Acquaintance, PeerRules, RoutingTable};
+use cairn_proto::routing::{Acquaintance, Inserted, Peer, PeerRules, RoutingTable};
 use content_types::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -67,36 +67,44 @@ impl Inner {
 
     /// A record came up. Its node is taken into the table if it is fit and there is room, and pinged if it never answered.
     pub(super) fn mention(&self, enr: &Arc<Enr>) {
-        self.meet(enr, None);
+        self.meet(enr, None, Acquaintance::Mentioned);
     }
 
     /// The same for a peer that there is a session with.
     pub(super) fn mention_contact(&self, contact: &Contact) {
-        self.meet(contact.enr(), Some(contact.address()));
+        self.meet(contact.enr(), Some(contact.address()), Acquaintance::Mentioned);
     }
 
     /// A peer answered a request. One that is not fit for the table may still answer.
     pub(super) fn answered(&self, contact: &Contact) {
-        if self.is_barred(&contact.node_id()) {
-            return;
-        }
-        let (enr, address, now) = (contact.enr().clone(), contact.address(), Instant::now().into_std());
-        let _ = self.table.lock().insert_seen(enr, address, Acquaintance::Answered, now);
+        self.meet(contact.enr(), Some(contact.address()), Acquaintance::Answered);
+    }
+
+    /// A request to a peer failed.
+    pub(super) fn failed_to_answer(&self, peer: &NodeId) {
+        self.table.lock().on_failure(peer, Instant::now().into_std());
+        // It is pinged sooner, or is gone.
         self.table_changed.notify_one();
     }
 
-    fn meet(&self, enr: &Arc<Enr>, seen_at: Option<SocketAddr>) {
-        let now = Instant::now().into_std();
-        if self.conduct.lock().is_barred(&record::node_id(enr), now) {
+    fn meet(&self, enr: &Arc<Enr>, seen_at: Option<SocketAddr>, how: Acquaintance) {
+        let (id, now) = (record::node_id(enr), Instant::now().into_std());
+        let mut table = self.table.lock();
+        // Under the table's lock: whoever is barred now is taken out of the table after this.
+        if self.conduct.lock().is_barred(&id, now) {
             return;
         }
-        let mut table = self.table.lock();
+        let is_live = |table: &RoutingTable| table.get(&id).is_some_and(Peer::is_live);
+        let was_live = is_live(&table);
         let inserted = match seen_at {
-            Some(address) => table.insert_seen(enr.clone(), address, Acquaintance::Mentioned, now),
-            None => table.insert(enr.clone(), Acquaintance::Mentioned, now),
+            Some(address) => table.insert_seen(enr.clone(), address, how, now),
+            None => table.insert(enr.clone(), how, now),
         };
+        // Peers that are known come up all the time, and upkeep looks at the whole table.
+        let is_news = matches!(inserted, Ok(Inserted::Added | Inserted::Updated | Inserted::Waiting));
+        let changed = is_news || is_live(&table) != was_live;
         drop(table);
-        if inserted.is_ok() {
+        if changed {
             self.table_changed.notify_one();
         }
     }
@@ -106,6 +114,7 @@ impl Inner {
         let now = Instant::now().into_std();
         self.conduct.lock().lied(peer, now);
         self.table.lock().remove(&peer);
+        self.table_changed.notify_one();
         self.observer.peer_lied(peer);
     }
 
