@@ -9,8 +9,8 @@ use discv5::IpMode;
 
 use crate::transport::{Contact, Endpoint, Enr, node_id};
 
-/// Peers whose last session is remembered. Four times what discv5 keeps sessions for by default, about 1 kB each.
-const MAX_PEERS: usize = 4096;
+/// Peers whose last session is remembered: as many as discv5 keeps sessions with. About 1 kB each.
+const MAX_PEERS: usize = super::SESSIONS;
 
 /// A bounded memory of sessions; the peer that was used least recently is forgotten first.
 pub(super) struct AddressBook {

@@ -34,7 +34,8 @@ pub(super) struct Item {
 }
 
 impl Inner {
-    /// The peers to offer `id` to, without `from`, those that declined it a moment ago and those that are barred.
+    /// The peers to offer `id` to, without `from` and those that declined it a moment ago. Those that are barred are not in the
+    /// table.
     fn targets(&self, id: &ContentId, from: Option<NodeId>) -> Vec<Arc<Enr>> {
         let now = Instant::now().into_std();
         let table = self.table.lock();

@@ -36,7 +36,7 @@ impl Dispatcher {
         Ok(receiver)
     }
 
-    /// The queue of a protocol, if somebody speaks it.
+    /// Whether a protocol is spoken here.
     pub(crate) fn speaks(&self, protocol: &[u8]) -> bool {
         self.queues.read().contains_key(protocol)
     }
