@@ -143,7 +143,7 @@ fn network_state(network: &Network) -> NetworkState {
         bytes: held.bytes,
         items: held.items,
         capacity: network.capacity(),
-        radius: held.radius,
+        radius: network.radius(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use cairn_store::{Budgets, Store, StoreConfig, StoreError};
+use cairn_store::{Budgets, Chain, Store, StoreConfig, StoreError};
 use enr::CombinedKey;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -239,7 +239,11 @@ async fn open_store(
     metrics: &Arc<Metrics>,
     workers: &Workers,
 ) -> Result<Arc<Store>, StartError> {
-    let store_config = StoreConfig::new(config.data_dir.join(STORE_DIR), discovery.node_id(), budgets);
+    let chain = Chain { id: config.chain.chain_id(), genesis_hash: config.chain.genesis_hash() };
+    let store_config = StoreConfig {
+        chain: Some(chain),
+        ..StoreConfig::new(config.data_dir.join(STORE_DIR), discovery.node_id(), budgets)
+    };
     let metrics = Arc::clone(metrics);
     let store =
         workers.write(move || Store::open(store_config, Box::new(move |event| metrics.store_event(event)))).await??;

@@ -1,7 +1,10 @@
 //! Starting, stopping, starting again.
 
-use cairn_node::RpcConfig;
-use content_types::{ContentKey, legacy_history};
+use std::sync::Arc;
+
+use cairn_node::{RpcConfig, StartError};
+use cairn_store::StoreError;
+use content_types::{ChainSpec, ContentKey, legacy_history};
 use overlay::discovery::Nat;
 
 use crate::support::{LOOPBACK, Rpc, World, hex, stop};
@@ -47,6 +50,30 @@ async fn a_stopped_node_leaves_its_ports_and_its_store() {
     drop(std::net::TcpListener::bind(metrics).unwrap());
     drop(std::net::UdpSocket::bind(udp.unwrap()).unwrap());
     stop(world.start("node").await).await;
+}
+
+/// What was proved on one chain is not served as proved on another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_stays_with_its_chain() {
+    let world = World::new();
+    stop(world.start("node").await).await;
+    let mut config = world.config("node");
+    config.chain = Arc::new(ChainSpec::mainnet());
+    config.trust_dir = None;
+    let error = cairn_node::Node::start(config).await.unwrap_err();
+    assert!(matches!(error, StartError::Store(StoreError::OtherChain { .. })), "{error}");
+    stop(world.start("node").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_room_says_so() {
+    let world = World::new();
+    let mut config = world.config("node");
+    config.capacity = 0;
+    let node = cairn_node::Node::start(config).await.unwrap();
+    let radii: Vec<f64> = node.status().networks.iter().map(|network| network.radius_fraction).collect();
+    assert_eq!(radii, [0.0; 2]);
+    stop(node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
