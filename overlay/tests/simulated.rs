@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_proto::gossip::IN_FLIGHT_TIMEOUT;
 use cairn_proto::limits::{Direction, TransferLimits};
 use cairn_proto::routing::log_distance;
-use cairn_proto::wire::{AcceptCode, Offer, Request, Response};
+use cairn_proto::wire::{Accept, AcceptCode, Offer, Request, Response, Varint};
 use cairn_utp::CloseReason;
 use common::{CHAIN_ID, DOUBTFUL, Peer, Setup, data, enr, key, protocol, soon, value};
 use content_types::{ContentId, Distance};
@@ -28,12 +29,12 @@ fn network() -> Arc<SimulatedNetwork> {
 }
 
 /// A peer that does only what a test makes it do.
-async fn offer_only(from: &SimulatedTransport, to: &Peer, key: &Bytes) -> Vec<AcceptCode> {
+async fn offer_only(from: &SimulatedTransport, to: &Peer, key: &Bytes) -> Accept {
     let contact = from.contact(&to.enr()).unwrap();
     let offer = Request::Offer(Offer { content_keys: vec![key.clone()] }).encode().unwrap();
     let answer = from.talk(&contact, &protocol(), offer).await.unwrap();
     let Response::Accept(accept) = Response::decode(&answer).unwrap() else { panic!("ACCEPT expected") };
-    accept.content_keys
+    accept
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,10 +64,38 @@ async fn a_key_whose_first_sender_fails_is_taken_from_the_second() {
     honest.memory.put(&key, value(&key, LONG));
 
     // The first offers, is told to send, and never opens the stream.
-    assert_eq!(offer_only(&silent, &peer, &key).await, [AcceptCode::Accepted]);
+    assert_eq!(offer_only(&silent, &peer, &key).await.content_keys, [AcceptCode::Accepted]);
     let codes = honest.overlay.offer(peer.enr(), vec![(key.clone(), value(&key, LONG))]).await.unwrap();
     assert_eq!(codes, [AcceptCode::InboundKeyLimited]);
     assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer(honest.id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_slowly_is_taken_from_nobody_else_meanwhile() {
+    /// Bytes and seconds between two pieces: enough not to count as stalled.
+    const PIECE: (usize, u64) = (20_000, 10);
+    let network = network();
+    let peer = Peer::simulated(&network, 1, Setup::default());
+    let slow = Arc::new(network.join(enr(2, 1, CHAIN_ID)).unwrap());
+    let other = network.join(enr(3, 1, CHAIN_ID)).unwrap();
+    let (sending, contact) = (transfers(slow.clone(), 1), slow.contact(&peer.enr()).unwrap());
+    let key = key("slow");
+    let pieces = 2 * IN_FLIGHT_TIMEOUT.as_secs() / PIECE.1;
+    let whole = value(&key, PIECE.0 * pieces as usize);
+
+    let accept = offer_only(&slow, &peer, &key).await;
+    assert_eq!(accept.content_keys, [AcceptCode::Accepted]);
+    let slot = sending.slot(Direction::Outbound, &contact).await;
+    let mut stream = sending.connect(&contact, accept.connection_id, slot).unwrap();
+    stream.write_all(Bytes::copy_from_slice(Varint::new(whole.len() as u32).as_bytes())).await.unwrap();
+    for start in (0..whole.len()).step_by(PIECE.0) {
+        stream.write_all(whole.slice(start..start + PIECE.0)).await.unwrap();
+        assert_eq!(offer_only(&other, &peer, &key).await.content_keys, [AcceptCode::InboundKeyLimited]);
+        // A line that is slow, in simulated time.
+        tokio::time::sleep(Duration::from_secs(PIECE.1)).await;
+    }
+    stream.finish().await.unwrap();
+    assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer(cairn_proto::record::node_id(&slow.local_enr())));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,10 @@
 //! Takes what peers offer: the answer to OFFER, the stream that follows, and another peer when the first one fails.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_proto::gossip::{OfferVerdict, answer_offer};
+use cairn_proto::gossip::{IN_FLIGHT_TIMEOUT, OfferVerdict, answer_offer};
 use cairn_proto::limits::Direction;
 use cairn_proto::wire::{Accept, AcceptCode, ContentStream, Response};
 use content_types::NodeId;
@@ -22,6 +23,9 @@ use crate::transport::TalkRequest;
 
 /// Items of one stream that are validated and stored while the next are received.
 const MAX_PENDING_ADMISSIONS: usize = 8;
+
+/// How often the claims to what comes on a stream are renewed: what is slow and goes on is taken from nobody else.
+const CLAIM_RENEWAL: Duration = Duration::from_secs(IN_FLIGHT_TIMEOUT.as_secs() / 4);
 
 /// Bytes of new items that wait for the end of their stream to be gossiped together.
 const MAX_GOSSIP_BYTES: usize = 4 << 20;
@@ -84,6 +88,7 @@ impl Inner {
         let mut fresh = Fresh::default();
         let mut room = Room::default();
         let mut outcome = None;
+        let mut renewal = Instant::now();
         while outcome.is_none() || !admissions.is_empty() {
             tokio::select! {
                 chunk = self.transfers.receive(Direction::Inbound, &mut stream), if outcome.is_none() && admissions.len() < MAX_PENDING_ADMISSIONS => {
@@ -91,6 +96,11 @@ impl Inner {
                         Ok(Some((chunk, taken))) => {
                             room.join(taken);
                             received += chunk.len() as u64;
+                            let now = Instant::now();
+                            if now >= renewal {
+                                renewal = now + CLAIM_RENEWAL;
+                                self.in_flight.lock().renew(&keys, &peer, now.into_std());
+                            }
                             let mut rest = &chunk[..];
                             let mut read = || -> Result<bool, RequestError> {
                                 while let Some(value) = content.next_item(&mut rest)? {

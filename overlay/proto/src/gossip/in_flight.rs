@@ -21,7 +21,8 @@ pub const MAX_IN_FLIGHT_KEYS: usize = 16_384;
 /// Most other peers remembered for a key.
 pub const MAX_ALTERNATIVES: usize = 4;
 
-/// A key whose outcome is not reported for so long is no longer in flight.
+/// A key of which nothing is reported for so long is no longer in flight. Streams end by themselves when they stand still:
+/// this is for those that nobody reports on.
 pub const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What came of asking to take a key.
@@ -75,6 +76,16 @@ impl InFlight {
         let taking = Taking { from, expires, alternatives: VecDeque::new(), subnets };
         self.keys.insert(key.clone(), taking);
         Claim::Taken
+    }
+
+    /// Something came of what `from` is to send: none of these keys, which wait their turn, is to be taken from another. What
+    /// is no longer taken from it stays so.
+    pub fn renew<'a>(&mut self, keys: impl IntoIterator<Item = &'a Bytes>, from: &NodeId, now: Instant) {
+        for key in keys {
+            if let Some(taking) = self.keys.get_mut(key).filter(|taking| taking.from == *from) {
+                taking.expires = now + IN_FLIGHT_TIMEOUT;
+            }
+        }
     }
 
     /// The content came from `from` and is valid, or is not wanted any more.
@@ -164,6 +175,19 @@ mod tests {
         assert_eq!(in_flight.claim(&KEY, (peer(1), None), now + IN_FLIGHT_TIMEOUT), Claim::Taken);
         assert_eq!(in_flight.failed(&KEY, &peer(0), now + IN_FLIGHT_TIMEOUT), None, "the claim passed on");
         assert_eq!(in_flight.len(), 1);
+    }
+
+    #[test]
+    fn a_claim_lasts_while_something_comes() {
+        let (now, half) = (Instant::now(), IN_FLIGHT_TIMEOUT / 2);
+        let mut in_flight = InFlight::default();
+        in_flight.claim(&KEY, (peer(0), None), now);
+        in_flight.renew([&KEY], &peer(0), now + half);
+        in_flight.renew([&KEY], &peer(1), now + 2 * half);
+        assert_eq!(in_flight.claim(&KEY, (peer(1), None), now + 2 * half), Claim::Busy);
+        assert_eq!(in_flight.claim(&KEY, (peer(1), None), now + 3 * half), Claim::Taken, "another renews nothing");
+        in_flight.renew([&KEY], &peer(0), now + 4 * half);
+        assert_eq!(in_flight.claim(&KEY, (peer(2), None), now + 5 * half), Claim::Taken, "nor who has lost it");
     }
 
     #[test]
