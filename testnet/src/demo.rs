@@ -22,7 +22,8 @@ use crate::{
     sample::{self, Outcome},
 };
 
-/// Each storage peer's room, as a part of all content: every piece finds a place on some peers.
+/// Each storage peer's room, as a part of all content: most pieces find a place on several peers. The few that lie farther
+/// from all of them than the radius that this leaves are served by whoever has the archives.
 const PEER_SHARE: f64 = 0.35;
 /// The newcomer's room, as a part of all content.
 const NEWCOMER_SHARE: f64 = 0.05;

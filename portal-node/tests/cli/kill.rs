@@ -10,6 +10,7 @@ use std::{
     net::TcpStream,
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use alloy_primitives::hex;
@@ -23,6 +24,9 @@ const BLOCKS: u64 = 2_000;
 const BLOCK_SIZE: usize = 2_000;
 /// Most acknowledgements that are awaited before a kill; more may come until it strikes.
 const MAX_AWAITED: u64 = 40;
+
+/// Longest wait for the instant of the kill, in microseconds: a commit takes one or two thousand.
+const MAX_DELAY_MICROS: u64 = 20_000;
 
 /// How an item came to the peer.
 enum Way {
@@ -78,7 +82,7 @@ fn a_peer_that_is_killed_while_it_is_seeded_loses_nothing() {
                 }
                 found
             });
-            // In the middle of both, and after another number of items each time.
+            // In the middle of both, after another number of items each time, and at another instant of what comes next.
             let (mut puts, mut finds) = (0, 0);
             while puts == 0 || finds == 0 || puts + finds < round * 7 % MAX_AWAITED {
                 match receiver.recv_timeout(DEADLINE).unwrap() {
@@ -86,6 +90,7 @@ fn a_peer_that_is_killed_while_it_is_seeded_loses_nothing() {
                     Way::Seeded => finds += 1,
                 }
             }
+            thread::sleep(Duration::from_micros(round.wrapping_mul(7_919) % MAX_DELAY_MICROS));
             peer.stop("KILL");
             let (put, left) = putting.join().unwrap();
             (put, left, looking.join().unwrap())
