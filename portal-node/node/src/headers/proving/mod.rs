@@ -9,21 +9,23 @@
 //!
 //! After the merge a proof needs beacon chain data, which an execution client does not have.
 
+mod epochs;
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 use content_types::header::epoch::EPOCH_SIZE;
 use content_types::header::{EpochRecord, EpochTree, HeaderError, HeaderRecord};
 use content_types::{HeaderProof, HeaderVerifier, ProvedHeader};
-use hashlink::LruCache;
 use reqwest::Url;
-use tokio::sync::Mutex;
 
 use super::BlockId;
 use super::asker::{Asker, Places};
 use super::client::{ClaimedHeader, ClientError, ExecutionClient};
 use crate::http::HttpError;
 use crate::workers::{Stopping, Workers};
+use epochs::Epochs;
 
 /// Most headers between one that is proved and the one to be proved: 256 requests in batches of 64 take no longer than
 /// a lookup on the network.
@@ -61,6 +63,9 @@ pub enum ProvingError {
         /// The root of what the client gave.
         root: B256,
     },
+    /// The fetch of the epoch failed, for all who waited for it.
+    #[error(transparent)]
+    Epoch(#[from] Arc<ProvingError>),
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
@@ -71,8 +76,7 @@ pub(crate) struct ClientProver {
     client: ExecutionClient,
     workers: Workers,
     searches: Places,
-    /// Locked while an epoch is fetched: one at a time, and whoever waits for the same one finds it here.
-    epochs: Mutex<LruCache<u64, Arc<EpochTree>>>,
+    epochs: Epochs<EpochTree, ProvingError>,
 }
 
 impl ClientProver {
@@ -81,7 +85,7 @@ impl ClientProver {
             client: ExecutionClient::new(url)?,
             workers,
             searches: Places::new(CLIENT_SEARCHES, PEER_CLIENT_SEARCHES),
-            epochs: Mutex::new(LruCache::new(CACHED_EPOCHS)),
+            epochs: Epochs::new(CACHED_EPOCHS),
         })
     }
 
@@ -94,7 +98,7 @@ impl ClientProver {
         verifier: &HeaderVerifier,
         descendant: impl FnOnce(u64) -> Option<ProvedHeader>,
     ) -> Result<ProvedHeader, ProvingError> {
-        let _place = self.searches.take(asker).await.ok_or(Stopping)?;
+        let place = self.searches.take(asker).await.ok_or(Stopping)?;
         let claimed = match id {
             BlockId::Number(number) => self.client.header_by_number(number).await?,
             BlockId::Hash(hash) => self.client.header_by_hash(hash).await?,
@@ -110,7 +114,11 @@ impl ClientProver {
             let list = content_types::trust::TrustListKind::PreMergeAccumulator;
             return Err(HeaderError::ListMissing { number, list }.into());
         }
-        let epoch = self.epoch(number / EPOCH_SIZE, verifier).await?;
+        if asker == Asker::User {
+            // An epoch takes long, and another user's may be here. Peers stand in line for this too.
+            drop(place);
+        }
+        let epoch = self.epoch(asker, number / EPOCH_SIZE, verifier).await?;
         let branch = usize::try_from(number % EPOCH_SIZE)
             .ok()
             .and_then(|index| epoch.prove(index))
@@ -132,34 +140,36 @@ impl ClientProver {
         Ok(child.prove_parent(claimed.header)?)
     }
 
-    async fn epoch(&self, epoch: u64, verifier: &HeaderVerifier) -> Result<Arc<EpochTree>, ProvingError> {
-        let mut epochs = self.epochs.lock().await;
-        if let Some(tree) = epochs.get(&epoch) {
-            return Ok(Arc::clone(tree));
-        }
+    async fn epoch(&self, asker: Asker, epoch: u64, verifier: &HeaderVerifier) -> Result<Arc<EpochTree>, ProvingError> {
         let start = epoch.saturating_mul(EPOCH_SIZE);
         let end = start.saturating_add(EPOCH_SIZE).min(verifier.chain().merge_block().unwrap_or(u64::MAX));
-        tracing::info!(epoch, "fetching an epoch's headers from the execution client to prove them");
-        let headers = self.client.headers(start..end).await?;
-        let records = records(epoch, &headers)?;
-        let tree = self
-            .workers
-            .cpu(move || EpochRecord::new(records).map(EpochRecord::into_tree))
-            .await?
-            .map_err(|_| ProvingError::NoWay(start))?;
-        let trusted = verifier
-            .lists()
-            .pre_merge
-            .as_ref()
-            .and_then(|list| usize::try_from(epoch).ok().and_then(|epoch| list.epoch_roots().get(epoch)));
-        // A tree of other headers proves nothing, and must not be kept in place of the right one.
-        if trusted != Some(&tree.root()) {
-            return Err(ProvingError::OtherEpoch { epoch, root: tree.root() });
-        }
-        let tree = Arc::new(tree);
-        epochs.insert(epoch, Arc::clone(&tree));
-        Ok(tree)
+        let roots = verifier.lists().pre_merge.as_ref().map(|list| list.epoch_roots());
+        let trusted = roots.and_then(|roots| roots.get(usize::try_from(epoch).ok()?)).copied();
+        let fetch = || fetch_epoch(self.client.clone(), self.workers.clone(), epoch, start..end, trusted);
+        Ok(self.epochs.get(asker, epoch, fetch).await.ok_or(Stopping)??)
     }
+}
+
+async fn fetch_epoch(
+    client: ExecutionClient,
+    workers: Workers,
+    epoch: u64,
+    blocks: Range<u64>,
+    trusted: Option<B256>,
+) -> Result<EpochTree, ProvingError> {
+    tracing::info!(epoch, "fetching an epoch's headers from the execution client to prove them");
+    let start = blocks.start;
+    let headers = client.headers(blocks).await?;
+    let records = records(epoch, &headers)?;
+    let tree = workers
+        .cpu(move || EpochRecord::new(records).map(EpochRecord::into_tree))
+        .await?
+        .map_err(|_| ProvingError::NoWay(start))?;
+    // A tree of other headers proves nothing, and must not be kept in place of the right one.
+    if trusted != Some(tree.root()) {
+        return Err(ProvingError::OtherEpoch { epoch, root: tree.root() });
+    }
+    Ok(tree)
 }
 
 /// The epoch's records. Where an answer has no total difficulty, it is the sum so far: of the first epoch's blocks from
