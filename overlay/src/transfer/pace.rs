@@ -37,7 +37,7 @@ pub(super) struct Pace {
 /// A packet under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
-    to: Endpoint,
+    pub(super) to: Endpoint,
     number: u64,
 }
 
@@ -62,6 +62,11 @@ impl Pace {
             .saturating_sub(self.in_flight_to(peer))
             .min(MAX_IN_FLIGHT.saturating_sub(self.in_flight()))
             .min((MAX_IN_FLIGHT / SUBNET_SHARE).saturating_sub(of_subnet))
+    }
+
+    /// Whether it is the peer's own packets that leave no room, rather than those of others.
+    pub(super) fn is_full_of(&self, peer: &Endpoint) -> bool {
+        self.in_flight_to(peer) >= MAX_IN_FLIGHT_TO_PEER
     }
 
     pub(super) fn in_flight_to(&self, peer: &Endpoint) -> usize {

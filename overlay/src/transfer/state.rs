@@ -68,6 +68,10 @@ pub(super) struct State {
     streams: HashMap<StreamKey, Entry>,
     /// Streams that may have something to send, each once.
     ready: VecDeque<StreamKey>,
+    /// Streams that wait for their peer to answer packets, each once.
+    blocked: HashMap<Endpoint, Vec<StreamKey>>,
+    /// Streams that wait for any peer to answer, or any of a subnet, each once.
+    crowded: Vec<StreamKey>,
     deadlines: BTreeSet<(Instant, StreamKey)>,
     lingering: VecDeque<StreamKey>,
     resets: VecDeque<(Contact, Bytes)>,
@@ -85,7 +89,7 @@ struct Entry {
     peer: Contact,
     deadline: Option<Instant>,
     queued: bool,
-    /// Waits for packets to its peer to be answered.
+    /// Waits for packets to be answered, in one of the two lists.
     blocked: bool,
     /// Announced to the peer, which has not opened it.
     unopened: bool,
@@ -239,11 +243,19 @@ impl State {
 
     /// A packet was answered, or given up.
     pub(super) fn answered(&mut self, ticket: Ticket) {
-        if self.pace.finish(ticket) {
-            let blocked: Vec<_> = self.streams.iter().filter(|(_, entry)| entry.blocked).map(|(key, _)| *key).collect();
-            for key in blocked {
-                self.touch(key);
+        if !self.pace.finish(ticket) {
+            return;
+        }
+        let mut freed = self.blocked.remove(&ticket.to).unwrap_or_default();
+        let crowded = std::mem::take(&mut self.crowded);
+        let (with_room, without): (Vec<_>, Vec<_>) = crowded.into_iter().partition(|key| self.pace.room_to(&key.0) > 0);
+        self.crowded = without;
+        freed.extend(with_room);
+        for key in freed {
+            if let Some(entry) = self.streams.get_mut(&key) {
+                entry.blocked = false;
             }
+            self.touch(key);
         }
     }
 
@@ -284,7 +296,6 @@ impl State {
         {
             let Some(entry) = self.streams.get_mut(&key) else { continue };
             entry.queued = false;
-            entry.blocked = false;
             let turn = self.pace.room_to(&key.0).min(burst).min(QUANTUM);
             let mut sent = 0;
             while sent < turn {
@@ -298,11 +309,23 @@ impl State {
             }
             burst -= sent;
             // Cut short by its turn or the burst, it goes on; by its peer, when that answers.
-            entry.blocked = self.pace.room_to(&key.0) == 0;
-            if sent == turn && !entry.blocked {
+            if self.pace.room_to(&key.0) == 0 {
+                self.block(key);
+            } else if sent == turn {
                 self.touch(key);
             }
             self.after(key);
+        }
+    }
+
+    /// Has a stream wait until there is room for its packets.
+    fn block(&mut self, key: StreamKey) {
+        let Some(entry) = self.streams.get_mut(&key).filter(|entry| !entry.blocked) else { return };
+        entry.blocked = true;
+        if self.pace.is_full_of(&key.0) {
+            self.blocked.entry(key.0).or_default().push(key);
+        } else {
+            self.crowded.push(key);
         }
     }
 
@@ -364,6 +387,15 @@ impl State {
         }
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, key));
+        }
+        if entry.blocked {
+            self.crowded.retain(|other| *other != key);
+            if let Some(blocked) = self.blocked.get_mut(&key.0) {
+                blocked.retain(|other| *other != key);
+                if blocked.is_empty() {
+                    self.blocked.remove(&key.0);
+                }
+            }
         }
     }
 
@@ -494,7 +526,7 @@ impl State {
 
     /// Whether something waits for its turn or for room.
     pub(super) fn has_unsent(&self) -> bool {
-        !self.resets.is_empty() || !self.ready.is_empty() || self.streams.values().any(|entry| entry.blocked)
+        !(self.resets.is_empty() && self.ready.is_empty() && self.blocked.is_empty() && self.crowded.is_empty())
     }
 
     /// The driver sleeps: whoever gives it work wakes it.
@@ -522,10 +554,72 @@ mod tests {
     use enr::CombinedKey;
 
     use super::*;
+    use crate::transfer::pace::MAX_IN_FLIGHT_TO_PEER;
     use crate::transport::Enr;
 
     fn contact(ip: [u8; 4]) -> Contact {
         Contact::new(Enr::builder().build(&CombinedKey::generate_secp256k1()).unwrap(), (ip, 9009).into())
+    }
+
+    /// Opens so many streams to each of `peers`, and has what there is room for sent.
+    fn filled(peers: &[Contact], streams: u16) -> (State, Instant, VecDeque<Outgoing>) {
+        let (mut state, mut now) = (State::default(), Instant::now());
+        for peer in peers {
+            for id in 0..streams {
+                state.open(peer.clone(), Role::Opener(2 * id), now).unwrap();
+            }
+        }
+        let mut out = VecDeque::new();
+        send_all(&mut state, &mut now, &mut out);
+        (state, now, out)
+    }
+
+    fn send_all(state: &mut State, now: &mut Instant, out: &mut VecDeque<Outgoing>) {
+        while !state.ready.is_empty() {
+            // discv5 has taken what it was given.
+            *now += Duration::from_millis(1);
+            state.poll_transmit(*now, out);
+        }
+    }
+
+    #[test]
+    fn an_answer_wakes_the_streams_of_its_peer_only() {
+        let peers = [[10, 0, 0, 1], [10, 0, 0, 2]].map(contact);
+        let streams = MAX_IN_FLIGHT_TO_PEER + 2;
+        let (mut state, mut now, mut out) = filled(&peers, streams as u16);
+        assert_eq!(out.len(), 2 * MAX_IN_FLIGHT_TO_PEER);
+        let first = out.pop_front().unwrap();
+        state.answered(first.ticket);
+        assert!(state.ready.len() >= 2 && state.ready.iter().all(|key| key.0 == first.to.endpoint()));
+        let mut sent = 1;
+        send_all(&mut state, &mut now, &mut out);
+        while let Some(outgoing) = out.pop_front() {
+            sent += 1;
+            state.answered(outgoing.ticket);
+            send_all(&mut state, &mut now, &mut out);
+        }
+        assert_eq!(sent, 2 * streams, "nobody is forgotten");
+        assert!(!state.has_unsent());
+    }
+
+    #[test]
+    fn who_waits_for_others_of_its_subnet_is_woken_by_their_answers() {
+        let peers: Vec<_> = (1..=8).map(|last| contact([8, 8, 8, last])).collect();
+        let (mut state, mut now, mut out) = filled(&peers, MAX_IN_FLIGHT_TO_PEER as u16);
+        let (sent, crowded) = (out.len(), state.crowded.clone());
+        assert_eq!(sent, MAX_IN_FLIGHT / SUBNET_SHARE);
+        assert!(crowded.len() >= peers.len() * MAX_IN_FLIGHT_TO_PEER - sent);
+        state.open(contact([8, 8, 4, 4]), Role::Opener(7), now).unwrap();
+        send_all(&mut state, &mut now, &mut out);
+        state.answered(out.pop_back().unwrap().ticket);
+        assert!(state.ready.is_empty(), "of another subnet");
+        state.answered(out.pop_front().unwrap().ticket);
+        assert!(crowded.iter().all(|key| state.ready.contains(key)));
+        send_all(&mut state, &mut now, &mut out);
+        assert_eq!(out.len(), sent, "one has left");
+        let gone = state.crowded[0];
+        state.remove(gone);
+        assert!(!state.crowded.contains(&gone), "who is gone waits for nothing");
     }
 
     #[test]
