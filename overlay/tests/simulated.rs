@@ -240,7 +240,7 @@ async fn a_shutdown_ends_more_streams_at_both_ends_than_packets_leave_at_once() 
     let [a, b] = [1, 2].map(|seed| Arc::new(network.join(enr(seed, 1, CHAIN_ID)).unwrap()));
     let (to_a, to_b) = (b.contact(&a.local_enr()).unwrap(), a.contact(&b.local_enr()).unwrap());
     let (at_a, at_b) = (transfers(a, STREAMS), transfers(b, STREAMS));
-    let pair = async |_| {
+    let pair = |_| async {
         let mut accepted = at_b.accept(&to_a, at_b.slot(Direction::Outbound, &to_a).await).unwrap();
         let slot = at_a.slot(Direction::Fetch, &to_b).await;
         let mut opened = at_a.connect(&to_b, accepted.connection_id(), slot).unwrap();
@@ -250,7 +250,7 @@ async fn a_shutdown_ends_more_streams_at_both_ends_than_packets_leave_at_once() 
     };
     let (opened, accepted): (Vec<_>, Vec<_>) = join_all((0..STREAMS).map(pair)).await.into_iter().unzip();
     let ends = |streams: Vec<Stream>| {
-        join_all(streams.into_iter().map(async |mut stream| stream.read_chunk().await.unwrap_err()))
+        join_all(streams.into_iter().map(|mut stream| async move { stream.read_chunk().await.unwrap_err() }))
     };
     let shutdown = async {
         // Both ends read by now: they are polled first.
