@@ -71,6 +71,9 @@ pub(crate) struct SeedArgs {
     /// Archives or folders of them
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Offer everything again instead of going on where the last run stopped
+    #[arg(long)]
+    pub(crate) from_start: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }

@@ -23,6 +23,15 @@ use crate::{
 const INTERRUPTED: i32 = 130;
 
 pub(crate) async fn run(settings: &Settings, flags: NodeArgs, signals: &mut Signals) -> Result<(), Failure> {
+    run_from(settings, flags, SeedOptions::default(), signals).await
+}
+
+async fn run_from(
+    settings: &Settings,
+    flags: NodeArgs,
+    options: SeedOptions,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let config = peer::config(settings, flags)?;
     let capacity = config.capacity;
     let seeds = !config.seeds.is_empty();
@@ -31,7 +40,7 @@ pub(crate) async fn run(settings: &Settings, flags: NodeArgs, signals: &mut Sign
         () = signals.next() => return Err(Failure::Interrupted),
     };
     announce(settings, &node, capacity)?;
-    let seeding = if seeds { Some(offer(&node)) } else { None };
+    let seeding = if seeds { Some(offer(&node, options)) } else { None };
     signals.next().await;
     stop(node, seeding, signals).await;
     Ok(())
@@ -42,7 +51,8 @@ pub(crate) async fn seed(settings: &Settings, args: SeedArgs, signals: &mut Sign
     files::archives(&args.paths)?;
     let mut flags = settings.node(args.node);
     flags.seed = Some(args.paths.into_iter().chain(flags.seed.unwrap_or_default()).collect());
-    run(settings, flags, signals).await
+    let options = SeedOptions { from_start: args.from_start, ..SeedOptions::default() };
+    run_from(settings, flags, options, signals).await
 }
 
 /// Says in one line what this peer is; as JSON what `cairn_status` says, and the addresses that a script needs.
@@ -81,8 +91,8 @@ struct Announcement {
 }
 
 /// Offers the archives to the network, with a bar on a terminal and a line in the log at the end.
-fn offer(node: &Node) -> SeedHandle {
-    let handle = node.offer_archives(SeedOptions::default());
+fn offer(node: &Node, options: SeedOptions) -> SeedHandle {
+    let handle = node.offer_archives(options);
     let mut updates = handle.progress();
     tokio::spawn(async move {
         let bar = progress::items(0, "offering blocks");
@@ -92,13 +102,20 @@ fn offer(node: &Node) -> SeedHandle {
             bar.set_position(now.blocks_done);
             if now.finished {
                 bar.finish_and_clear();
-                tracing::info!(
-                    blocks = now.blocks_done,
-                    refused = now.blocks_refused,
-                    pieces = now.pieces,
-                    placed = now.pieces_placed,
-                    "the archives were offered to the network; they are served from here on"
-                );
+                let (blocks, refused, waiting) = (now.blocks_done, now.blocks_refused, now.blocks_waiting);
+                if refused + waiting > 0 && refused + waiting >= now.blocks_total {
+                    tracing::warn!(blocks, refused, waiting, "nothing of the archives could be offered to the network");
+                } else {
+                    let (pieces, placed) = (now.pieces, now.pieces_placed);
+                    tracing::info!(
+                        blocks,
+                        refused,
+                        waiting,
+                        pieces,
+                        placed,
+                        "the archives were offered to the network; they are served from here on"
+                    );
+                }
                 return;
             }
         }

@@ -143,6 +143,7 @@ impl Node {
         SeedSource {
             archives: Arc::clone(&self.archives),
             pipeline: self.fetcher.pipeline().clone(),
+            trust: Arc::clone(&self.trust),
             networks: self.networks.clone(),
             workers: self.workers.clone(),
             position_file: self.data_dir.join(POSITION_FILE),

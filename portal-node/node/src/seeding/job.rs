@@ -16,10 +16,12 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::archives::Archives;
 use super::offer::{self, Item, Placed};
-use super::position::{self, Position};
+use super::position::{Key, Position};
 use super::prepare;
+use super::refused::Refused;
 use crate::networks::Network;
 use crate::pipeline::{Pipeline, VerifiedContent};
+use crate::trust::TrustStore;
 use crate::workers::{Stopping, Workers, result_of};
 
 /// Blocks that are read, checked and offered together: enough that a peer gets full offers, few enough that 100 kB a
@@ -54,8 +56,11 @@ pub struct SeedProgress {
     pub blocks_total: u64,
     /// Blocks that were offered, in this run and before.
     pub blocks_done: u64,
-    /// Blocks that could not be offered because they are damaged or don't prove true.
+    /// Blocks that cannot be offered because they are damaged or don't prove true.
     pub blocks_refused: u64,
+    /// Blocks that cannot be offered yet: a trust list is missing, or the file cannot be read. They count as done, and
+    /// are behind the saved position, only when they were offered.
+    pub blocks_waiting: u64,
     /// Pieces of content offered in this run.
     pub pieces: u64,
     /// Of them, those that at least one peer took or had already.
@@ -116,6 +121,7 @@ impl SeedHandle {
 pub(crate) struct SeedSource {
     pub(crate) archives: Arc<Archives>,
     pub(crate) pipeline: Pipeline,
+    pub(crate) trust: Arc<TrustStore>,
     pub(crate) networks: Vec<Arc<Network>>,
     pub(crate) workers: Workers,
     pub(crate) position_file: PathBuf,
@@ -129,73 +135,136 @@ struct Job {
 }
 
 /// The pieces made of a run of blocks.
-struct Run {
-    blocks: u64,
-    refused: u64,
-    end: u64,
+struct Prepared {
     contents: Vec<VerifiedContent>,
+    refused: Refused,
+    waiting: Refused,
+}
+
+/// An archive and the runs of it that are still to be offered, in order.
+struct Rest {
+    archive: Arc<Archive>,
+    key: Key,
+    runs: Vec<Run>,
+}
+
+/// Consecutive blocks, and how many of them could not be offered yet when that was tried.
+struct Run {
+    blocks: Range<u64>,
+    waiting: u64,
 }
 
 impl Job {
     async fn run(self) {
-        self.source.archives.wait_until_scanned().await;
-        let file = self.source.position_file.clone();
-        let from_start = self.options.from_start;
-        let load = move || if from_start { Position::start(&file) } else { Position::load(&file) };
-        let Ok(mut position) = self.source.workers.read(load).await else { return };
-
-        let archives = self.source.archives.list();
-        let total = archives.iter().map(|archive| blocks(archive).count() as u64).sum();
-        self.progress.send_modify(|progress| progress.blocks_total = total);
-        for archive in archives {
-            let Ok(advanced) = self.offer_archive(archive, position).await else { return };
-            position = advanced;
+        // Stopping is all that ends it before its time.
+        if self.offer_all().await.is_ok() {
+            self.progress.send_modify(|progress| {
+                progress.archive = None;
+                progress.finished = true;
+            });
         }
-        self.progress.send_modify(|progress| {
-            progress.archive = None;
-            progress.finished = true;
-        });
     }
 
-    async fn offer_archive(&self, archive: Arc<Archive>, mut position: Position) -> Result<Position, Stopping> {
-        let key = position::key(&archive);
+    async fn offer_all(&self) -> Result<(), Stopping> {
+        let SeedSource { archives, trust, workers, .. } = &self.source;
+        archives.wait_until_scanned().await;
+        let (file, list, from_start) = (self.source.position_file.clone(), archives.list(), self.options.from_start);
+        let load = move || {
+            let position = if from_start { Position::start(&file) } else { Position::load(&file) };
+            let keyed: Vec<_> = list.into_iter().map(|archive| (Key::of(&archive), archive)).collect();
+            (position, keyed)
+        };
+        let (mut position, keyed) = workers.read(load).await?;
+        let mut left: Vec<Rest> = keyed.into_iter().map(|(key, archive)| self.rest(archive, key, &position)).collect();
+
+        let mut lists = trust.changes();
+        loop {
+            lists.mark_unchanged();
+            for rest in &mut left {
+                position = self.offer_archive(rest, position).await?;
+            }
+            left.retain(|rest| !rest.runs.is_empty());
+            let may_change = !trust.missing().is_empty() || lists.has_changed().unwrap_or(false);
+            if left.is_empty() || !may_change {
+                return Ok(());
+            }
+            // The store of the lists outlives the job.
+            if lists.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What a position leaves of an archive.
+    fn rest(&self, archive: Arc<Archive>, key: Key, position: &Position) -> Rest {
         let all = blocks(&archive);
         let start = position.next(&key).unwrap_or(all.start).clamp(all.start, all.end);
         self.progress.send_modify(|progress| {
-            progress.archive = Some(file_name(&archive));
+            progress.blocks_total += all.end - all.start;
             progress.blocks_done += start - all.start;
         });
-        let ranges = (start..all.end)
-            .step_by(RUN_BLOCKS as usize)
-            .map(|from| from..from.saturating_add(RUN_BLOCKS).min(all.end));
-        let prepare = |range| prepare_run(self.source.clone(), Arc::clone(&archive), range);
-        let mut runs = pin!(ahead(&self.tasks, ranges.map(prepare)));
-        while let Some(run) = runs.next().await {
-            let run = run?;
-            let (next, blocks, refused) = (run.end, run.blocks, run.refused);
-            self.offer_run(run).await;
-            let key = key.clone();
-            position = self
-                .source
-                .workers
-                .write(move || {
-                    if let Err(error) = position.advance(&key, next) {
-                        tracing::warn!(%error, "position of seeding not saved");
-                    }
-                    position
-                })
-                .await?;
+        let runs = (start..all.end).step_by(RUN_BLOCKS as usize);
+        let runs = runs.map(|from| Run { blocks: from..from.saturating_add(RUN_BLOCKS).min(all.end), waiting: 0 });
+        Rest { archive, key, runs: runs.collect() }
+    }
+
+    /// Offers what is left of an archive, and leaves of it what has to be tried again. The position goes as far as
+    /// everything before it is settled.
+    async fn offer_archive(&self, rest: &mut Rest, mut position: Position) -> Result<Position, Stopping> {
+        self.progress.send_modify(|progress| progress.archive = Some(file_name(&rest.archive)));
+        let runs = std::mem::take(&mut rest.runs);
+        let starts: Vec<u64> = runs.iter().map(|run| run.blocks.start).collect();
+        let end = blocks(&rest.archive).end;
+        let (mut refused, mut waiting) = (Refused::default(), Refused::default());
+        let prepare = |blocks: &Range<u64>| prepare_run(self.source.clone(), Arc::clone(&rest.archive), blocks.clone());
+        let jobs: Vec<_> = runs.iter().map(|run| prepare(&run.blocks)).collect();
+        let mut prepared = pin!(ahead(&self.tasks, jobs.into_iter()));
+        for (place, run) in runs.into_iter().enumerate() {
+            let Some(prepared) = prepared.next().await else { break };
+            let prepared = prepared?;
+            self.offer_run(prepared.contents).await;
+            let waits = prepared.waiting.count();
             self.progress.send_modify(|progress| {
-                progress.blocks_done += blocks;
-                progress.blocks_refused += refused;
+                progress.blocks_waiting = (progress.blocks_waiting + waits).saturating_sub(run.waiting);
+                if waits == 0 {
+                    progress.blocks_done += run.blocks.end - run.blocks.start;
+                    progress.blocks_refused += prepared.refused.count();
+                }
             });
+            waiting.append(prepared.waiting);
+            if waits > 0 {
+                rest.runs.push(Run { waiting: waits, ..run });
+                continue;
+            }
+            refused.append(prepared.refused);
+            if rest.runs.is_empty() {
+                let (key, next) = (rest.key.clone(), starts.get(place + 1).copied().unwrap_or(end));
+                position = self.save(position, key, next).await?;
+            }
+        }
+        let archive = file_name(&rest.archive);
+        if let Some(first) = refused.first() {
+            tracing::warn!(archive, blocks = %refused, count = refused.count(), first, "blocks cannot be offered");
+        }
+        if let Some(first) = waiting.first() {
+            tracing::warn!(archive, blocks = %waiting, count = waiting.count(), first, "blocks cannot be offered yet");
         }
         Ok(position)
     }
 
+    async fn save(&self, mut position: Position, key: Key, next: u64) -> Result<Position, Stopping> {
+        let save = move || {
+            if let Err(error) = position.advance(&key, next) {
+                tracing::warn!(%error, "position of seeding not saved");
+            }
+            position
+        };
+        self.source.workers.write(save).await
+    }
+
     /// Headers go first: a peer that has them need not ask for them to check the rest.
-    async fn offer_run(&self, run: Run) {
-        let (headers, rest): (Vec<_>, Vec<_>) = run.contents.iter().partition(|content| is_header(content.key()));
+    async fn offer_run(&self, contents: Vec<VerifiedContent>) {
+        let (headers, rest): (Vec<_>, Vec<_>) = contents.iter().partition(|content| is_header(content.key()));
         for contents in [headers, rest] {
             for network in &self.source.networks {
                 let of_network = |content: &&&VerifiedContent| content.key().sub_network() == network.entry().network;
@@ -228,20 +297,26 @@ fn ahead<T: Send + 'static>(
     stream::iter(jobs).map(start).buffered(RUNS_AHEAD + 1)
 }
 
-async fn prepare_run(source: SeedSource, archive: Arc<Archive>, range: Range<u64>) -> Run {
+async fn prepare_run(source: SeedSource, archive: Arc<Archive>, numbers: Range<u64>) -> Prepared {
     let SeedSource { pipeline, workers, .. } = &source;
-    let mut run = Run { blocks: range.end - range.start, refused: 0, end: range.end, contents: Vec::new() };
-    for block in prepare::read_run(workers, archive, range).await {
+    let mut run = Prepared { contents: Vec::new(), refused: Refused::default(), waiting: Refused::default() };
+    let read = match prepare::read_run(workers, archive, numbers.clone()).await {
+        Ok(read) => read,
+        Err(problem) => {
+            let refused = if problem.may_pass() { &mut run.waiting } else { &mut run.refused };
+            numbers.for_each(|number| refused.note(number, &problem));
+            return run;
+        }
+    };
+    for (number, block) in numbers.zip(read) {
         let contents = match block {
             Ok(block) => prepare::contents(pipeline, workers, block).await,
             Err(problem) => Err(problem),
         };
         match contents {
             Ok(contents) => run.contents.extend(contents),
-            Err(problem) => {
-                run.refused += 1;
-                tracing::warn!(%problem, "block not offered");
-            }
+            Err(problem) if problem.may_pass() => run.waiting.note(number, &problem),
+            Err(problem) => run.refused.note(number, &problem),
         }
     }
     run

@@ -7,6 +7,7 @@ mod offer;
 mod plan;
 mod position;
 mod prepare;
+mod refused;
 
 pub use archives::{ArchiveProblem, Archives, archive_files};
 pub(crate) use job::SeedSource;

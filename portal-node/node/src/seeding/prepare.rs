@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_archive::{Archive, ArchiveError, Receipts};
+use cairn_archive::{Archive, ArchiveError, Receipts, Rule};
 use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode};
 use content_types::{ContentKey, ProvedHeader, history, legacy_history};
 
@@ -19,6 +19,22 @@ pub(super) enum BlockProblem {
     Refused { number: u64, source: Refusal },
     #[error("block {number}: {source}")]
     Malformed { number: u64, source: Malformed },
+}
+
+impl BlockProblem {
+    /// Whether the same file may give the block another time, so that it is to be tried again. What is damaged stays so
+    /// until the file is written to.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Archive(error) => match &error.rule {
+                Rule::Io(source) => source.kind() != std::io::ErrorKind::UnexpectedEof,
+                Rule::Vanished => true,
+                _ => false,
+            },
+            Self::Refused { source, .. } => !source.is_invalid(),
+            Self::Malformed { .. } => false,
+        }
+    }
 }
 
 /// What an archive has of one block, unchecked.
@@ -95,17 +111,18 @@ fn parts(
 }
 
 /// Reads consecutive blocks through one open file.
+///
+/// # Errors
+/// When the node stops, or the file cannot be opened at all.
 pub(super) async fn read_run(
     workers: &Workers,
     archive: Arc<Archive>,
     numbers: std::ops::Range<u64>,
-) -> Vec<Result<RawBlock, BlockProblem>> {
+) -> Result<Vec<Result<RawBlock, BlockProblem>>, BlockProblem> {
+    let first = numbers.start;
     let read = workers.read(move || {
-        let pinned = match archive.pinned() {
-            Ok(pinned) => pinned,
-            Err(error) => return vec![Err(error.into())],
-        };
-        numbers.map(|number| RawBlock::read(&pinned, number)).collect()
+        let pinned = archive.pinned()?;
+        Ok(numbers.map(|number| RawBlock::read(&pinned, number)).collect())
     });
-    read.await.unwrap_or_default()
+    read.await.map_err(|stopping| BlockProblem::Refused { number: first, source: stopping.into() })?
 }

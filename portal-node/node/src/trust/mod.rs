@@ -16,6 +16,7 @@ use bytes::Bytes;
 use content_types::trust::{TrustError, TrustListKind};
 use content_types::{ChainSpec, HeaderVerifier, TrustLists};
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::files::{read_bounded, write_atomically};
 
@@ -75,6 +76,7 @@ pub struct TrustStore {
     dir: PathBuf,
     chain: Arc<ChainSpec>,
     lists: RwLock<TrustLists>,
+    changed: watch::Sender<()>,
 }
 
 impl TrustStore {
@@ -94,7 +96,7 @@ impl TrustStore {
             }
         }
         proved_summaries::load(&dir)?.into_iter().for_each(|summaries| lists.extend_summaries(summaries));
-        Ok(Self { dir, chain, lists: RwLock::new(lists) })
+        Ok(Self { dir, chain, lists: RwLock::new(lists), changed: watch::Sender::new(()) })
     }
 
     /// The chain whose lists are kept.
@@ -137,6 +139,11 @@ impl TrustStore {
             .collect()
     }
 
+    /// Tells of each list that is taken in from here on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// The list with this root as a peer can check it, if it is there.
     pub fn encoded(&self, root: &B256) -> Option<Bytes> {
         self.lists.read().encoded(root, self.chain.trust_roots()).map(Bytes::from)
@@ -166,6 +173,7 @@ impl TrustStore {
             .map_err(|source| TrustStoreError::Refused { path: path.to_owned(), source })?;
         proved_summaries::save(&self.dir, &bytes, state_root)?;
         self.lists.write().extend_summaries(summaries);
+        self.changed.send_replace(());
         self.save(TrustListKind::HistoricalSummaries)?;
         Ok(TrustListKind::HistoricalSummaries)
     }
@@ -190,6 +198,8 @@ impl TrustStore {
         if let Some(summaries) = summaries {
             lists.extend_summaries(summaries);
         }
+        drop(lists);
+        self.changed.send_replace(());
         Ok(imported)
     }
 

@@ -107,6 +107,59 @@ async fn seeding_goes_on_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_proved_yet_is_offered_when_the_lists_are_there() {
+    let world = World::new();
+    let mut config = world.config("seeder");
+    config.seeds = vec![world.archives()];
+    config.trust_dir = None;
+    config.fetch_trust = false;
+    let position = config.data_dir.join("seed-position.json");
+    let seeder = cairn_node::Node::start(config).await.unwrap();
+    let peer = world.start("peer").await;
+    connect(&seeder, &peer).await;
+    let blocks = world.chain.config().blocks();
+    let job = seeder.offer_archives(SeedOptions::default());
+    let mut progress = job.progress();
+    progress.wait_for(|now| now.blocks_waiting == blocks).await.unwrap();
+    assert_eq!((progress.borrow().blocks_done, progress.borrow().blocks_refused), (0, 0));
+    assert!(!position.exists(), "a restart begins with what was not offered");
+
+    assert!(seeder.fetch_trust_from_peers().await.iter().all(|fetch| fetch.found));
+    let done = job.wait().await;
+    assert!(done.finished && position.exists(), "{done:?}");
+    assert_eq!((done.blocks_done, done.blocks_waiting, done.pieces), (blocks, 0, 6 * blocks));
+    stop(seeder).await;
+    stop(peer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_block_is_refused_for_good_until_its_file_is_repaired() {
+    let world = World::new();
+    let archive = std::fs::read_dir(world.archives()).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&archive).unwrap();
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&archive, &damaged).unwrap();
+    let mut config = world.config("seeder");
+    config.seeds = vec![world.archives()];
+    let seeder = cairn_node::Node::start(config).await.unwrap();
+    let peer = world.start("peer").await;
+    connect(&seeder, &peer).await;
+    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert_eq!((done.blocks_done, done.blocks_refused, done.blocks_waiting), (done.blocks_total, 1, 0), "{done:?}");
+    let again = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert_eq!((again.pieces, again.blocks_done), (0, again.blocks_total), "nothing is tried again in vain");
+
+    std::fs::write(&archive, &whole).unwrap();
+    seeder.archives().scan().await;
+    let repaired = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert_eq!((repaired.pieces, repaired.blocks_refused), (6 * repaired.blocks_total, 0), "{repaired:?}");
+    stop(seeder).await;
+    stop(peer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn archives_of_one_name_in_two_folders_are_both_offered() {
     let world = World::new();
     let copies = world.dir.path().join("copies");
