@@ -90,6 +90,12 @@ impl Overlay {
         self.inner.ping(&Arc::new(to), payload).await
     }
 
+    /// What this node says of itself in a PING or PONG of this type; the client information (type 0) for any that it does
+    /// not know.
+    pub fn ping_payload(&self, payload_type: u16) -> PingPayload {
+        self.inner.ping_payload(payload_type)
+    }
+
     /// Sends FINDNODES for these log distances (0 for the peer's own record) and returns the records that are valid and
     /// at one of them.
     ///

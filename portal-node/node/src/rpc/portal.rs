@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_proto::wire::{AcceptCode, BasicRadius, ClientInfo, HistoryRadius, PingPayload, payload_type};
+use cairn_proto::wire::{AcceptCode, PingPayload, payload_type};
 use content_types::{ContentKey, NodeId};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
@@ -137,18 +137,7 @@ fn ping_payload(network: &Network, payload_type: u16, given: Option<Object>) -> 
     if let Some(Object(fields)) = given {
         return ping::from_json(payload_type, Value::Object(fields)).map_err(failed_to_decode_payload);
     }
-    let data_radius = network.radius();
-    Ok(match payload_type {
-        payload_type::BASIC_RADIUS => PingPayload::BasicRadius(BasicRadius { data_radius }),
-        payload_type::HISTORY_RADIUS => {
-            PingPayload::HistoryRadius(HistoryRadius { data_radius, ephemeral_header_count: 0 })
-        }
-        _ => PingPayload::ClientInfo(ClientInfo {
-            client_info: Bytes::from(config.client_info.clone()),
-            data_radius,
-            capabilities: config.ping_extensions.to_capabilities(),
-        }),
-    })
+    Ok(network.overlay().ping_payload(payload_type))
 }
 
 async fn find_content(params: Params<'_>, network: &Network) -> RpcResult<FoundOrCloser> {
