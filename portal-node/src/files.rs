@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -26,18 +26,69 @@ pub(crate) fn archives(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Writes `bytes` to `path` by way of a temporary file beside it, so that a kill leaves the old file or the new one.
+/// A file that is being written under a temporary name beside its own, so that a kill leaves the old file or the new one.
+/// Dropped before its end it goes away.
+pub(crate) struct Part {
+    file: BufWriter<fs::File>,
+    temporary: Option<PathBuf>,
+    path: PathBuf,
+}
+
+impl Part {
+    /// Begins the file that will be at `path`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".part");
+        let temporary = PathBuf::from(temporary);
+        let file = BufWriter::new(fs::File::create(&temporary)?);
+        Ok(Self { file, temporary: Some(temporary), path: path.to_owned() })
+    }
+
+    /// Gives the file its name, once it is on the disk.
+    ///
+    /// # Errors
+    /// What the system says; the file is not there then.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.path)?;
+        }
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+/// Writes `bytes` to `path` by way of a [`Part`].
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
     let write = || {
-        let mut file = fs::File::create(&temporary)?;
+        let mut file = Part::create(path)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        file.finish()
     };
-    write().map_err(|error: std::io::Error| Failure::io(path, error))
+    write().map_err(|error| Failure::io(path, error))
+}
+
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            // Nobody waits for it any more, and the next one by this name takes its place.
+            let _ = fs::remove_file(temporary);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +107,21 @@ mod tests {
             .map(|path| path.file_name().unwrap().to_owned())
             .collect();
         assert_eq!(names, ["a.ere", "b.era1", "c.erae"]);
+    }
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_whole_and_half_of_one_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blocks.json");
+        let names = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        fs::write(&path, b"old").unwrap();
+        let mut half = Part::create(&path).unwrap();
+        half.write_all(b"new").unwrap();
+        assert_eq!((names().len(), fs::read(&path).unwrap()), (2, b"old".to_vec()));
+        drop(half);
+        assert_eq!((names(), fs::read(&path).unwrap()), (vec!["blocks.json".into()], b"old".to_vec()));
+        write_whole(&path, b"new").unwrap();
+        assert_eq!((names(), fs::read(&path).unwrap()), (vec!["blocks.json".into()], b"new".to_vec()));
     }
 
     #[test]

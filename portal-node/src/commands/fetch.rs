@@ -1,6 +1,11 @@
 //! `cairn fetch`: verified history from the network, printed or written into a file.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use alloy_primitives::U256;
 use bytes::Bytes;
@@ -10,7 +15,8 @@ use cairn_archive::{
 };
 use cairn_node::{BlockId, Node};
 use content_types::{HeaderProof, HeaderWithProof, SubNetwork, block::ReceiptsEncoding, legacy_history};
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
+use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -22,8 +28,10 @@ use crate::{
     settings::Settings,
 };
 
-/// Blocks that wait to be written while the next ones arrive.
+/// Blocks that wait to be written while the next ones arrive, beside those that are being fetched.
 const BLOCKS_AHEAD: usize = 16;
+/// Most blocks that are fetched at once, whatever was asked for: of 100 kB each, they take up 100 MB.
+const MAX_PARALLEL: usize = 1024;
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
     let target = Target::of(&args)?;
@@ -40,10 +48,7 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
     }
     match target {
         Target::Output => print(node, args).await,
-        Target::File(path) => {
-            let pieces = collect(node, args).await?;
-            blocking(move || files::write_whole(&path, &pieces)).await
-        }
+        Target::File(path) => save(node, args, path).await,
         Target::Archive(path, format) => archive(node, settings, args, path, format).await,
     }
 }
@@ -78,41 +83,97 @@ impl Target {
 }
 
 async fn print(node: &Node, args: &FetchArgs) -> Result<(), Failure> {
-    let bar = bar(args.blocks);
-    let mut pieces = Box::pin(pieces(node, args));
-    while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        bar.inc(1);
-        bar.suspend(|| match args.format {
-            FetchFormat::Json => output::line(String::from_utf8_lossy(&piece)),
-            FetchFormat::Rlp => output::raw(&piece),
-        })?;
-    }
-    bar.finish_and_clear();
-    Ok(())
-}
-
-async fn collect(node: &Node, args: &FetchArgs) -> Result<Vec<u8>, Failure> {
-    let bar = bar(args.blocks);
-    let mut all = Vec::new();
-    let mut pieces = Box::pin(pieces(node, args));
-    while let Some(piece) = pieces.next().await {
-        all.extend_from_slice(&piece?);
-        if args.format == FetchFormat::Json {
-            all.push(b'\n');
+    let (bar, format) = (bar(args.blocks), args.format);
+    let shown = bar.clone();
+    let write = move |mut pieces: mpsc::Receiver<Vec<u8>>| {
+        while let Some(piece) = pieces.blocking_recv() {
+            shown.suspend(|| match format {
+                FetchFormat::Json => output::line(String::from_utf8_lossy(&piece)),
+                FetchFormat::Rlp => output::raw(&piece),
+            })?;
         }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(all)
+        Ok(())
+    };
+    hand_over(args, &bar, |number| piece(node, number, args.what, format), write).await
 }
 
-/// What was asked for of each block, in order, as it is printed.
-fn pieces(node: &Node, args: &FetchArgs) -> impl Stream<Item = Result<Vec<u8>, Failure>> {
-    let (what, format, limit) = (args.what, args.format, Duration::from_secs(args.timeout));
-    stream::iter(args.blocks.first..=args.blocks.last)
-        .map(move |number| within(limit, number, piece(node, number, what, format)))
-        .buffered(args.parallel.max(1))
+async fn save(node: &Node, args: &FetchArgs, path: PathBuf) -> Result<(), Failure> {
+    let (blocks, format) = (args.blocks.count(), args.format);
+    let write = move |pieces| write_file(&path, blocks, format, pieces);
+    hand_over(args, &bar(args.blocks), |number| piece(node, number, args.what, format), write).await
+}
+
+/// Writes what arrives; the file gets its name when it is whole.
+fn write_file(
+    path: &Path,
+    blocks: u64,
+    format: FetchFormat,
+    mut pieces: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), Failure> {
+    let failed = |error| Failure::io(path, error);
+    let mut file = files::Part::create(path).map_err(failed)?;
+    let mut written = 0;
+    while let Some(piece) = pieces.blocking_recv() {
+        file.write_all(&piece).map_err(failed)?;
+        if format == FetchFormat::Json {
+            file.write_all(b"\n").map_err(failed)?;
+        }
+        written += 1;
+    }
+    if written < blocks {
+        return Err(Failure::NotFound("the range is not complete; no file was written".into()));
+    }
+    file.finish().map_err(failed)
+}
+
+/// Fetches the range and hands it on in order to `write`, which runs on a thread of its own. What is being fetched goes on
+/// while that thread is busy: nothing is begun before there is room for it, and so nothing that was fetched has to wait
+/// for room, with the others' clocks running.
+async fn hand_over<T: Send + 'static, R: Send + 'static, F: Future<Output = Result<T, Failure>>>(
+    args: &FetchArgs,
+    bar: &ProgressBar,
+    fetch: impl Fn(u64) -> F,
+    write: impl FnOnce(mpsc::Receiver<T>) -> Result<R, Failure> + Send + 'static,
+) -> Result<R, Failure> {
+    let (limit, parallel) = (Duration::from_secs(args.timeout), args.parallel.clamp(1, MAX_PARALLEL));
+    let (sender, receiver) = mpsc::channel(parallel.saturating_add(BLOCKS_AHEAD));
+    let writing = tokio::spawn(blocking(move || write(receiver)));
+    let fetched = send(args.blocks, parallel, sender, |number| within(limit, number, fetch(number)), bar).await;
+    // The writer ends with its channel; without a whole range it takes its temporary file away.
+    let made = writing.await.map_err(|error| Failure::Internal(error.to_string()))?;
+    bar.finish_and_clear();
+    fetched?;
+    made
+}
+
+/// Fetches blocks and sends them in order, until the receiver ends.
+async fn send<T, F: Future<Output = Result<T, Failure>>>(
+    blocks: BlockRange,
+    parallel: usize,
+    sender: mpsc::Sender<T>,
+    fetch: impl Fn(u64) -> F,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
+    let with_room = stream::iter(blocks.first..=blocks.last).then(|number| {
+        let room = sender.clone().reserve_owned();
+        async move { (number, room.await) }
+    });
+    let fetched = with_room.map(|(number, room)| {
+        let fetch = fetch(number);
+        async move {
+            match room {
+                Ok(room) => Ok(Some((room, fetch.await?))),
+                Err(_) => Ok(None),
+            }
+        }
+    });
+    let mut fetched = pin!(fetched.buffered(parallel));
+    while let Some(next) = fetched.next().await {
+        let Some((room, value)) = next? else { break };
+        room.send(value);
+        bar.inc(1);
+    }
+    Ok(())
 }
 
 async fn piece(node: &Node, number: u64, what: What, format: FetchFormat) -> Result<Vec<u8>, Failure> {
@@ -162,38 +223,9 @@ async fn archive(
             Plan::ere(chain.name(), blocks, components)
         }
     };
-    let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
-    let writing = tokio::spawn(blocking(move || write_archive(plan, path, receiver)));
-    let fetched = send_entries(node, settings, args, sender).await;
-    // The writer ends with its channel; without a whole range it takes its temporary file away.
-    let made = writing.await.map_err(|error| Failure::Internal(error.to_string()))?;
-    fetched?;
-    let made = made?;
+    let write = move |entries| write_archive(plan, path, entries);
+    let made = hand_over(args, &bar(args.blocks), |number| entry(node, settings, number), write).await?;
     if settings.json { output::json(&json!({ "to": made })) } else { output::line(made.display()) }
-}
-
-/// Fetches the range and hands it on in order, until the receiver ends.
-async fn send_entries(
-    node: &Node,
-    settings: &Settings,
-    args: &FetchArgs,
-    sender: mpsc::Sender<Entry>,
-) -> Result<(), Failure> {
-    let bar = bar(args.blocks);
-    let limit = Duration::from_secs(args.timeout);
-    let mut entries = Box::pin(
-        stream::iter(args.blocks.first..=args.blocks.last)
-            .map(|number| within(limit, number, entry(node, settings, number)))
-            .buffered(args.parallel.max(1)),
-    );
-    while let Some(entry) = entries.next().await {
-        if sender.send(entry?).await.is_err() {
-            break;
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(())
 }
 
 async fn entry(node: &Node, settings: &Settings, number: u64) -> Result<Entry, Failure> {
@@ -273,6 +305,33 @@ fn missing(error: impl std::fmt::Display + std::fmt::Debug) -> Failure {
     Failure::NotFound(error.to_string())
 }
 
-fn bar(blocks: BlockRange) -> indicatif::ProgressBar {
+fn bar(blocks: BlockRange) -> ProgressBar {
     progress::items(blocks.count(), "fetching blocks")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_begun_without_room_for_it() {
+        let begun = Cell::new(0);
+        let fetch = |number| {
+            begun.set(begun.get() + 1);
+            async move { Ok(number) }
+        };
+        let (sender, mut receiver) = mpsc::channel(3);
+        let (blocks, bar) = (BlockRange { first: 5, last: 20 }, ProgressBar::hidden());
+        let mut sending = pin!(send(blocks, 2, sender, fetch, &bar));
+        assert!(poll!(&mut sending).is_pending());
+        assert_eq!((begun.get(), receiver.try_recv()), (3, Ok(5)));
+        assert!(poll!(&mut sending).is_pending());
+        assert_eq!((begun.get(), receiver.try_recv(), receiver.try_recv()), (4, Ok(6), Ok(7)));
+        drop(receiver);
+        assert!(sending.await.is_ok());
+    }
 }
