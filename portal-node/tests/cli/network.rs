@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::World;
+use crate::support::{Peer, World};
 
 /// A block from before the merge and one with withdrawals.
 const BLOCKS: [u64; 2] = [3, 70];
@@ -104,4 +104,29 @@ fn what_was_seeded_outlives_the_seeder() {
     assert_eq!(seeder.stop("TERM").0.code(), Some(0));
     let text = world.fetch(&storing).args(["0..96", "--parallel", "4"]).end().text();
     assert_eq!(text.lines().count(), 96);
+}
+
+#[test]
+fn a_seed_that_nobody_could_check_is_offered_when_the_lists_are_there() {
+    let world = World::new();
+    let seed = |trusting: bool| {
+        let call = if trusting { world.trusting("seeder") } else { world.cairn("seeder") };
+        call.arg("seed").arg(&world.archives[0])
+    };
+    let storing = world.run("storing", "none");
+    // On its own there is nobody to get the lists from.
+    let mut seeder = Peer::start(seed(false), "none");
+    let line = seeder.wait_for_log("blocks cannot be offered yet");
+    assert!(line.contains("0 to 95") && line.contains("count=96"), "{line}");
+    assert_eq!(seeder.stop("TERM").0.code(), Some(0));
+
+    let mut seeder = Peer::start(seed(true), &storing.enr());
+    let line = seeder.wait_for_log("offered to the network");
+    assert!(line.contains("pieces=576"), "{line}");
+    assert_eq!(seeder.stop("TERM").0.code(), Some(0));
+    let mut seeder = Peer::start(seed(true), &storing.enr());
+    assert!(seeder.wait_for_log("offered to the network").contains("pieces=0 "));
+    drop(seeder);
+    let mut seeder = Peer::start(seed(true).arg("--from-start"), &storing.enr());
+    assert!(seeder.wait_for_log("offered to the network").contains("pieces=576"));
 }
