@@ -1,4 +1,4 @@
-//! Tells the observer of a transfer's beginning and, whatever happens, of its end.
+//! Tells the observer of a transfer's end, whatever happens.
 
 use std::sync::Arc;
 
@@ -22,7 +22,6 @@ impl Account {
             limits::Direction::Inbound | limits::Direction::Fetch => Direction::In,
             limits::Direction::Outbound => Direction::Out,
         };
-        observer.transfer_started(direction);
         Self { observer, direction, started: Instant::now(), open: true }
     }
 

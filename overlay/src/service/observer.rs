@@ -15,9 +15,6 @@ pub trait Observer: Send + Sync + 'static {
     /// A node lookup ended.
     fn node_lookup(&self, _outcome: &LookupOutcome) {}
 
-    /// A uTP transfer began.
-    fn transfer_started(&self, _direction: Direction) {}
-
     /// A uTP transfer ended, after this many bytes of payload.
     fn transfer_ended(&self, _direction: Direction, _bytes: u64, _took: Duration, _failure: Option<TransferFailure>) {}
 

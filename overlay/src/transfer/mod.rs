@@ -157,11 +157,6 @@ impl Transfers {
         result
     }
 
-    /// Streams that are open, or linger until the peer knows of their end.
-    pub fn open_streams(&self) -> usize {
-        self.state.lock().len()
-    }
-
     /// Resets all streams and returns when the driver has ended.
     pub async fn shutdown(&self) {
         self.stopping.cancel();

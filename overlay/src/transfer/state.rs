@@ -542,11 +542,6 @@ impl State {
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakers)
     }
-
-    /// Streams that are open or lingering.
-    pub(super) fn len(&self) -> usize {
-        self.streams.len()
-    }
 }
 
 #[cfg(test)]

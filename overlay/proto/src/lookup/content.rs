@@ -76,8 +76,6 @@ pub struct ContentLookupResult {
     pub outcome: Outcome,
     /// Who said that it lacks the content, nearest first. Those whose radius covers it are to be offered it (POKE).
     pub lacking: Vec<Arc<Enr>>,
-    /// Who sent content that was found invalid.
-    pub liars: Vec<Arc<Enr>>,
     /// How it went.
     pub trace: Trace,
 }
@@ -117,7 +115,6 @@ pub struct ContentLookup {
     asked_again: Vec<NodeId>,
     streamed: Vec<NodeId>,
     found: Option<NodeId>,
-    liars: Vec<NodeId>,
     is_unverifiable: bool,
     is_past_deadline: bool,
 }
@@ -144,7 +141,6 @@ impl ContentLookup {
             asked_again: Vec::new(),
             streamed: Vec::new(),
             found: None,
-            liars: Vec::new(),
             is_unverifiable: false,
             is_past_deadline: false,
         }
@@ -235,9 +231,7 @@ impl ContentLookup {
 
     /// The content from this peer is invalid, or only that of another peer may show itself to be valid: the lookup goes on.
     pub fn on_content_invalid(&mut self, now: Instant, from: &NodeId) {
-        if self.reject(now, from) {
-            self.liars.push(*from);
-        }
+        self.reject(now, from);
     }
 
     /// The content from this peer cannot be verified here, and no other peer's could: the lookup is over. To go on would be
@@ -279,7 +273,6 @@ impl ContentLookup {
         ContentLookupResult {
             outcome,
             lacking: self.candidates.iter().filter(lacks).map(|peer| Arc::clone(&peer.enr)).collect(),
-            liars: self.liars.iter().filter_map(record).collect(),
             trace: self.candidates.into_trace(self.found),
         }
     }

@@ -88,8 +88,6 @@ pub struct TableStats {
     pub live: usize,
     /// Those of them that may be named to others.
     pub presentable: usize,
-    /// Those whose radius is known.
-    pub with_radius: usize,
     /// Peers in replacement caches.
     pub replacements: usize,
 }
@@ -363,13 +361,6 @@ impl RoutingTable {
         records
     }
 
-    /// Records to start from next time: peers that have answered, the last seen first, at most `count`.
-    pub fn snapshot(&self, count: usize) -> Vec<Arc<Enr>> {
-        let mut peers: Vec<&Peer> = self.peers().filter(|peer| peer.is_confirmed()).collect();
-        peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_seen()));
-        peers.into_iter().take(count).map(|peer| Arc::clone(peer.enr())).collect()
-    }
-
     /// Whether no bucket has a peer.
     pub fn is_empty(&self) -> bool {
         self.peers().next().is_none()
@@ -383,7 +374,6 @@ impl RoutingTable {
             stats.replacements += bucket.replacements().len();
             stats.live += bucket.peers().iter().filter(|peer| peer.is_live()).count();
             stats.presentable += bucket.peers().iter().filter(|peer| peer.is_presentable()).count();
-            stats.with_radius += bucket.peers().iter().filter(|peer| peer.radius().is_some()).count();
         }
         stats
     }

@@ -417,22 +417,6 @@ fn what_a_pong_tells() {
     assert!(known.is_confirmed());
 }
 
-#[test]
-fn a_snapshot_is_those_that_answered_the_last_seen_first() {
-    let mut rng = StdRng::seed_from_u64(10);
-    let mut table = table(random_id(&mut rng), INTERNET);
-    let now = Instant::now();
-    let at = |seconds| now + Duration::from_secs(seconds);
-    for (second, enr) in INTERNET_NODES[..4].iter().enumerate() {
-        table.insert(Arc::clone(enr), Acquaintance::Answered, at(second as u64)).unwrap();
-    }
-    table.insert(Arc::clone(&INTERNET_NODES[4]), Acquaintance::Mentioned, at(9)).unwrap();
-    table.on_answer(&id(&INTERNET_NODES[1]), at(10));
-    let expected = [1, 3, 2].map(|at| Arc::clone(&INTERNET_NODES[at]));
-    assert_eq!(table.snapshot(3), expected);
-    assert_eq!(table.snapshot(100).len(), 4);
-}
-
 /// A radius is kept although there is no room for the peer, and is there when the peer gets in.
 #[test]
 fn radii_of_peers_outside_the_table() {
