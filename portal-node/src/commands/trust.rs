@@ -48,7 +48,7 @@ fn open(settings: &Settings) -> Result<TrustStore, Failure> {
 
 fn failure(error: TrustStoreError) -> Failure {
     match error {
-        TrustStoreError::Refused { .. } => Failure::Invalid(error.to_string()),
+        TrustStoreError::Refused { .. } | TrustStoreError::Damaged { .. } => Failure::Invalid(error.to_string()),
         TrustStoreError::File { .. } | TrustStoreError::Missing(_) => Failure::Io(error.to_string()),
     }
 }
@@ -112,8 +112,17 @@ fn show(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Opens the lists to bring in others. Those that fail their check make room: they are of no use, and in the way.
+fn open_for_repair(settings: &Settings) -> Result<TrustStore, Failure> {
+    let chain = settings.chain()?;
+    for damaged in TrustStore::set_aside_damaged(&settings.trust_dir, &chain).map_err(failure)? {
+        output::remark(format_args!("{}; moved to {}", damaged.why, damaged.to.display()));
+    }
+    open(settings)
+}
+
 fn import(settings: &Settings, args: &TrustImportArgs) -> Result<(), Failure> {
-    let store = open(settings)?;
+    let store = open_for_repair(settings)?;
     let imported = match args.state_root {
         None => store.import_file(&args.file),
         Some(state_root) => store.import_summaries(&args.file, state_root),
@@ -133,6 +142,7 @@ async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure>
     if has_no_roots(&chain) {
         return Err(Failure::Configuration(without_roots(&chain)));
     }
+    open_for_repair(settings)?;
     let spinner = progress::spinner("fetching trust lists");
     let outcome = match &args.from {
         Some(mirror) => from_mirror(settings, &peer::url(mirror)?).await,

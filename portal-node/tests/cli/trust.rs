@@ -48,7 +48,18 @@ fn a_list_that_was_tampered_with_on_disk_is_not_used() {
         bytes[last] ^= 1;
         fs::write(&path, bytes).unwrap();
     }
-    world.trusting("data").arg("verify").arg(&world.archives[0]).end().exits(5).says("trust");
+    let verify = || world.trusting("data").arg("verify").arg(&world.archives[0]).end();
+    verify().exits(5).says("cairn trust fetch");
+
+    // Good ones take their places, whichever way they come.
+    let good = World::new();
+    let list = |name: &str| good.path("trust").join(name);
+    let first = "historical_roots.ssz";
+    world.trusting("data").args(["trust", "import"]).arg(list(first)).end().exits(0).says(".damaged");
+    fs::write(world.path("trust").join(first), "damaged again").unwrap();
+    let peer = good.run("peer", "none");
+    world.trusting("data").args(["trust", "fetch", "--bootnodes", &peer.enr()]).alone().end().exits(0).says(first);
+    verify().exits(0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod mirror;
 pub(crate) mod peers;
 mod proved_summaries;
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,8 +36,19 @@ pub enum TrustStoreError {
         source: io::Error,
     },
     /// The file's contents are not a list that the chain's roots vouch for.
-    #[error("{}: {source}. The file was not used; move it away, then import or fetch the list again", path.display())]
+    #[error("{}: {source}. Nothing was imported", path.display())]
     Refused {
+        /// Which file.
+        path: PathBuf,
+        /// The rule it breaks.
+        source: TrustError,
+    },
+    /// A list that was kept does not pass its check any more.
+    #[error(
+        "{}: {source}. It is not used: `cairn trust fetch` and `cairn trust import FILE` put a good one in its place",
+        path.display()
+    )]
+    Damaged {
         /// Which file.
         path: PathBuf,
         /// The rule it breaks.
@@ -92,11 +104,40 @@ impl TrustStore {
         for kind in TrustListKind::ALL.into_iter().filter(|kind| roots.root(*kind).is_some()) {
             let path = dir.join(file_name(kind));
             if let Some(bytes) = read_list(&path)? {
-                lists.import(kind, &bytes, roots).map_err(|source| TrustStoreError::Refused { path, source })?;
+                lists.import(kind, &bytes, roots).map_err(|source| TrustStoreError::Damaged { path, source })?;
             }
         }
         proved_summaries::load(&dir)?.into_iter().for_each(|summaries| lists.extend_summaries(summaries));
         Ok(Self { dir, chain, lists: RwLock::new(lists), changed: watch::Sender::new(()) })
+    }
+
+    /// Renames the files in `dir` that fail their check, so that good ones can take their places. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`TrustStoreError::File`] for one that cannot be read or renamed.
+    pub fn set_aside_damaged(dir: &Path, chain: &ChainSpec) -> Result<Vec<SetAside>, TrustStoreError> {
+        let roots = chain.trust_roots();
+        let mut set_aside = Vec::new();
+        for kind in TrustListKind::ALL.into_iter().filter(|kind| roots.root(*kind).is_some()) {
+            let path = dir.join(file_name(kind));
+            let why = match read_list(&path) {
+                Ok(None) => continue,
+                Ok(Some(bytes)) => match TrustLists::default().import(kind, &bytes, roots) {
+                    Ok(()) => continue,
+                    Err(rule) => format!("{}: {rule}", path.display()),
+                },
+                Err(TrustStoreError::File { path, source }) if source.kind() == io::ErrorKind::FileTooLarge => {
+                    format!("{}: {source}", path.display())
+                }
+                Err(error) => return Err(error),
+            };
+            set_aside.push(SetAside { why, to: set_aside_file(path)? });
+        }
+        for (path, rule) in proved_summaries::damaged(dir)? {
+            let why = format!("{}: {rule}", path.display());
+            set_aside.push(SetAside { why, to: set_aside_file(path)? });
+        }
+        Ok(set_aside)
     }
 
     /// The chain whose lists are kept.
@@ -209,6 +250,25 @@ impl TrustStore {
         };
         let path = self.dir.join(file_name(kind));
         write_atomically(&path, &bytes).map_err(|source| TrustStoreError::File { path, source })
+    }
+}
+
+/// A list that failed its check and was renamed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Which file, and the rule it breaks.
+    pub why: String,
+    /// What it is called now.
+    pub to: PathBuf,
+}
+
+fn set_aside_file(path: PathBuf) -> Result<PathBuf, TrustStoreError> {
+    let mut to = path.clone().into_os_string();
+    to.push(".damaged");
+    let to = PathBuf::from(to);
+    match fs::rename(&path, &to) {
+        Ok(()) => Ok(to),
+        Err(source) => Err(TrustStoreError::File { path, source }),
     }
 }
 

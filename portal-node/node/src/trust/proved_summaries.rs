@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alloy_primitives::B256;
 use content_types::trust::{HistoricalSummaries, HistoricalSummariesWithProof, TrustError};
@@ -36,20 +36,35 @@ pub(super) fn save(dir: &Path, bytes: &[u8], state_root: B256) -> Result<(), Tru
 /// # Errors
 /// [`TrustStoreError`] for a file that cannot be read, or does not lead to the root in its name.
 pub(super) fn load(dir: &Path) -> Result<Vec<HistoricalSummaries>, TrustStoreError> {
+    let checked = checked(dir)?.into_iter();
+    checked.map(|(path, kept)| kept.map_err(|source| TrustStoreError::Damaged { path, source })).collect()
+}
+
+/// The files in `dir` that do not lead to the root in their name, and the rules they break.
+///
+/// # Errors
+/// [`TrustStoreError::File`].
+pub(super) fn damaged(dir: &Path) -> Result<Vec<(PathBuf, TrustError)>, TrustStoreError> {
+    Ok(checked(dir)?.into_iter().filter_map(|(path, kept)| Some((path, kept.err()?))).collect())
+}
+
+type Checked = (PathBuf, Result<HistoricalSummaries, TrustError>);
+
+fn checked(dir: &Path) -> Result<Vec<Checked>, TrustStoreError> {
     let unreadable = |source| TrustStoreError::File { path: dir.to_owned(), source };
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(unreadable)?,
     };
-    let mut kept = Vec::new();
+    let mut checked = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
         let Some(state_root) = state_root(&path) else { continue };
         if let Some(bytes) = read_list(&path)? {
-            kept.push(check(&bytes, state_root).map_err(|source| TrustStoreError::Refused { path, source })?);
+            checked.push((path, check(&bytes, state_root)));
         }
     }
-    Ok(kept)
+    Ok(checked)
 }
 
 fn state_root(path: &Path) -> Option<B256> {
