@@ -55,7 +55,34 @@ impl Failure {
     }
 
     /// A failure to read or write `path`.
-    pub(crate) fn io(path: &std::path::Path, error: impl std::fmt::Display) -> Self {
-        Self::Io(format!("{}: {error}", path.display()))
+    pub(crate) fn io(path: &std::path::Path, error: io::Error) -> Self {
+        Self::Io(format!("{}: {error}{}", path.display(), advice(&error)))
+    }
+}
+
+/// What a person can do about a failure of the file system.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => ": check the path",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ": check who may read and write there",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make room, or give a path on another disk",
+        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
+            ": give another path"
+        }
+        _ => "",
+    }
+}
+
+/// What a person can do about an address that cannot be listened on, by the setting that says which it is.
+pub(crate) fn cannot_listen(what: &str, address: impl std::fmt::Display, setting: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("{what} {address} is taken: choose another with --{setting}"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{what} {address} is no address of this machine: choose another with --{setting}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{what} {address} may not be listened on by this user: choose another with --{setting}, above 1023")
+        }
+        _ => format!("{what} {address} cannot be listened on ({error}): choose another with --{setting}"),
     }
 }

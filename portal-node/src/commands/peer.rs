@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use super::trust;
 use crate::{
     bootnodes,
-    failure::Failure,
+    failure::{Failure, cannot_listen},
     origin, output,
     settings::{Addresses, Endpoint, NetworkArgs, NodeArgs, Settings},
     values::{Bootnode, Setting},
@@ -40,6 +40,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig, Failure> {
     let args = settings.node(flags);
     let mut config = networked(settings, args.network)?;
+    if let Some(key) = &args.key {
+        // The data folder is made when it is missing, and no other: a slip of the finger would make a new identity.
+        let folder = key.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| *folder != settings.data_dir && !folder.is_dir()) {
+            let name = origin::named("key");
+            let why =
+                format!("{name}: there is no folder {} for the key: make it, or check the path", folder.display());
+            return Err(Failure::Configuration(why));
+        }
+    }
     config.key_file = args.key;
     if let Some(capacity) = args.capacity {
         config.capacity = capacity.as_u64();
@@ -138,26 +148,35 @@ pub(crate) async fn start(config: NodeConfig) -> Result<Node, Failure> {
 async fn start_any(config: NodeConfig) -> Result<Node, Failure> {
     for path in &config.seeds {
         if !path.exists() {
-            return Err(Failure::Configuration(format!("{}: no such file or folder to seed", path.display())));
+            return Err(Failure::Io(format!("{}: no such file or folder to seed: check the path", path.display())));
         }
     }
-    let data_dir = config.data_dir.clone();
-    let node = Node::start(config).await.map_err(|error| start_failure(&data_dir, &error))?;
+    let (data_dir, listen) = (config.data_dir.clone(), config.listen);
+    let node = Node::start(config).await.map_err(|error| start_failure(&data_dir, listen, &error))?;
     if trust::is_without_trust(node.trust()) {
         output::remark(trust::without_roots(node.chain()));
     }
     Ok(node)
 }
 
-fn start_failure(data_dir: &Path, error: &StartError) -> Failure {
+fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -> Failure {
     let text = format!("the peer in {} did not start: {error}", data_dir.display());
     match error {
-        StartError::Trust(TrustStoreError::Refused { .. }) => Failure::Invalid(text),
+        StartError::Discovery(discovery::StartError::Bind(source)) => {
+            let (v4, v6) = (listen.v4.map(SocketAddr::V4), listen.v6.map(SocketAddr::V6));
+            let addresses: Vec<_> = v4.into_iter().chain(v6).map(|address| address.to_string()).collect();
+            Failure::Configuration(cannot_listen("UDP", addresses.join(" or "), "listen", source))
+        }
+        StartError::Rpc(RpcError::Listen { address, source }) => {
+            Failure::Configuration(cannot_listen("JSON-RPC's TCP", address, "rpc", source))
+        }
+        StartError::Metrics { address, source } => {
+            Failure::Configuration(cannot_listen("the metrics' TCP", address, "metrics", source))
+        }
+        StartError::Trust(TrustStoreError::Refused { .. } | TrustStoreError::Damaged { .. }) => Failure::Invalid(text),
         StartError::Trust(_) => Failure::Io(text),
         StartError::Identity(_) | StartError::Store(_) => Failure::Io(text),
-        StartError::Discovery(discovery::StartError::Bind(_) | discovery::StartError::NoAddress)
-        | StartError::Rpc(RpcError::Listen { .. })
-        | StartError::Metrics { .. } => Failure::Configuration(text),
+        StartError::Discovery(discovery::StartError::NoAddress) => Failure::Configuration(text),
         StartError::Discovery(_)
         | StartError::Rpc(RpcError::Method(_))
         | StartError::Http(_)

@@ -41,7 +41,7 @@ fn settings_that_make_no_sense_end_with_3_and_are_named() {
         |flags: &[&str]| world.cairn("data").arg("run").alone().args(["--rpc", "none"]).args(flags).end().exits(3);
     run(&["--bootnodes", "enr:nonsense"]).says("enr:nonsense");
     run(&["--bootnodes", "none", "--headers-from", "localhost:8545"]).says("http");
-    run(&["--bootnodes", "none", "--seed", "/nowhere"]).says("/nowhere");
+    run(&["--bootnodes", "none", "--key", "/nowhere/deep/key"]).says("--key: ").says("/nowhere/deep");
     run(&["--bootnodes", "none", "--listen", "127.0.0.1:0,127.0.0.1:0"]).says("--listen");
     run(&["--bootnodes", "none", "--config", "/nowhere.toml"]).says("/nowhere.toml");
     world.cairn("data").args(["run", "--nat", "magic"]).end().exits(3).says("magic");
