@@ -214,6 +214,9 @@ pub(crate) struct EnrArgs {
     /// Read this record instead and print what it says
     #[arg(long, value_name = "ENR", conflicts_with = "rpc")]
     pub(crate) decode: Option<String>,
+    /// File with the peer's key: a record of another key is refused [default: any record in the data folder]
+    #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// Flags of `cairn demo`.

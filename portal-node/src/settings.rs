@@ -368,6 +368,11 @@ impl Settings {
         read_chain(&self.chain).map(Arc::new)
     }
 
+    /// The file of the storage peer's key, if a flag or the file names one.
+    pub(crate) fn key(&self, flag: Option<PathBuf>) -> Option<PathBuf> {
+        flag.or_else(|| self.node.key.clone())
+    }
+
     /// A storage peer's flags laid over the file's tables.
     pub(crate) fn node(&self, flags: NodeArgs) -> NodeArgs {
         flags.or(self.node.clone())

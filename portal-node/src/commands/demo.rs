@@ -19,13 +19,10 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
     let source = if args.archive.is_empty() {
         Source::Synthetic { blocks: args.blocks, block_size: args.block_size }
     } else {
+        let files = files::archives(&args.archive)?;
         // Said now rather than by twelve peers.
         trust::verifier(settings)?;
-        Source::Archives {
-            chain: settings.chain()?,
-            trust_dir: settings.trust_dir.clone(),
-            files: files::archives(&args.archive)?,
-        }
+        Source::Archives { chain: settings.chain()?, trust_dir: settings.trust_dir.clone(), files }
     };
     let config = DemoConfig { peers: args.peers, source, sample: args.sample, random_seed: args.random_seed };
     let mut bar = progress::spinner("preparing history");

@@ -72,7 +72,8 @@ fn print_text(report: &FolderReport) -> Result<(), Failure> {
             for component in components(file).filter(|component| file.good_count(*component) < total) {
                 let ranges: Vec<_> =
                     file.good(component).iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
-                output::line(format_args!("{}: still good: {component} {}", file.archive, ranges.join(" ")))?;
+                let ranges = if ranges.is_empty() { "none".to_owned() } else { ranges.join(" ") };
+                output::line(format_args!("{}: still good: {component} {ranges}", file.archive))?;
             }
         }
     }

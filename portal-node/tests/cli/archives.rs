@@ -50,7 +50,10 @@ fn is_in(ranges: &Value, number: u64) -> bool {
 #[test]
 fn a_file_that_is_not_there_and_lists_that_are_missing_are_told_apart() {
     let world = World::new();
-    world.trusting("data").args(["verify", "/nowhere/x.era1"]).end().exits(6).says("/nowhere/x.era1");
+    for command in [&["verify"][..], &["seed"], &["run", "--seed"]] {
+        let call = world.trusting("data").args(command).arg("/nowhere/x.era1");
+        call.end().exits(6).says("/nowhere/x.era1").says("check the path");
+    }
     world.trusting("data").arg("verify").arg(world.path("trust")).end().exits(6).says("no .era1");
     let call = world.cairn("data").arg("verify").arg(&world.archives[0]);
     call.end().exits(3).says("cairn trust fetch").says("--trust");
@@ -103,4 +106,15 @@ fn blocks_after_the_merge_are_no_era1_file() {
     world.fetch(&seeder).args(["60..70", "--out"]).arg(&late).end().exits(0);
     let convert = world.cairn("data").args(["convert", "--to", "era1", "--out"]).arg(world.path("out")).arg(&late);
     convert.end().exits(5).says("before the merge");
+}
+
+#[test]
+fn of_a_file_that_is_cut_short_it_is_said_what_is_not_good_at_all() {
+    let world = World::before_the_merge();
+    let bytes = fs::read(&world.archives[0]).unwrap();
+    fs::write(&world.archives[0], &bytes[..bytes.len() / 2]).unwrap();
+    let ended = world.trusting("data").arg("verify").arg(&world.archives[0]).end().exits(5);
+    let text = String::from_utf8(ended.out()).unwrap();
+    assert!(text.contains("still good: header none"), "{text}");
+    assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
 }

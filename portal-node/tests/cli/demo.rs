@@ -19,6 +19,7 @@ fn the_demonstration_finds_and_proves_everything() {
 fn a_network_of_one_peer_is_none() {
     let world = World::new();
     Call::new(world.path("home")).args(["demo", "--peers", "1"]).end().exits(3).says("two peers");
+    Call::new(world.path("home")).args(["demo", "--archive", "/nowhere"]).end().exits(6).says("/nowhere");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `cairn run`, `cairn status`, `cairn enr`: one peer from its start to its end.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
 };
@@ -83,6 +84,15 @@ fn the_record_is_had_from_the_folder_the_peer_or_the_text() {
     assert_eq!(format!("127.0.0.1:{}", decoded["udp"]), *peer.announced("listen")[0].as_str().unwrap());
     assert_eq!(peer.stop("TERM").0.code(), Some(0));
     assert_eq!(world.cairn("peer").arg("enr").end().text().trim(), enr);
+    let own_key = world.path("peer/node.key");
+    assert_eq!(world.cairn("peer").arg("enr").env("CAIRN_KEY", &own_key).end().text().trim(), enr);
+    let other_key = world.path("other.key");
+    fs::write(&other_key, "11".repeat(32)).unwrap();
+    world.cairn("peer").args(["enr", "--key"]).arg(&other_key).end().exits(5).says("other.key");
+    world.cairn("peer").args(["enr", "--key", "/nowhere/key"]).end().exits(6).says("/nowhere/key");
+    let text = world.cairn("other").args(["enr", "--decode", &enr]).end().text();
+    assert!(text.contains(decoded["nodeId"].as_str().unwrap()), "{text}");
+    assert!(text.contains(&format!("127.0.0.1:{}", decoded["udp"])) && text.lines().count() == 3, "{text}");
     world.cairn("other").args(["enr", "--decode", "enr:nonsense"]).end().exits(3);
 }
 
@@ -101,11 +111,11 @@ fn a_port_or_a_folder_that_is_taken_is_named() {
     let peer = world.run("peer", "none");
     let rpc = peer.announced("rpc").as_str().unwrap();
     let run = |data: &str| world.trusting(data).args(["run", "--bootnodes", "none"]).alone();
-    run("second").args(["--rpc", rpc]).end().exits(3).says(rpc);
-    run("second").args(["--rpc", "none", "--metrics", rpc]).end().exits(3).says(rpc);
+    run("second").args(["--rpc", rpc]).end().exits(3).says(rpc).says("--rpc");
+    run("second").args(["--rpc", "none", "--metrics", rpc]).end().exits(3).says(rpc).says("--metrics");
     let udp = peer.announced("listen")[0].as_str().unwrap();
     let call = world.trusting("second").args(["run", "--bootnodes", "none", "--nat", "none", "--rpc", "none"]);
-    call.args(["--listen", udp]).end().exits(3).says("UDP");
+    call.args(["--listen", udp]).end().exits(3).says(&format!("UDP {udp} is taken")).says("--listen");
     run("peer").args(["--rpc", "none"]).end().exits(6).says("peer");
 }
 

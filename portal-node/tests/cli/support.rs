@@ -172,6 +172,11 @@ impl Ended {
         self
     }
 
+    /// Standard output, however it went.
+    pub(crate) fn out(self) -> Vec<u8> {
+        self.out
+    }
+
     /// What went to standard error.
     pub(crate) fn complaint(&self) -> &str {
         &self.err
