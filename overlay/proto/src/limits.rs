@@ -73,7 +73,7 @@ pub enum LimitReached {
 
 /// Counts the transfers that run.
 #[derive(Debug)]
-pub struct Transfers {
+pub struct TransferCounts {
     limits: TransferLimits,
     inbound: Slots,
     fetches: Slots,
@@ -88,7 +88,7 @@ struct Slots {
     subnets: HashMap<NodeId, Subnet>,
 }
 
-impl Transfers {
+impl TransferCounts {
     /// None running yet.
     pub fn new(limits: TransferLimits) -> Self {
         Self { limits, inbound: Slots::default(), fetches: Slots::default(), outbound: Slots::default() }
@@ -193,8 +193,8 @@ mod tests {
     #[test]
     fn a_subnet_has_its_share_and_no_more() {
         let limits = TransferLimits { inbound: 16, inbound_per_peer: 2, ..LIMITS };
-        let mut transfers = Transfers::new(limits);
-        let start = |transfers: &mut Transfers, peer: u8, host: [u8; 4]| {
+        let mut transfers = TransferCounts::new(limits);
+        let start = |transfers: &mut TransferCounts, peer: u8, host: [u8; 4]| {
             transfers.start(Direction::Inbound, NodeId::from([peer; 32]), host.into())
         };
         for peer in 0..4 {
@@ -219,7 +219,7 @@ mod tests {
         #[test]
         fn counts_are_exact_and_never_above_the_limits(steps in vec((any::<bool>(), 0usize..3, 0u8..4), 0..200)) {
             let kinds = [(Direction::Inbound, 5, 2), (Direction::Fetch, 4, 1), (Direction::Outbound, 3, 3)];
-            let mut transfers = Transfers::new(LIMITS);
+            let mut transfers = TransferCounts::new(LIMITS);
             let mut running: Vec<(Direction, u8)> = Vec::new();
             for (starts, kind, peer) in steps {
                 let (direction, total, per_peer) = kinds[kind];

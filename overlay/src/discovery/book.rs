@@ -39,7 +39,7 @@ impl AddressBook {
             _ => enr,
         };
         let contact = Contact::new(enr, endpoint.address);
-        self.insert(contact.clone(), true);
+        self.insert(contact.clone());
         contact
     }
 
@@ -96,9 +96,9 @@ impl AddressBook {
         Some(Contact::new(enr.clone(), self.announced(enr)?))
     }
 
-    fn insert(&mut self, contact: Contact, session: bool) {
+    fn insert(&mut self, contact: Contact) {
         self.uses += 1;
-        self.peers.insert(contact.node_id(), Known { contact, session, last_use: self.uses });
+        self.peers.insert(contact.node_id(), Known { contact, session: true, last_use: self.uses });
         if self.peers.len() > MAX_PEERS
             && let Some(oldest) = self.peers.iter().min_by_key(|(_, known)| known.last_use).map(|(id, _)| *id)
         {
@@ -194,7 +194,7 @@ mod tests {
                 break;
             }
         }
-        book.insert(filler, true);
+        book.insert(filler);
         assert!(book.known(&ids[1]).is_none());
         assert!(book.known(&ids[0]).is_some() && book.known(&ids[2]).is_some());
     }

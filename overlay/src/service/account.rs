@@ -2,32 +2,32 @@
 
 use std::sync::Arc;
 
-use cairn_proto::limits;
+use cairn_proto::limits::Direction;
 use tokio::time::Instant;
 
-use super::{Direction, Observer, RequestError, TransferFailure};
+use super::{Flow, Observer, RequestError, TransferFailure};
 use crate::transfer::TransferError;
 
 /// An open transfer. Dropped before it is closed, it counts as cancelled.
 pub(super) struct Account {
     observer: Arc<dyn Observer>,
-    direction: Direction,
+    flow: Flow,
     started: Instant,
     open: bool,
 }
 
 impl Account {
-    pub(super) fn open(observer: Arc<dyn Observer>, direction: limits::Direction) -> Self {
-        let direction = match direction {
-            limits::Direction::Inbound | limits::Direction::Fetch => Direction::In,
-            limits::Direction::Outbound => Direction::Out,
+    pub(super) fn open(observer: Arc<dyn Observer>, direction: Direction) -> Self {
+        let flow = match direction {
+            Direction::Inbound | Direction::Fetch => Flow::In,
+            Direction::Outbound => Flow::Out,
         };
-        Self { observer, direction, started: Instant::now(), open: true }
+        Self { observer, flow, started: Instant::now(), open: true }
     }
 
     pub(super) fn close(&mut self, bytes: u64, failure: Option<TransferFailure>) {
         self.open = false;
-        self.observer.transfer_ended(self.direction, bytes, self.started.elapsed(), failure);
+        self.observer.transfer_ended(self.flow, bytes, self.started.elapsed(), failure);
     }
 }
 

@@ -23,5 +23,5 @@ pub use answers::{
 };
 pub use config::SubNetworkConfig;
 pub use handler::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
-pub use observer::{Direction, LookupOutcome, Observer, RequestKind, TransferFailure, Unobserved};
+pub use observer::{Flow, LookupOutcome, Observer, RequestKind, TransferFailure, Unobserved};
 pub use overlay::Overlay;

@@ -16,7 +16,7 @@ pub trait Observer: Send + Sync + 'static {
     fn node_lookup(&self, _outcome: &LookupOutcome) {}
 
     /// A uTP transfer ended, after this many bytes of payload.
-    fn transfer_ended(&self, _direction: Direction, _bytes: u64, _took: Duration, _failure: Option<TransferFailure>) {}
+    fn transfer_ended(&self, _flow: Flow, _bytes: u64, _took: Duration, _failure: Option<TransferFailure>) {}
 
     /// The number of live peers in the routing table changed.
     fn peers(&self, _count: usize) {}
@@ -51,7 +51,7 @@ pub struct LookupOutcome {
 
 /// Which way a transfer's payload goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
+pub enum Flow {
     /// To this node.
     In,
     /// From this node.

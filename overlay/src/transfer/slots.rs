@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_proto::limits::{Direction, TransferLimits, Transfers as Counts};
+use cairn_proto::limits::{Direction, TransferCounts, TransferLimits};
 use content_types::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ pub(crate) struct Slots {
 }
 
 struct Shared {
-    counts: Mutex<Counts>,
+    counts: Mutex<TransferCounts>,
     freed: Notify,
 }
 
@@ -37,7 +37,7 @@ impl Drop for Slot {
 
 impl Slots {
     pub(super) fn new(limits: TransferLimits) -> Self {
-        Self { shared: Arc::new(Shared { counts: Mutex::new(Counts::new(limits)), freed: Notify::new() }) }
+        Self { shared: Arc::new(Shared { counts: Mutex::new(TransferCounts::new(limits)), freed: Notify::new() }) }
     }
 
     /// Takes a slot, waiting until one is free.
@@ -76,7 +76,7 @@ impl Slots {
         &self,
         direction: Direction,
         peer: NodeId,
-        decide: impl FnOnce(&mut Counts) -> T,
+        decide: impl FnOnce(&mut TransferCounts) -> T,
         holds: impl FnOnce(&T) -> bool,
     ) -> (T, Option<Slot>) {
         let decision = decide(&mut self.shared.counts.lock());
@@ -142,7 +142,7 @@ mod tests {
     fn a_decision_takes_the_slot_along() {
         let slots = Slots::new(LIMITS);
         let peer = NodeId::from([1; 32]);
-        let start = |counts: &mut Counts| counts.start(Direction::Outbound, peer, Ipv4Addr::LOCALHOST.into());
+        let start = |counts: &mut TransferCounts| counts.start(Direction::Outbound, peer, Ipv4Addr::LOCALHOST.into());
         let (decided, slot) = slots.decide(Direction::Outbound, peer, start, Result::is_ok);
         assert!(decided.is_ok() && slot.is_some());
         let (decided, none) = slots.decide(Direction::Outbound, peer, start, Result::is_ok);

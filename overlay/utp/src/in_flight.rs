@@ -35,6 +35,15 @@ enum State {
     Acked,
 }
 
+/// What a packet that has to be acknowledged is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Part of the stream.
+    Data,
+    /// The end of the stream.
+    Fin,
+}
+
 #[derive(Debug)]
 struct SentPacket {
     /// Emptied when acknowledged.
@@ -162,12 +171,12 @@ impl InFlight {
     }
 
     /// Enters a packet that is sent for the first time.
-    pub(crate) fn push(&mut self, now: Instant, payload: Bytes, fin: bool) {
+    pub(crate) fn push(&mut self, now: Instant, payload: Bytes, kind: Kind) {
         let seq_nr = self.next_seq_nr();
         let len = payload.len();
         let packet = SentPacket {
             payload,
-            fin,
+            fin: kind == Kind::Fin,
             len,
             state: State::InFlight,
             sent_at: now,

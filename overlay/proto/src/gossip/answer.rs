@@ -7,7 +7,7 @@ use content_types::NodeId;
 
 use super::{Claim, InFlight};
 use crate::{
-    limits::{Direction, Transfers},
+    limits::{Direction, TransferCounts},
     routing::Subnet,
     wire::AcceptCode,
 };
@@ -31,7 +31,7 @@ pub struct OfferAnswer {
     /// One code for each key, in the order of the OFFER.
     pub codes: Vec<AcceptCode>,
     /// The accepted keys, in the order in which their items will come over the stream. If there are any, an inbound
-    /// transfer slot is taken and each key is claimed: the caller owes [`Transfers::finish`] once, and
+    /// transfer slot is taken and each key is claimed: the caller owes [`TransferCounts::finish`] once, and
     /// [`InFlight::done`] or [`InFlight::failed`] for each. If there are none, the connection ID in ACCEPT is 0.
     pub accepted: Vec<Bytes>,
 }
@@ -41,7 +41,7 @@ pub fn answer_offer(
     offered: &[(Bytes, OfferVerdict)],
     (from, ip): (NodeId, IpAddr),
     in_flight: &mut InFlight,
-    transfers: &mut Transfers,
+    transfers: &mut TransferCounts,
     now: Instant,
 ) -> OfferAnswer {
     let mut has_slot = false;
@@ -107,13 +107,13 @@ mod tests {
 
     struct Node {
         in_flight: InFlight,
-        transfers: Transfers,
+        transfers: TransferCounts,
         now: Instant,
     }
 
     impl Node {
         fn new() -> Self {
-            Self { in_flight: InFlight::default(), transfers: Transfers::new(LIMITS), now: Instant::now() }
+            Self { in_flight: InFlight::default(), transfers: TransferCounts::new(LIMITS), now: Instant::now() }
         }
 
         fn offer(&mut self, from: u8, names: &[&'static str]) -> OfferAnswer {

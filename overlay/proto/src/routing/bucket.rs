@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use content_types::NodeId;
 
-use super::{Peer, Subnet};
+use super::{Peer, Subnet, rules::Standing};
 
 /// Peers in a bucket: the specification's replication parameter `k`.
 pub const K: usize = 16;
@@ -51,7 +51,7 @@ impl Bucket {
         self.peers.iter_mut().chain(&mut self.replacements).find(|peer| peer.node_id() == *id)
     }
 
-    pub(super) fn subnet_count(&self, subnet: (Subnet, bool)) -> usize {
+    pub(super) fn subnet_count(&self, subnet: (Subnet, Standing)) -> usize {
         self.peers.iter().chain(&self.replacements).filter(|peer| peer.counted() == Some(subnet)).count()
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use content_types::{Distance, NodeId};
 
-use super::{Fit, Subnet};
+use super::{Fit, Subnet, rules::Standing};
 use crate::{
     record::{self, Enr, Version},
     wire::{ErrorCode, Extensions, PingPayload},
@@ -91,9 +91,9 @@ impl Peer {
         self.subnet
     }
 
-    /// The subnet that it counts for, and whether it was seen there.
-    pub(super) fn counted(&self) -> Option<(Subnet, bool)> {
-        self.subnet.map(|subnet| (subnet, self.seen_at.is_some()))
+    /// The subnet that it counts for, and how it stands there.
+    pub(super) fn counted(&self) -> Option<(Subnet, Standing)> {
+        self.subnet.map(|subnet| (subnet, Standing::of(self.seen_at)))
     }
 
     /// The radius it last announced. `None` is unknown, which is not maximal.

@@ -28,6 +28,22 @@ pub enum Unfit {
     Address,
 }
 
+/// How a peer stands in the subnet that it counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Standing {
+    /// It was seen there.
+    Seen,
+    /// Only its record says so.
+    Claimed,
+}
+
+impl Standing {
+    /// The standing of a peer that was seen at this address, if it ever was.
+    pub(super) fn of(seen_at: Option<SocketAddr>) -> Self {
+        if seen_at.is_some() { Self::Seen } else { Self::Claimed }
+    }
+}
+
 /// What the rules say of a peer that fulfils them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fit {
@@ -40,9 +56,9 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// The subnet that it counts for, and whether it was seen there.
-    pub(super) fn counted(&self) -> Option<(Subnet, bool)> {
-        self.subnet.map(|subnet| (subnet, self.seen_at.is_some()))
+    /// The subnet that it counts for, and how it stands there.
+    pub(super) fn counted(&self) -> Option<(Subnet, Standing)> {
+        self.subnet.map(|subnet| (subnet, Standing::of(self.seen_at)))
     }
 }
 

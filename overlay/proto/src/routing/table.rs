@@ -13,6 +13,7 @@ use super::{
     Subnet, Unfit,
     bucket::{Bucket, Placed},
     log_distance,
+    rules::Standing,
     upkeep::Schedule,
 };
 use crate::{
@@ -100,7 +101,7 @@ pub struct RoutingTable {
     /// By closeness: bucket `i` holds logarithmic distance `256 - i`. Grown when a nearer peer is met.
     pub(super) buckets: Vec<Bucket>,
     /// Peers of each subnet: those that were seen there (`true`), and those that only claim to be there.
-    subnets: Tally<(Subnet, bool)>,
+    subnets: Tally<(Subnet, Standing)>,
     /// Of peers that are not in a bucket.
     radii: RadiusCache,
     pub(super) upkeep: Schedule,
@@ -217,11 +218,12 @@ impl RoutingTable {
             // Claims keep nobody out who was seen.
             let is_claim = fit.seen_at.is_none();
             let of_subnet = |bucket: &Bucket| {
-                bucket.subnet_count((subnet, true)) + if is_claim { bucket.subnet_count((subnet, false)) } else { 0 }
+                bucket.subnet_count((subnet, Standing::Seen))
+                    + if is_claim { bucket.subnet_count((subnet, Standing::Claimed)) } else { 0 }
             };
             let in_bucket = self.buckets.get(index).map_or(0, of_subnet);
-            let in_table =
-                self.subnets.of(&(subnet, true)) + if is_claim { self.subnets.of(&(subnet, false)) } else { 0 };
+            let in_table = self.subnets.of(&(subnet, Standing::Seen))
+                + if is_claim { self.subnets.of(&(subnet, Standing::Claimed)) } else { 0 };
             if in_bucket >= MAX_SUBNET_PEERS_PER_BUCKET || in_table >= MAX_SUBNET_PEERS_PER_TABLE {
                 return Err(Refused::SubnetFull);
             }
@@ -229,13 +231,13 @@ impl RoutingTable {
         Ok(fit)
     }
 
-    fn count(&mut self, subnet: Option<(Subnet, bool)>) {
+    fn count(&mut self, subnet: Option<(Subnet, Standing)>) {
         if let Some(subnet) = subnet {
             self.subnets.add(subnet);
         }
     }
 
-    fn uncount(&mut self, subnet: Option<(Subnet, bool)>) {
+    fn uncount(&mut self, subnet: Option<(Subnet, Standing)>) {
         if let Some(subnet) = subnet {
             self.subnets.remove(&subnet);
         }

@@ -10,7 +10,7 @@ fn ten_sent(now: Instant) -> (InFlight, SeqNr) {
     let first = SeqNr::first(u16::MAX - 3);
     let mut in_flight = InFlight::new(first);
     for _ in 0..10 {
-        in_flight.push(now, Bytes::from_static(&[0; 100]), false);
+        in_flight.push(now, Bytes::from_static(&[0; 100]), Kind::Data);
     }
     (in_flight, first)
 }
@@ -75,7 +75,7 @@ fn what_no_acknowledgement_spoke_of_is_not_lost_by_it() {
 fn a_lost_retransmission_is_found_by_what_was_sent_after_it() {
     let (mut in_flight, first, mut now) = first_sent_again();
     for _ in 0..3 {
-        in_flight.push(now, Bytes::from_static(&[0; 100]), false);
+        in_flight.push(now, Bytes::from_static(&[0; 100]), Kind::Data);
     }
     now += RTT;
     selective(&mut in_flight, now, first, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);

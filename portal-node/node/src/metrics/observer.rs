@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use content_types::NodeId;
-use overlay::service::{Direction, LookupOutcome, Observer, RequestKind, TransferFailure};
+use overlay::service::{Flow, LookupOutcome, Observer, RequestKind, TransferFailure};
 
 use super::{CodeLabels, DirectionLabels, LookupLabels, Metrics, NetworkLabels, RequestLabels, TransferLabels};
 
@@ -33,10 +33,10 @@ impl NetworkObserver {
     }
 }
 
-fn direction_label(direction: Direction) -> &'static str {
+fn direction_label(direction: Flow) -> &'static str {
     match direction {
-        Direction::In => "in",
-        Direction::Out => "out",
+        Flow::In => "in",
+        Flow::Out => "out",
     }
 }
 
@@ -70,7 +70,7 @@ impl Observer for NetworkObserver {
         self.lookup("nodes", outcome);
     }
 
-    fn transfer_ended(&self, direction: Direction, bytes: u64, _took: Duration, failure: Option<TransferFailure>) {
+    fn transfer_ended(&self, direction: Flow, bytes: u64, _took: Duration, failure: Option<TransferFailure>) {
         let (network, direction) = (self.network, direction_label(direction));
         let outcome = failure.map_or("complete", failure_label);
         self.metrics.transfers.get_or_create(&TransferLabels { network, direction, outcome }).inc();
