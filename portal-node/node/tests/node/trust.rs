@@ -166,7 +166,12 @@ fn summaries_under_a_trusted_state_root_stay_for_later_runs_also_on_a_chain_with
         let mut tampered = bytes.clone();
         tampered[20] ^= 1;
         std::fs::write(&kept[0], tampered).unwrap();
-        assert!(matches!(open().unwrap_err(), TrustStoreError::Refused { .. }));
+        assert!(matches!(open().unwrap_err(), TrustStoreError::Damaged { .. }));
+        let set_aside = TrustStore::set_aside_damaged(&dir, &chain).unwrap();
+        assert_eq!(set_aside.len(), 1);
+        assert!(set_aside[0].to.exists() && !kept[0].exists());
+        open().unwrap().import_summaries(&file, state_root).unwrap();
+        assert_eq!(entries(&open().unwrap()), imported);
     }
 }
 
@@ -188,7 +193,7 @@ fn a_file_is_recognised_by_its_root_and_a_tampered_one_is_refused() {
     list[0] ^= 1;
     std::fs::write(&path, list).unwrap();
     let error = TrustStore::open(&dir, Arc::clone(world.chain.spec())).unwrap_err();
-    assert!(matches!(error, TrustStoreError::Refused { .. }), "{error}");
+    assert!(matches!(error, TrustStoreError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("historical_roots.ssz"), "{error}");
     assert!(matches!(trust.import_file(&path), Err(TrustStoreError::Refused { .. })));
 }
