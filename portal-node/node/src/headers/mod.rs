@@ -27,7 +27,10 @@ use overlay::Overlay;
 use overlay::service::{LookupError, LookupTrace};
 use parking_lot::{Mutex, RwLock};
 use reqwest::Url;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::holdings::{Holdings, HoldingsError};
 use crate::http::HttpError;
@@ -55,6 +58,9 @@ const PEER_NETWORK_SEARCHES: usize = 4;
 /// How long a value that a peer offered waits for its header: it takes up memory meanwhile, and the peer's transfer
 /// slot. A lookup among peers that all answer takes some tenths of a second, one that is dead a few seconds.
 const PEER_PATIENCE: Duration = Duration::from_secs(20);
+/// Searches at once for headers of archives that hold no proof of them. They are made because peers ask for the blocks, so
+/// most places stay with users.
+const ARCHIVE_SEARCHES: usize = 2;
 /// Shared searches noted before the finished ones are cleared away.
 const NOTED_SEARCHES: usize = 1024;
 
@@ -149,6 +155,8 @@ pub struct HeaderSource {
     searches: Mutex<HashMap<(BlockId, Asker), WeakShared<Search>>>,
     misses: Misses,
     reach: Reach,
+    archive_searches: Arc<Semaphore>,
+    detached: CancellationToken,
 }
 
 impl HeaderSource {
@@ -174,6 +182,8 @@ impl HeaderSource {
             cache: Mutex::new(HeaderCache::new(CACHED_HEADERS)),
             searches: Mutex::new(HashMap::new()),
             misses: Misses::new(),
+            archive_searches: Arc::new(Semaphore::new(ARCHIVE_SEARCHES)),
+            detached: CancellationToken::new(),
         })
     }
 
@@ -184,6 +194,7 @@ impl HeaderSource {
 
     /// Searches on no network any more.
     pub(crate) fn detach(&self) {
+        self.detached.cancel();
         self.network.write().take();
     }
 
@@ -211,6 +222,23 @@ impl HeaderSource {
                 Err(HeaderUnavailable { id, attempts, trace: None })
             }),
         }
+    }
+
+    /// Looks for a header that an archive cannot prove, without anybody waiting for it: who asks for the block again finds
+    /// it proved. Nothing happens while others are looked for, after a miss, or where no list could prove it.
+    pub(crate) fn seek(self: Arc<Self>, runtime: &Handle, number: u64) {
+        let id = BlockId::Number(number);
+        if self.is_known_missing(&id) || !self.is_within_trust(&id) {
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.archive_searches).try_acquire_owned() else { return };
+        let detached = self.detached.clone();
+        runtime.spawn(async move {
+            if let Some(Err(why)) = detached.run_until_cancelled_owned(async move { self.get(id).await }).await {
+                tracing::debug!(number, %why, "no proved header for a block of an archive");
+            }
+            drop(place);
+        });
     }
 
     /// The search that is under way for this block, or a new one.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_archive::{Archive, ArchiveError, EpochCache};
+use cairn_archive::{Archive, ArchiveError, Component, EpochCache};
 use cairn_store::{HeaderProver, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -167,6 +167,15 @@ impl Archives {
         let archive = Archive::open_with(path, Arc::clone(&self.epochs)).map_err(problem)?;
         if let Some(damage) = archive.damage() {
             tracing::warn!(archive = %path.display(), %damage, "archive is damaged; what is left of it is served");
+        }
+        let has = |component| archive.components().has(component);
+        // With the difficulties, the proofs of headers before the merge are built.
+        if !has(Component::Proof) && !has(Component::TotalDifficulty) {
+            tracing::warn!(
+                archive = %path.display(),
+                "archive holds no proofs of its headers: it is not offered, and a block of it is served when its header \
+                 was found on the network or at the execution client"
+            );
         }
         let prover = Arc::clone(&self.prover);
         self.holdings.store().add_archive(path, prover).map_err(ArchiveProblem::Store)?;

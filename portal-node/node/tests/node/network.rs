@@ -36,6 +36,32 @@ async fn archives_are_served_in_place_and_every_block_is_found_and_proved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_of_an_archive_without_proofs_is_served_when_its_header_was_found() {
+    let world = World::new();
+    let whole = world.start_seeder("whole").await;
+    let bare = world.dir.path().join("bare");
+    std::fs::create_dir(&bare).unwrap();
+    let archive = std::fs::read_dir(world.archives()).unwrap().next().unwrap().unwrap().path();
+    let archive = cairn_archive::Archive::open(archive).unwrap();
+    let target = cairn_archive::convert::Target::Ere { proofs: false, receipts: true };
+    let name = world.chain.spec().name();
+    cairn_archive::convert::convert(&archive, archive.blocks(), name, target, &bare, |_| {}).unwrap();
+
+    let mut config = world.config("bare seeder");
+    config.seeds = vec![bare];
+    let seeder = cairn_node::Node::start(config).await.unwrap();
+    seeder.archives().wait_until_scanned().await;
+    let last = world.chain.blocks().last().unwrap();
+    let key = ContentKey::from(history::ContentKey::BlockBody { number: last.number() });
+    assert_eq!(seeder.store().get(&key).unwrap(), None, "nothing vouches for it yet");
+    connect(&seeder, &whole).await;
+    // A search that found nobody to ask is no miss.
+    until("header found", || seeder.store().get(&key).unwrap().is_some_and(|body| body == last.body)).await;
+    stop(seeder).await;
+    stop(whole).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_vanishes_is_no_longer_served() {
     let world = World::new();
     let seeder = world.start_seeder("seeder").await;
