@@ -1,6 +1,6 @@
 //! `cairn run` and `cairn seed`: a peer until it is told to stop.
 
-use std::process;
+use std::{pin::pin, process};
 
 use bytesize::ByteSize;
 use cairn_node::{
@@ -35,9 +35,17 @@ async fn run_from(
     let config = peer::config(settings, flags)?;
     let capacity = config.capacity;
     let seeds = !config.seeds.is_empty();
+    let mut starting = pin!(peer::start(config));
     let node = tokio::select! {
-        started = peer::start(config) => started?,
-        () = signals.next() => return Err(Failure::Interrupted),
+        started = &mut starting => started?,
+        () = signals.next() => {
+            // What a start has begun, a router's port mapping among it, only a whole node takes back.
+            tokio::select! {
+                started = starting => stop(started?, None, signals).await,
+                () = signals.next() => process::exit(INTERRUPTED),
+            }
+            return Err(Failure::Interrupted);
+        }
     };
     announce(settings, &node, capacity)?;
     let seeding = if seeds { Some(offer(&node, options)) } else { None };

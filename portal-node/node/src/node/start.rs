@@ -9,9 +9,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use overlay::discovery::DiscoveryConfig;
 use overlay::{Discovery, Enr, Transfers};
+use tokio::runtime::Handle;
 
 use super::Node;
 use super::running::Running;
+use super::stop::close;
 use crate::config::NodeConfig;
 use crate::fetch::Fetcher;
 use crate::headers::{ArchiveProver, HeaderSource};
@@ -27,7 +29,7 @@ use crate::status::StatusSource;
 use crate::tasks;
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{TrustStore, TrustStoreError};
-use crate::workers::{Stopping, Workers};
+use crate::workers::{Stopping, Workers, result_of};
 
 /// The store's folder in the data directory.
 const STORE_DIR: &str = "store";
@@ -81,17 +83,52 @@ impl Node {
     /// [`Archives::wait_until_scanned`].
     ///
     /// # Errors
-    /// [`StartError`] says which part did not start. What was started before it is stopped again.
+    /// [`StartError`] says which part did not start. What was started before it is stopped again, and so is a node that
+    /// nobody waits for any more.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
-        let workers = Workers::new();
-        let Prepared { key, previous, trust } = prepare(&config, &workers).await?;
-        let mut running = Running::new(Discovery::start(discovery_config(&config, &key, previous)?).await?);
-        match start_on(&mut running, config, trust, workers).await {
-            Ok(node) => Ok(node),
-            Err(error) => {
-                running.stop().await;
-                Err(error)
+        // A task of its own comes to an end, whoever waits for it. Half of a start could not be undone.
+        let starting = tokio::spawn(async move { start(config).await.map(Unclaimed::new) });
+        Ok(result_of(starting.await)??.claim()?)
+    }
+}
+
+/// A started node that is stopped unless somebody takes it.
+struct Unclaimed {
+    node: Option<Node>,
+    runtime: Handle,
+}
+
+impl Unclaimed {
+    fn new(node: Node) -> Self {
+        Self { node: Some(node), runtime: Handle::current() }
+    }
+
+    fn claim(mut self) -> Result<Node, Stopping> {
+        self.node.take().ok_or(Stopping)
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            self.runtime.spawn(node.shutdown());
+        }
+    }
+}
+
+async fn start(config: NodeConfig) -> Result<Node, StartError> {
+    let workers = Workers::new();
+    let Prepared { key, previous, trust } = prepare(&config, &workers).await?;
+    let mut running = Running::new(Discovery::start(discovery_config(&config, &key, previous)?).await?);
+    let mut opened = None;
+    match start_on(&mut running, &mut opened, config, trust, workers).await {
+        Ok(node) => Ok(node),
+        Err(error) => {
+            running.stop().await;
+            if let Some(store) = opened {
+                close(store).await;
             }
+            Err(error)
         }
     }
 }
@@ -129,6 +166,7 @@ fn discovery_config(
 
 async fn start_on(
     running: &mut Running,
+    opened: &mut Option<Arc<Store>>,
     config: NodeConfig,
     trust: Arc<TrustStore>,
     workers: Workers,
@@ -139,6 +177,7 @@ async fn start_on(
         budgets.with(network, config.budget(network, &networks::sub_networks()))
     });
     let store = open_store(&config, &discovery, budgets, &metrics, &workers).await?;
+    *opened = Some(Arc::clone(&store));
     let holdings = Holdings::new(store, workers.clone(), discovery.node_id());
     let headers = Arc::new(HeaderSource::new(
         Arc::clone(&trust),

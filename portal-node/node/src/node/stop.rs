@@ -1,5 +1,7 @@
 //! Stopping: the network first (`running`), the disk last.
 
+use std::sync::Arc;
+
 use cairn_store::Store;
 
 use super::Node;
@@ -11,17 +13,19 @@ impl Node {
         self.running.stop().await;
         self.headers.detach();
         // What still refers to the store goes first, or it could not be closed with a checkpoint.
-        let store = std::sync::Arc::clone(self.holdings.store());
+        let store = Arc::clone(self.holdings.store());
         drop((self.fetcher, self.archives, self.headers, self.status, self.networks, self.metrics));
         drop((self.trust_fetcher, self.holdings));
-        match std::sync::Arc::into_inner(store) {
-            Some(store) => close(store).await,
-            None => tracing::warn!("the store is still in use; the next start has to read again what came in lately"),
-        }
+        close(store).await;
     }
 }
 
-async fn close(store: Store) {
+/// Closes the store with a checkpoint, if nothing else refers to it any more.
+pub(super) async fn close(store: Arc<Store>) {
+    let Some(store) = Arc::into_inner(store) else {
+        tracing::warn!("the store is still in use; the next start has to read again what came in lately");
+        return;
+    };
     match tokio::task::spawn_blocking(move || store.close()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the store was closed without a checkpoint"),

@@ -7,7 +7,10 @@ use cairn_store::StoreError;
 use content_types::{ChainSpec, ContentKey, legacy_history};
 use overlay::discovery::Nat;
 
-use crate::support::{LOOPBACK, Rpc, World, hex, stop};
+use crate::support::{LOOPBACK, Rpc, World, hex, stop, until};
+
+/// Longest wait; a test that reaches it has failed.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_identity_and_content_and_a_changed_record_gets_a_higher_sequence_number() {
@@ -125,4 +128,29 @@ async fn a_seed_that_is_not_there_is_reported_and_the_node_runs() {
     assert!(problems.iter().any(|problem| problem.contains("broken.era1")));
     assert_eq!(node.archives().count(), 1);
     stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_nobody_waits_for_leaves_nothing_running() {
+    let world = World::new();
+    let udp = std::net::UdpSocket::bind(LOOPBACK).unwrap().local_addr().unwrap();
+    let is_free = || std::net::UdpSocket::bind(udp).is_ok();
+    let mut config = world.config("node");
+    config.listen = udp.into();
+    {
+        let mut starting = std::pin::pin!(cairn_node::Node::start(config.clone()));
+        assert!(futures::poll!(&mut starting).is_pending());
+        until("the start has taken its port", || !is_free()).await;
+    }
+    until("the port is free again", is_free).await;
+    // The store is closed after the port.
+    let again = async {
+        loop {
+            if let Ok(node) = cairn_node::Node::start(config.clone()).await {
+                return node;
+            }
+        }
+    };
+    let again = tokio::time::timeout(PATIENCE, again).await.expect("the folder is free again");
+    stop(again).await;
 }
