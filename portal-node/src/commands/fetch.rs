@@ -253,6 +253,8 @@ fn write_archive(plan: Plan, path: PathBuf, mut entries: mpsc::Receiver<Entry>) 
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
+    let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let name = name.ok_or_else(|| Failure::Configuration(format!("{}: name a file, in UTF-8", path.display())))?;
     let components = plan.components();
     let expected = plan.blocks();
     let mut writer = ArchiveWriter::create(&folder, plan).map_err(wrong)?;
@@ -276,9 +278,7 @@ fn write_archive(plan: Plan, path: PathBuf, mut entries: mpsc::Receiver<Entry>) 
     if last != Some(*expected.end()) {
         return Err(Failure::NotFound("the range is not complete; no archive was written".into()));
     }
-    let made = writer.finish().map_err(wrong)?;
-    std::fs::rename(&made, &path).map_err(|error| Failure::io(&path, error))?;
-    Ok(path)
+    writer.finish_as(&name).map_err(wrong)
 }
 
 /// The total difficulty after a block before the merge: the header's sibling in the accumulator's tree.

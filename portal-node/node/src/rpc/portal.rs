@@ -155,9 +155,9 @@ async fn find_content(params: Params<'_>, network: &Network) -> RpcResult<FoundO
 }
 
 async fn offer(params: Params<'_>, network: &Network) -> RpcResult<String> {
-    let arguments = Arguments::new(&params, &["enr", "contentItems"])?;
+    let arguments = Arguments::new(&params, &["enr", "content_items"])?;
     let enr: Enr = arguments.required("enr")?;
-    let ContentItems(items) = arguments.required("contentItems")?;
+    let ContentItems(items) = arguments.required("content_items")?;
     let mut verified = Vec::with_capacity(items.len());
     for (position, (key, value)) in items.into_iter().enumerate() {
         let at = |error: ErrorObjectOwned| error::in_item(position, &error);

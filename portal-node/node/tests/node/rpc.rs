@@ -306,7 +306,7 @@ async fn bad_parameters_are_named() {
         ("FindNodes", json!([enr, [257]]), "parameter 2 (distances)"),
         ("FindContent", json!([enr, "00"]), "parameter 2 (contentKey)"),
         ("FindContent", json!([enr, "0xff"]), "contentKey"),
-        ("Offer", json!([enr, []]), "parameter 2 (contentItems)"),
+        ("Offer", json!([enr, []]), "parameter 2 (content_items)"),
         ("Offer", json!([enr, [["0xff", "0x"]]]), "item 0"),
         ("RecursiveFindNodes", json!([1]), "parameter 1 (nodeId)"),
         ("GetContent", json!(["0x"]), "contentKey"),
