@@ -55,7 +55,7 @@ pub enum TrustStoreError {
         source: TrustError,
     },
     /// There is no such file.
-    #[error("{}: no such file", .0.display())]
+    #[error("{}: no such file: check the path", .0.display())]
     Missing(PathBuf),
 }
 
