@@ -1,8 +1,8 @@
 //! Parts of blocks as people and programs read them: JSON in the manner of the execution clients' `eth_*` methods, or
 //! the RLP that the chain commits to.
 
-use alloy_consensus::{BlockBody, TxEnvelope};
-use alloy_primitives::{B256, Bloom, Bytes as HexBytes, Log, U64};
+use alloy_consensus::{BlockBody, Transaction, TxEnvelope};
+use alloy_primitives::{Bloom, Bytes as HexBytes, Log, U64, U128};
 use alloy_rlp::{Decodable, Header as RlpHeader};
 use bytes::Bytes;
 use cairn_node::Block;
@@ -39,7 +39,8 @@ impl Parts {
     }
 
     /// One JSON object: what `eth_getBlockByNumber` gives with whole transactions, and `receipts` as
-    /// `eth_getBlockReceipts` gives them. Senders are left out: they follow from the signatures.
+    /// `eth_getBlockReceipts` gives them. Senders, and the addresses of contracts that they created, are left out: they
+    /// follow from the signatures.
     ///
     /// # Errors
     /// When a transaction or receipt is of a kind that is not known here.
@@ -54,19 +55,83 @@ impl Parts {
         object.insert("hash".into(), json!(self.header.hash()));
         let mut transactions = Vec::new();
         if let Some(body) = &self.body {
+            if self.show_header {
+                object.insert("size".into(), json!(U64::from(self.rlp()?.len())));
+            }
             let body = BlockBody::<TxEnvelope>::decode(&mut body.as_ref())?;
-            transactions = body.transactions.iter().map(|transaction| *transaction.tx_hash()).collect();
-            object.insert("transactions".into(), serde_json::to_value(&body.transactions)?);
+            let shown: Result<Vec<_>, _> =
+                body.transactions.iter().enumerate().map(|at| self.transaction(at)).collect();
+            object.insert("transactions".into(), Value::Array(shown?));
             let ommers: Vec<_> = body.ommers.iter().map(|ommer| ommer.hash_slow()).collect();
             object.insert("uncles".into(), json!(ommers));
             if let Some(withdrawals) = &body.withdrawals {
                 object.insert("withdrawals".into(), serde_json::to_value(withdrawals)?);
             }
+            transactions = body.transactions;
         }
         if let Some(receipts) = &self.receipts {
-            object.insert("receipts".into(), Value::Array(receipts_json(receipts, &transactions)?));
+            object.insert("receipts".into(), Value::Array(self.receipts_json(receipts, &transactions)?));
         }
         Ok(serde_json::to_vec(&Value::Object(object))?)
+    }
+
+    fn transaction(&self, (index, transaction): (usize, &TxEnvelope)) -> Result<Value, PresentError> {
+        let mut shown = serde_json::to_value(transaction)?;
+        if let Value::Object(fields) = &mut shown {
+            fields.extend(self.place(index));
+        }
+        Ok(shown)
+    }
+
+    /// Where a transaction is.
+    fn place(&self, index: usize) -> [(String, Value); 3] {
+        [
+            ("blockHash".into(), json!(self.header.hash())),
+            ("blockNumber".into(), json!(U64::from(self.header.number()))),
+            ("transactionIndex".into(), json!(U64::from(index))),
+        ]
+    }
+
+    /// The receipts, with what the transactions say of them if those are known.
+    fn receipts_json(&self, receipts: &[u8], transactions: &[TxEnvelope]) -> Result<Vec<Value>, PresentError> {
+        let mut list = RlpHeader::decode_bytes(&mut &*receipts, true)?;
+        let mut shown = Vec::new();
+        let (mut gas_before, mut log_index) = (0_u64, 0_usize);
+        while !list.is_empty() {
+            let receipt = Receipt::decode(&mut list)?;
+            let mut place = Map::from_iter(self.place(shown.len()));
+            let mut object = Map::new();
+            object.insert("type".into(), json!(U64::from(receipt.tx_type)));
+            if let Some(transaction) = transactions.get(shown.len()) {
+                place.insert("transactionHash".into(), json!(transaction.tx_hash()));
+                let price = transaction.effective_gas_price(self.header.header().base_fee_per_gas);
+                object.insert("effectiveGasPrice".into(), json!(U128::from(price)));
+                object.insert("to".into(), json!(transaction.to()));
+            }
+            match receipt.outcome.as_ref() {
+                [] => object.insert("status".into(), json!("0x0")),
+                [1] => object.insert("status".into(), json!("0x1")),
+                root => object.insert("root".into(), json!(HexBytes::copy_from_slice(root))),
+            };
+            object.insert("cumulativeGasUsed".into(), json!(U64::from(receipt.cumulative_gas)));
+            object.insert("gasUsed".into(), json!(U64::from(receipt.cumulative_gas.saturating_sub(gas_before))));
+            object.insert("logsBloom".into(), json!(receipt.logs.iter().collect::<Bloom>()));
+            let logs = receipt.logs.iter().enumerate().map(|(at, log)| {
+                let mut fields = place.clone();
+                fields.insert("address".into(), json!(log.address));
+                fields.insert("topics".into(), json!(log.data.topics()));
+                fields.insert("data".into(), json!(log.data.data));
+                fields.insert("logIndex".into(), json!(U64::from(log_index + at)));
+                fields.insert("removed".into(), json!(false));
+                Value::Object(fields)
+            });
+            object.insert("logs".into(), logs.collect());
+            object.extend(place);
+            gas_before = receipt.cumulative_gas;
+            log_index += receipt.logs.len();
+            shown.push(Value::Object(object));
+        }
+        Ok(shown)
     }
 
     /// A header as RLP; a body as RLP `[transactions, ommers, withdrawals?]`; receipts as an RLP list without blooms
@@ -101,42 +166,6 @@ pub(crate) enum PresentError {
     /// A value that JSON has no form for.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-}
-
-fn receipts_json(receipts: &[u8], transactions: &[B256]) -> Result<Vec<Value>, PresentError> {
-    let mut list = RlpHeader::decode_bytes(&mut &*receipts, true)?;
-    let mut shown = Vec::new();
-    let (mut gas_before, mut log_index) = (0_u64, 0_usize);
-    while !list.is_empty() {
-        let receipt = Receipt::decode(&mut list)?;
-        let mut object = Map::new();
-        object.insert("type".into(), json!(U64::from(receipt.tx_type)));
-        object.insert("transactionIndex".into(), json!(U64::from(shown.len())));
-        if let Some(hash) = transactions.get(shown.len()) {
-            object.insert("transactionHash".into(), json!(hash));
-        }
-        match receipt.outcome.as_ref() {
-            [] => object.insert("status".into(), json!("0x0")),
-            [1] => object.insert("status".into(), json!("0x1")),
-            root => object.insert("root".into(), json!(HexBytes::copy_from_slice(root))),
-        };
-        object.insert("cumulativeGasUsed".into(), json!(U64::from(receipt.cumulative_gas)));
-        object.insert("gasUsed".into(), json!(U64::from(receipt.cumulative_gas.saturating_sub(gas_before))));
-        object.insert("logsBloom".into(), json!(receipt.logs.iter().collect::<Bloom>()));
-        let logs = receipt.logs.iter().enumerate().map(|(place, log)| {
-            json!({
-                "address": log.address,
-                "topics": log.data.topics(),
-                "data": log.data.data,
-                "logIndex": U64::from(log_index + place),
-            })
-        });
-        object.insert("logs".into(), logs.collect());
-        gas_before = receipt.cumulative_gas;
-        log_index += receipt.logs.len();
-        shown.push(Value::Object(object));
-    }
-    Ok(shown)
 }
 
 /// A receipt without bloom: `[tx-type, post-state-or-status, cumulative-gas, logs]` (EIP-7642).

@@ -1,5 +1,6 @@
 //! What the requests and lookups of a sub-network come back with.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -128,6 +129,17 @@ pub enum LookupError {
     Unverifiable(#[from] Unverifiable),
 }
 
+impl LookupError {
+    /// Who was asked, unless the key was malformed.
+    pub fn trace(&self) -> Option<&LookupTrace> {
+        match self {
+            Self::Key => None,
+            Self::NotFound(error) => Some(&error.trace),
+            Self::Unverifiable(error) => Some(&error.trace),
+        }
+    }
+}
+
 /// Who was asked in a lookup, and what came.
 #[derive(Debug, Clone)]
 pub struct LookupTrace {
@@ -178,6 +190,11 @@ impl LookupTrace {
         }
     }
 
+    /// One line for each peer that was asked: who, and what came.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.responses.iter().map(|response| format!("{}: {}", response.peer, response.answer))
+    }
+
     /// The trace of content that was here already.
     pub(super) fn local(origin: NodeId, target: ContentId, started_at: SystemTime) -> Self {
         let (responses, cancelled, enrs) = (Vec::new(), Vec::new(), Vec::new());
@@ -207,6 +224,17 @@ pub enum TracedAnswer {
     Rejected(String),
     /// No answer, or none that could be used.
     Failed(String),
+}
+
+impl fmt::Display for TracedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes(nodes) => write!(f, "does not have it, named {} closer nodes", nodes.len()),
+            Self::Content => f.write_str("sent it"),
+            Self::Rejected(reason) => write!(f, "sent what was refused: {reason}"),
+            Self::Failed(reason) => write!(f, "no usable answer: {reason}"),
+        }
+    }
 }
 
 /// To whom a value was offered.

@@ -44,6 +44,17 @@ pub enum FetchError {
     Encoding(#[from] Malformed),
 }
 
+impl FetchError {
+    /// The lookups on the networks, if there were any.
+    pub fn traces(&self) -> Vec<&LookupTrace> {
+        match self {
+            Self::Header(error) => error.trace.iter().map(Arc::as_ref).collect(),
+            Self::NotFound { traces, .. } => traces.iter().map(|(_, trace)| trace).collect(),
+            Self::Holdings(_) | Self::Stopping(_) | Self::Encoding(_) => Vec::new(),
+        }
+    }
+}
+
 fn asked(traces: &[(SubNetwork, LookupTrace)]) -> usize {
     traces.iter().map(|(_, trace)| trace.responses.len()).sum()
 }

@@ -13,10 +13,11 @@ use cairn_archive::{
     Component, Components, Format, Receipts,
     write::{ArchiveWriter, Plan},
 };
-use cairn_node::{BlockId, Node};
+use cairn_node::{BlockId, FetchError, Node};
 use content_types::{HeaderProof, HeaderWithProof, SubNetwork, block::ReceiptsEncoding, legacy_history};
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
+use overlay::service::LookupTrace;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -241,7 +242,10 @@ async fn header_with_proof(node: &Node, settings: &Settings, number: u64) -> Res
         .overlay(SubNetwork::LegacyHistory)
         .ok_or_else(|| Failure::Internal("the peer does not speak the legacy history network".into()))?;
     let key = legacy_history::ContentKey::HeaderByNumber(number);
-    let found = overlay.lookup_content(key.encode()).await.map_err(missing)?;
+    let found = overlay.lookup_content(key.encode()).await.map_err(|error| {
+        tell(error.trace());
+        Failure::NotFound(error.to_string())
+    })?;
     HeaderWithProof::decode(&found.value, &*settings.chain()?)
         .map_err(|error| Failure::Invalid(format!("block {number}: {error}")))
 }
@@ -299,10 +303,15 @@ async fn within<T>(limit: Duration, number: u64, work: impl Future<Output = Resu
     })
 }
 
-/// What was not found; with `--log debug` who was asked, and what each answered.
-fn missing(error: impl std::fmt::Display + std::fmt::Debug) -> Failure {
-    tracing::debug!(?error, "not found");
+/// What was not found. Who was asked, and what each answered, goes before it.
+fn missing(error: impl Into<FetchError>) -> Failure {
+    let error = error.into();
+    tell(error.traces());
     Failure::NotFound(error.to_string())
+}
+
+fn tell<'a>(traces: impl IntoIterator<Item = &'a LookupTrace>) {
+    traces.into_iter().flat_map(LookupTrace::lines).for_each(output::remark);
 }
 
 fn bar(blocks: BlockRange) -> ProgressBar {

@@ -24,6 +24,15 @@ fn parts_of_blocks_come_as_json_and_as_rlp() {
         let count = |field: &str| json[field].as_array().map(Vec::len);
         assert!(count("transactions").is_some() && count("transactions") == count("receipts"), "{json}");
         assert_eq!(json.get("withdrawals").is_some(), number == 70);
+        assert!(json["size"].as_str().is_some_and(|size| size.starts_with("0x")));
+        for (transaction, receipt) in array(&json["transactions"]).iter().zip(array(&json["receipts"])) {
+            for shown in [transaction, receipt].into_iter().chain(array(&receipt["logs"])) {
+                assert_eq!((&shown["blockHash"], &shown["blockNumber"]), (&json["hash"], &json["number"]));
+                assert_eq!(shown["transactionIndex"], receipt["transactionIndex"]);
+            }
+            assert_eq!(receipt["transactionHash"], transaction["hash"]);
+            assert!(receipt["effectiveGasPrice"].is_string(), "{receipt}");
+        }
         assert_eq!(fetch("header", "rlp").bytes(), **block.header.rlp());
         assert_eq!(fetch("body", "rlp").bytes(), *block.body);
         assert_eq!(fetch("receipts", "rlp").bytes(), *block.receipts);
@@ -31,6 +40,10 @@ fn parts_of_blocks_come_as_json_and_as_rlp() {
             assert_eq!(fetch(what, "json").json()["hash"], json["hash"], "{what}");
         }
     }
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 #[test]
@@ -75,7 +88,7 @@ fn a_whole_era_before_the_merge_becomes_the_same_era1_file() {
 fn what_nobody_has_is_not_found_and_leaves_no_file() {
     let world = World::new();
     let peer = world.run("peer", "none");
-    world.fetch(&peer).args(["3", "--timeout", "3"]).end().exits(4).says("block 3");
+    world.fetch(&peer).args(["3", "--timeout", "3"]).end().exits(4).says("block 3").says("does not have it");
     let folder = world.path("out");
     fs::create_dir(&folder).unwrap();
     for name in ["x.ere", "x.json"] {
