@@ -351,12 +351,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn runs_are_prepared_while_nobody_asks_for_one_but_no_more_than_a_few_and_none_after_the_end() {
         let tasks = TaskTracker::new();
-        let (prepared, mut seen) = mpsc::unbounded_channel();
+        let (prepared, mut seen) = mpsc::channel(10);
         let jobs = (0..10).map(|number| {
             let prepared = prepared.clone();
             async move {
                 tokio::task::yield_now().await;
-                prepared.send(number).unwrap();
+                prepared.send(number).await.unwrap();
                 // One that never ends has to be ended.
                 if number == RUNS_AHEAD + 1 { std::future::pending().await } else { number }
             }

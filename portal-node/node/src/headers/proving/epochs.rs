@@ -133,14 +133,14 @@ mod tests {
 
     /// A client that is asked for epochs, and answers when told to.
     struct Client {
-        asks: mpsc::UnboundedSender<(u64, Answer)>,
-        asked: mpsc::UnboundedReceiver<(u64, Answer)>,
+        asks: mpsc::Sender<(u64, Answer)>,
+        asked: mpsc::Receiver<(u64, Answer)>,
         epochs: Arc<Epochs<u64, &'static str>>,
     }
 
     impl Client {
         fn new() -> Self {
-            let (asks, asked) = mpsc::unbounded_channel();
+            let (asks, asked) = mpsc::channel(16);
             Self { asks, asked, epochs: Arc::new(Epochs::new(2)) }
         }
 
@@ -149,7 +149,7 @@ mod tests {
             async move {
                 let fetch = || {
                     let (sender, answer) = oneshot::channel();
-                    asks.send((epoch, sender)).unwrap();
+                    asks.try_send((epoch, sender)).unwrap();
                     async move { answer.await.unwrap_or(Err("the client is gone")) }
                 };
                 epochs.get(asker, epoch, fetch).await
