@@ -130,30 +130,20 @@ pub(crate) fn is_held(placement: Placement) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cairn_store::{Budgets, StoreConfig};
-    use cairn_synthetic::{SyntheticChain, SyntheticConfig};
     use content_types::{history, legacy_history};
 
     use super::*;
+    use crate::testing::Fixture;
 
     #[tokio::test]
     async fn reading_archives_for_peers_holds_up_neither_users_nor_what_is_stored() {
-        let chain = SyntheticChain::new(SyntheticConfig::small()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let node_id = NodeId::from([7; 32]);
-        let budgets = Budgets::NONE.with(SubNetwork::History, 1 << 20);
-        let config = StoreConfig::new(dir.path().join("store"), node_id, budgets);
-        let store = Arc::new(Store::open(config, Box::new(|_| {})).unwrap());
-        for archive in chain.write_archives(dir.path()).unwrap() {
-            store.add_archive(&archive, Arc::new(chain.verifier())).unwrap();
-        }
+        let Fixture { chain, dir: _dir, holdings, .. } = Fixture::with_archives();
         let stored = ContentKey::from(history::ContentKey::BlockBody { number: 1 << 40 });
-        store.put_batch(vec![Item::new(&stored, Bytes::from_static(b"body"))]).unwrap();
+        holdings.store().put_batch(vec![Item::new(&stored, Bytes::from_static(b"body"))]).unwrap();
         let archived = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(5));
         let header = Some(chain.block(5).unwrap().header_with_proof());
         let nowhere = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(1 << 40));
 
-        let holdings = Holdings::new(store, Workers::new(), node_id);
         assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), header);
         let busy = holdings.workers.all_archive_reads_for_peers().await;
         assert!(matches!(holdings.get_for_peer(&archived).await, Err(HoldingsError::Busy)));

@@ -31,6 +31,8 @@ pub mod rpc;
 pub mod seeding;
 pub mod status;
 mod tasks;
+#[cfg(test)]
+mod testing;
 pub mod trust;
 mod workers;
 

@@ -114,41 +114,17 @@ impl ContentHandler for ContentNetworkHandler {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use cairn_store::{Budgets, Store, StoreConfig};
-    use cairn_synthetic::{SyntheticChain, SyntheticConfig};
-    use content_types::{NodeId, TrustListKind, history};
+    use content_types::history;
 
     use super::*;
-    use crate::headers::HeaderSource;
-    use crate::metrics::Metrics;
-    use crate::trust::TrustStore;
-    use crate::workers::Workers;
+    use crate::testing::Fixture;
 
     /// While peers read as many archives as they may, neither their requests nor what they offer causes more such
     /// reads; what a lookup finds is for a user, and is checked all the same.
     #[tokio::test]
     async fn what_peers_send_and_ask_for_stays_within_their_share() {
-        let chain = SyntheticChain::new(SyntheticConfig::small()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let node_id = NodeId::from([7; 32]);
-        let budgets = Budgets::NONE.with(SubNetwork::LegacyHistory, 1 << 20);
-        let store =
-            Store::open(StoreConfig::new(dir.path().join("store"), node_id, budgets), Box::new(|_| {})).unwrap();
-        for archive in chain.write_archives(dir.path()).unwrap() {
-            store.add_archive(&archive, Arc::new(chain.verifier())).unwrap();
-        }
-        let trust = Arc::new(TrustStore::open(dir.path().join("trust"), Arc::clone(chain.spec())).unwrap());
-        let roots = chain.spec().trust_roots();
-        for kind in TrustListKind::ALL {
-            let list = chain.trust_lists().encoded(&roots.root(kind).unwrap(), roots).unwrap();
-            trust.import(kind, &list).unwrap().unwrap();
-        }
-        let workers = Workers::new();
-        let holdings = Holdings::new(Arc::new(store), workers.clone(), node_id);
-        let headers = HeaderSource::new(Arc::clone(&trust), holdings.clone(), workers.clone(), None).unwrap();
-        let pipeline = Pipeline::new(trust, Arc::new(headers), workers.clone(), Arc::new(Metrics::new()));
+        let fixture = Fixture::with_archives();
+        let Fixture { chain, dir: _dir, node_id, workers, holdings, pipeline, .. } = fixture;
         let handler = ContentNetworkHandler::new(SubNetwork::History, holdings, pipeline);
 
         let busy = workers.all_archive_reads_for_peers().await;

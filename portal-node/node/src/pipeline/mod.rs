@@ -226,32 +226,14 @@ fn kind(key: &ContentKey) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use cairn_store::{Budgets, Store, StoreConfig};
-    use cairn_synthetic::{SyntheticChain, SyntheticConfig};
-    use content_types::{NodeId, TrustListKind};
-
     use super::*;
-    use crate::holdings::Holdings;
+    use crate::testing::Fixture;
 
     #[tokio::test]
     async fn values_that_wait_for_headers_keep_none_waiting_that_can_be_checked() {
-        let chain = SyntheticChain::new(SyntheticConfig::small()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let peer = NodeId::from([7; 32]);
-        let store = Store::open(StoreConfig::new(dir.path().join("store"), peer, Budgets::NONE), Box::new(|_| {}));
-        let trust = Arc::new(TrustStore::open(dir.path().join("trust"), Arc::clone(chain.spec())).unwrap());
-        let roots = chain.spec().trust_roots();
-        for kind in TrustListKind::ALL {
-            let list = chain.trust_lists().encoded(&roots.root(kind).unwrap(), roots).unwrap();
-            trust.import(kind, &list).unwrap().unwrap();
-        }
-        let workers = Workers::new();
-        let holdings = Holdings::new(Arc::new(store.unwrap()), workers.clone(), peer);
-        let headers = HeaderSource::new(Arc::clone(&trust), holdings, workers.clone(), None).unwrap();
-        let pipeline = Pipeline::new(trust, Arc::new(headers), workers, Arc::new(Metrics::new()));
-
+        let Fixture { chain, dir: _dir, node_id, pipeline, .. } = Fixture::new();
         let _waiting = pipeline.waiting.fill();
-        let peer = Asker::Peer(peer);
+        let peer = Asker::Peer(node_id);
         let body = |number| (history::ContentKey::BlockBody { number }.into(), chain.block(number).unwrap().body);
         let (key, value) = body(5);
         let refusal = pipeline.validate_for(peer, key, value.clone()).await.unwrap_err();
