@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    failure::Failure,
     settings::{GlobalArgs, NetworkArgs, NodeArgs},
     values,
 };
@@ -109,12 +110,14 @@ pub(crate) struct FetchArgs {
     /// What to fetch
     #[arg(long, value_enum, default_value = "block", value_name = "WHAT")]
     pub(crate) what: What,
-    /// How to print it
-    #[arg(long, value_enum, default_value = "json", value_name = "FORMAT")]
-    pub(crate) format: FetchFormat,
+    /// How to print it, or to write it into a file that is no archive [default: json]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<FetchFormat>,
     /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) profile: Profile,
     /// Blocks under way at once
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = values::count)]
     pub(crate) parallel: usize,
@@ -177,6 +180,37 @@ pub(crate) enum ArchiveFormat {
     Ere,
 }
 
+/// What an ere file does without. The format's other parts are always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(crate) struct Profile {
+    /// Leave header proofs out of an ere file
+    #[arg(long, requires = "out")]
+    pub(crate) no_proofs: bool,
+    /// Leave receipts out of an ere file
+    #[arg(long, requires = "out")]
+    pub(crate) no_receipts: bool,
+}
+
+impl Profile {
+    /// Whether the file has everything that its blocks allow.
+    pub(crate) fn is_whole(self) -> bool {
+        !self.no_proofs && !self.no_receipts
+    }
+
+    /// Checks that nothing is to be left out of an era1 file.
+    ///
+    /// # Errors
+    /// One line that says which flags have to go.
+    pub(crate) fn check_era1(self) -> Result<(), Failure> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        Err(Failure::Configuration(
+            "an era1 file always has receipts and never proofs: leave out --no-proofs and --no-receipts".into(),
+        ))
+    }
+}
+
 /// Flags of `cairn convert`.
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
@@ -189,12 +223,8 @@ pub(crate) struct ConvertArgs {
     /// Folder for the results
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Leave header proofs out of an ere file
-    #[arg(long)]
-    pub(crate) no_proofs: bool,
-    /// Leave receipts out of an ere file
-    #[arg(long)]
-    pub(crate) no_receipts: bool,
+    #[command(flatten)]
+    pub(crate) profile: Profile,
 }
 
 /// Flags of `cairn status`.

@@ -18,13 +18,11 @@ use crate::{
 
 pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<(), Failure> {
     let target = match args.to {
-        ArchiveFormat::Era1 if args.no_proofs || args.no_receipts => {
-            return Err(Failure::Configuration(
-                "an era1 file always has receipts and never proofs: leave out --no-proofs and --no-receipts".into(),
-            ));
+        ArchiveFormat::Era1 => {
+            args.profile.check_era1()?;
+            Target::Era1
         }
-        ArchiveFormat::Era1 => Target::Era1,
-        ArchiveFormat::Ere => Target::Ere { proofs: !args.no_proofs, receipts: !args.no_receipts },
+        ArchiveFormat::Ere => Target::Ere { proofs: !args.profile.no_proofs, receipts: !args.profile.no_receipts },
     };
     let paths = files::archives(&args.paths)?;
     let network = settings.chain()?.name().to_owned();

@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Peer, World};
+use crate::{
+    client,
+    support::{Peer, World},
+};
 
 /// A block from before the merge and one with withdrawals.
 const BLOCKS: [u64; 2] = [3, 70];
@@ -73,6 +76,63 @@ fn ranges_become_archives_that_verify() {
     }
     let late = world.fetch(&seeder).args(["60..70", "--out"]).arg(world.path("d.era1"));
     late.end().exits(3).says(".ere");
+    let whole = world.path("whole.ere");
+    world.fetch(&seeder).args(["0..96", "--out"]).arg(&whole).end().exits(0);
+    assert_eq!(fs::read(whole).unwrap(), fs::read(&world.archives[0]).unwrap());
+}
+
+#[test]
+fn an_archive_does_without_what_the_flags_leave_out() {
+    let world = World::new();
+    let seeder = world.seed("seeder", "none");
+    for (flags, left_out) in [
+        (&["--no-proofs"][..], &["proof"][..]),
+        (&["--no-receipts"], &["receipts"]),
+        (&["--no-proofs", "--no-receipts"], &["proof", "receipts"]),
+    ] {
+        let file = world.path("part.ere");
+        world.fetch(&seeder).args(["0..48", "--out"]).arg(&file).args(flags).end().exits(0);
+        let report = world.trusting("data").args(["verify", "--json"]).arg(&file).end().parsed();
+        let good = report["files"][0]["good"].as_object().unwrap();
+        for part in ["header", "body", "total difficulty", "proof", "receipts"] {
+            assert_eq!(good.contains_key(part), !left_out.contains(&part), "{part} with {flags:?}: {report}");
+        }
+        assert_eq!(report["files"][0]["findings"], Value::Array(Vec::new()), "{flags:?}");
+    }
+}
+
+#[test]
+fn an_archives_ending_decides_and_flags_against_it_are_refused() {
+    let world = World::new();
+    let fetch = |out: &str, flags: &[&str]| world.cairn("data").args(["fetch", "3", "--out", out]).args(flags).end();
+    for out in ["x.ere", "x.erae", "x.era1"] {
+        fetch(out, &["--format", "rlp"]).exits(3).says("--format");
+        fetch(out, &["--format", "json"]).exits(3).says("--format");
+        fetch(out, &["--what", "body"]).exits(3).says("--what");
+    }
+    fetch("x.era1", &["--no-proofs"]).exits(3).says("--no-proofs");
+    fetch("x.json", &["--no-receipts"]).exits(3).says("--no-receipts");
+    world.cairn("data").args(["fetch", "3", "--no-proofs"]).end().exits(2).says("--out");
+}
+
+/// The peers have bodies and receipts and no header; those come from an execution client, and nothing else is needed.
+#[test]
+fn an_archive_takes_the_headers_that_an_execution_client_gave() {
+    let world = World::new();
+    let shares = ["run", "--shares", "history=1,legacy-history=0"];
+    let storing = Peer::start(world.trusting("storing").args(shares), "none");
+    let mut seeder = world.seed("seeder", &storing.enr());
+    seeder.wait_for_log("offered to the network");
+    assert_eq!(seeder.stop("TERM").0.code(), Some(0));
+
+    let headers = client::serve(&world.chain);
+    let fetch =
+        |out: &str| world.fetch(&storing).args(["0..48", "--headers-from", &headers, "--out"]).arg(world.path(out));
+    let (era1, ere) = (world.path("a.era1"), world.path("b.ere"));
+    fetch("a.era1").end().exits(0);
+    fetch("b.ere").arg("--no-proofs").end().exits(0);
+    world.trusting("data").arg("verify").args([era1, ere]).end().exits(0);
+    fetch("c.ere").end().exits(4).says("the proof of block").says("--no-proofs");
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! `cairn fetch`: verified history from the network, printed or written into a file.
+
+mod archive;
+mod hand_over;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use cairn_node::{BlockId, FetchError, Node};
+use indicatif::ProgressBar;
+use overlay::service::LookupTrace;
+use tokio::sync::mpsc;
+
+use super::peer;
+use crate::{
+    cli::{BlockRange, FetchArgs, FetchFormat, What},
+    failure::Failure,
+    files, output, present, progress,
+    settings::Settings,
+};
+use archive::ArchiveFile;
+use hand_over::hand_over;
+
+pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
+    let target = Target::of(settings, &args)?;
+    let (node, _scratch) = peer::start_fetcher(settings, args.network.clone()).await?;
+    let outcome = fetch_with(&node, settings, &args, target).await;
+    node.shutdown().await;
+    outcome
+}
+
+async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: Target) -> Result<(), Failure> {
+    node.archives().wait_until_scanned().await;
+    if node.trust().status().iter().all(|list| list.entries.is_none()) {
+        node.fetch_trust_from_peers().await;
+    }
+    match target {
+        Target::Output(format) => print(node, args, format).await,
+        Target::File(path, format) => save(node, args, path, format).await,
+        Target::Archive(file) => archive::write(node, settings, args, file).await,
+    }
+}
+
+/// Where the result goes, and as what.
+enum Target {
+    Output(FetchFormat),
+    File(PathBuf, FetchFormat),
+    Archive(ArchiveFile),
+}
+
+impl Target {
+    fn of(settings: &Settings, args: &FetchArgs) -> Result<Self, Failure> {
+        let format = args.format.unwrap_or(FetchFormat::Json);
+        let Some(path) = &args.out else { return Ok(Self::Output(format)) };
+        if let Some(file) = ArchiveFile::of(settings, args, path)? {
+            return Ok(Self::Archive(file));
+        }
+        if !args.profile.is_whole() {
+            return Err(Failure::Configuration(format!(
+                "{} is no .ere file by its ending: leave out --no-proofs and --no-receipts, or give it that ending",
+                path.display()
+            )));
+        }
+        Ok(Self::File(path.clone(), format))
+    }
+}
+
+async fn print(node: &Node, args: &FetchArgs, format: FetchFormat) -> Result<(), Failure> {
+    let bar = bar(args.blocks);
+    let shown = bar.clone();
+    let write = move |mut pieces: mpsc::Receiver<Vec<u8>>| {
+        while let Some(piece) = pieces.blocking_recv() {
+            shown.suspend(|| match format {
+                FetchFormat::Json => output::line(String::from_utf8_lossy(&piece)),
+                FetchFormat::Rlp => output::raw(&piece),
+            })?;
+        }
+        Ok(())
+    };
+    hand_over(args, &bar, |number| piece(node, number, args.what, format), write).await
+}
+
+async fn save(node: &Node, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
+    let blocks = args.blocks.count();
+    let write = move |pieces| write_file(&path, blocks, format, pieces);
+    hand_over(args, &bar(args.blocks), |number| piece(node, number, args.what, format), write).await
+}
+
+/// Writes what arrives; the file gets its name when it is whole.
+fn write_file(
+    path: &Path,
+    blocks: u64,
+    format: FetchFormat,
+    mut pieces: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), Failure> {
+    let failed = |error| Failure::io(path, error);
+    let mut file = files::Part::create(path).map_err(failed)?;
+    let mut written = 0;
+    while let Some(piece) = pieces.blocking_recv() {
+        file.write_all(&piece).map_err(failed)?;
+        if format == FetchFormat::Json {
+            file.write_all(b"\n").map_err(failed)?;
+        }
+        written += 1;
+    }
+    if written < blocks {
+        return Err(Failure::NotFound("the range is not complete; no file was written".into()));
+    }
+    file.finish().map_err(failed)
+}
+
+async fn piece(node: &Node, number: u64, what: What, format: FetchFormat) -> Result<Vec<u8>, Failure> {
+    let id = BlockId::Number(number);
+    let fetcher = node.fetch();
+    let parts = match what {
+        What::Header => present::Parts::header(fetcher.header(id).await.map_err(missing)?),
+        What::Body => fetcher.body(id).await.map(present::Parts::body).map_err(missing)?,
+        What::Receipts => fetcher.receipts(id).await.map(present::Parts::receipts).map_err(missing)?,
+        What::Block => fetcher.block(id).await.map(present::Parts::block).map_err(missing)?,
+    };
+    let presented = match format {
+        FetchFormat::Json => parts.json(),
+        FetchFormat::Rlp => parts.rlp(),
+    };
+    presented.map_err(|error| Failure::Invalid(format!("block {number}: {error}")))
+}
+
+/// What was not found. Who was asked, and what each answered, goes before it.
+fn missing(error: impl Into<FetchError>) -> Failure {
+    let error = error.into();
+    tell(error.traces());
+    Failure::NotFound(error.to_string())
+}
+
+fn tell<'a>(traces: impl IntoIterator<Item = &'a LookupTrace>) {
+    traces.into_iter().flat_map(LookupTrace::lines).for_each(output::remark);
+}
+
+fn bar(blocks: BlockRange) -> ProgressBar {
+    progress::items(blocks.count(), "fetching blocks")
+}
