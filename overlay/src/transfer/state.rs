@@ -9,12 +9,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_proto::limits::SUBNET_SHARE;
-use cairn_utp::{CloseReason, Config, Connection, Event, Header, PacketType};
+use cairn_utp::{CloseReason, Config, Connection, Event, Header};
 
 use super::TransferError;
-use super::pace::{MAX_IN_FLIGHT, Pace, Ticket};
+use super::pace::{Pace, Ticket};
 use crate::shares::Shares;
 use crate::transport::{Contact, Endpoint, MAX_TALK_BODY};
+
+mod handles;
+mod resets;
+mod waiting;
+
+use resets::Resets;
+use waiting::Waiting;
 
 /// Bytes of payload in one uTP packet: what a TALKREQ has room for less the uTP header.
 const MAX_PAYLOAD: usize = MAX_TALK_BODY - cairn_utp::HEADER_LEN;
@@ -42,14 +49,6 @@ const MAX_UNOPENED_BY_PEER: usize = 64;
 /// Streams announced to all peers that are not open; the peers of one subnet may have a [`SUBNET_SHARE`]th.
 const MAX_UNOPENED: usize = 1024;
 
-/// Unanswered packets to a peer above which streams nobody knows are not refused any more: a RESET is a courtesy, and must
-/// not take the place of a stream's packets.
-const MAX_IN_FLIGHT_FOR_RESET: usize = 4;
-
-/// Refusals and declined streams that wait for the driver, which sends them before anything else. A lookup may leave as
-/// many announced streams as it has asked peers at a time, and several end at once.
-const MAX_WAITING_RESETS: usize = 64;
-
 /// A stream is given up when the peer sends nothing at all for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -68,13 +67,10 @@ pub(super) struct State {
     streams: HashMap<StreamKey, Entry>,
     /// Streams that may have something to send, each once.
     ready: VecDeque<StreamKey>,
-    /// Streams that wait for their peer to answer packets, each once.
-    blocked: HashMap<Endpoint, Vec<StreamKey>>,
-    /// Streams that wait for any peer to answer, or any of a subnet, each once.
-    crowded: Vec<StreamKey>,
+    waiting: Waiting,
     deadlines: BTreeSet<(Instant, StreamKey)>,
     lingering: VecDeque<StreamKey>,
-    resets: VecDeque<(Contact, Bytes)>,
+    resets: Resets,
     /// Streams that were announced and not opened, by peer.
     unopened: Shares,
     pace: Pace,
@@ -89,8 +85,8 @@ struct Entry {
     peer: Contact,
     deadline: Option<Instant>,
     queued: bool,
-    /// Waits for packets to be answered, in one of the two lists.
-    blocked: bool,
+    /// Waits for packets to be answered.
+    waiting: bool,
     /// Announced to the peer, which has not opened it.
     unopened: bool,
     finished: bool,
@@ -155,7 +151,7 @@ impl State {
             peer,
             deadline: None,
             queued: false,
-            blocked: false,
+            waiting: false,
             unopened,
             finished: false,
             closed: None,
@@ -201,44 +197,15 @@ impl State {
                 self.touch(key);
                 self.after(key);
             }
-            None => self.refuse(from, header),
-        }
-    }
-
-    /// Tells a peer that speaks of a stream nobody knows here (after a restart, say) to give it up.
-    fn refuse(&mut self, from: Contact, header: Header) {
-        if let Some(reset) = header.refusal() {
-            self.send_reset(from, reset);
+            // After a restart, say: the peer is to give the stream up.
+            None => header.refusal().into_iter().for_each(|reset| self.resets.push(from.clone(), reset, &self.pace)),
         }
     }
 
     /// Tells a peer that a stream that it announced will not be opened.
     pub(super) fn decline(&mut self, peer: Contact, connection_id: u16) {
-        let reset = Header {
-            packet_type: PacketType::Reset,
-            // What the acceptor receives on.
-            connection_id: connection_id.wrapping_add(1),
-            timestamp_microseconds: 0,
-            timestamp_difference_microseconds: 0,
-            wnd_size: 0,
-            seq_nr: 0,
-            ack_nr: 0,
-        };
-        self.send_reset(peer, reset);
+        self.resets.push(peer, resets::declining(connection_id), &self.pace);
         self.wakers.extend(self.driver.take());
-    }
-
-    fn send_reset(&mut self, to: Contact, reset: Header) {
-        let to_peer = self.resets.iter().filter(|(waiting, _)| waiting.endpoint() == to.endpoint()).count();
-        if self.resets.len() >= MAX_WAITING_RESETS
-            || self.pace.in_flight_to(&to.endpoint()) + to_peer >= MAX_IN_FLIGHT_FOR_RESET
-            || self.pace.in_flight() >= MAX_IN_FLIGHT / 2
-        {
-            return;
-        }
-        let mut packet = Vec::with_capacity(cairn_utp::HEADER_LEN);
-        reset.encode(None, &[], &mut packet);
-        self.resets.push_back((to, packet.into()));
     }
 
     /// A packet was answered, or given up.
@@ -246,14 +213,9 @@ impl State {
         if !self.pace.finish(ticket) {
             return;
         }
-        let mut freed = self.blocked.remove(&ticket.to).unwrap_or_default();
-        let crowded = std::mem::take(&mut self.crowded);
-        let (with_room, without): (Vec<_>, Vec<_>) = crowded.into_iter().partition(|key| self.pace.room_to(&key.0) > 0);
-        self.crowded = without;
-        freed.extend(with_room);
-        for key in freed {
+        for key in self.waiting.take_freed(&ticket.to, &self.pace) {
             if let Some(entry) = self.streams.get_mut(&key) {
-                entry.blocked = false;
+                entry.waiting = false;
             }
             self.touch(key);
         }
@@ -285,7 +247,7 @@ impl State {
     pub(super) fn poll_transmit(&mut self, now: Instant, out: &mut VecDeque<Outgoing>) {
         let mut burst = self.pace.burst_room(now);
         while burst > 0
-            && let Some((to, packet)) = self.resets.pop_front()
+            && let Some((to, packet)) = self.resets.pop()
         {
             burst -= 1;
             let ticket = self.pace.start(to.endpoint(), now);
@@ -310,22 +272,13 @@ impl State {
             burst -= sent;
             // Cut short by its turn or the burst, it goes on; by its peer, when that answers.
             if self.pace.room_to(&key.0) == 0 {
-                self.block(key);
+                if !std::mem::replace(&mut entry.waiting, true) {
+                    self.waiting.add(key, &self.pace);
+                }
             } else if sent == turn {
                 self.touch(key);
             }
             self.after(key);
-        }
-    }
-
-    /// Has a stream wait until there is room for its packets.
-    fn block(&mut self, key: StreamKey) {
-        let Some(entry) = self.streams.get_mut(&key).filter(|entry| !entry.blocked) else { return };
-        entry.blocked = true;
-        if self.pace.is_full_of(&key.0) {
-            self.blocked.entry(key.0).or_default().push(key);
-        } else {
-            self.crowded.push(key);
         }
     }
 
@@ -355,7 +308,7 @@ impl State {
             }
         }
         // What waits to be sent may be the RESET.
-        if entry.closed.is_some() && entry.lingering && !entry.blocked && !entry.queued {
+        if entry.closed.is_some() && entry.lingering && !entry.waiting && !entry.queued {
             self.remove(key);
             return;
         }
@@ -388,126 +341,8 @@ impl State {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, key));
         }
-        if entry.blocked {
-            self.crowded.retain(|other| *other != key);
-            if let Some(blocked) = self.blocked.get_mut(&key.0) {
-                blocked.retain(|other| *other != key);
-                if blocked.is_empty() {
-                    self.blocked.remove(&key.0);
-                }
-            }
-        }
-    }
-
-    /// Whether the peer has opened the stream that was announced to it, or the waker left.
-    pub(super) fn opened(&mut self, key: StreamKey, waker: &Waker) -> Option<Result<(), TransferError>> {
-        let Some(entry) = self.streams.get_mut(&key) else { return Some(Err(TransferError::Stopped)) };
-        match entry.closed {
-            Some(reason) => Some(Err(TransferError::Closed(reason))),
-            None if entry.unopened => {
-                entry.reader = Some(waker.clone());
-                None
-            }
-            None => Some(Ok(())),
-        }
-    }
-
-    /// Reads the next chunk of at most `max` bytes, or leaves the waker.
-    pub(super) fn read(
-        &mut self,
-        key: StreamKey,
-        max: usize,
-        waker: &Waker,
-    ) -> Option<Result<Option<Bytes>, TransferError>> {
-        let Some(entry) = self.streams.get_mut(&key) else { return Some(Err(TransferError::Stopped)) };
-        match entry.connection.read_chunk(max) {
-            Ok(chunk) => {
-                // The window may have opened: the driver tells the peer.
-                self.touch(key);
-                Some(Ok(chunk))
-            }
-            Err(cairn_utp::ReadError::Blocked) => {
-                entry.reader = Some(waker.clone());
-                None
-            }
-            Err(cairn_utp::ReadError::Closed(reason)) => Some(Err(TransferError::Closed(reason))),
-        }
-    }
-
-    /// Writes from the front of `data`. `None`, with the waker left, when there is no room.
-    pub(super) fn write(
-        &mut self,
-        key: StreamKey,
-        data: &mut Bytes,
-        waker: &Waker,
-    ) -> Option<Result<(), TransferError>> {
-        let Some(entry) = self.streams.get_mut(&key) else { return Some(Err(TransferError::Stopped)) };
-        match entry.connection.write_chunk(data) {
-            Ok(_) => {
-                self.touch(key);
-                Some(Ok(()))
-            }
-            Err(cairn_utp::WriteError::Blocked) => {
-                entry.writer = Some(waker.clone());
-                None
-            }
-            Err(cairn_utp::WriteError::Closed(reason)) => Some(Err(TransferError::Closed(reason))),
-            Err(cairn_utp::WriteError::Finished) => Some(Err(TransferError::Closed(CloseReason::Finished))),
-        }
-    }
-
-    /// Ends this side's stream and gives up on the peer's.
-    pub(super) fn close(&mut self, key: StreamKey, now: Instant) {
-        if let Some(entry) = self.streams.get_mut(&key) {
-            entry.connection.close(now);
-            self.touch(key);
-        }
-    }
-
-    /// Whether everything up to our FIN was acknowledged, or the waker left.
-    pub(super) fn finished(&mut self, key: StreamKey, waker: &Waker) -> Option<Result<(), TransferError>> {
-        let Some(entry) = self.streams.get_mut(&key) else { return Some(Err(TransferError::Stopped)) };
-        match entry.closed {
-            _ if entry.finished => Some(Ok(())),
-            Some(CloseReason::Finished) => Some(Ok(())),
-            Some(reason) => Some(Err(TransferError::Closed(reason))),
-            None => {
-                entry.writer = Some(waker.clone());
-                None
-            }
-        }
-    }
-
-    /// Payload bytes moved so far, in both directions.
-    pub(super) fn moved(&self, key: StreamKey) -> u64 {
-        self.streams.get(&key).map_or(0, |entry| {
-            let stats = entry.connection.stats();
-            stats.bytes_acked + stats.bytes_received
-        })
-    }
-
-    /// The handle is gone: what was closed in order may linger until the peer knows, anything else is reset.
-    pub(super) fn release(&mut self, key: StreamKey, in_order: bool) {
-        let Some(entry) = self.streams.get_mut(&key) else { return };
-        entry.lingering = true;
-        entry.reader = None;
-        entry.writer = None;
-        if entry.closed.is_some() && !entry.queued && !entry.blocked {
-            self.remove(key);
-            return;
-        }
-        if !in_order {
-            entry.connection.reset();
-        }
-        self.touch(key);
-        self.lingering.retain(|key| self.streams.contains_key(key));
-        self.lingering.push_back(key);
-        if self.lingering.len() > MAX_LINGERING
-            && let Some(oldest) = self.lingering.pop_front()
-            // The key may have been taken anew by a stream that is in use.
-            && self.streams.get(&oldest).is_some_and(|entry| entry.lingering)
-        {
-            self.remove(oldest);
+        if entry.waiting {
+            self.waiting.remove(&key);
         }
     }
 
@@ -526,7 +361,7 @@ impl State {
 
     /// Whether something waits for its turn or for room.
     pub(super) fn has_unsent(&self) -> bool {
-        !(self.resets.is_empty() && self.ready.is_empty() && self.blocked.is_empty() && self.crowded.is_empty())
+        !(self.resets.is_empty() && self.ready.is_empty() && self.waiting.is_empty())
     }
 
     /// The driver sleeps: whoever gives it work wakes it.

@@ -3,7 +3,7 @@
 use enr::CombinedKey;
 
 use super::*;
-use crate::transfer::pace::MAX_IN_FLIGHT_TO_PEER;
+use crate::transfer::pace::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_TO_PEER};
 use crate::transport::Enr;
 
 fn contact(ip: [u8; 4]) -> Contact {
@@ -55,7 +55,7 @@ fn an_answer_wakes_the_streams_of_its_peer_only() {
 fn who_waits_for_others_of_its_subnet_is_woken_by_their_answers() {
     let peers: Vec<_> = (1..=8).map(|last| contact([8, 8, 8, last])).collect();
     let (mut state, mut now, mut out) = filled(&peers, MAX_IN_FLIGHT_TO_PEER as u16);
-    let (sent, crowded) = (out.len(), state.crowded.clone());
+    let (sent, crowded) = (out.len(), state.waiting.crowded.clone());
     assert_eq!(sent, MAX_IN_FLIGHT / SUBNET_SHARE);
     assert!(crowded.len() >= peers.len() * MAX_IN_FLIGHT_TO_PEER - sent);
     state.open(contact([8, 8, 4, 4]), Role::Opener(7), now).unwrap();
@@ -66,9 +66,9 @@ fn who_waits_for_others_of_its_subnet_is_woken_by_their_answers() {
     assert!(crowded.iter().all(|key| state.ready.contains(key)));
     send_all(&mut state, &mut now, &mut out);
     assert_eq!(out.len(), sent, "one has left");
-    let gone = state.crowded[0];
+    let gone = state.waiting.crowded[0];
     state.remove(gone);
-    assert!(!state.crowded.contains(&gone), "who is gone waits for nothing");
+    assert!(!state.waiting.crowded.contains(&gone), "who is gone waits for nothing");
 }
 
 #[test]
