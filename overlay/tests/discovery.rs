@@ -48,8 +48,8 @@ async fn the_sequence_number_rises_only_with_a_change() {
     let second = Discovery::start(again.clone()).await.unwrap();
     assert_eq!(second.local_enr(), enr);
 
-    assert!(second.update_local_address("127.0.0.1:7".parse().unwrap(), false));
-    assert!(!second.update_local_address("127.0.0.1:7".parse().unwrap(), false), "it said so before");
+    assert!(second.announce_udp("127.0.0.1:7".parse().unwrap()));
+    assert!(!second.announce_udp("127.0.0.1:7".parse().unwrap()), "it said so before");
     let updated = soon("the new record", async {
         let mut updates = second.local_enr_updates();
         updates.wait_for(|enr| enr.udp4() == Some(7)).await.unwrap().clone()
@@ -202,7 +202,7 @@ async fn records_are_put_in_taken_out_and_looked_up() {
     assert_eq!(found.first(), Some(&c.local_enr()));
 
     // The node itself is asked first.
-    b.update_local_address("127.0.0.1:9".parse().unwrap(), true);
+    b.announce_tcp("127.0.0.1:9".parse().unwrap());
     assert_eq!(a.lookup_enr(b.node_id()).await.as_ref().map(Enr::seq), Some(2));
 
     assert!(a.delete_enr(&b.node_id()));

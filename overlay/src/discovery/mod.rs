@@ -167,7 +167,7 @@ impl Discovery {
             inner.tasks.spawn(nat::keep_mapped(inner.stopping.clone(), nat::Igd::default(), local, move |mapping| {
                 match mapping {
                     nat::Mapping::Made(external) => {
-                        discovery.update_local_address(external.into(), false);
+                        discovery.announce_udp(external.into());
                     }
                     nat::Mapping::Lost(external) => discovery.inner.withdraw(external, &key),
                 }
@@ -192,8 +192,17 @@ impl Discovery {
         self.inner.local_enr.subscribe()
     }
 
-    /// Announces a UDP or TCP address in the local record. Returns whether the record changed.
-    pub fn update_local_address(&self, address: SocketAddr, tcp: bool) -> bool {
+    /// Announces a UDP address in the local record. Returns whether the record changed.
+    pub fn announce_udp(&self, address: SocketAddr) -> bool {
+        self.announce(address, false)
+    }
+
+    /// Announces a TCP address in the local record. Returns whether the record changed.
+    pub fn announce_tcp(&self, address: SocketAddr) -> bool {
+        self.announce(address, true)
+    }
+
+    fn announce(&self, address: SocketAddr, tcp: bool) -> bool {
         let changed = self.inner.with_discv5(|discv5| discv5.update_local_enr_socket(address, tcp)).unwrap_or(false);
         self.inner.publish_local_enr();
         changed

@@ -10,7 +10,7 @@ use crate::{
     error::{IndexError, StoreError},
     events::Event,
     eviction::{Eviction, Fate, Steps, grown_radius},
-    index::{EntryKey, Location},
+    index::{EntryKey, Location, Order},
     ledger::{LedgerEdit, Usage},
     record::{Item, PLACE_LEN, Place, RECORD_HEADER_LEN, encode_dead, encode_radius},
     writer::Writer,
@@ -285,7 +285,7 @@ impl Core {
         };
         let bounds = EntryKey::bounds(network, Distance::ZERO, horizon);
         let mut kept_one = false;
-        self.index.scan(bounds, true, |key, location| {
+        self.index.scan(bounds, Order::Falling, |key, location| {
             if victims.len() == MAX_EVICTIONS {
                 next_horizon = Some(key.distance());
                 return ControlFlow::Break(());

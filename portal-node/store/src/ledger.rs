@@ -9,7 +9,7 @@ use content_types::{Distance, SubNetwork};
 use crate::{
     config::slot,
     error::IndexError,
-    index::{Batch, EntryChanges, EntryKey, Index, Location, meta, pages, undecodable},
+    index::{Batch, EntryChanges, EntryKey, Index, Location, Order, meta, pages, undecodable},
     record::Place,
 };
 
@@ -89,7 +89,7 @@ impl Ledger {
             }
         }
         let mut result = Ok(());
-        index.scan(&meta::FIRST_VOLUME, &meta::LAST_VOLUME, false, &mut |key, value| {
+        index.scan(&meta::FIRST_VOLUME, &meta::LAST_VOLUME, Order::Rising, &mut |key, value| {
             let entry = meta::volume_number(key)
                 .and_then(|number| Ok((number, VolumeUse::decode(value).ok_or_else(|| undecodable(key))?)));
             match entry {
@@ -120,7 +120,7 @@ impl Ledger {
             self.networks[slot(network)] = Usage { radius, ..Usage::EMPTY };
             let mut edit = self.edit();
             let bounds = EntryKey::bounds(network, Distance::ZERO, Distance::MAX);
-            pages::scan(index, bounds, false, &mut |_, location| {
+            pages::scan(index, bounds, Order::Rising, &mut |_, location| {
                 edit.count(network, &location);
                 ControlFlow::Continue(())
             })?;

@@ -42,7 +42,7 @@ pub use commit::Placement;
 pub use config::{Budgets, Chain, DISK_RESERVE, INDEX_CACHE, StoreConfig, VOLUME_LEN};
 pub use error::{IndexError, StoreError};
 pub use events::{Event, EventSink};
-pub use index::{Batch, Index, IndexEngine, SledEngine, Visit};
+pub use index::{Batch, Index, IndexEngine, Order, SledEngine, Visit};
 pub use ledger::Usage;
 pub use record::Item;
 pub use store::{Entry, RunBits, Stats, Store};

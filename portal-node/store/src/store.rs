@@ -23,7 +23,7 @@ use crate::{
     error::StoreError,
     events::EventSink,
     format,
-    index::{EntryKey, Follower, IndexEngine, SledEngine},
+    index::{EntryKey, Follower, IndexEngine, Order, SledEngine},
     ledger::Usage,
     maintenance::Maintenance,
     record::Item,
@@ -277,7 +277,7 @@ impl Store {
         let (mut first, last) = EntryKey::bounds(network, *distances.start(), *distances.end());
         loop {
             let mut page = Vec::new();
-            let scanned = self.core.index.scan((first, last), false, |key, location| {
+            let scanned = self.core.index.scan((first, last), Order::Rising, |key, location| {
                 page.push((key, location));
                 if page.len() < ENTRIES_PER_SCAN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });

@@ -12,8 +12,8 @@ use std::{
 };
 
 use cairn_store::{
-    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, Placement, SledEngine, Store, StoreConfig, StoreError,
-    Visit,
+    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, Order, Placement, SledEngine, Store, StoreConfig,
+    StoreError, Visit,
 };
 use common::{Events, config, distance, item};
 use content_types::{Distance, NodeId, SubNetwork};
@@ -300,8 +300,8 @@ impl Index for CutCheckpoints {
         self.sled.apply(batch)
     }
 
-    fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {
-        self.sled.scan(first, last, backwards, visit)
+    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
+        self.sled.scan(first, last, order, visit)
     }
 
     fn flush(&self) -> Result<(), IndexError> {

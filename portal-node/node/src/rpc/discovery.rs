@@ -30,8 +30,12 @@ pub(super) fn module(discovery: Discovery) -> Result<RpcModule<Discovery>, Regis
 
     module.register_method("discv5_updateNodeInfo", |params, discovery, _| -> RpcResult<_> {
         let arguments = Arguments::new(&params, &["socketAddr", "isTcp"])?;
-        let tcp = arguments.optional("isTcp")?.unwrap_or(false);
-        discovery.update_local_address(arguments.required("socketAddr")?, tcp);
+        let address = arguments.required("socketAddr")?;
+        if arguments.optional("isTcp")?.unwrap_or(false) {
+            discovery.announce_tcp(address);
+        } else {
+            discovery.announce_udp(address);
+        }
         let enr = discovery.local_enr().to_base64();
         Ok(UpdatedNodeInfo { enr, local_node_id: bytes32(&discovery.node_id()) })
     })?;

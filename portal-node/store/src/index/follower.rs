@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, iter, mem, ops::ControlFlow, sync::Arc, thread,
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::{Batch, EntryKey, Index, Location, meta, pages};
+use super::{Batch, EntryKey, Index, Location, Order, meta, pages};
 use crate::error::IndexError;
 
 /// Changes of entries that the engine may be behind, beside those that are being brought in: some 15 MB. Who commits more
@@ -142,7 +142,7 @@ impl Follower {
             let mut batch = Batch::default();
             let mut last = Vec::new();
             let mut bytes = 0;
-            old.scan(&first, &LAST_KEY, false, &mut |key, value| {
+            old.scan(&first, &LAST_KEY, Order::Rising, &mut |key, value| {
                 if is_kept(key, value) {
                     batch.put(key, value);
                 }
@@ -182,21 +182,27 @@ impl Follower {
         pages::get(&*self.engine(), key)
     }
 
-    /// Calls `visit` with the entries of one sub-network from `first` to `last`, both included, in falling order when
-    /// `backwards`, until it breaks. Commits wait meanwhile.
+    /// Calls `visit` with the entries of one sub-network from `first` to `last`, both included, in this order, until
+    /// it breaks. Commits wait meanwhile.
     pub(crate) fn scan(
         &self,
         (first, last): (EntryKey, EntryKey),
-        backwards: bool,
+        order: Order,
         mut visit: impl FnMut(EntryKey, Location) -> ControlFlow<()>,
     ) -> Result<(), IndexError> {
         let recent = self.recent.read();
         let none = EntryChanges::new();
         let sealed = recent.sealed.as_ref().map_or(&none, |sealed| &sealed.entries);
-        let is_before = |a: &EntryKey, b: &EntryKey| if backwards { a > b } else { a < b };
+        let is_before = |a: &EntryKey, b: &EntryKey| match order {
+            Order::Rising => a < b,
+            Order::Falling => a > b,
+        };
         let [mut open, mut sealed] = [&recent.open.entries, sealed].map(|changes| {
             let range = changes.range(first..=last).map(|(key, location)| (*key, *location));
-            let range: Box<dyn Iterator<Item = _>> = if backwards { Box::new(range.rev()) } else { Box::new(range) };
+            let range: Box<dyn Iterator<Item = _>> = match order {
+                Order::Rising => Box::new(range),
+                Order::Falling => Box::new(range.rev()),
+            };
             range.peekable()
         });
         let mut changes = iter::from_fn(|| match (open.peek(), sealed.peek()) {
@@ -216,7 +222,7 @@ impl Follower {
             *is_stopped = flow.is_break();
             flow
         };
-        pages::scan(&*self.engine(), (first, last), backwards, &mut |key, location| {
+        pages::scan(&*self.engine(), (first, last), order, &mut |key, location| {
             while let Some(change) = changes.next_if(|(other, _)| is_before(other, &key)) {
                 pass_on(&mut is_stopped, change)?;
             }
@@ -305,13 +311,13 @@ mod tests {
                 let bounds = (key(nearest.min(farthest)), key(nearest.max(farthest)));
                 let expected: Vec<_> =
                     model.range(bounds.0..=bounds.1).filter_map(|(key, location)| Some((*key, (*location)?))).collect();
-                for backwards in [false, true] {
+                for order in [Order::Rising, Order::Falling] {
                     let mut found = Vec::new();
-                    follower.scan(bounds, backwards, |key, location| {
+                    follower.scan(bounds, order, |key, location| {
                         found.push((key, location));
                         ControlFlow::Continue(())
                     }).unwrap();
-                    if backwards {
+                    if order == Order::Falling {
                         found.reverse();
                     }
                     prop_assert_eq!(&found, &expected);

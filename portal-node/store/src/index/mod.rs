@@ -37,13 +37,13 @@ pub trait Index: Send + Sync {
     /// [`IndexError`] when the engine fails; part of the batch may then be visible.
     fn apply(&self, batch: Batch) -> Result<(), IndexError>;
 
-    /// Calls `visit` with the entries from `first` to `last`, both included, in falling order of their keys when
-    /// `backwards`, until it breaks.
+    /// Calls `visit` with the entries from `first` to `last`, both included, in this order of their keys, until
+    /// it breaks.
     ///
     /// # Errors
     ///
     /// [`IndexError`] when the engine fails.
-    fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError>;
+    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError>;
 
     /// Returns when everything applied before is safe from a crash: the checkpoint.
     ///
@@ -51,6 +51,15 @@ pub trait Index: Send + Sync {
     ///
     /// [`IndexError`] when the engine fails.
     fn flush(&self) -> Result<(), IndexError>;
+}
+
+/// In which order of their keys entries are visited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The lowest first.
+    Rising,
+    /// The highest first.
+    Falling,
 }
 
 /// Called with a key and its value.

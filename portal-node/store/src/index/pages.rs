@@ -7,7 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Batch, EntryChanges, EntryKey, Index, KEY_REST_LEN, LOCATION_LEN, Location, undecodable};
+use super::{Batch, EntryChanges, EntryKey, Index, KEY_REST_LEN, LOCATION_LEN, Location, Order, undecodable};
 use crate::error::IndexError;
 
 /// Entries of a page; one that gets more is split. Twice as many cost less time and more room in sled, which keeps up to
@@ -24,7 +24,7 @@ type PackedEntry = [u8; ENTRY_LEN];
 /// Where an entry lies.
 pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<Location>, IndexError> {
     let mut found = Ok(None);
-    engine.scan(key.network_start().as_bytes(), key.as_bytes(), true, &mut |page_key, page| {
+    engine.scan(key.network_start().as_bytes(), key.as_bytes(), Order::Falling, &mut |page_key, page| {
         found = unpack(page_key, page).and_then(|entries| {
             let place = entries.binary_search_by(|entry| key_rest(entry).cmp(key.rest()));
             place.ok().map(|place| location(&entries[place])).transpose()
@@ -34,18 +34,21 @@ pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<Location>
     found
 }
 
-/// Calls `visit` with the entries of one sub-network from `first` to `last`, both included, in falling order when
-/// `backwards`, until it breaks. Pages may change meanwhile.
+/// Calls `visit` with the entries of one sub-network from `first` to `last`, both included, in this order, until it
+/// breaks. Pages may change meanwhile.
 pub(crate) fn scan(
     engine: &dyn Index,
     (first, last): (EntryKey, EntryKey),
-    backwards: bool,
+    order: Order,
     visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
 ) -> Result<(), IndexError> {
-    if backwards { scan_backwards(engine, first, last, visit) } else { scan_forwards(engine, first, last, visit) }
+    match order {
+        Order::Rising => scan_rising(engine, first, last, visit),
+        Order::Falling => scan_falling(engine, first, last, visit),
+    }
 }
 
-fn scan_forwards(
+fn scan_rising(
     engine: &dyn Index,
     first: EntryKey,
     last: EntryKey,
@@ -66,7 +69,7 @@ fn scan_forwards(
     Ok(())
 }
 
-fn scan_backwards(
+fn scan_falling(
     engine: &dyn Index,
     first: EntryKey,
     last: EntryKey,
@@ -86,7 +89,7 @@ fn scan_backwards(
         Ok(if page_key <= first { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
     let mut failure = None;
-    engine.scan(first.network_start().as_bytes(), last.as_bytes(), true, &mut |page_key, page| {
+    engine.scan(first.network_start().as_bytes(), last.as_bytes(), Order::Falling, &mut |page_key, page| {
         visit_page(page_key, page).unwrap_or_else(|error| {
             failure = Some(error);
             ControlFlow::Break(())
@@ -143,7 +146,7 @@ fn write(engine: &dyn Index, page_key: &EntryKey, entries: &[PackedEntry]) -> Re
 /// there, and without this page it would count again.
 fn cut_page_before(engine: &dyn Index, page_key: &EntryKey) -> Result<(), IndexError> {
     let mut before = Ok(None);
-    engine.scan(page_key.network_start().as_bytes(), page_key.as_bytes(), true, &mut |key, value| {
+    engine.scan(page_key.network_start().as_bytes(), page_key.as_bytes(), Order::Falling, &mut |key, value| {
         if key == page_key.as_bytes() {
             return ControlFlow::Continue(());
         }
@@ -159,7 +162,7 @@ fn cut_page_before(engine: &dyn Index, page_key: &EntryKey) -> Result<(), IndexE
 /// The page that `key` belongs to: its key and its bytes. Where there is none yet, it will be the sub-network's first.
 fn page_of(engine: &dyn Index, key: &EntryKey) -> Result<(EntryKey, Vec<u8>), IndexError> {
     let mut page = Ok((key.network_start(), Vec::new()));
-    engine.scan(key.network_start().as_bytes(), key.as_bytes(), true, &mut |key, value| {
+    engine.scan(key.network_start().as_bytes(), key.as_bytes(), Order::Falling, &mut |key, value| {
         page = EntryKey::decode(key).map(|key| (key, value.to_vec()));
         ControlFlow::Break(())
     })?;
@@ -171,7 +174,7 @@ fn page_after(engine: &dyn Index, key: &EntryKey) -> Result<EntryKey, IndexError
     let end = key.network_end();
     let Some(next) = key.next() else { return Ok(end) };
     let mut page = Ok(end);
-    engine.scan(next.as_bytes(), end.as_bytes(), false, &mut |key, _| {
+    engine.scan(next.as_bytes(), end.as_bytes(), Order::Rising, &mut |key, _| {
         page = EntryKey::decode(key);
         ControlFlow::Break(())
     })?;
@@ -227,8 +230,8 @@ mod tests {
             left.map_err(|_| undecodable(b"cut off")).and_then(|_| self.0.apply(batch))
         }
 
-        fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {
-            self.0.scan(first, last, backwards, visit)
+        fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
+            self.0.scan(first, last, order, visit)
         }
 
         fn flush(&self) -> Result<(), IndexError> {
@@ -246,9 +249,9 @@ mod tests {
         (select(&SubNetwork::ALL), 0..500_u16).prop_map(|(network, number)| key(network, number))
     }
 
-    fn scanned(engine: &dyn Index, bounds: (EntryKey, EntryKey), backwards: bool) -> Vec<(EntryKey, Location)> {
+    fn scanned(engine: &dyn Index, bounds: (EntryKey, EntryKey), order: Order) -> Vec<(EntryKey, Location)> {
         let mut found = Vec::new();
-        scan(engine, bounds, backwards, &mut |key, location| {
+        scan(engine, bounds, order, &mut |key, location| {
             found.push((key, location));
             ControlFlow::Continue(())
         })
@@ -282,9 +285,9 @@ mod tests {
                     prop_assert_eq!(get(&*engine, &key).unwrap(), location);
                 }
                 let mut expected: Vec<_> = model.range(bounds.0..=bounds.1).map(|(key, at)| (*key, *at)).collect();
-                prop_assert_eq!(&scanned(&*engine, bounds, false), &expected);
+                prop_assert_eq!(&scanned(&*engine, bounds, Order::Rising), &expected);
                 expected.reverse();
-                prop_assert_eq!(&scanned(&*engine, bounds, true), &expected);
+                prop_assert_eq!(&scanned(&*engine, bounds, Order::Falling), &expected);
             }
         }
 
@@ -312,9 +315,9 @@ mod tests {
                 }
                 let bounds = (key(network, 0), key(network, 500));
                 let mut expected: Vec<_> = model.range(bounds.0..=bounds.1).map(|(key, at)| (*key, *at)).collect();
-                prop_assert_eq!(&scanned(&engine, bounds, false), &expected);
+                prop_assert_eq!(&scanned(&engine, bounds, Order::Rising), &expected);
                 expected.reverse();
-                prop_assert_eq!(&scanned(&engine, bounds, true), &expected);
+                prop_assert_eq!(&scanned(&engine, bounds, Order::Falling), &expected);
             }
         }
 
@@ -342,7 +345,7 @@ mod tests {
         let half = (full + 1).div_ceil(2);
         merge(&engine, &keys(half..full + 1).map(|key| (key, None)).collect()).unwrap();
         let bounds = (key(SubNetwork::State, 0), key(SubNetwork::State, 500));
-        let left: Vec<_> = scanned(&engine, bounds, false).into_iter().map(|(key, _)| key).collect();
+        let left: Vec<_> = scanned(&engine, bounds, Order::Rising).into_iter().map(|(key, _)| key).collect();
         assert_eq!(left, keys(0..half).collect::<Vec<_>>());
     }
 
@@ -357,7 +360,7 @@ mod tests {
         }
         let mut lens = Vec::new();
         engine
-            .scan(&[0], &[0xff], false, &mut |_, page| {
+            .scan(&[0], &[0xff], Order::Rising, &mut |_, page| {
                 lens.push(page.len() / ENTRY_LEN);
                 ControlFlow::Continue(())
             })

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Batch, Index, IndexEngine, Visit};
+use super::{Batch, Index, IndexEngine, Order, Visit};
 use crate::error::IndexError;
 
 /// The file that sled's log is in.
@@ -59,9 +59,13 @@ impl Index for SledEngine {
         self.db.apply_batch(batch).map_err(engine_error)
     }
 
-    fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {
+    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
         let mut range = self.db.range(first..=last);
-        while let Some(entry) = if backwards { range.next_back() } else { range.next() } {
+        let mut next = || match order {
+            Order::Rising => range.next(),
+            Order::Falling => range.next_back(),
+        };
+        while let Some(entry) = next() {
             let (key, value) = entry.map_err(engine_error)?;
             if visit(&key, &value) == ControlFlow::Break(()) {
                 break;

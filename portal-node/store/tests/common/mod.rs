@@ -16,7 +16,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_store::{Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, Store, StoreConfig, StoreError, Visit};
+use cairn_store::{
+    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, Order, Store, StoreConfig, StoreError, Visit,
+};
 use content_types::{ContentId, ContentKey, NodeId, SubNetwork, history};
 
 pub const NODE_ID: [u8; 32] = [0x5a; 32];
@@ -99,10 +101,14 @@ impl Index for Forgetful {
         Ok(())
     }
 
-    fn scan(&self, first: &[u8], last: &[u8], backwards: bool, visit: Visit<'_>) -> Result<(), IndexError> {
+    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
         let map = self.0.read().unwrap();
         let mut range = map.range(first.to_vec()..=last.to_vec());
-        while let Some((key, value)) = if backwards { range.next_back() } else { range.next() } {
+        let mut next = || match order {
+            Order::Rising => range.next(),
+            Order::Falling => range.next_back(),
+        };
+        while let Some((key, value)) = next() {
             if visit(key, value) == ControlFlow::Break(()) {
                 break;
             }
