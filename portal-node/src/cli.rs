@@ -33,7 +33,8 @@ Exit codes:
   5    data that is damaged or does not match the chain
   6    a file that cannot be read or written
   7    a peer, mirror or node that cannot be reached
-  130  interrupted";
+  130  interrupted
+  141  nobody reads the output any more, as after `| head`";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

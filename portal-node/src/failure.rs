@@ -29,6 +29,9 @@ pub(crate) enum Failure {
     /// The person pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// Whoever read standard output has what it wanted, as in `cairn … | head`. Nobody is told.
+    #[error("nobody reads the output any more")]
+    Unread,
 }
 
 impl Failure {
@@ -42,6 +45,8 @@ impl Failure {
             Self::Io(_) => 6,
             Self::Network(_) => 7,
             Self::Interrupted => 130,
+            // What a shell reports of a program that SIGPIPE ended.
+            Self::Unread => 141,
         })
     }
 

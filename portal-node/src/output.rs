@@ -3,7 +3,10 @@
 //! Results go to standard output, one JSON document (or one line a record) with `--json`; everything else, the log
 //! and the progress bars, goes to standard error, so that a pipe carries results alone.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
 
 use serde::Serialize;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -25,7 +28,11 @@ pub(crate) fn start_logging(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a line to standard output. A closed pipe (`cairn … | head`) is no error of ours.
+/// Writes a line to standard output.
+///
+/// # Errors
+/// As for each function here that writes results: [`Failure::Unread`] when the other end of a pipe was closed, which
+/// ends the command.
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     written(writeln!(io::stdout(), "{text}"))
 }
@@ -42,9 +49,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(text)
 }
 
-/// Says on standard error why the command failed.
+/// Says on standard error why the command failed. Of a reader that went away nobody needs to be told.
 pub(crate) fn complain(failure: &Failure) {
-    let _ = writeln!(io::stderr(), "cairn: {failure}");
+    if !matches!(failure, Failure::Unread) {
+        let _ = writeln!(io::stderr(), "cairn: {failure}");
+    }
 }
 
 /// Writes a remark to standard error: something a person should know that is not a result.
@@ -53,10 +62,8 @@ pub(crate) fn remark(text: impl std::fmt::Display) {
 }
 
 fn written(result: io::Result<()>) -> Result<(), Failure> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Io(format!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Unread,
+        _ => Failure::io(Path::new("standard output"), error),
+    })
 }

@@ -47,7 +47,14 @@ async fn run_from(
             return Err(Failure::Interrupted);
         }
     };
-    announce(settings, &node, capacity)?;
+    match announce(settings, &node, capacity) {
+        // A peer is there to store and to serve, whether or not somebody reads what it is.
+        Ok(()) | Err(Failure::Unread) => {}
+        Err(failure) => {
+            stop(node, None, signals).await;
+            return Err(failure);
+        }
+    }
     let seeding = if seeds { Some(offer(&node, options)) } else { None };
     signals.next().await;
     stop(node, seeding, signals).await;

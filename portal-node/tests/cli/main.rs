@@ -7,6 +7,7 @@ mod client;
 mod demo;
 mod kill;
 mod network;
+mod output;
 mod peer;
 mod settings;
 mod support;

@@ -3,9 +3,9 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::PathBuf,
-    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -123,16 +123,32 @@ impl Call {
         self.args(ALONE)
     }
 
+    /// With a pipe as standard output whose other end is closed.
+    pub(crate) fn unread(mut self) -> Self {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        self.0.stdout(writer);
+        self
+    }
+
+    /// Runs it with a reader that goes away after the first line, as `| head -1` does: that line, and how it ended.
+    pub(crate) fn read_once(mut self) -> (String, Ended) {
+        let what = format!("{:?}", self.0);
+        let run = move || {
+            let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            (line, child.wait_with_output().unwrap())
+        };
+        let (line, output) = in_time(&what, run);
+        (line, Ended::of(output, what))
+    }
+
     /// Runs it to its end.
     pub(crate) fn end(mut self) -> Ended {
         let what = format!("{:?}", self.0);
         let output = in_time(&what, move || self.0.output().unwrap());
-        Ended {
-            code: output.status.code(),
-            out: output.stdout,
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-            what,
-        }
+        Ended::of(output, what)
     }
 }
 
@@ -145,6 +161,11 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    fn of(output: Output, what: String) -> Self {
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        Self { code: output.status.code(), out: output.stdout, err, what }
+    }
+
     /// Standard output, if it went well.
     pub(crate) fn bytes(self) -> Vec<u8> {
         self.exits(0).out
@@ -216,6 +237,14 @@ impl Peer {
             panic!("{error}: {line:?}: {why}")
         });
         Self { child: Some(child), log, announced, rest: rest_of(stdout) }
+    }
+
+    /// Starts `call` with nobody to read what it announces.
+    pub(crate) fn start_unread(call: Call, bootnodes: &str) -> Self {
+        let mut command = call.unread().alone().args(["--rpc", "none", "--bootnodes", bootnodes]).0;
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = child.stderr.take().map(BufReader::new);
+        Self { child: Some(child), log, announced: Value::Null, rest: rest_of(io::empty()) }
     }
 
     /// A field of what it announced.

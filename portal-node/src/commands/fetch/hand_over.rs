@@ -29,7 +29,15 @@ pub(super) async fn hand_over<T: Send + 'static, R: Send + 'static, F: Future<Ou
     let (limit, parallel) = (Duration::from_secs(args.timeout), args.parallel.clamp(1, MAX_PARALLEL));
     let (sender, receiver) = mpsc::channel(parallel.saturating_add(BLOCKS_AHEAD));
     let writing = tokio::spawn(blocking(move || write(receiver)));
-    let fetched = send(args.blocks, parallel, sender, |number| within(limit, number, fetch(number)), bar).await;
+    let unwanted = {
+        let sender = sender.clone();
+        async move { sender.closed().await }
+    };
+    let fetched = tokio::select! {
+        sent = send(args.blocks, parallel, sender, |number| within(limit, number, fetch(number)), bar) => sent,
+        // The writer ended before the range did, and says why; nobody waits for what is under way.
+        () = unwanted => Ok(()),
+    };
     // The writer ends with its channel; without a whole range it takes its temporary file away.
     let made = writing.await.map_err(|error| Failure::Internal(error.to_string()))?;
     bar.finish_and_clear();
@@ -79,11 +87,27 @@ async fn within<T>(limit: Duration, number: u64, work: impl Future<Output = Resu
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, future::pending};
 
+    use clap::Parser;
     use futures::poll;
 
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[tokio::test]
+    async fn what_is_under_way_is_given_up_when_nobody_takes_it() {
+        let line = ["cairn", "fetch", "0..100", "--parallel", "4", "--timeout", "5"];
+        let Command::Fetch(args) = Cli::try_parse_from(line).unwrap().command else { panic!("{line:?}") };
+        // The first block comes, the others never do.
+        let fetch = |number| async move { if number == 0 { Ok(number) } else { pending().await } };
+        let write = |mut blocks: mpsc::Receiver<u64>| match blocks.blocking_recv() {
+            Some(0) => Err::<(), _>(Failure::Unread),
+            other => panic!("{other:?}"),
+        };
+        let outcome = hand_over(&args, &ProgressBar::hidden(), fetch, write).await;
+        assert!(matches!(outcome, Err(Failure::Unread)), "{outcome:?}");
+    }
 
     #[tokio::test]
     async fn nothing_is_begun_without_room_for_it() {

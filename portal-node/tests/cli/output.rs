@@ -1,0 +1,50 @@
+//! What `cairn` writes, when nobody reads it to the end: `cairn … | head`.
+
+use cairn_synthetic::SyntheticConfig;
+use serde_json::Value;
+
+use crate::support::{Peer, World};
+
+/// The exit code that a shell reports of a program that SIGPIPE ended.
+const UNREAD: i32 = 141;
+
+/// A block is more than fits into a pipe, so that the second one cannot be written before the reader is gone.
+#[test]
+fn a_fetch_ends_when_its_reader_does() {
+    let world = World::of(SyntheticConfig { pre_merge_blocks: 8, block_size: 100_000, ..SyntheticConfig::small() });
+    let seeder = world.seed("seeder", "none");
+    for flags in [&["--format", "json"][..], &["--what", "body"]] {
+        // Behind the chain's last block nothing is found: going on to the range's end would end in a complaint.
+        let (line, ended) = world.fetch(&seeder).args(["0..1000000", "--parallel", "2"]).args(flags).read_once();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["number"], "0x0");
+        assert_eq!(ended.exits(UNREAD).complaint(), "", "{flags:?}");
+    }
+}
+
+#[test]
+fn every_command_ends_quietly_when_nobody_reads_it() {
+    let world = World::before_the_merge();
+    let archive = world.archives[0].to_str().unwrap();
+    let (out, chain) = (world.path("out"), world.path("written"));
+    let (out, chain) = (out.to_str().unwrap(), chain.to_str().unwrap());
+    for command in [
+        &["trust", "show"][..],
+        &["trust", "show", "--json"],
+        &["verify", archive],
+        &["verify", archive, "--json"],
+        &["convert", archive, "--to", "ere", "--out", out],
+        &["demo", "--blocks", "16", "--write", chain],
+    ] {
+        let ended = world.trusting("data").args(command).unread().end().exits(UNREAD);
+        assert_eq!(ended.complaint(), "", "{command:?}");
+    }
+}
+
+#[test]
+fn a_peer_goes_on_though_nobody_reads_what_it_announces() {
+    let world = World::new();
+    let storing = world.run("storing", "none");
+    let mut peer = Peer::start_unread(world.trusting("data").arg("seed").arg(&world.archives[0]), &storing.enr());
+    peer.wait_for_log("offered to the network");
+    assert_eq!(peer.stop("TERM").0.code(), Some(0));
+}
