@@ -19,6 +19,8 @@
 pub mod config;
 pub mod fetch;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod headers;
 mod holdings;
 pub mod http;

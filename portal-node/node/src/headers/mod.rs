@@ -5,6 +5,7 @@
 //! share a search. Headers needed to check a peer's offer come from here too, but with a smaller share of searches, not
 //! for blocks beyond the trust lists, and not again soon after a miss.
 
+pub(crate) mod answers;
 mod asker;
 mod cache;
 mod client;
@@ -45,8 +46,8 @@ use misses::Misses;
 use proving::ClientProver;
 use reach::Reach;
 
+pub use answers::ClientError;
 pub(crate) use asker::Asker;
-pub use client::ClientError;
 pub use id::{BlockId, ParseBlockIdError};
 pub(crate) use prover::ArchiveProver;
 pub use proving::ProvingError;

@@ -36,7 +36,7 @@ pub(super) fn is_known(payload_type: u16) -> bool {
 }
 
 /// Reads a user's payload; the error says which field is wrong.
-pub(super) fn from_json(payload_type: u16, payload: Value) -> Result<PingPayload, String> {
+pub(crate) fn from_json(payload_type: u16, payload: Value) -> Result<PingPayload, String> {
     let payload = match payload_type {
         payload_type::CLIENT_INFO => parse(payload).map(|json: ClientInfoJson| {
             PingPayload::ClientInfo(ClientInfo {
@@ -70,7 +70,7 @@ fn distance(number: U256) -> Distance {
 }
 
 /// A payload as the schemas have it; text that is not UTF-8 is shown with replacement characters.
-pub(super) fn to_json(payload: &PingPayload) -> Value {
+pub(crate) fn to_json(payload: &PingPayload) -> Value {
     match payload {
         PingPayload::ClientInfo(info) => json!({
             "clientInfo": info.text(),

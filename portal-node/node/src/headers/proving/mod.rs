@@ -21,8 +21,9 @@ use content_types::{HeaderProof, HeaderVerifier, ProvedHeader};
 use reqwest::Url;
 
 use super::BlockId;
+use super::answers::{ClaimedHeader, ClientError};
 use super::asker::{Asker, Places};
-use super::client::{ClaimedHeader, ClientError, ExecutionClient};
+use super::client::ExecutionClient;
 use crate::http::HttpError;
 use crate::workers::{Stopping, Workers};
 use epochs::Epochs;

@@ -16,7 +16,7 @@ mod tests;
 const MAX_QUOTED_CHARS: usize = 60;
 
 /// The parameters of one request under the names that the specification gives them.
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     names: &'static [&'static str],
     values: Vec<Value>,
 }
@@ -26,7 +26,7 @@ impl Arguments {
     ///
     /// # Errors
     /// Invalid params (-32602) for parameters that are neither a list nor an object, for too many and for unknown ones.
-    pub(super) fn new(params: &Params<'_>, names: &'static [&'static str]) -> Result<Self, ErrorObjectOwned> {
+    pub(crate) fn new(params: &Params<'_>, names: &'static [&'static str]) -> Result<Self, ErrorObjectOwned> {
         let given: Value = match params.as_str() {
             None => Value::Null,
             Some(text) => serde_json::from_str(text).map_err(|error| invalid_params(format!("not JSON: {error}")))?,
@@ -65,7 +65,7 @@ impl Arguments {
     ///
     /// # Errors
     /// Invalid params (-32602) if it is missing or not what its type expects.
-    pub(super) fn required<T: Parameter>(&self, name: &'static str) -> Result<T, ErrorObjectOwned> {
+    pub(crate) fn required<T: Parameter>(&self, name: &'static str) -> Result<T, ErrorObjectOwned> {
         self.optional(name)?
             .ok_or_else(|| invalid_params(format!("{} is missing: expected {}", self.label(name), T::EXPECTED)))
     }
@@ -74,7 +74,7 @@ impl Arguments {
     ///
     /// # Errors
     /// Invalid params (-32602) if it is given and not what its type expects.
-    pub(super) fn optional<T: Parameter>(&self, name: &'static str) -> Result<Option<T>, ErrorObjectOwned> {
+    pub(crate) fn optional<T: Parameter>(&self, name: &'static str) -> Result<Option<T>, ErrorObjectOwned> {
         match self.position(name).and_then(|position| self.values.get(position)) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => T::parse(value).map(Some).map_err(|Mismatch(why)| {
@@ -112,7 +112,7 @@ fn quoted_text(text: &str) -> String {
 }
 
 /// Why a value does not fit, where that says more than what was expected.
-pub(super) struct Mismatch(Option<String>);
+pub(crate) struct Mismatch(Option<String>);
 
 impl Mismatch {
     fn because(why: impl ToString) -> Self {
@@ -121,7 +121,7 @@ impl Mismatch {
 }
 
 /// A type that a parameter can have.
-pub(super) trait Parameter: Sized {
+pub(crate) trait Parameter: Sized {
     /// What a caller has to send, as the end of "expected …".
     const EXPECTED: &'static str;
 
@@ -194,7 +194,7 @@ impl Parameter for std::net::SocketAddr {
 }
 
 /// Logarithmic distances of a FINDNODES request.
-pub(super) struct Distances(pub(super) Vec<u16>);
+pub(crate) struct Distances(pub(crate) Vec<u16>);
 
 impl Parameter for Distances {
     const EXPECTED: &'static str = "a list of 1 to 256 different distances from 0 to 256";
@@ -222,7 +222,7 @@ impl Parameter for Distances {
 }
 
 /// Content items of an OFFER: key and value of each.
-pub(super) struct ContentItems(pub(super) Vec<(Bytes, Bytes)>);
+pub(crate) struct ContentItems(pub(crate) Vec<(Bytes, Bytes)>);
 
 impl Parameter for ContentItems {
     const EXPECTED: &'static str =
@@ -247,7 +247,7 @@ impl Parameter for ContentItems {
 }
 
 /// A JSON object that is looked at further on.
-pub(super) struct Object(pub(super) serde_json::Map<String, Value>);
+pub(crate) struct Object(pub(crate) serde_json::Map<String, Value>);
 
 impl Parameter for Object {
     const EXPECTED: &'static str = "an object";

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::fuzzing;
 
 const NAMES: &[&str] = &["first", "second"];
 
@@ -115,37 +116,12 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_json_is_taken_or_refused_with_the_right_code(params in any_json()) {
-        let arguments = match arguments(&params) {
-            Ok(arguments) => arguments,
-            Err(error) => {
-                prop_assert_eq!(error.code(), INVALID_PARAMS_CODE);
-                return Ok(());
-            }
-        };
-        fn check<T: Parameter>(arguments: &Arguments) -> Result<(), TestCaseError> {
-            for name in NAMES {
-                if let Err(error) = arguments.required::<T>(name) {
-                    prop_assert_eq!(error.code(), INVALID_PARAMS_CODE);
-                    prop_assert!(error.message().contains(name), "{}", error.message());
-                    prop_assert!(error.message().len() < 700);
-                }
-            }
-            Ok(())
-        }
-        check::<Bytes>(&arguments)?;
-        check::<B256>(&arguments)?;
-        check::<Enr>(&arguments)?;
-        check::<bool>(&arguments)?;
-        check::<u16>(&arguments)?;
-        check::<std::net::SocketAddr>(&arguments)?;
-        check::<Distances>(&arguments)?;
-        check::<ContentItems>(&arguments)?;
-        check::<Object>(&arguments)?;
+        fuzzing::json_rpc_parameters(&params.to_string());
     }
 
     #[test]
     fn arbitrary_text_never_panics(text: String) {
-        let _ = Arguments::new(&Params::new(Some(&text)), NAMES);
+        fuzzing::json_rpc_parameters(&text);
     }
 
     #[test]

@@ -1,0 +1,208 @@
+//! What an execution client answers, as headers. It is text from outside: every field is read strictly, and the hash is
+//! computed from the fields, so that whatever is missing, unknown or invented shows.
+
+use std::ops::Range;
+
+use alloy_consensus::Header;
+use alloy_primitives::{B256, U256};
+use content_types::header::{DecodedHeader, HeaderError};
+use serde::Deserialize;
+
+use crate::http::HttpError;
+
+/// A header as the execution client gives it. Its hash is computed here; whether it belongs to the chain is open.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimedHeader {
+    pub(crate) header: DecodedHeader,
+    /// Up to and with this block; newer clients leave it out.
+    pub(crate) total_difficulty: Option<U256>,
+}
+
+impl ClaimedHeader {
+    pub(super) fn expect_number(self, number: u64) -> Result<Self, ClientError> {
+        if self.header.number() == number { Ok(self) } else { Err(self.other(format!("block {number}"))) }
+    }
+
+    pub(super) fn expect_hash(self, hash: B256) -> Result<Self, ClientError> {
+        if self.header.hash() == hash { Ok(self) } else { Err(self.other(hash.to_string())) }
+    }
+
+    fn other(&self, asked: String) -> ClientError {
+        ClientError::Other { asked, number: self.header.number() }
+    }
+}
+
+/// Why an execution client gave no header.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The request failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The answer is not what JSON-RPC and the method prescribe.
+    #[error("unreadable answer: {0}")]
+    Answer(#[from] serde_json::Error),
+    /// The fields make no header.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The client answered with an error.
+    #[error("error {code}: {message}")]
+    Refused {
+        /// JSON-RPC error code; 4444 says that history was pruned.
+        code: i64,
+        /// Its message.
+        message: String,
+    },
+    /// The client has no such block.
+    #[error("it does not have the block")]
+    Unknown,
+    /// A batch was answered with another number of results than asked for.
+    #[error("{got} answers to a batch of {asked}")]
+    Batch {
+        /// Requests sent.
+        asked: usize,
+        /// Answers that came.
+        got: usize,
+    },
+    /// The fields do not hash to what the client says the block's hash is: it knows fields that this program does not.
+    #[error("block {number} has the hash {claimed} in the answer, and its fields hash to {computed}")]
+    Hash {
+        /// Block number in the answer.
+        number: u64,
+        /// The answer's hash.
+        claimed: B256,
+        /// Keccak of the header made from the answer's fields.
+        computed: B256,
+    },
+    /// Another block than asked for.
+    #[error("asked for {asked}, it sent block {number}")]
+    Other {
+        /// What was asked for.
+        asked: String,
+        /// What came.
+        number: u64,
+    },
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    id: u64,
+    #[serde(default)]
+    result: Option<Block>,
+    #[serde(default)]
+    error: Option<AnswerError>,
+}
+
+#[derive(Deserialize)]
+struct AnswerError {
+    code: i64,
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    hash: B256,
+    #[serde(default, rename = "totalDifficulty")]
+    total_difficulty: Option<U256>,
+    #[serde(flatten)]
+    header: Header,
+}
+
+impl Answer {
+    fn into_header(self) -> Result<ClaimedHeader, ClientError> {
+        if let Some(AnswerError { code, message }) = self.error {
+            return Err(ClientError::Refused { code, message });
+        }
+        let Block { hash, total_difficulty, header } = self.result.ok_or(ClientError::Unknown)?;
+        let header = DecodedHeader::decode(alloy_rlp::encode(&header).into())?;
+        if header.hash() != hash {
+            return Err(ClientError::Hash { number: header.number(), claimed: hash, computed: header.hash() });
+        }
+        Ok(ClaimedHeader { header, total_difficulty })
+    }
+}
+
+/// The header in an answer to one request.
+///
+/// # Errors
+/// [`ClientError`] when there is none that can be read.
+pub(crate) fn header(answer: &[u8]) -> Result<ClaimedHeader, ClientError> {
+    serde_json::from_slice::<Answer>(answer)?.into_header()
+}
+
+/// The headers in the answer to a batch, in the order of `blocks`, whose numbers are the requests' ids: a client may
+/// answer in any order.
+///
+/// # Errors
+/// [`ClientError`] for the first block whose header is not there.
+pub(crate) fn headers(answer: &[u8], blocks: Range<u64>) -> Result<Vec<ClaimedHeader>, ClientError> {
+    let mut answers: Vec<Answer> = serde_json::from_slice(answer)?;
+    let asked = usize::try_from(blocks.end.saturating_sub(blocks.start)).unwrap_or(usize::MAX);
+    if answers.len() != asked {
+        return Err(ClientError::Batch { asked, got: answers.len() });
+    }
+    answers.sort_by_key(|answer| answer.id);
+    blocks.zip(answers).map(|(number, answer)| answer.into_header()?.expect_number(number)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use cairn_synthetic::{SyntheticChain, SyntheticConfig};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fuzzing;
+
+    /// The answer for each block of a chain with every fork.
+    static ANSWERS: LazyLock<Vec<Value>> = LazyLock::new(|| {
+        let chain = SyntheticChain::new(SyntheticConfig::small()).unwrap();
+        let answer = |header: &DecodedHeader| {
+            let mut block = serde_json::to_value(header.header()).unwrap();
+            block["hash"] = json!(header.hash());
+            json!({ "jsonrpc": "2.0", "id": header.number(), "result": block })
+        };
+        chain.blocks().map(|block| answer(&block.header)).collect()
+    });
+
+    #[test]
+    fn a_batch_is_sorted_by_its_requests() {
+        let batch = ANSWERS.iter().rev().cloned().collect::<Value>().to_string();
+        let last = ANSWERS.len() as u64;
+        let headers = headers(batch.as_bytes(), 0..last).unwrap();
+        assert!(headers.iter().map(|claimed| claimed.header.number()).eq(0..last));
+        let short = super::headers(batch.as_bytes(), 0..last - 1).unwrap_err();
+        assert!(matches!(short, ClientError::Batch { asked, got } if asked + 1 == got), "{short}");
+        let beside = super::headers(batch.as_bytes(), 1..last + 1).unwrap_err();
+        assert!(matches!(beside, ClientError::Other { number: 0, .. }), "{beside}");
+    }
+
+    /// What a field may be replaced with.
+    fn any_field() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<u64>().prop_map(|number| json!(format!("{number:#x}"))),
+            any::<i64>().prop_map(Value::from),
+            "(0x)?[0-9a-f]{0,66}".prop_map(Value::from),
+            "\\PC{0,20}".prop_map(Value::from),
+            Just(json!([])),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_field_of_a_block_is_read_or_refused(block in 0..64_usize, field in 0..24_usize, value in any_field()) {
+            let mut answer = ANSWERS[block % ANSWERS.len()].clone();
+            let fields = answer["result"].as_object_mut().unwrap();
+            let name = fields.keys().nth(field % fields.len()).unwrap().clone();
+            fields.insert(name, value);
+            fuzzing::execution_client_answer(answer.to_string().as_bytes());
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            fuzzing::execution_client_answer(&bytes);
+        }
+    }
+}
