@@ -36,6 +36,11 @@ Exit codes:
   130  interrupted
   141  nobody reads the output any more, as after `| head`";
 
+/// What a storage peer logs unless told otherwise. discv5 warns of every peer that went away.
+const STORAGE_PEER_LOG: &str = "info,discv5=error";
+/// What other commands log unless told otherwise: they print what they do.
+const OTHER_LOG: &str = "warn,discv5=error";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -61,9 +66,12 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it runs until it is told to stop.
-    pub(crate) fn is_storage_peer(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Seed(_))
+    /// What it logs unless told otherwise.
+    pub(crate) fn default_log(&self) -> &'static str {
+        match self {
+            Self::Run(_) | Self::Seed(_) => STORAGE_PEER_LOG,
+            _ => OTHER_LOG,
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let settings = settings::Settings::load(cli.global, cli.command.is_storage_peer())?;
+    let settings = settings::Settings::load(cli.global, cli.command.default_log())?;
     output::start_logging(&settings)?;
     for variable in origin::unknown_variables() {
         tracing::warn!("{variable} is set, and no setting is called so: `cairn run --help` has those that there are");

@@ -11,10 +11,7 @@ use std::{
 use serde::Serialize;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::{
-    failure::Failure,
-    settings::{LogFormat, Settings},
-};
+use crate::{failure::Failure, settings::Settings, values::LogFormat};
 
 /// Starts logging to standard error, by `--log` in the syntax of `RUST_LOG`.
 pub(crate) fn start_logging(settings: &Settings) -> Result<(), Failure> {

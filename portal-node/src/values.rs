@@ -1,10 +1,11 @@
-//! How the value of a setting is read from text: the same way, with the same complaint, on the command line, in the
-//! environment and in the configuration file.
+//! What settings can be, and how each is read from text: the same way, with the same complaint, on the command line, in
+//! the environment and in the configuration file.
 
-use std::{fmt, marker::PhantomData, net::SocketAddr, num::NonZeroUsize};
+use std::{fmt, marker::PhantomData, net::SocketAddr, num::NonZeroUsize, str::FromStr};
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
+use content_types::SubNetwork;
 use overlay::{Enr, discovery::Nat};
 use reqwest::Url;
 use serde::{Deserialize, Deserializer, de};
@@ -63,16 +64,30 @@ impl<T: Setting> de::Visitor<'_> for Text<T> {
     }
 }
 
-impl Setting for ByteSize {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is no size: give one such as 50GB, 500MiB or 1000000"))
-    }
+/// A type's own reading of text, with a complaint that says what would be right.
+fn parsed<T: FromStr>(text: &str, otherwise: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is {otherwise}"))
 }
 
-impl Setting for SocketAddr {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is not ADDR:PORT, such as 0.0.0.0:9009 or [::]:9009"))
-    }
+macro_rules! read_by {
+    ($($kind:ty => $read:expr),+ $(,)?) => {$(
+        impl Setting for $kind {
+            fn read(text: &str) -> Result<Self, String> {
+                let read: fn(&str) -> Result<Self, String> = $read;
+                read(text)
+            }
+        }
+    )+};
+}
+
+read_by! {
+    ByteSize => |text| parsed(text, "no size: give one such as 50GB, 500MiB or 1000000"),
+    SocketAddr => |text| parsed(text, "not ADDR:PORT, such as 0.0.0.0:9009 or [::]:9009"),
+    NonZeroUsize => |text| parsed(text, "no whole number from 1 on"),
+    u64 => |text| parsed(text, "no whole number"),
+    usize => |text| parsed(text, "no whole number"),
+    Addresses => word,
+    LogFormat => word,
 }
 
 impl Setting for Nat {
@@ -133,21 +148,73 @@ impl Setting for LogFilter {
     }
 }
 
-impl Setting for NonZeroUsize {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is no whole number from 1 on"))
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Where peers may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Addresses {
+    /// Few of one subnet; no address of a local network that a record only claims.
+    Internet,
+    /// Any number on this machine and in the local network, whose addresses are believed.
+    Local,
+    /// Local with --nat none, if all addresses given to listen on and to start from are local; else Internet.
+    Auto,
+}
+
+/// A TCP address to listen on, or nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// Listen nowhere.
+    Nowhere,
+    /// Listen on this address.
+    At(SocketAddr),
+}
+
+impl Endpoint {
+    /// The address, if there is one.
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Nowhere => None,
+            Self::At(address) => Some(address),
+        }
     }
 }
 
-impl Setting for u64 {
+impl Setting for Endpoint {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is no whole number"))
+        if text == "none" {
+            return Ok(Self::Nowhere);
+        }
+        parsed(text, "not ADDR:PORT (such as 127.0.0.1:8645) or none").map(Self::At)
     }
 }
 
-impl Setting for usize {
+/// The share of the capacity that a sub-network gets, in proportion to the others' shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Whose share it is.
+    pub(crate) network: SubNetwork,
+    /// Its weight.
+    pub(crate) weight: u32,
+}
+
+impl Setting for Share {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is no whole number"))
+        let wrong = || format!("{text:?} is not NETWORK=SHARE with history or legacy-history and a whole number");
+        let (network, weight) = text.split_once('=').ok_or_else(wrong)?;
+        let network = match network {
+            "history" => SubNetwork::History,
+            "legacy-history" => SubNetwork::LegacyHistory,
+            _ => return Err(wrong()),
+        };
+        Ok(Self { network, weight: weight.parse().map_err(|_| wrong())? })
     }
 }
 
@@ -167,4 +234,17 @@ pub(crate) fn word<T: ValueEnum>(text: &str) -> Result<T, String> {
 /// What is said of a word that is none of those there are.
 pub(crate) fn none_of(text: &str, words: impl IntoIterator<Item = String>) -> String {
     format!("{text:?} is none of {}", words.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_endpoints_say_what_they_expect() {
+        assert_eq!(Share::read("history=3"), Ok(Share { network: SubNetwork::History, weight: 3 }));
+        assert!(Share::read("history").unwrap_err().contains("NETWORK=SHARE"));
+        assert!(Share::read("state=1").is_err());
+        assert!(Endpoint::read("localhost").unwrap_err().contains("ADDR:PORT"));
+    }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
         let files = files::archives(&args.archive)?;
         // Said now rather than by twelve peers.
         trust::verifier(settings)?;
-        Source::Archives { chain: settings.chain()?, trust_dir: settings.trust_dir.clone(), files }
+        Source::Archives { chain: settings.chain()?, trust_dir: settings.trust_dir()?, files }
     };
     let config = DemoConfig { peers: args.peers, source, sample: args.sample, random_seed: args.random_seed };
     let mut bar = progress::spinner("preparing history");

@@ -22,7 +22,7 @@ pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failur
             peer::record(info.get("enr").and_then(|enr| enr.as_str()).unwrap_or_default())?
         }
         (None, None) => {
-            let data_dir = settings.data_dir.clone();
+            let data_dir = settings.data_dir()?;
             let key = settings.key(args.key);
             blocking(move || saved(&data_dir, key.as_deref())).await?
         }

@@ -23,8 +23,8 @@ use crate::{
     bootnodes,
     failure::{Failure, cannot_listen},
     origin, output,
-    settings::{Addresses, Endpoint, NetworkArgs, NodeArgs, Settings},
-    values::{Bootnode, Setting},
+    settings::{NetworkArgs, NodeArgs, Settings},
+    values::{Addresses, Bootnode, Endpoint, Setting},
 };
 
 /// Room for content of a peer that only fetches, in bytes.
@@ -43,7 +43,7 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
     if let Some(key) = &args.key {
         // The data folder is made when it is missing, and no other: a slip of the finger would make a new identity.
         let folder = key.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| *folder != settings.data_dir && !folder.is_dir()) {
+        if let Some(folder) = folder.filter(|folder| *folder != config.data_dir && !folder.is_dir()) {
             let name = origin::named("key");
             let why =
                 format!("{name}: there is no folder {} for the key: make it, or check the path", folder.display());
@@ -71,8 +71,8 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
 /// What every peer has: a chain and its trust lists, addresses, others to start from.
 fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failure> {
     let chain = settings.chain()?;
-    let mut config = NodeConfig::new(chain.clone(), &settings.data_dir);
-    config.trust_dir = Some(settings.trust_dir.clone());
+    let mut config = NodeConfig::new(chain.clone(), settings.data_dir()?);
+    config.trust_dir = Some(settings.trust_dir()?);
     if let Some(listen) = &args.listen {
         config.listen = listen_addresses(listen)?;
     }
@@ -275,7 +275,7 @@ mod tests {
         let line = [&["cairn", "--data-dir", "/nowhere", "--config", path, "run"], flags].concat();
         let Cli { command, global } = Cli::try_parse_from(line).unwrap();
         let Command::Run(flags) = command else { panic!("{command:?}") };
-        config(&Settings::load(global, true).unwrap(), flags).unwrap()
+        config(&Settings::load(global, "info").unwrap(), flags).unwrap()
     }
 
     #[test]

@@ -36,14 +36,14 @@ pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
         return Err(Failure::Configuration(format!(
             "no trust list in {}: get them with `cairn trust fetch` or `cairn trust import FILE`, or say with --trust \
              where they lie",
-            settings.trust_dir.display()
+            settings.trust_dir()?.display()
         )));
     }
     Ok(store.verifier())
 }
 
 fn open(settings: &Settings) -> Result<TrustStore, Failure> {
-    TrustStore::open(&settings.trust_dir, settings.chain()?).map_err(failure)
+    TrustStore::open(settings.trust_dir()?, settings.chain()?).map_err(failure)
 }
 
 fn failure(error: TrustStoreError) -> Failure {
@@ -115,7 +115,7 @@ fn show(settings: &Settings) -> Result<(), Failure> {
 /// Opens the lists to bring in others. Those that fail their check make room: they are of no use, and in the way.
 fn open_for_repair(settings: &Settings) -> Result<TrustStore, Failure> {
     let chain = settings.chain()?;
-    for damaged in TrustStore::set_aside_damaged(&settings.trust_dir, &chain).map_err(failure)? {
+    for damaged in TrustStore::set_aside_damaged(&settings.trust_dir()?, &chain).map_err(failure)? {
         output::remark(format_args!("{}; moved to {}", damaged.why, damaged.to.display()));
     }
     open(settings)

@@ -1,6 +1,6 @@
 //! Flags, environment, configuration file, and what is said of mistakes in them.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::support::{Call, World};
 
@@ -136,6 +136,30 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_eq!(chain(show().env("CAIRN_CHAIN", "mainnet")), "mainnet");
     let flag = show().env("CAIRN_CHAIN", "mainnet").arg("--chain").arg(world.path("chain.json"));
     assert_eq!(chain(flag), world.chain.spec().name());
+}
+
+#[test]
+fn each_chain_has_a_folder_of_its_own_unless_one_is_named() {
+    let world = World::new();
+    let (home, data) = (world.path("home"), world.path("xdg"));
+    let show = |chain: &str| Call::new(&home).args(["trust", "show", "--json", "--chain", chain]);
+    let folder = |call: Call| {
+        let shown = call.end().json();
+        Path::new(shown["lists"][0]["file"].as_str().unwrap()).parent().unwrap().to_owned()
+    };
+    let specification = world.path("chain.json");
+    for (chain, name) in
+        [("mainnet", "mainnet"), ("sepolia", "sepolia"), (specification.to_str().unwrap(), world.chain.spec().name())]
+    {
+        assert_eq!(folder(show(chain)), home.join(".local/share/cairn").join(name).join("trust"));
+        assert_eq!(folder(show(chain).env("XDG_DATA_HOME", &data)), data.join("cairn").join(name).join("trust"));
+        assert_eq!(folder(show(chain).env("CAIRN_DATA_DIR", &data)), data.join("trust"));
+    }
+    // One file for all of them, which may say which chain it is.
+    fs::create_dir_all(home.join(".local/share/cairn")).unwrap();
+    fs::write(home.join(".local/share/cairn/cairn.toml"), "chain = 'sepolia'\n").unwrap();
+    let call = Call::new(&home).args(["trust", "show", "--json"]);
+    assert_eq!(folder(call), home.join(".local/share/cairn/sepolia/trust"));
 }
 
 /// The README's example has every key.
