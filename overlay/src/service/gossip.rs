@@ -15,12 +15,17 @@ use tokio::time::Instant;
 use super::client::Offered;
 use super::inner::Inner;
 use super::{PutReport, RequestError};
+use crate::transfer::Room;
 
 /// Batches of offers under way. Gossip beyond that is dropped: the content is offered again by whoever finds it.
 pub(super) const MAX_GOSSIP_TASKS: usize = 256;
 
 /// The same for one peer.
 pub(super) const MAX_GOSSIP_TASKS_PER_PEER: usize = 16;
+
+/// Bytes of values that wait to be gossiped or are on their way, each counted once. Some 300 of usual size, and the largest.
+/// What has no room is dropped likewise.
+pub(super) const MAX_GOSSIPED_BYTES: usize = 32 << 20;
 
 /// Pause between explorations for content that too few known peers are interested in.
 const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
@@ -31,6 +36,15 @@ pub(super) struct Item {
     pub(super) key: Bytes,
     pub(super) id: ContentId,
     pub(super) value: Bytes,
+    /// What it takes of the room for gossip.
+    pub(super) _room: Arc<Room>,
+}
+
+impl Item {
+    /// Content that the caller has bounded.
+    pub(super) fn new(key: Bytes, id: ContentId, value: Bytes) -> Self {
+        Self { key, id, value, _room: Arc::default() }
+    }
 }
 
 impl Inner {
@@ -44,6 +58,15 @@ impl Inner {
             .interested(id)
             .filter(|peer| Some(peer.node_id()) != from && declined.may_offer(&peer.node_id(), id, now));
         gossip_targets(candidates, id, self.config.gossip, &mut rand::rng())
+    }
+
+    /// An item to gossip, if there is room for it.
+    pub(super) fn gossip_item(&self, key: Bytes, id: ContentId, value: Bytes) -> Option<Item> {
+        let room = self.gossip_room.try_take(value.len());
+        if room.is_none() {
+            tracing::debug!(%id, "too many bytes wait to be gossiped");
+        }
+        Some(Item { key, id, value, _room: Arc::new(room?) })
     }
 
     /// Neighbourhood gossip of items that are new here. Returns at once.
@@ -66,8 +89,12 @@ impl Inner {
             let table = self.table.lock();
             poke_targets(lacking, &id, |peer| table.radius(peer, now))
         };
+        if targets.is_empty() {
+            return;
+        }
+        let Some(item) = self.gossip_item(key, id, value) else { return };
         for enr in targets {
-            self.offer_later(enr, vec![Item { key: key.clone(), id, value: value.clone() }]);
+            self.offer_later(enr, vec![item.clone()]);
         }
     }
 
@@ -132,7 +159,7 @@ impl Inner {
             self.explore(&id).await;
             targets = self.targets(&id, None);
         }
-        let item = Item { key, id, value };
+        let item = Item::new(key, id, value);
         let mut answers: FuturesUnordered<_> = targets
             .iter()
             .map(|to| {

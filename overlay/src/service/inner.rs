@@ -19,7 +19,7 @@ use super::busy::Busy;
 use super::conduct::Conduct;
 use super::refetch::Refetches;
 use super::{ContentHandler, Observer, SubNetworkConfig};
-use crate::transfer::Transfers;
+use crate::transfer::{Budget, Transfers};
 use crate::transport::{Contact, Transport};
 
 pub(super) struct Inner {
@@ -42,6 +42,8 @@ pub(super) struct Inner {
     pub(super) declined: Mutex<DeclinedOffers>,
     /// Batches of offers that are under way.
     pub(super) gossiping: Busy,
+    /// Room for the values that are gossiped.
+    pub(super) gossip_room: Budget,
     /// When peers were last sought for content that too few known ones are interested in.
     pub(super) explored: Mutex<Option<Instant>>,
     pub(super) stopping: CancellationToken,

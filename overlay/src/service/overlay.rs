@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::busy::Busy;
 use super::client::FoundOrCloser;
-use super::gossip::{Item, MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER};
+use super::gossip::{Item, MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER, MAX_GOSSIPED_BYTES};
 use super::inner::Inner;
 use super::serve::{self, MAX_REQUESTS, MAX_REQUESTS_PER_PEER, REQUEST_QUEUE};
 use super::upkeep;
@@ -23,7 +23,7 @@ use super::{
     ContentHandler, FindContentAnswer, FoundContent, LookupError, Observer, Pong, PutReport, RequestError,
     SubNetworkConfig, TableEntry, TableSnapshot,
 };
-use crate::transfer::Transfers;
+use crate::transfer::{Budget, Transfers};
 use crate::transport::{AlreadyRegistered, Enr, Transport};
 
 /// One sub-network, running. Cheap to clone; [`shutdown`](Self::shutdown) ends it for all clones.
@@ -62,6 +62,7 @@ impl Overlay {
             busy: Busy::new(MAX_REQUESTS, MAX_REQUESTS_PER_PEER),
             refetches: Mutex::default(),
             declined: Mutex::default(),
+            gossip_room: Budget::new(MAX_GOSSIPED_BYTES),
             gossiping: Busy::new(MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER),
             explored: Mutex::default(),
             stopping: CancellationToken::new(),
@@ -127,7 +128,7 @@ impl Overlay {
     pub async fn offer(&self, to: Enr, items: Vec<(Bytes, Bytes)>) -> Result<Vec<AcceptCode>, RequestError> {
         let item = |(key, value): (Bytes, Bytes)| {
             let id = self.inner.handler.content_id(&key).ok_or(RequestError::Key)?;
-            Ok(Item { key, id, value })
+            Ok(Item::new(key, id, value))
         };
         let items = items.into_iter().map(item).collect::<Result<_, RequestError>>()?;
         self.inner.offer(&Arc::new(to), items).await

@@ -169,7 +169,7 @@ impl Inner {
         match verdict {
             Ok(Admitted { stored }) => {
                 let id = self.handler.content_id(key).filter(|_| stored);
-                Ok(id.map(|id| Item { key: key.clone(), id, value }))
+                Ok(id.and_then(|id| self.gossip_item(key.clone(), id, value)))
             }
             // What other clients send for an item that they lost after offering it. Some values are rightly empty: the
             // SSZ of no receipts at all.

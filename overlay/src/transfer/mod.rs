@@ -26,6 +26,7 @@ use slots::Slots;
 use state::{Role, State};
 
 pub use error::TransferError;
+pub(crate) use room::Budget;
 pub use room::{MAX_UNVERIFIED, Room};
 pub use slots::Slot;
 pub use stream::Stream;
@@ -39,7 +40,7 @@ pub struct Transfers {
     state: Arc<Mutex<State>>,
     slots: Slots,
     /// For what was offered, and for what was asked for: the one never waits for the other.
-    budgets: [room::Budget; 2],
+    budgets: [Budget; 2],
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -63,7 +64,7 @@ impl Transfers {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
-        Ok(Self { state, slots: Slots::new(limits), budgets: Default::default(), stopping, tasks })
+        Ok(Self { state, slots: Slots::new(limits), budgets: [MAX_UNVERIFIED; 2].map(Budget::new), stopping, tasks })
     }
 
     /// Takes a slot for a transfer with `peer`, waiting until one is free.

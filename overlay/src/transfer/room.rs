@@ -1,5 +1,5 @@
-//! Room for what came and is not verified yet: a budget of bytes for all streams of a kind, so that no number of peers fills
-//! the node's memory.
+//! Room for bytes that are on their way: a budget for all streams, or offers, of a kind, so that no number of peers fills the
+//! node's memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +17,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The budget. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<Semaphore>);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_UNVERIFIED)))
-    }
-}
+pub(crate) struct Budget(Arc<Semaphore>);
 
 impl Budget {
+    /// A budget of so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes)))
+    }
+
+    /// Takes room for `bytes` if there is some now.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Room> {
+        let permits = u32::try_from(bytes).ok()?;
+        self.0.clone().try_acquire_many_owned(permits).ok().map(|permit| Room(Some(permit)))
+    }
+
     /// Takes room for `bytes`, waiting until there is some.
-    pub(super) async fn take(&self, bytes: usize) -> Result<Room, TransferError> {
+    pub(crate) async fn take(&self, bytes: usize) -> Result<Room, TransferError> {
         let permits = u32::try_from(bytes).map_err(|_| TransferError::NoRoom)?;
         match tokio::time::timeout(PATIENCE, self.0.clone().acquire_many_owned(permits)).await {
             Ok(Ok(permit)) => Ok(Room(Some(permit))),
@@ -67,7 +72,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_received_waits_for_room_but_not_for_ever() {
-        let budget = Budget(Arc::new(Semaphore::new(100)));
+        let budget = Budget::new(100);
         let mut held = budget.take(60).await.unwrap();
         held.join(budget.take(40).await.unwrap());
         assert_eq!(budget.take(1).await.unwrap_err(), TransferError::NoRoom);
@@ -81,5 +86,15 @@ mod tests {
         let mut all = waiting.await.unwrap();
         all.join(first);
         assert!(all.split_off(1_000).0.is_some_and(|permit| permit.num_permits() == 80));
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_what_is_free() {
+        let budget = Budget::new(100);
+        let held = budget.try_take(100).unwrap();
+        assert!(budget.try_take(1).is_none());
+        drop(held);
+        assert!(budget.try_take(101).is_none(), "more than there ever is");
+        assert!(budget.try_take(100).is_some());
     }
 }
