@@ -1,8 +1,10 @@
 //! What can go wrong for a person at the command line, each kind with its own exit code.
 
-use std::{io, process::ExitCode};
+use std::{error::Error, io, process::ExitCode};
 
 use cairn_archive::{ArchiveError, Rule};
+
+use crate::advice::{advice, with_advice};
 
 /// A failed command. The message is one line that says what was wrong and, where there is something, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -54,27 +56,19 @@ impl Failure {
     pub(crate) fn archive(error: &ArchiveError) -> Self {
         match &error.rule {
             Rule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => Self::Invalid(error.to_string()),
-            Rule::Io(_) | Rule::Vanished => Self::Io(error.to_string()),
+            Rule::Io(_) | Rule::Vanished => Self::of_files(error),
             _ => Self::Invalid(error.to_string()),
         }
+    }
+
+    /// A failure of something that works with files, which says itself with which.
+    pub(crate) fn of_files(error: &(dyn Error + 'static)) -> Self {
+        Self::Io(with_advice(error))
     }
 
     /// A failure to read or write `path`.
     pub(crate) fn io(path: &std::path::Path, error: io::Error) -> Self {
         Self::Io(format!("{}: {error}{}", path.display(), advice(&error)))
-    }
-}
-
-/// What a person can do about a failure of the file system.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => ": check the path",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ": check who may read and write there",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make room, or give a path on another disk",
-        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
-            ": give another path"
-        }
-        _ => "",
     }
 }
 

@@ -4,6 +4,7 @@
 //! configuration file over each other, [`commands`] does the work, [`failure`] turns what went wrong into one line and
 //! an exit code.
 
+mod advice;
 mod bootnodes;
 mod cli;
 mod commands;

@@ -10,7 +10,7 @@ use testnet::{
 };
 
 use super::{synthetic, trust};
-use crate::{cli::DemoArgs, failure::Failure, files, output, progress, settings::Settings};
+use crate::{advice::with_advice, cli::DemoArgs, failure::Failure, files, output, progress, settings::Settings};
 
 pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Failure> {
     if let Some(folder) = args.write {
@@ -44,9 +44,10 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
 fn failure(error: DemoError) -> Failure {
     match error {
         DemoError::TooFewPeers | DemoError::Synthetic(_) => Failure::Configuration(error.to_string()),
-        DemoError::Archive(_) | DemoError::Trust(_) => Failure::Invalid(error.to_string()),
-        DemoError::Network(_) => Failure::Network(error.to_string()),
-        DemoError::Disk(_) => Failure::Io(error.to_string()),
+        DemoError::Archive(error) => Failure::archive(&error),
+        DemoError::Trust(error) => trust::failure(error),
+        DemoError::Network(_) => Failure::Network(with_advice(&error)),
+        DemoError::Disk(_) => Failure::of_files(&error),
     }
 }
 

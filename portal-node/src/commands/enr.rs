@@ -45,7 +45,7 @@ fn saved(data_dir: &Path, key_file: Option<&Path>) -> Result<Enr, Failure> {
     let Some(key_file) = key_file else { return Ok(record) };
     // A key that is not there would be made.
     fs::metadata(key_file).map_err(|error| Failure::io(key_file, error))?;
-    let key = identity::load_or_create_key(key_file).map_err(|error| Failure::Io(error.to_string()))?;
+    let key = identity::load_or_create_key(key_file).map_err(|error| Failure::of_files(&error))?;
     let own = Enr::builder().build(&key).map_err(|error| Failure::Internal(error.to_string()))?;
     if own.node_id() != record.node_id() {
         return Err(Failure::Invalid(format!(

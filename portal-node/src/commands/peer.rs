@@ -1,6 +1,7 @@
 //! What commands that start a peer, or talk to a running one, have in common.
 
 use std::{
+    env,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::Path,
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 
 use super::trust;
 use crate::{
+    advice::with_advice,
     bootnodes,
     failure::{Failure, cannot_listen},
     origin, output,
@@ -123,7 +125,7 @@ fn address_policy(config: &NodeConfig) -> AddressPolicy {
 /// Starts a peer that stores nothing, with a key and a port of its own, so that it can run beside a storage peer. Its
 /// folder goes when the second value is dropped.
 pub(crate) async fn start_fetcher(settings: &Settings, flags: NetworkArgs) -> Result<(Node, TempDir), Failure> {
-    let scratch = tempfile::tempdir().map_err(|error| Failure::Io(format!("temporary folder: {error}")))?;
+    let scratch = tempfile::tempdir().map_err(|error| Failure::io(&env::temp_dir(), error))?;
     let mut args = settings.fetcher(flags);
     args.listen.get_or_insert_with(|| vec![ANY_PORT]);
     let mut config = networked(settings, args)?;
@@ -160,7 +162,7 @@ async fn start_any(config: NodeConfig) -> Result<Node, Failure> {
 }
 
 fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -> Failure {
-    let text = format!("the peer in {} did not start: {error}", data_dir.display());
+    let text = format!("the peer in {} did not start: {}", data_dir.display(), with_advice(error));
     match error {
         StartError::Discovery(discovery::StartError::Bind(source)) => {
             let (v4, v6) = (listen.v4.map(SocketAddr::V4), listen.v6.map(SocketAddr::V6));
@@ -175,7 +177,9 @@ fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -
         }
         StartError::Trust(TrustStoreError::Refused { .. } | TrustStoreError::Damaged { .. }) => Failure::Invalid(text),
         StartError::Trust(_) => Failure::Io(text),
-        StartError::Identity(_) | StartError::Store(_) => Failure::Io(text),
+        StartError::Identity(_) => Failure::Io(text),
+        // In use, of another chain, of a newer version: the store says which, and knows of folders but not of flags.
+        StartError::Store(_) => Failure::Io(format!("{text} (--data-dir names another folder)")),
         StartError::Discovery(discovery::StartError::NoAddress) => Failure::Configuration(text),
         StartError::Discovery(_)
         | StartError::Rpc(RpcError::Method(_))

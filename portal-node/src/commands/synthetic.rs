@@ -36,7 +36,7 @@ fn write_into((blocks, block_size): (u64, usize), seed: u64, folder: &Path) -> R
         .map_err(|error| Failure::Configuration(error.to_string()))?;
     let archives = folder.join("archives");
     fs::create_dir_all(&archives).map_err(|error| Failure::io(&archives, error))?;
-    let written = chain.write_archives(&archives).map_err(|error| Failure::Io(error.to_string()))?;
+    let written = chain.write_archives(&archives).map_err(|error| Failure::archive(&error))?;
     let trust = trust_path(folder);
     write_trust_lists(chain.trust_lists(), chain.spec(), &trust).map_err(|error| Failure::io(&trust, error))?;
     files::write_whole(&spec_path(folder), chain.spec().to_json().as_bytes())?;

@@ -46,10 +46,11 @@ fn open(settings: &Settings) -> Result<TrustStore, Failure> {
     TrustStore::open(settings.trust_dir()?, settings.chain()?).map_err(failure)
 }
 
-fn failure(error: TrustStoreError) -> Failure {
+/// What is wrong with the lists: the disk, or what is on it.
+pub(super) fn failure(error: TrustStoreError) -> Failure {
     match error {
         TrustStoreError::Refused { .. } | TrustStoreError::Damaged { .. } => Failure::Invalid(error.to_string()),
-        TrustStoreError::File { .. } | TrustStoreError::Missing(_) => Failure::Io(error.to_string()),
+        TrustStoreError::File { .. } | TrustStoreError::Missing(_) => Failure::of_files(&error),
     }
 }
 
@@ -163,6 +164,7 @@ async fn from_mirror(settings: &Settings, mirror: &Url) -> Result<(), Failure> {
     match store.fetch_from_mirror(mirror).await {
         Ok(_) => Ok(()),
         Err(error @ MirrorError::Refused { .. }) => Err(Failure::Invalid(error.to_string())),
+        Err(MirrorError::Save(error)) => Err(failure(error)),
         Err(error) => Err(Failure::Network(error.to_string())),
     }
 }

@@ -9,7 +9,7 @@ use cairn_archive::{
 use serde_json::json;
 
 use super::{blocking, trust};
-use crate::{cli::VerifyArgs, failure::Failure, files, output, progress, settings::Settings};
+use crate::{advice::with_advice, cli::VerifyArgs, failure::Failure, files, output, progress, settings::Settings};
 
 pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), Failure> {
     let paths = files::archives(&args.paths)?;
@@ -21,7 +21,7 @@ pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
             bar.set_length(done.total_bytes);
             bar.set_position(done.bytes);
         };
-        let report = verify_files(&paths, &verifier, threads, tell).map_err(|error| Failure::Io(error.to_string()))?;
+        let report = verify_files(&paths, &verifier, threads, tell).map_err(|error| Failure::archive(&error))?;
         bar.finish_and_clear();
         Ok(report)
     })
@@ -41,7 +41,7 @@ pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
 
 fn print_text(report: &FolderReport) -> Result<(), Failure> {
     for error in &report.unreadable {
-        output::line(error)?;
+        output::line(with_advice(error))?;
     }
     for file in &report.files {
         for finding in &file.findings {

@@ -1,5 +1,7 @@
 //! What `cairn` writes, when nobody reads it to the end: `cairn … | head`.
 
+use std::fs;
+
 use cairn_synthetic::SyntheticConfig;
 use serde_json::Value;
 
@@ -38,6 +40,20 @@ fn every_command_ends_quietly_when_nobody_reads_it() {
         let ended = world.trusting("data").args(command).unread().end().exits(UNREAD);
         assert_eq!(ended.complaint(), "", "{command:?}");
     }
+}
+
+#[test]
+fn of_a_disk_that_is_full_it_is_said_what_to_do() {
+    let world = World::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    world
+        .cairn("data")
+        .args(["trust", "show"])
+        .into_file(full)
+        .end()
+        .exits(6)
+        .says("standard output: ")
+        .says("make room");
 }
 
 #[test]

@@ -116,7 +116,19 @@ fn a_port_or_a_folder_that_is_taken_is_named() {
     let udp = peer.announced("listen")[0].as_str().unwrap();
     let call = world.trusting("second").args(["run", "--bootnodes", "none", "--nat", "none", "--rpc", "none"]);
     call.args(["--listen", udp]).end().exits(3).says(&format!("UDP {udp} is taken")).says("--listen");
-    run("peer").args(["--rpc", "none"]).end().exits(6).says("peer");
+    run("peer").args(["--rpc", "none"]).end().exits(6).says("in use by another process").says("--data-dir");
+}
+
+#[test]
+fn of_a_folder_that_is_none_it_is_said_what_to_do() {
+    let world = World::new();
+    let file = world.path("chain.json");
+    let run = |data: &str| world.cairn(data).args(["run", "--bootnodes", "none", "--rpc", "none"]).alone();
+    run("chain.json/data").end().exits(6).says("node.key: ").says(": give another path");
+    run("data").arg("--key").arg(world.path("trust")).end().exits(6).says("trust: ").says(": give another path");
+    run("data").arg("--trust").arg(&file).end().exits(6).says("chain.json/").says(": give another path");
+    fs::write(world.path("data/store"), "in the way").unwrap();
+    run("data").end().exits(6).says("store: ").says(": give another path");
 }
 
 #[test]

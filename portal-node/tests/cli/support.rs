@@ -131,6 +131,12 @@ impl Call {
         self
     }
 
+    /// With this file as standard output.
+    pub(crate) fn into_file(mut self, file: fs::File) -> Self {
+        self.0.stdout(file);
+        self
+    }
+
     /// Runs it with a reader that goes away after the first line, as `| head -1` does: that line, and how it ended.
     pub(crate) fn read_once(mut self) -> (String, Ended) {
         let what = format!("{:?}", self.0);

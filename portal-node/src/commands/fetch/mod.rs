@@ -131,7 +131,12 @@ async fn piece(node: &Node, number: u64, what: What, format: FetchFormat) -> Res
 fn missing(error: impl Into<FetchError>) -> Failure {
     let error = error.into();
     tell(error.traces());
-    Failure::NotFound(error.to_string())
+    match error {
+        FetchError::Header(_) | FetchError::NotFound { .. } => Failure::NotFound(error.to_string()),
+        FetchError::Holdings(_) => Failure::of_files(&error),
+        FetchError::Encoding(_) => Failure::Invalid(error.to_string()),
+        FetchError::Stopping(_) => Failure::Internal(error.to_string()),
+    }
 }
 
 fn tell<'a>(traces: impl IntoIterator<Item = &'a LookupTrace>) {
