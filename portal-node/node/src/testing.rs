@@ -1,18 +1,21 @@
 //! What unit tests of this crate stand on: a small chain, its trust lists, and the parts of a node over a store and
 //! archives in a folder of their own, joined as `node::start` joins them but without a network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cairn_store::{Budgets, Store, StoreConfig};
+use cairn_archive::convert::{Target, convert};
+use cairn_archive::{Archive, Format};
+use cairn_store::{Budgets, Item, Store, StoreConfig};
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
-use content_types::{NodeId, SubNetwork, TrustListKind};
+use content_types::{NodeId, SubNetwork, TrustListKind, legacy_history};
 use tempfile::TempDir;
 
 use crate::headers::HeaderSource;
 use crate::holdings::Holdings;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
+use crate::seeding::Archives;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
 
@@ -24,6 +27,7 @@ pub(crate) struct Fixture {
     pub(crate) chain: SyntheticChain,
     pub(crate) dir: TempDir,
     pub(crate) node_id: NodeId,
+    pub(crate) trust: Arc<TrustStore>,
     pub(crate) workers: Workers,
     pub(crate) holdings: Holdings,
     pub(crate) headers: Arc<HeaderSource>,
@@ -33,7 +37,12 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// Holds nothing.
     pub(crate) fn new() -> Self {
-        let chain = SyntheticChain::new(SyntheticConfig::small()).unwrap();
+        Self::of(SyntheticConfig::small())
+    }
+
+    /// Holds nothing of a chain that is like this.
+    pub(crate) fn of(config: SyntheticConfig) -> Self {
+        let chain = SyntheticChain::new(config).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let node_id = NodeId::from([7; 32]);
         let budgets = SubNetwork::ALL.into_iter().fold(Budgets::NONE, |budgets, of| budgets.with(of, CAPACITY));
@@ -44,17 +53,46 @@ impl Fixture {
         let holdings = Holdings::new(store, workers.clone(), node_id);
         let headers = HeaderSource::new(Arc::clone(&trust), holdings.clone(), workers.clone(), None).unwrap();
         let headers = Arc::new(headers);
-        let pipeline = Pipeline::new(trust, Arc::clone(&headers), workers.clone(), Arc::new(Metrics::new()));
-        Self { chain, dir, node_id, workers, holdings, headers, pipeline }
+        let pipeline =
+            Pipeline::new(Arc::clone(&trust), Arc::clone(&headers), workers.clone(), Arc::new(Metrics::new()));
+        Self { chain, dir, node_id, trust, workers, holdings, headers, pipeline }
     }
 
     /// Serves the whole chain from archives that prove their headers.
     pub(crate) fn with_archives() -> Self {
         let fixture = Self::new();
         for archive in fixture.chain.write_archives(fixture.dir.path()).unwrap() {
-            fixture.holdings.store().add_archive(&archive, Arc::new(fixture.chain.verifier())).unwrap();
+            let archive = Archive::open(archive).unwrap();
+            fixture.holdings.store().add_archive(archive, Arc::new(fixture.chain.verifier())).unwrap();
         }
         fixture
+    }
+
+    /// Writes the chain's first era as an archive without proofs, and gives the folder that it is alone in.
+    pub(crate) fn write_bare_archive(&self) -> PathBuf {
+        let (whole, bare) = (self.dir.path().join("whole"), self.dir.path().join("bare"));
+        std::fs::create_dir(&bare).unwrap();
+        std::fs::create_dir(&whole).unwrap();
+        let archive = Archive::open(self.chain.write_archive(0, Format::Ere, whole).unwrap()).unwrap();
+        let target = Target::Ere { proofs: false, receipts: true };
+        convert(&archive, archive.blocks(), self.chain.spec().name(), target, &bare, |_| {}).unwrap();
+        bare
+    }
+
+    /// Archives over these folders, looked at once.
+    pub(crate) async fn archives(&self, seeds: Vec<PathBuf>) -> Arc<Archives> {
+        let (holdings, headers) = (self.holdings.clone(), Arc::clone(&self.headers));
+        let archives = Arc::new(Archives::new(seeds, holdings, &self.trust, headers, self.workers.clone()));
+        archives.scan().await;
+        assert_eq!((archives.count(), archives.problems().len()), (1, 0));
+        archives
+    }
+
+    /// Takes the header of a block into the store, as if it had come from the network.
+    pub(crate) fn store_header(&self, number: u64) {
+        let key = legacy_history::ContentKey::HeaderByNumber(number).into();
+        let header = self.chain.block(number).unwrap().header_with_proof();
+        self.holdings.store().put_batch(vec![Item::new(&key, header)]).unwrap();
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_archive::Component;
+use cairn_archive::{Archive, Component};
 use content_types::{ContentId, ContentKey, Distance, SubNetwork, history};
 use parking_lot::{Mutex, RwLock};
 
@@ -223,9 +223,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Archive`] when the file cannot be opened or is no archive.
-    pub fn add_archive(&self, path: &Path, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
-        self.archives.add(path, prover)
+    /// [`StoreError::Archive`] when the archive is no file, or [`StoreError`] when the index fails.
+    pub fn add_archive(&self, archive: Archive, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
+        self.archives.add(archive, prover)
     }
 
     /// Serves an archive no longer.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_archive::Format;
+use cairn_archive::{Archive, ArchiveError, Component, Format};
 use cairn_store::{Budgets, Event, HeaderProver, Item, SledEngine, Store};
 use cairn_synthetic::{Block, SyntheticChain, SyntheticConfig};
 use common::{Events, config};
@@ -51,6 +51,10 @@ impl Fixture {
         Arc::new(self.chain.verifier())
     }
 
+    fn open_archive(&self) -> Result<Archive, ArchiveError> {
+        Archive::open(&self.archive)
+    }
+
     fn open(&self) -> (Store, Events) {
         let budgets = Budgets::NONE.with(SubNetwork::History, 1 << 20);
         common::open::<SledEngine>(config(&self.dir.path().join("store"), budgets)).unwrap()
@@ -58,7 +62,7 @@ impl Fixture {
 
     fn serving(&self) -> (Store, Events) {
         let (store, events) = self.open();
-        store.add_archive(&self.archive, self.prover()).unwrap();
+        store.add_archive(self.open_archive().unwrap(), self.prover()).unwrap();
         (store, events)
     }
 
@@ -212,7 +216,8 @@ fn no_flipped_byte_is_ever_served() {
     for at in (0..len).step_by(len / 60) {
         flip(&fixture.archive, at);
         let (store, events) = fixture.open();
-        if store.add_archive(&fixture.archive, fixture.prover()).is_ok() {
+        if let Ok(archive) = fixture.open_archive() {
+            store.add_archive(archive, fixture.prover()).unwrap();
             let mut refused = 0;
             for block in fixture.blocks() {
                 for (key, value) in contents(&block).into_iter().take(3) {
@@ -270,12 +275,12 @@ fn what_cannot_be_proved_is_not_served() {
     let fixture = Fixture::small();
     let (store, events) = fixture.open();
     let without_lists = HeaderVerifier::new(fixture.chain.verifier().chain().clone(), TrustLists::default());
-    store.add_archive(&fixture.archive, Arc::new(without_lists)).unwrap();
+    store.add_archive(fixture.open_archive().unwrap(), Arc::new(without_lists)).unwrap();
     assert_eq!(store.get(&body_key(7)).unwrap(), None);
     assert!(!events.take().iter().any(|event| matches!(event, Event::ArchiveCorrupt { .. })));
 
     // Added again when they are.
-    store.add_archive(&fixture.archive, fixture.prover()).unwrap();
+    store.add_archive(fixture.open_archive().unwrap(), fixture.prover()).unwrap();
     assert_eq!(store.get(&body_key(7)).unwrap(), Some(fixture.chain.block(7).unwrap().body));
 }
 
@@ -291,7 +296,7 @@ impl HeaderProver for Never {
 fn an_archive_of_another_chain_is_reported() {
     let fixture = Fixture::small();
     let (store, events) = fixture.open();
-    store.add_archive(&fixture.archive, Arc::new(Never)).unwrap();
+    store.add_archive(fixture.open_archive().unwrap(), Arc::new(Never)).unwrap();
     events.take();
     for block in 0..3 {
         assert_eq!(store.get(&body_key(block)).unwrap(), None);
@@ -305,4 +310,30 @@ fn an_archive_of_another_chain_is_reported() {
         })
         .collect();
     assert_eq!(blocks, [0, 1, 2]);
+}
+
+/// Proves every header, and vouches for bodies below a block only.
+struct BodiesBelow(u64, HeaderVerifier);
+
+impl HeaderProver for BodiesBelow {
+    fn prove(&self, header: DecodedHeader, proof: Option<&HeaderProof>) -> Result<ProvedHeader, cairn_store::Unproved> {
+        HeaderProver::prove(&self.1, header, proof)
+    }
+
+    fn vouches_for(&self, number: u64, component: Component) -> bool {
+        component == Component::Body && number < self.0
+    }
+}
+
+#[test]
+fn only_what_the_prover_vouches_for_counts_as_held() {
+    let fixture = Fixture::small();
+    let (store, _) = fixture.open();
+    let prover = BodiesBelow(10, fixture.chain.verifier());
+    store.add_archive(fixture.open_archive().unwrap(), Arc::new(prover)).unwrap();
+    assert!(store.contains(&body_key(9)).unwrap() && !store.contains(&body_key(10)).unwrap());
+    assert_eq!(store.run(ContentType::BlockBody, 0).unwrap().count(), 10);
+    assert_eq!(store.run(ContentType::BlockReceipts, 0).unwrap().count(), 0);
+    let header = legacy_history::ContentKey::HeaderByNumber(9).into();
+    assert!(!store.contains(&header).unwrap());
 }

@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-use cairn_archive::Format;
+use cairn_archive::{Archive, Format};
 use cairn_store::{Budgets, Event, HeaderProver, IndexEngine, Placement, SledEngine, Store, StoreConfig};
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 use common::{Forgetful, config, distance, item, mix, open};
@@ -113,7 +113,7 @@ fn seed(store: &Store, archive: &Path) {
     for copy in 0..COPIES {
         let path = archive.with_file_name(format!("{}-{copy}.ere", process::id()));
         fs::copy(archive, &path).unwrap();
-        store.add_archive(&path, prover.clone()).unwrap();
+        store.add_archive(Archive::open(&path).unwrap(), prover.clone()).unwrap();
         for number in 0..chain.config().blocks() {
             let header = legacy_history::ContentKey::HeaderByNumber(number).into();
             assert!(store.get(&header).unwrap().is_some(), "block {number} of the archive");
@@ -143,7 +143,7 @@ impl Seeded {
 
     /// The archive can be served whenever the child was killed.
     fn check(&self, store: &Store) {
-        store.add_archive(&self.archive, Arc::new(self.chain.verifier())).unwrap();
+        store.add_archive(Archive::open(&self.archive).unwrap(), Arc::new(self.chain.verifier())).unwrap();
         let last = self.chain.block(self.chain.config().blocks() - 1).unwrap();
         let body = ContentKey::from(history::ContentKey::BlockBody { number: last.number() });
         assert_eq!(store.get(&body).unwrap(), Some(last.body.clone()));

@@ -10,6 +10,7 @@ mod asker;
 mod cache;
 mod client;
 mod id;
+mod lineage;
 mod misses;
 mod prover;
 mod proving;
@@ -49,6 +50,7 @@ use reach::Reach;
 pub use answers::ClientError;
 pub(crate) use asker::Asker;
 pub use id::{BlockId, ParseBlockIdError};
+pub(crate) use lineage::Lineage;
 pub(crate) use prover::ArchiveProver;
 pub use proving::ProvingError;
 
@@ -61,8 +63,8 @@ const PEER_NETWORK_SEARCHES: usize = 4;
 /// How long a value that a peer offered waits for its header: it takes up memory meanwhile, and the peer's transfer
 /// slot. A lookup among peers that all answer takes some tenths of a second, one that is dead a few seconds.
 const PEER_PATIENCE: Duration = Duration::from_secs(20);
-/// Searches at once for headers of archives that hold no proof of them. They are made because peers ask for the blocks, so
-/// most places stay with users.
+/// Searches at once for headers of archives that hold no proof of them. Nobody waits for them, so most places stay with
+/// users.
 const ARCHIVE_SEARCHES: usize = 2;
 /// Shared searches noted before the finished ones are cleared away.
 const NOTED_SEARCHES: usize = 1024;
@@ -228,20 +230,30 @@ impl HeaderSource {
     }
 
     /// Looks for a header that an archive cannot prove, without anybody waiting for it: who asks for the block again finds
-    /// it proved. Nothing happens while others are looked for, after a miss, or where no list could prove it.
+    /// it proved. Nothing happens while others are looked for.
     pub(crate) fn seek(self: Arc<Self>, runtime: &Handle, number: u64) {
-        let id = BlockId::Number(number);
-        if self.is_known_missing(&id) || !self.is_within_trust(&id) {
-            return;
-        }
         let Ok(place) = Arc::clone(&self.archive_searches).try_acquire_owned() else { return };
         let detached = self.detached.clone();
         runtime.spawn(async move {
-            if let Some(Err(why)) = detached.run_until_cancelled_owned(async move { self.get(id).await }).await {
-                tracing::debug!(number, %why, "no proved header for a block of an archive");
-            }
+            detached.run_until_cancelled_owned(async move { self.search_for_archive(number).await }).await;
             drop(place);
         });
+    }
+
+    /// A header that proves others of an archive that has no proofs, in its turn among those that archives need.
+    pub(crate) async fn get_for_archive(self: &Arc<Self>, number: u64) -> Option<ProvedHeader> {
+        let _place = self.archive_searches.acquire().await.ok()?;
+        self.search_for_archive(number).await
+    }
+
+    /// Nothing is looked for after a miss, or where no list could prove it.
+    async fn search_for_archive(self: &Arc<Self>, number: u64) -> Option<ProvedHeader> {
+        let id = BlockId::Number(number);
+        if self.is_known_missing(&id) || !self.is_within_trust(&id) {
+            return None;
+        }
+        let found = self.get(id).await;
+        found.inspect_err(|why| tracing::debug!(number, %why, "no proved header for a block of an archive")).ok()
     }
 
     /// The search that is under way for this block, or a new one.

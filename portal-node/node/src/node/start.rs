@@ -16,7 +16,7 @@ use super::running::Running;
 use super::stop::close;
 use crate::config::NodeConfig;
 use crate::fetch::Fetcher;
-use crate::headers::{ArchiveProver, HeaderSource};
+use crate::headers::HeaderSource;
 use crate::holdings::Holdings;
 use crate::http::HttpError;
 use crate::identity::{self, IdentityError};
@@ -210,8 +210,8 @@ async fn start_on(
     let trust_network = TrustNetwork::start(Arc::clone(&trust), workers.clone(), &shared)?;
     running.overlays.push(trust_network.overlay.clone());
 
-    let prover = Arc::new(ArchiveProver::new(Arc::clone(&trust), &headers));
-    let archives = Arc::new(Archives::new(config.seeds.clone(), holdings.clone(), prover, workers.clone()));
+    let archives = Archives::new(config.seeds.clone(), holdings.clone(), &trust, Arc::clone(&headers), workers.clone());
+    let archives = Arc::new(archives);
     let status = StatusSource::new(
         client_version(),
         discovery.clone(),
@@ -244,6 +244,7 @@ async fn start_on(
         running.tasks.spawn(async move { stop.run_until_cancelled(task).await });
     };
     run(Arc::clone(&archives).watch().boxed());
+    run(Arc::clone(&archives).keep_proving().boxed());
     run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
         run(trust_fetcher.clone().keep_fetching().boxed());

@@ -1,6 +1,7 @@
 //! The one way in: whatever content comes from (an offer, a lookup, an archive, the JSON-RPC) is checked here against a
 //! proved header before it is stored, sent on or shown to anybody.
 
+mod block;
 mod refusal;
 mod roots;
 mod waiting;
@@ -17,6 +18,7 @@ use crate::workers::Workers;
 use roots::Roots;
 use waiting::WaitingRoom;
 
+pub(crate) use block::{RawBlock, RawHeader};
 pub use refusal::Refusal;
 
 /// A value that was checked against its key. Nothing but the pipeline makes one.
@@ -88,21 +90,6 @@ impl Pipeline {
         result
     }
 
-    /// Like [`Self::validate`] for content whose proved header is at hand already.
-    ///
-    /// # Errors
-    /// [`Refusal`] names the rule that was broken.
-    pub(crate) async fn validate_under(
-        &self,
-        header: ProvedHeader,
-        key: ContentKey,
-        value: Bytes,
-    ) -> Result<VerifiedContent, Refusal> {
-        let result = self.check_under(header, key, value).await;
-        self.metrics.validated(kind(&key), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
-        result
-    }
-
     /// Whether content under this key could be checked at all, as far as can be told without asking anybody.
     pub(crate) fn can_verify(&self, key: &ContentKey) -> bool {
         match Needs::of(key) {
@@ -141,23 +128,6 @@ impl Pipeline {
                 Ok(VerifiedContent { key, value, header })
             }
         }
-    }
-
-    async fn check_under(
-        &self,
-        header: ProvedHeader,
-        key: ContentKey,
-        value: Bytes,
-    ) -> Result<VerifiedContent, Refusal> {
-        check_length(&key, &value)?;
-        let (Needs::Header(id) | Needs::Nothing(id)) = Needs::of(&key) else { return Err(Refusal::NeedsHead) };
-        id.check(header.number(), header.hash())?;
-        self.workers
-            .cpu(move || {
-                Roots::compute(&key, &value)?.check(header.header())?;
-                Ok(VerifiedContent { key, value, header })
-            })
-            .await?
     }
 }
 

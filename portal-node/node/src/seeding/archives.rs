@@ -8,16 +8,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_archive::{Archive, ArchiveError, Component, EpochCache};
-use cairn_store::{HeaderProver, StoreError};
+use cairn_archive::{Archive, ArchiveError, EpochCache};
+use cairn_store::StoreError;
+use content_types::ChainSpec;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::headers::{ArchiveProver, HeaderSource, Lineage};
 use crate::holdings::Holdings;
-use crate::workers::Workers;
+use crate::trust::TrustStore;
+use crate::workers::{Stopping, Workers};
 
 /// How often the seed folders are looked at.
 const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// How long archives without proofs wait before their headers are looked for again, unless somebody asks for a block of
+/// them: who has headers may be known only then.
+const PROVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Epoch trees kept in memory for archives without proofs; each takes about 1.5 MB.
 const CACHED_EPOCHS: usize = 8;
 /// Endings of archive files; `.erae` is in circulation for files without proofs.
@@ -46,31 +52,44 @@ pub enum ArchiveProblem {
 pub struct Archives {
     seeds: Vec<PathBuf>,
     holdings: Holdings,
-    prover: Arc<dyn HeaderProver>,
+    chain: Arc<ChainSpec>,
+    headers: Arc<HeaderSource>,
+    prover: ArchiveProver,
     workers: Workers,
     epochs: Arc<EpochCache>,
     shelf: Mutex<Shelf>,
     scanned: watch::Sender<bool>,
 }
 
+/// An archive that is served.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) archive: Archive,
+    /// What is proved of it, if it holds no proofs of its own.
+    pub(super) lineage: Option<Arc<Lineage>>,
+}
+
 #[derive(Default)]
 struct Shelf {
-    open: BTreeMap<PathBuf, Arc<Archive>>,
+    open: BTreeMap<PathBuf, Served>,
     problems: BTreeMap<PathBuf, ArchiveProblem>,
 }
 
 impl Archives {
-    /// Archives in `seeds`, whose headers `prover` proves.
+    /// Archives in `seeds`, whose headers `trust` and `headers` prove. Called within the runtime that searches run on.
     pub(crate) fn new(
         seeds: Vec<PathBuf>,
         holdings: Holdings,
-        prover: Arc<dyn HeaderProver>,
+        trust: &Arc<TrustStore>,
+        headers: Arc<HeaderSource>,
         workers: Workers,
     ) -> Self {
         Self {
             seeds,
             holdings,
-            prover,
+            chain: Arc::clone(trust.chain()),
+            prover: ArchiveProver::new(Arc::clone(trust), &headers),
+            headers,
             workers,
             epochs: Arc::new(EpochCache::new(CACHED_EPOCHS)),
             shelf: Mutex::default(),
@@ -79,9 +98,13 @@ impl Archives {
     }
 
     /// The archives that are open now, by their first blocks.
-    pub fn list(&self) -> Vec<Arc<Archive>> {
-        let mut archives: Vec<Arc<Archive>> = self.shelf.lock().open.values().cloned().collect();
-        archives.sort_by_key(|archive| *archive.blocks().start());
+    pub fn list(&self) -> Vec<Archive> {
+        self.served().into_iter().map(|served| served.archive).collect()
+    }
+
+    pub(super) fn served(&self) -> Vec<Served> {
+        let mut archives: Vec<Served> = self.shelf.lock().open.values().cloned().collect();
+        archives.sort_by_key(|served| *served.archive.blocks().start());
         archives
     }
 
@@ -119,6 +142,27 @@ impl Archives {
         }
     }
 
+    /// Looks for what proves the headers of archives that have no proofs, again and again until all are proved.
+    pub(crate) async fn keep_proving(self: Arc<Self>) {
+        self.wait_until_scanned().await;
+        while !self.seeds.is_empty() {
+            for lineage in self.served().into_iter().filter_map(|served| served.lineage) {
+                if self.prove(&lineage).await.is_err() {
+                    return;
+                }
+            }
+            let _ = tokio::time::timeout(PROVE_INTERVAL, self.prover.wanted()).await;
+        }
+    }
+
+    /// Looks once for what proves the headers of an archive.
+    pub(super) async fn prove(&self, lineage: &Arc<Lineage>) -> Result<(), Stopping> {
+        if lineage.unproved_count() == 0 {
+            return Ok(());
+        }
+        lineage.seek(&self.headers, &self.workers).await
+    }
+
     fn scan_blocking(&self) {
         let mut problems = BTreeMap::new();
         let mut found = Vec::new();
@@ -151,10 +195,10 @@ impl Archives {
 
     /// Drops archives whose file is not the one that was opened any more; a file that replaced it is opened anew.
     fn drop_vanished(&self) {
-        let open: Vec<(PathBuf, Arc<Archive>)> =
-            self.shelf.lock().open.iter().map(|(path, archive)| (path.clone(), Arc::clone(archive))).collect();
-        for (path, archive) in open {
-            if let Err(error) = archive.check_identity() {
+        let open: Vec<(PathBuf, Served)> =
+            self.shelf.lock().open.iter().map(|(path, served)| (path.clone(), served.clone())).collect();
+        for (path, served) in open {
+            if let Err(error) = served.archive.check_identity() {
                 tracing::warn!(archive = %path.display(), %error, "archive no longer served");
                 self.holdings.store().remove_archive(&path);
                 self.shelf.lock().open.remove(&path);
@@ -168,19 +212,18 @@ impl Archives {
         if let Some(damage) = archive.damage() {
             tracing::warn!(archive = %path.display(), %damage, "archive is damaged; what is left of it is served");
         }
-        let has = |component| archive.components().has(component);
-        // With the difficulties, the proofs of headers before the merge are built.
-        if !has(Component::Proof) && !has(Component::TotalDifficulty) {
-            tracing::warn!(
+        let lineage = Lineage::of(&archive, &self.chain).map(Arc::new);
+        if lineage.is_some() {
+            tracing::info!(
                 archive = %path.display(),
-                "archive holds no proofs of its headers: it is not offered, and a block of it is served when its header \
-                 was found on the network or at the execution client"
+                "archive lacks proofs of its headers: its blocks are held and offered as soon as headers from elsewhere prove \
+                 them"
             );
         }
-        let prover = Arc::clone(&self.prover);
-        self.holdings.store().add_archive(path, prover).map_err(ArchiveProblem::Store)?;
+        let prover = Arc::new(self.prover.of(lineage.clone()));
+        self.holdings.store().add_archive(archive.clone(), prover).map_err(ArchiveProblem::Store)?;
         tracing::info!(archive = %path.display(), blocks = ?archive.blocks(), "archive served in place");
-        self.shelf.lock().open.insert(path.to_owned(), Arc::new(archive));
+        self.shelf.lock().open.insert(path.to_owned(), Served { archive, lineage });
         Ok(())
     }
 }

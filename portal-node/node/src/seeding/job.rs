@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::archives::Archives;
+use super::archives::{Archives, Served};
 use super::offer::{self, Item, Placed};
 use super::position::{Key, Position};
 use super::prepare;
@@ -58,8 +58,8 @@ pub struct SeedProgress {
     pub blocks_done: u64,
     /// Blocks that cannot be offered because they are damaged or don't prove true.
     pub blocks_refused: u64,
-    /// Blocks that cannot be offered yet: a trust list is missing, or the file cannot be read. They count as done, and
-    /// are behind the saved position, only when they were offered.
+    /// Blocks that cannot be offered yet: a trust list is missing, nothing proves the header that the archive has no proof
+    /// of, or the file cannot be read. They count as done, and are behind the saved position, only when they were offered.
     pub blocks_waiting: u64,
     /// Pieces of content offered in this run.
     pub pieces: u64,
@@ -134,24 +134,24 @@ struct Job {
     tasks: TaskTracker,
 }
 
-/// The pieces made of a run of blocks.
-struct Prepared {
-    contents: Vec<VerifiedContent>,
-    refused: Refused,
-    waiting: Refused,
-}
-
 /// An archive and the runs of it that are still to be offered, in order.
 struct Rest {
-    archive: Arc<Archive>,
+    served: Served,
     key: Key,
     runs: Vec<Run>,
 }
 
-/// Consecutive blocks, and how many of them could not be offered yet when that was tried.
+/// Consecutive blocks, and how many of them count as waiting.
 struct Run {
     blocks: Range<u64>,
     waiting: u64,
+}
+
+impl Run {
+    /// Blocks that could not be offered yet when that was tried.
+    fn of_waiting(blocks: Range<u64>) -> Self {
+        Self { waiting: blocks.end - blocks.start, blocks }
+    }
 }
 
 impl Job {
@@ -168,14 +168,14 @@ impl Job {
     async fn offer_all(&self) -> Result<(), Stopping> {
         let SeedSource { archives, trust, workers, .. } = &self.source;
         archives.wait_until_scanned().await;
-        let (file, list, from_start) = (self.source.position_file.clone(), archives.list(), self.options.from_start);
+        let (file, list, from_start) = (self.source.position_file.clone(), archives.served(), self.options.from_start);
         let load = move || {
             let position = if from_start { Position::start(&file) } else { Position::load(&file) };
-            let keyed: Vec<_> = list.into_iter().map(|archive| (Key::of(&archive), archive)).collect();
+            let keyed: Vec<_> = list.into_iter().map(|served| (Key::of(&served.archive), served)).collect();
             (position, keyed)
         };
         let (mut position, keyed) = workers.read(load).await?;
-        let mut left: Vec<Rest> = keyed.into_iter().map(|(key, archive)| self.rest(archive, key, &position)).collect();
+        let mut left: Vec<Rest> = keyed.into_iter().map(|(key, served)| self.rest(served, key, &position)).collect();
 
         let mut lists = trust.changes();
         loop {
@@ -196,8 +196,8 @@ impl Job {
     }
 
     /// What a position leaves of an archive.
-    fn rest(&self, archive: Arc<Archive>, key: Key, position: &Position) -> Rest {
-        let all = blocks(&archive);
+    fn rest(&self, served: Served, key: Key, position: &Position) -> Rest {
+        let all = blocks(&served.archive);
         let start = position.next(&key).unwrap_or(all.start).clamp(all.start, all.end);
         self.progress.send_modify(|progress| {
             progress.blocks_total += all.end - all.start;
@@ -205,18 +205,22 @@ impl Job {
         });
         let runs = (start..all.end).step_by(RUN_BLOCKS as usize);
         let runs = runs.map(|from| Run { blocks: from..from.saturating_add(RUN_BLOCKS).min(all.end), waiting: 0 });
-        Rest { archive, key, runs: runs.collect() }
+        Rest { served, key, runs: runs.collect() }
     }
 
     /// Offers what is left of an archive, and leaves of it what has to be tried again. The position goes as far as
     /// everything before it is settled.
     async fn offer_archive(&self, rest: &mut Rest, mut position: Position) -> Result<Position, Stopping> {
-        self.progress.send_modify(|progress| progress.archive = Some(file_name(&rest.archive)));
+        self.progress.send_modify(|progress| progress.archive = Some(file_name(&rest.served.archive)));
+        self.prove(&rest.served).await?;
         let runs = std::mem::take(&mut rest.runs);
         let starts: Vec<u64> = runs.iter().map(|run| run.blocks.start).collect();
-        let end = blocks(&rest.archive).end;
+        let end = blocks(&rest.served.archive).end;
+        let mut settled = starts.first().copied().unwrap_or(end);
         let (mut refused, mut waiting) = (Refused::default(), Refused::default());
-        let prepare = |blocks: &Range<u64>| prepare_run(self.source.clone(), Arc::clone(&rest.archive), blocks.clone());
+        let SeedSource { pipeline, workers, .. } = &self.source;
+        let prepare =
+            |blocks: &Range<u64>| prepare::run(pipeline.clone(), workers.clone(), rest.served.clone(), blocks.clone());
         let jobs: Vec<_> = runs.iter().map(|run| prepare(&run.blocks)).collect();
         let mut prepared = pin!(ahead(&self.tasks, jobs.into_iter()));
         for (place, run) in runs.into_iter().enumerate() {
@@ -226,23 +230,20 @@ impl Job {
             let waits = prepared.waiting.count();
             self.progress.send_modify(|progress| {
                 progress.blocks_waiting = (progress.blocks_waiting + waits).saturating_sub(run.waiting);
-                if waits == 0 {
-                    progress.blocks_done += run.blocks.end - run.blocks.start;
-                    progress.blocks_refused += prepared.refused.count();
-                }
+                progress.blocks_done += run.blocks.end - run.blocks.start - waits;
+                progress.blocks_refused += prepared.refused.count();
             });
-            waiting.append(prepared.waiting);
-            if waits > 0 {
-                rest.runs.push(Run { waiting: waits, ..run });
-                continue;
-            }
             refused.append(prepared.refused);
-            if rest.runs.is_empty() {
-                let (key, next) = (rest.key.clone(), starts.get(place + 1).copied().unwrap_or(end));
-                position = self.save(position, key, next).await?;
+            waiting.append(prepared.waiting);
+            rest.runs.extend(prepared.left.into_iter().map(Run::of_waiting));
+            let next = starts.get(place + 1).copied().unwrap_or(end);
+            let next = rest.runs.first().map_or(next, |left| left.blocks.start);
+            if next > settled {
+                settled = next;
+                position = self.save(position, rest.key.clone(), settled).await?;
             }
         }
-        let archive = file_name(&rest.archive);
+        let archive = file_name(&rest.served.archive);
         if let Some(first) = refused.first() {
             tracing::warn!(archive, blocks = %refused, count = refused.count(), first, "blocks cannot be offered");
         }
@@ -250,6 +251,17 @@ impl Job {
             tracing::warn!(archive, blocks = %waiting, count = waiting.count(), first, "blocks cannot be offered yet");
         }
         Ok(position)
+    }
+
+    /// Looks once more for what proves an archive that has no proofs: what is not proved now is not offered in this run.
+    async fn prove(&self, served: &Served) -> Result<(), Stopping> {
+        let Some(lineage) = served.lineage.as_ref().filter(|lineage| lineage.unproved_count() > 0) else {
+            return Ok(());
+        };
+        if let Some(network) = self.source.networks.iter().find(|network| network.entry().serves_headers()) {
+            offer::wait_for_peers(network.overlay()).await;
+        }
+        self.source.archives.prove(lineage).await
     }
 
     async fn save(&self, mut position: Position, key: Key, next: u64) -> Result<Position, Stopping> {
@@ -295,31 +307,6 @@ fn ahead<T: Send + 'static>(
     let start = |job| AbortOnDropHandle::new(tasks.spawn(job)).map(result_of);
     // The stream begins these together, and then one more for each that it gives.
     stream::iter(jobs).map(start).buffered(RUNS_AHEAD + 1)
-}
-
-async fn prepare_run(source: SeedSource, archive: Arc<Archive>, numbers: Range<u64>) -> Prepared {
-    let SeedSource { pipeline, workers, .. } = &source;
-    let mut run = Prepared { contents: Vec::new(), refused: Refused::default(), waiting: Refused::default() };
-    let read = match prepare::read_run(workers, archive, numbers.clone()).await {
-        Ok(read) => read,
-        Err(problem) => {
-            let refused = if problem.may_pass() { &mut run.waiting } else { &mut run.refused };
-            numbers.for_each(|number| refused.note(number, &problem));
-            return run;
-        }
-    };
-    for (number, block) in numbers.zip(read) {
-        let contents = match block {
-            Ok(block) => prepare::contents(pipeline, workers, block).await,
-            Err(problem) => Err(problem),
-        };
-        match contents {
-            Ok(contents) => run.contents.extend(contents),
-            Err(problem) if problem.may_pass() => run.waiting.note(number, &problem),
-            Err(problem) => run.refused.note(number, &problem),
-        }
-    }
-    run
 }
 
 fn is_header(key: &ContentKey) -> bool {

@@ -2,6 +2,8 @@
 //! seeded from files ends up sharded over its peers.
 
 mod archives;
+#[cfg(test)]
+mod bare_tests;
 mod job;
 mod offer;
 mod plan;

@@ -189,7 +189,7 @@ async fn answers(
 }
 
 /// The peers whose radius is known; waits until there is one.
-async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
+pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
     loop {
         let table = overlay.routing_table();
         let peers: Vec<(Peer, Enr)> = table

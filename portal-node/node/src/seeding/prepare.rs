@@ -1,128 +1,122 @@
-//! A block of an archive as the pieces of content that the sub-networks have of it, each through the pipeline.
+//! Blocks of an archive, read and checked, as the pieces of content that the sub-networks have of them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::ops::Range;
 
-use bytes::Bytes;
-use cairn_archive::{Archive, ArchiveError, Receipts, Rule};
-use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode};
-use content_types::{ContentKey, ProvedHeader, history, legacy_history};
+use cairn_archive::{Archive, ArchiveError, Component, Rule};
+use content_types::ProvedHeader;
 
-use crate::pipeline::{Pipeline, Refusal, VerifiedContent};
+use super::archives::Served;
+use super::refused::Refused;
+use crate::pipeline::{Pipeline, RawBlock, RawHeader, Refusal, VerifiedContent};
 use crate::workers::Workers;
+
+/// The pieces made of a run of blocks.
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub(super) contents: Vec<VerifiedContent>,
+    /// What is damaged or does not prove true.
+    pub(super) refused: Refused,
+    /// What may be offered another time.
+    pub(super) waiting: Refused,
+    /// The blocks of `waiting`.
+    pub(super) left: Vec<Range<u64>>,
+}
 
 /// Why a block of an archive is not offered.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BlockProblem {
+enum BlockProblem {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error("block {number}: the archive has no proof of its header, and no other header that was found proves it")]
+    Unproved { number: u64 },
     #[error("block {number}: {source}")]
     Refused { number: u64, source: Refusal },
-    #[error("block {number}: {source}")]
-    Malformed { number: u64, source: Malformed },
 }
 
 impl BlockProblem {
     /// Whether the same file may give the block another time, so that it is to be tried again. What is damaged stays so
     /// until the file is written to.
-    pub(super) fn may_pass(&self) -> bool {
+    fn may_pass(&self) -> bool {
         match self {
             Self::Archive(error) => match &error.rule {
                 Rule::Io(source) => source.kind() != std::io::ErrorKind::UnexpectedEof,
                 Rule::Vanished => true,
                 _ => false,
             },
+            Self::Unproved { .. } => true,
             Self::Refused { source, .. } => !source.is_invalid(),
-            Self::Malformed { .. } => false,
         }
     }
 }
 
-/// What an archive has of one block, unchecked.
-pub(super) struct RawBlock {
-    number: u64,
-    header_with_proof: Bytes,
-    body: Bytes,
-    receipts: Option<Receipts>,
-}
-
-impl RawBlock {
-    /// Reads a block. Blocks on the disk.
-    pub(super) fn read(archive: &Archive, number: u64) -> Result<Self, BlockProblem> {
-        Ok(Self {
-            number,
-            header_with_proof: archive.header_with_proof(number)?.encode(),
-            body: archive.body(number)?,
-            receipts: archive.receipts(number)?,
-        })
-    }
-}
-
-/// Checks a block and gives every piece of content that is made of it.
-pub(super) async fn contents(
-    pipeline: &Pipeline,
-    workers: &Workers,
-    block: RawBlock,
-) -> Result<Vec<VerifiedContent>, BlockProblem> {
-    let number = block.number;
-    let refused = |source| BlockProblem::Refused { number, source };
-    let key = legacy_history::ContentKey::HeaderByNumber(number).into();
-    let by_number = pipeline.validate(key, block.header_with_proof.clone()).await.map_err(refused)?;
-    let header = by_number.header().clone();
-    let key = legacy_history::ContentKey::HeaderByHash(header.hash()).into();
-    let by_hash = pipeline.validate(key, block.header_with_proof).await.map_err(refused)?;
-
-    let parts = {
-        let (header, body, receipts) = (header.clone(), block.body, block.receipts);
-        workers
-            .cpu(move || parts(&header, &body, receipts.as_ref()))
-            .await
-            .map_err(|stopping| refused(stopping.into()))?
-            .map_err(|source| BlockProblem::Malformed { number, source })?
+/// Reads and checks consecutive blocks.
+pub(super) async fn run(pipeline: Pipeline, workers: Workers, served: Served, numbers: Range<u64>) -> Prepared {
+    let mut run = Prepared::default();
+    let read = match read_run(&workers, served, numbers.clone()).await {
+        Ok(read) => read,
+        Err(problem) => {
+            numbers.for_each(|number| run.note(number, &problem));
+            return run;
+        }
     };
-    let mut contents = vec![by_number, by_hash];
-    for (key, value) in parts {
-        contents.push(pipeline.validate_under(header.clone(), key, value).await.map_err(refused)?);
+    for (number, block) in numbers.zip(read) {
+        let contents = match block {
+            Ok(block) => {
+                let checked = pipeline.validate_block(block).await;
+                checked.map_err(|source| BlockProblem::Refused { number, source })
+            }
+            Err(problem) => Err(problem),
+        };
+        match contents {
+            Ok(contents) => run.contents.extend(contents),
+            Err(problem) => run.note(number, &problem),
+        }
     }
-    Ok(contents)
+    run
 }
 
-/// Body and receipts in the encodings of both history networks.
-fn parts(
-    header: &ProvedHeader,
-    body: &Bytes,
-    receipts: Option<&Receipts>,
-) -> Result<Vec<(ContentKey, Bytes)>, Malformed> {
-    let (number, hash) = (header.number(), header.hash());
-    let mut parts = vec![
-        (history::ContentKey::BlockBody { number }.into(), body.clone()),
-        (
-            legacy_history::ContentKey::Body(hash).into(),
-            transcode::body(BodyEncoding::Rlp, BodyEncoding::Ssz, body)?.into(),
-        ),
-    ];
-    if let Some(Receipts { encoding, bytes }) = receipts {
-        let encode = |to| -> Result<Bytes, Malformed> {
-            if *encoding == to { Ok(bytes.clone()) } else { Ok(transcode::receipts(*encoding, to, bytes)?.into()) }
-        };
-        parts.push((history::ContentKey::BlockReceipts { number }.into(), encode(ReceiptsEncoding::Slim)?));
-        parts.push((legacy_history::ContentKey::Receipts(hash).into(), encode(ReceiptsEncoding::Ssz)?));
+impl Prepared {
+    fn note(&mut self, number: u64, problem: &BlockProblem) {
+        if !problem.may_pass() {
+            return self.refused.note(number, problem);
+        }
+        self.waiting.note(number, problem);
+        match self.left.last_mut() {
+            Some(last) if last.end == number => last.end = number.saturating_add(1),
+            _ => self.left.push(number..number.saturating_add(1)),
+        }
     }
-    Ok(parts)
 }
 
 /// Reads consecutive blocks through one open file.
-///
-/// # Errors
-/// When the node stops, or the file cannot be opened at all.
-pub(super) async fn read_run(
+async fn read_run(
     workers: &Workers,
-    archive: Arc<Archive>,
-    numbers: std::ops::Range<u64>,
+    served: Served,
+    numbers: Range<u64>,
 ) -> Result<Vec<Result<RawBlock, BlockProblem>>, BlockProblem> {
     let first = numbers.start;
     let read = workers.read(move || {
-        let pinned = archive.pinned()?;
-        Ok(numbers.map(|number| RawBlock::read(&pinned, number)).collect())
+        let archive = served.archive.pinned()?;
+        let is_bare = served.lineage.is_some();
+        let proved = served.lineage.map(|lineage| lineage.headers(numbers.clone())).unwrap_or_default();
+        let mut proved: HashMap<u64, ProvedHeader> =
+            proved.into_iter().map(|header| (header.number(), header)).collect();
+        let read = |number| match (read_block(&archive, number, proved.remove(&number)), is_bare) {
+            (Err(BlockProblem::Archive(error)), true) if matches!(error.rule, Rule::Missing(Component::Proof)) => {
+                Err(BlockProblem::Unproved { number })
+            }
+            (read, _) => read,
+        };
+        Ok(numbers.map(read).collect())
     });
     read.await.map_err(|stopping| BlockProblem::Refused { number: first, source: stopping.into() })?
+}
+
+fn read_block(archive: &Archive, number: u64, proved: Option<ProvedHeader>) -> Result<RawBlock, BlockProblem> {
+    let header = match proved {
+        Some(header) => RawHeader::Proved(Box::new(header)),
+        None => RawHeader::WithProof(archive.header_with_proof(number)?.encode()),
+    };
+    Ok(RawBlock { number, header, body: archive.body(number)?, receipts: archive.receipts(number)? })
 }

@@ -39,16 +39,8 @@ async fn archives_are_served_in_place_and_every_block_is_found_and_proved() {
 async fn a_block_of_an_archive_without_proofs_is_served_when_its_header_was_found() {
     let world = World::new();
     let whole = world.start_seeder("whole").await;
-    let bare = world.dir.path().join("bare");
-    std::fs::create_dir(&bare).unwrap();
-    let archive = std::fs::read_dir(world.archives()).unwrap().next().unwrap().unwrap().path();
-    let archive = cairn_archive::Archive::open(archive).unwrap();
-    let target = cairn_archive::convert::Target::Ere { proofs: false, receipts: true };
-    let name = world.chain.spec().name();
-    cairn_archive::convert::convert(&archive, archive.blocks(), name, target, &bare, |_| {}).unwrap();
-
     let mut config = world.config("bare seeder");
-    config.seeds = vec![bare];
+    config.seeds = vec![world.write_bare_archives()];
     let seeder = cairn_node::Node::start(config).await.unwrap();
     seeder.archives().wait_until_scanned().await;
     let last = world.chain.blocks().last().unwrap();
@@ -154,6 +146,36 @@ async fn what_cannot_be_proved_yet_is_offered_when_the_lists_are_there() {
     let done = job.wait().await;
     assert!(done.finished && position.exists(), "{done:?}");
     assert_eq!((done.blocks_done, done.blocks_waiting, done.pieces), (blocks, 0, 6 * blocks));
+    stop(seeder).await;
+    stop(peer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_without_proofs_is_offered_as_far_as_headers_from_the_network_prove_it() {
+    let world = World::new();
+    let mut config = world.config("seeder");
+    config.seeds = vec![world.write_bare_archives()];
+    let position = config.data_dir.join("seed-position.json");
+    let seeder = cairn_node::Node::start(config).await.unwrap();
+    let peer = world.start("peer").await;
+    connect(&seeder, &peer).await;
+    let (blocks, mined) = (world.chain.config().blocks(), world.chain.config().pre_merge_blocks);
+    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert!(done.finished && position.exists(), "{done:?}");
+    // The headers before the merge are proved by their epoch, which the archive has the whole of.
+    assert_eq!((done.blocks_done, done.blocks_waiting, done.blocks_refused), (mined, blocks - mined, 0));
+    assert_eq!(done.pieces, 6 * mined);
+
+    let last = world.chain.block(blocks - 1).unwrap();
+    let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(last.number()));
+    peer.store().put_batch(vec![cairn_store::Item::new(&key, last.header_with_proof())]).unwrap();
+    // Found through the network now, whatever was missed a moment ago.
+    seeder.fetch().header(last.number().into()).await.unwrap();
+    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert!(done.finished, "{done:?}");
+    assert_eq!((done.blocks_done, done.blocks_waiting, done.blocks_refused), (blocks, 0, 0));
+    // It goes on from the first block that was left out. Nobody can be given a proof of these headers.
+    assert_eq!(done.pieces, 4 * (blocks - mined));
     stop(seeder).await;
     stop(peer).await;
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_archive::Archive;
+use cairn_archive::convert::{Target, convert};
 use cairn_node::config::{NodeConfig, RpcConfig};
 use cairn_node::{Node, trust};
 use cairn_proto::routing::AddressPolicy;
@@ -45,6 +47,18 @@ impl World {
 
     pub(crate) fn archives(&self) -> PathBuf {
         self.dir.path().join("archives")
+    }
+
+    /// Writes the archives without proofs, and gives the folder that they are in.
+    pub(crate) fn write_bare_archives(&self) -> PathBuf {
+        let bare = self.dir.path().join("bare");
+        std::fs::create_dir(&bare).unwrap();
+        for archive in std::fs::read_dir(self.archives()).unwrap() {
+            let archive = Archive::open(archive.unwrap().path()).unwrap();
+            let target = Target::Ere { proofs: false, receipts: true };
+            convert(&archive, archive.blocks(), self.chain.spec().name(), target, &bare, |_| {}).unwrap();
+        }
+        bare
     }
 
     pub(crate) fn trust(&self) -> PathBuf {

@@ -13,7 +13,7 @@ use std::{
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_archive::{Component, EpochCache};
+use cairn_archive::{Archive, Component, EpochCache};
 use content_types::{
     ContentKey,
     block::{BodyEncoding, ReceiptsEncoding},
@@ -30,7 +30,8 @@ use crate::{
     index::{Batch, archived},
 };
 
-/// Trees of epochs' headers that are kept for building proofs, about a megabyte each.
+/// Trees of epochs' headers that are kept for building proofs from files that came back, about a megabyte each. What an
+/// archive that was handed over builds is kept by whoever opened it.
 const EPOCH_TREES: usize = 8;
 /// Hashes of headers that are brought into the index in one step.
 const HASHES_PER_STEP: usize = 512;
@@ -73,10 +74,13 @@ impl Archives {
         Self { core, epochs, added: RwLock::default(), open: RwLock::default() }
     }
 
-    pub(crate) fn add(&self, path: &Path, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
-        let (state, blocks) = self.open(path, &prover)?;
-        self.added.write().insert(path.to_owned(), Added { prover, blocks, state });
-        (self.core.events)(&Event::ArchiveAdded { path: path.to_owned() });
+    pub(crate) fn add(&self, archive: Archive, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
+        let Some(path) = archive.path().map(Path::to_owned) else {
+            return Err(StoreError::Archive { path: archive.name().into(), reason: "it is no file".into() });
+        };
+        let (state, blocks) = self.serve(&path, archive, &prover)?;
+        self.added.write().insert(path.clone(), Added { prover, blocks, state });
+        (self.core.events)(&Event::ArchiveAdded { path });
         Ok(())
     }
 
@@ -165,13 +169,13 @@ impl Archives {
             .collect()
     }
 
-    fn open(&self, path: &Path, prover: &Arc<dyn HeaderProver>) -> Result<(State, RangeInclusive<u64>), StoreError> {
-        let failed = |error: cairn_archive::ArchiveError| StoreError::Archive {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
-        let seed = Seed::open(path.to_owned(), prover.clone(), self.epochs.clone()).map_err(failed)?;
-        let seed = Arc::new(seed);
+    fn serve(
+        &self,
+        path: &Path,
+        archive: Archive,
+        prover: &Arc<dyn HeaderProver>,
+    ) -> Result<(State, RangeInclusive<u64>), StoreError> {
+        let seed = Arc::new(Seed::new(path.to_owned(), archive, prover.clone()));
         let known =
             self.core.index.engine().get(&archived::of_file(path)).map_err(|error| self.core.index_failed(error))?;
         let is_indexed = known.is_some() && seed.fingerprint().ok() == known;
@@ -222,7 +226,8 @@ impl Archives {
     fn reopen(&self, path: &Path) {
         let Some(prover) = self.added.read().get(path).map(|added| added.prover.clone()) else { return };
         // Not there yet, or not readable: it is looked for again.
-        let Ok((state, blocks)) = self.open(path, &prover) else { return };
+        let Ok(archive) = Archive::open_with(path, self.epochs.clone()) else { return };
+        let Ok((state, blocks)) = self.serve(path, archive, &prover) else { return };
         if let Some(added) = self.added.write().get_mut(path) {
             (added.state, added.blocks) = (state, blocks);
             (self.core.events)(&Event::ArchiveAdded { path: path.to_owned() });

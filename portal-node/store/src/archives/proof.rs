@@ -1,5 +1,6 @@
 //! How headers of archives are proved: the store's side of the validation pipeline.
 
+use cairn_archive::Component;
 use content_types::{HeaderError, HeaderProof, HeaderVerifier, ProvedHeader, header::DecodedHeader};
 
 /// Proves headers that were read from an archive. Nothing leaves an archive that no such header vouches for.
@@ -10,6 +11,12 @@ pub trait HeaderProver: Send + Sync {
     ///
     /// [`Unproved`] says whether the header is wrong or only cannot be proved yet.
     fn prove(&self, header: DecodedHeader, proof: Option<&HeaderProof>) -> Result<ProvedHeader, Unproved>;
+
+    /// Whether a part of the block `number` counts as held before it was read. The header of one in an archive without
+    /// proofs may be proved by no one: whoever takes the block for held would do without it.
+    fn vouches_for(&self, _number: u64, _component: Component) -> bool {
+        true
+    }
 }
 
 /// A header of an archive that is not proved.

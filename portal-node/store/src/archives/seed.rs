@@ -12,7 +12,7 @@ use std::{
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_archive::{Archive, ArchiveError, Component, EpochCache, Rule};
+use cairn_archive::{Archive, ArchiveError, Component, Rule};
 use content_types::{
     HeaderProof, HeaderWithProof, ProvedHeader,
     block::{BodyEncoding, ReceiptsEncoding, transcode, validate},
@@ -83,14 +83,9 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    pub(super) fn open(
-        path: PathBuf,
-        prover: Arc<dyn HeaderProver>,
-        epochs: Arc<EpochCache>,
-    ) -> Result<Self, ArchiveError> {
-        let archive = Archive::open_with(&path, epochs)?;
+    pub(super) fn new(path: PathBuf, archive: Archive, prover: Arc<dyn HeaderProver>) -> Self {
         let bits = || Bits::new(archive.blocks().count());
-        Ok(Self {
+        Self {
             headers: bits(),
             bodies: bits(),
             receipts: bits(),
@@ -100,7 +95,7 @@ impl Seed {
             path,
             archive,
             prover,
-        })
+        }
     }
 
     pub(super) fn blocks(&self) -> RangeInclusive<u64> {
@@ -126,6 +121,7 @@ impl Seed {
     /// Whether the archive has a piece, as far as is known without reading it.
     pub(super) fn has(&self, number: u64, component: Component) -> bool {
         self.archive.components().has(component)
+            && self.prover.vouches_for(number, component)
             && self.place(number).is_some_and(|place| !self.bits(component).1.get(place))
     }
 
