@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_store::{Item, Placement, Store, StoreError};
 use content_types::{ContentId, ContentKey, Distance, NodeId, SubNetwork};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::pipeline::VerifiedContent;
 use crate::workers::{Stopping, Workers};
@@ -35,14 +37,21 @@ enum Found {
 /// Store and archives. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Holdings {
+    // Dropped before the token that stands for it.
     store: Arc<Store>,
     workers: Workers,
     node_id: NodeId,
+    in_use: TaskTrackerToken,
 }
 
 impl Holdings {
     pub(crate) fn new(store: Arc<Store>, workers: Workers, node_id: NodeId) -> Self {
-        Self { store, workers, node_id }
+        Self { store, workers, node_id, in_use: TaskTracker::new().token() }
+    }
+
+    /// The store, and what tells when nothing holds it any more but this.
+    pub(crate) fn into_store(self) -> (Arc<Store>, TaskTracker) {
+        (Arc::clone(&self.store), self.in_use.task_tracker().clone())
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {
@@ -51,14 +60,15 @@ impl Holdings {
 
     /// The value under a key from store or archives, `None` if neither has it.
     pub(crate) async fn get(&self, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
-        let (store, key) = (Arc::clone(&self.store), *key);
-        Ok(self.workers.read(move || store.get(&key)).await??)
+        let (holdings, key) = (self.clone(), *key);
+        Ok(self.workers.read(move || holdings.store.get(&key)).await??)
     }
 
     /// The same for a peer, which may be [`HoldingsError::Busy`].
     pub(crate) async fn get_for_peer(&self, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
-        let (store, key) = (Arc::clone(&self.store), *key);
+        let (holdings, key) = (self.clone(), *key);
         let find = move || -> Result<Found, StoreError> {
+            let store = &holdings.store;
             Ok(match store.get_by_id(key.sub_network(), &key.content_id())? {
                 Some(value) => Found::InStore(value),
                 None if store.contains(&key)? => Found::InArchive,
@@ -69,8 +79,8 @@ impl Holdings {
             Found::InStore(value) => Ok(Some(value)),
             Found::Nowhere => Ok(None),
             Found::InArchive => {
-                let store = Arc::clone(&self.store);
-                let read = self.workers.read_archive_for_peer(move || store.get(&key)).await?;
+                let holdings = self.clone();
+                let read = self.workers.read_archive_for_peer(move || holdings.store.get(&key)).await?;
                 Ok(read.ok_or(HoldingsError::Busy)??)
             }
         }
@@ -130,6 +140,8 @@ pub(crate) fn is_held(placement: Placement) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use content_types::{history, legacy_history};
 
     use super::*;
@@ -152,5 +164,18 @@ mod tests {
         assert_eq!(holdings.get_for_peer(&nowhere).await.unwrap(), None);
         drop(busy);
         assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), header);
+    }
+
+    #[tokio::test]
+    async fn the_store_can_be_closed_when_the_last_who_held_it_is_gone() {
+        let Fixture { dir: _dir, holdings, .. } = Fixture::new();
+        let other = holdings.clone();
+        let (store, users) = holdings.into_store();
+        users.close();
+        let mut released = pin!(users.wait());
+        assert!(futures::poll!(&mut released).is_pending());
+        drop(other);
+        released.await;
+        assert!(Arc::into_inner(store).is_some());
     }
 }

@@ -1,10 +1,15 @@
 //! Stopping: the network first (`running`), the disk last.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_store::Store;
 
 use super::Node;
+
+/// How long the store is waited for. Little remains to be done with it when everything else has stopped, and its checkpoint
+/// takes time of its own.
+const RELEASE_TIME: Duration = Duration::from_millis(500);
 
 impl Node {
     /// Stops answering, ends all tasks, and closes the store so that the next start has nothing to repair. What was
@@ -13,9 +18,12 @@ impl Node {
         self.running.stop().await;
         self.headers.detach();
         // What still refers to the store goes first, or it could not be closed with a checkpoint.
-        let store = Arc::clone(self.holdings.store());
+        let (store, users) = self.holdings.into_store();
         drop((self.fetcher, self.archives, self.headers, self.status, self.networks, self.metrics));
-        drop((self.trust_fetcher, self.holdings));
+        drop(self.trust_fetcher);
+        users.close();
+        // Tasks that have ended may not be gone yet, and a job on a thread of its own ends by itself.
+        let _ = tokio::time::timeout(RELEASE_TIME, users.wait()).await;
         close(store).await;
     }
 }
