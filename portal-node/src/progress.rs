@@ -39,9 +39,12 @@ fn bar(target: ProgressDrawTarget, total: u64, what: &str, amount: fn(u64) -> St
     let style = style(COUNTED).with_key("counted", move |state: &ProgressState, text: &mut dyn Write| {
         // A bar of length 0 would be full, with no time left, before there is anything to count.
         if let Some(total) = state.len().filter(|total| *total > 0) {
-            let (done, total) = (amount(state.pos()), amount(total));
-            let (rate, left) = (rate(state.per_sec(), amount), HumanDuration(state.eta()));
-            let _ = write!(text, "{done}/{total} {rate}/s {left:#} left");
+            let _ = write!(text, "{}/{}", amount(state.pos()), amount(total));
+            // Before the first step there is no rate, and the time left would be said to be none.
+            if state.pos() > 0 {
+                let (rate, left) = (rate(state.per_sec(), amount), HumanDuration(state.eta()));
+                let _ = write!(text, " {rate}/s {left:#} left");
+            }
         }
     });
     drawn(target, Some(total).filter(|total| *total > 0), what, style)
@@ -141,6 +144,9 @@ mod tests {
         assert!(before.contains("verifying") && before.contains('░'), "{before}");
         assert!(!before.contains('█') && !before.contains("left"), "{before}");
         bar.set_length(4000);
+        bar.force_draw();
+        let begun = screen.drawn();
+        assert!(begun.contains("0/4,000") && !begun.contains("left"), "{begun}");
         bar.set_position(1000);
         bar.force_draw();
         bar.abandon();
