@@ -69,6 +69,7 @@ fn parsed<T: FromStr>(text: &str, otherwise: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text:?} is {otherwise}"))
 }
 
+/// The types whose reading is one line, with what reads each.
 macro_rules! read_by {
     ($($kind:ty => $read:expr),+ $(,)?) => {$(
         impl Setting for $kind {
