@@ -81,8 +81,9 @@ impl Fixture {
 
     /// Archives over these folders, looked at once.
     pub(crate) async fn archives(&self, seeds: Vec<PathBuf>) -> Arc<Archives> {
-        let (holdings, headers) = (self.holdings.clone(), Arc::clone(&self.headers));
-        let archives = Arc::new(Archives::new(seeds, holdings, &self.trust, headers, self.workers.clone()));
+        let (trust, headers) = (Arc::clone(&self.trust), Arc::clone(&self.headers));
+        let archives = Archives::new(seeds, self.holdings.clone(), trust, headers, self.workers.clone());
+        let archives = Arc::new(archives);
         archives.scan().await;
         assert_eq!((archives.count(), archives.problems().len()), (1, 0));
         archives

@@ -21,7 +21,7 @@ pub(crate) struct ArchiveProver {
     headers: Weak<HeaderSource>,
     runtime: Handle,
     lineage: Option<Arc<Lineage>>,
-    /// A user asked for a block that its archive's lineage does not reach.
+    /// A block was asked for that its archive's lineage does not reach, or there is a new one.
     wanted: Arc<Notify>,
 }
 
@@ -43,7 +43,12 @@ impl ArchiveProver {
         Self { lineage, ..self.clone() }
     }
 
-    /// Waits until somebody asks for a block that no lineage reaches.
+    /// Something is wanted that no lineage reaches.
+    pub(crate) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until something is.
     pub(crate) async fn wanted(&self) {
         self.wanted.notified().await;
     }
@@ -62,10 +67,13 @@ impl HeaderProver for ArchiveProver {
         match (&self.lineage, headers) {
             (Some(lineage), _) => {
                 let by_children = lineage.headers(number..number.saturating_add(1)).pop();
-                by_children.filter(|header| header.hash() == hash).map(Ok).unwrap_or_else(|| {
-                    self.wanted.notify_one();
-                    proved
-                })
+                by_children.filter(|header| header.hash() == hash).map_or_else(
+                    || {
+                        self.want();
+                        proved
+                    },
+                    Ok,
+                )
             }
             (None, Some(headers)) => {
                 headers.seek(&self.runtime, number);

@@ -210,8 +210,13 @@ async fn start_on(
     let trust_network = TrustNetwork::start(Arc::clone(&trust), workers.clone(), &shared)?;
     running.overlays.push(trust_network.overlay.clone());
 
-    let archives = Archives::new(config.seeds.clone(), holdings.clone(), &trust, Arc::clone(&headers), workers.clone());
-    let archives = Arc::new(archives);
+    let archives = Arc::new(Archives::new(
+        config.seeds.clone(),
+        holdings.clone(),
+        Arc::clone(&trust),
+        Arc::clone(&headers),
+        workers.clone(),
+    ));
     let status = StatusSource::new(
         client_version(),
         discovery.clone(),

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use cairn_archive::{Archive, ArchiveError, EpochCache};
 use cairn_store::StoreError;
-use content_types::ChainSpec;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -22,8 +21,11 @@ use crate::workers::{Stopping, Workers};
 /// How often the seed folders are looked at.
 const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// How long archives without proofs wait before their headers are looked for again, unless somebody asks for a block of
-/// them: who has headers may be known only then.
-const PROVE_INTERVAL: Duration = Duration::from_secs(10);
+/// them, or a trust list comes in. Doubled each time that nothing was found.
+const FIRST_PROVE_WAIT: Duration = Duration::from_secs(10);
+/// The longest such wait: what nobody has now is not there a moment later, and an execution client may be asked for a whole
+/// epoch each time.
+const LONGEST_PROVE_WAIT: Duration = Duration::from_secs(640);
 /// Epoch trees kept in memory for archives without proofs; each takes about 1.5 MB.
 const CACHED_EPOCHS: usize = 8;
 /// Endings of archive files; `.erae` is in circulation for files without proofs.
@@ -52,7 +54,7 @@ pub enum ArchiveProblem {
 pub struct Archives {
     seeds: Vec<PathBuf>,
     holdings: Holdings,
-    chain: Arc<ChainSpec>,
+    trust: Arc<TrustStore>,
     headers: Arc<HeaderSource>,
     prover: ArchiveProver,
     workers: Workers,
@@ -80,15 +82,15 @@ impl Archives {
     pub(crate) fn new(
         seeds: Vec<PathBuf>,
         holdings: Holdings,
-        trust: &Arc<TrustStore>,
+        trust: Arc<TrustStore>,
         headers: Arc<HeaderSource>,
         workers: Workers,
     ) -> Self {
         Self {
             seeds,
             holdings,
-            chain: Arc::clone(trust.chain()),
-            prover: ArchiveProver::new(Arc::clone(trust), &headers),
+            prover: ArchiveProver::new(Arc::clone(&trust), &headers),
+            trust,
             headers,
             workers,
             epochs: Arc::new(EpochCache::new(CACHED_EPOCHS)),
@@ -145,13 +147,27 @@ impl Archives {
     /// Looks for what proves the headers of archives that have no proofs, again and again until all are proved.
     pub(crate) async fn keep_proving(self: Arc<Self>) {
         self.wait_until_scanned().await;
+        let (mut wait, mut lists) = (FIRST_PROVE_WAIT, self.trust.changes());
         while !self.seeds.is_empty() {
-            for lineage in self.served().into_iter().filter_map(|served| served.lineage) {
-                if self.prove(&lineage).await.is_err() {
+            let lineages: Vec<_> = self.served().into_iter().filter_map(|served| served.lineage).collect();
+            let unproved = || lineages.iter().map(|lineage| lineage.unproved_count()).sum::<u64>();
+            let before = unproved();
+            for lineage in &lineages {
+                if self.prove(lineage).await.is_err() {
                     return;
                 }
             }
-            let _ = tokio::time::timeout(PROVE_INTERVAL, self.prover.wanted()).await;
+            wait = if unproved() < before { FIRST_PROVE_WAIT } else { LONGEST_PROVE_WAIT.min(wait * 2) };
+            let cause = async {
+                tokio::select! {
+                    () = self.prover.wanted() => {}
+                    // The store of the lists lives as long as this does.
+                    _ = lists.changed() => {}
+                }
+            };
+            if tokio::time::timeout(wait, cause).await.is_ok() {
+                wait = FIRST_PROVE_WAIT;
+            }
         }
     }
 
@@ -212,7 +228,7 @@ impl Archives {
         if let Some(damage) = archive.damage() {
             tracing::warn!(archive = %path.display(), %damage, "archive is damaged; what is left of it is served");
         }
-        let lineage = Lineage::of(&archive, &self.chain).map(Arc::new);
+        let lineage = Lineage::of(&archive, self.trust.chain()).map(Arc::new);
         if lineage.is_some() {
             tracing::info!(
                 archive = %path.display(),
@@ -223,7 +239,11 @@ impl Archives {
         let prover = Arc::new(self.prover.of(lineage.clone()));
         self.holdings.store().add_archive(archive.clone(), prover).map_err(ArchiveProblem::Store)?;
         tracing::info!(archive = %path.display(), blocks = ?archive.blocks(), "archive served in place");
+        let is_bare = lineage.is_some();
         self.shelf.lock().open.insert(path.to_owned(), Served { archive, lineage });
+        if is_bare {
+            self.prover.want();
+        }
         Ok(())
     }
 }
