@@ -24,7 +24,7 @@ use super::{
     SubNetworkConfig, TableEntry, TableSnapshot,
 };
 use crate::transfer::{Budget, Transfers};
-use crate::transport::{AlreadyRegistered, Enr, Transport};
+use crate::transport::{AlreadyRegistered, Enr, TalkError, Transport};
 
 /// One sub-network, running. Cheap to clone; [`shutdown`](Self::shutdown) ends it for all clones.
 #[derive(Clone)]
@@ -117,6 +117,19 @@ impl Overlay {
             FoundOrCloser::Closer(enrs) => {
                 Ok(FindContentAnswer::Enrs(enrs.into_iter().map(Arc::unwrap_or_clone).collect()))
             }
+        }
+    }
+
+    /// The same of a peer that has spoken to this node, only for what it has itself. Barred peers are not asked.
+    ///
+    /// # Errors
+    /// When the peer cannot be spoken to, does not answer, or its stream fails.
+    pub async fn content_of(&self, peer: &NodeId, key: Bytes) -> Result<Option<Bytes>, RequestError> {
+        let contact = self.inner.transport.known(peer).filter(|_| !self.inner.is_barred(peer));
+        let contact = contact.ok_or(TalkError::Unreachable)?;
+        match self.inner.find_content(contact.enr(), key).await? {
+            FoundOrCloser::Found { value, .. } => Ok(Some(value)),
+            FoundOrCloser::Closer(_) => Ok(None),
         }
     }
 

@@ -19,12 +19,42 @@ pub(crate) enum Asker {
     Peer(NodeId),
 }
 
+/// Turns of peers: so many at a time for each.
+pub(super) struct Turns {
+    each: usize,
+    noted: Mutex<HashMap<NodeId, Weak<Semaphore>>>,
+}
+
+impl Turns {
+    pub(super) fn new(each: usize) -> Self {
+        Self { each, noted: Mutex::default() }
+    }
+
+    /// Waits for a turn; `None` when the node stops.
+    pub(super) async fn take(&self, peer: NodeId) -> Option<OwnedSemaphorePermit> {
+        self.of(peer).acquire_owned().await.ok()
+    }
+
+    fn of(&self, peer: NodeId) -> Arc<Semaphore> {
+        let mut noted = self.noted.lock();
+        if let Some(turns) = noted.get(&peer).and_then(Weak::upgrade) {
+            return turns;
+        }
+        if noted.len() >= NOTED_TURNS {
+            noted.retain(|_, turns| turns.strong_count() > 0);
+        }
+        let turns = Arc::new(Semaphore::new(self.each));
+        noted.insert(peer, Arc::downgrade(&turns));
+        turns
+    }
+}
+
 /// Places for searches. Peers have their own: whatever they offer, users wait for none of it. A peer stands in line for
 /// them once at a time, so that those who offer much do not keep those waiting who offer little.
 pub(super) struct Places {
     users: Semaphore,
     peers: Semaphore,
-    turns: Mutex<HashMap<NodeId, Weak<Semaphore>>>,
+    turns: Turns,
 }
 
 /// A place that is taken until this is dropped.
@@ -35,29 +65,16 @@ pub(super) struct Place<'a> {
 
 impl Places {
     pub(super) fn new(users: usize, peers: usize) -> Self {
-        Self { users: Semaphore::new(users), peers: Semaphore::new(peers), turns: Mutex::default() }
+        Self { users: Semaphore::new(users), peers: Semaphore::new(peers), turns: Turns::new(1) }
     }
 
     /// Waits for a place; `None` when the node stops.
     pub(super) async fn take(&self, asker: Asker) -> Option<Place<'_>> {
         let (places, turn) = match asker {
             Asker::User => (&self.users, None),
-            Asker::Peer(peer) => (&self.peers, Some(self.turn_of(peer).acquire_owned().await.ok()?)),
+            Asker::Peer(peer) => (&self.peers, Some(self.turns.take(peer).await?)),
         };
         Some(Place { _place: places.acquire().await.ok()?, _turn: turn })
-    }
-
-    fn turn_of(&self, peer: NodeId) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock();
-        if let Some(turn) = turns.get(&peer).and_then(Weak::upgrade) {
-            return turn;
-        }
-        if turns.len() >= NOTED_TURNS {
-            turns.retain(|_, turn| turn.strong_count() > 0);
-        }
-        let turn = Arc::new(Semaphore::new(1));
-        turns.insert(peer, Arc::downgrade(&turn));
-        turn
     }
 }
 

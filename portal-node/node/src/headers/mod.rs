@@ -12,6 +12,7 @@ mod client;
 mod id;
 mod lineage;
 mod misses;
+mod network;
 mod prover;
 mod proving;
 mod reach;
@@ -28,7 +29,7 @@ use content_types::{ContentKey, ProvedHeader};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use overlay::Overlay;
-use overlay::service::{LookupError, LookupTrace};
+use overlay::service::LookupTrace;
 use parking_lot::{Mutex, RwLock};
 use reqwest::Url;
 use tokio::runtime::Handle;
@@ -41,9 +42,9 @@ use crate::http::HttpError;
 use crate::pipeline::{Refusal, verify_header};
 use crate::trust::TrustStore;
 use crate::workers::{Stopping, Workers};
-use asker::Places;
 use cache::HeaderCache;
 use misses::Misses;
+use network::NetworkTurns;
 use proving::ClientProver;
 use reach::Reach;
 
@@ -56,10 +57,6 @@ pub use proving::ProvingError;
 
 /// Proved headers kept in memory. Each takes about 1.5 kB.
 const CACHED_HEADERS: usize = 4096;
-/// Searches on the network at once for users. Each is a lookup of its own; more wait.
-const NETWORK_SEARCHES: usize = 16;
-/// The same for what peers offered; one for each peer.
-const PEER_NETWORK_SEARCHES: usize = 4;
 /// How long a value that a peer offered waits for its header: it takes up memory meanwhile, and the peer's transfer
 /// slot. A lookup among peers that all answer takes some tenths of a second, one that is dead a few seconds.
 const PEER_PATIENCE: Duration = Duration::from_secs(20);
@@ -153,7 +150,7 @@ pub struct HeaderSource {
     /// There while the sub-network runs. Its own handler checks what it finds with headers from here, so the two refer
     /// to each other until it is detached.
     network: RwLock<Option<Overlay>>,
-    network_searches: Places,
+    network_turns: NetworkTurns,
     client: Option<ClientProver>,
     cache: Mutex<HeaderCache>,
     /// By whom they are for: a search for one would wait for the turn of another.
@@ -182,7 +179,7 @@ impl HeaderSource {
             holdings,
             workers,
             network: RwLock::new(None),
-            network_searches: Places::new(NETWORK_SEARCHES, PEER_NETWORK_SEARCHES),
+            network_turns: NetworkTurns::default(),
             client,
             cache: Mutex::new(HeaderCache::new(CACHED_HEADERS)),
             searches: Mutex::new(HashMap::new()),
@@ -354,37 +351,6 @@ impl HeaderSource {
             Asker::Peer(_) => self.holdings.get_for_peer(&key).await,
         };
         self.prove(id, held?.ok_or(NoHeader::NotHeld)?).await
-    }
-
-    async fn search_network(
-        &self,
-        asker: Asker,
-        network: &Overlay,
-        id: BlockId,
-    ) -> Result<ProvedHeader, (NoHeader, Option<LookupTrace>)> {
-        let Some(_place) = self.network_searches.take(asker).await else {
-            return Err((Stopping.into(), None));
-        };
-        // Found for somebody else while this waited.
-        if let Some(header) = self.cached(&id) {
-            return Ok(header);
-        }
-        // Not `lookup_content`: this node was asked within the share of `asker`, and is not to be asked again as if for a
-        // user. When peers read too many archives, others have the header too.
-        match network.search_content(id.header_key().encode()).await {
-            // The sub-network's handler proved it on the way in, and so it is in the cache, unless it was pushed out.
-            Ok(found) => match self.cached(&id) {
-                Some(header) => Ok(header),
-                None => self.prove(id, found.value).await.map_err(|why| (why, Some(found.trace))),
-            },
-            Err(LookupError::NotFound(missing)) => {
-                Err((NoHeader::NotFound { asked: missing.trace.responses.len() }, Some(missing.trace)))
-            }
-            Err(LookupError::Unverifiable(unverifiable)) => {
-                Err((NoHeader::Unverifiable(unverifiable.reason), Some(unverifiable.trace)))
-            }
-            Err(LookupError::Key) => Err((NoHeader::NotFound { asked: 0 }, None)),
-        }
     }
 
     async fn prove(&self, id: BlockId, header_with_proof: Bytes) -> Result<ProvedHeader, NoHeader> {

@@ -110,6 +110,25 @@ async fn a_seeder_offers_everything_and_peers_keep_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_offers_a_block_is_asked_for_its_header_before_anybody_is_sought() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    let peer = world.start("peer").await;
+    connect(&seeder, &peer).await;
+    let block = world.chain.blocks().last().unwrap();
+    let key = ContentKey::from(legacy_history::ContentKey::Body(block.header.hash()));
+    let offering = seeder.overlay(SubNetwork::LegacyHistory).unwrap();
+    let codes = offering.offer(peer.enr(), vec![(key.encode(), block.body_ssz().unwrap().into())]).await.unwrap();
+    assert!(codes.iter().all(|code| code.is_accepted()), "{codes:?}");
+    until("body kept", || peer.store().contains(&key).unwrap()).await;
+    let metrics = peer.metrics().encode().unwrap();
+    let lookups = metrics.lines().filter(|line| line.starts_with("cairn_lookups_total") && line.contains("content"));
+    assert_eq!(lookups.collect::<Vec<_>>(), Vec::<&str>::new());
+    stop(peer).await;
+    stop(seeder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn seeding_goes_on_where_it_stopped() {
     let world = World::new();
     let seeder = world.start_seeder("seeder").await;
