@@ -92,18 +92,23 @@ pub enum DemoError {
 pub enum Stage {
     /// The chain is made, or the archives are read.
     Preparing,
-    /// The peers start.
-    Starting {
-        /// How many.
-        peers: usize,
-    },
+    /// The peers start, and find each other when all have; the receiver tells how many have started.
+    Starting(watch::Receiver<Counted>),
     /// The archives are offered to the peers; the receiver tells how far that is.
     Seeding(watch::Receiver<SeedProgress>),
-    /// The newcomer fetches.
-    Fetching {
-        /// How many pieces.
-        pieces: usize,
-    },
+    /// The newcomer starts and finds the others.
+    Joining,
+    /// The newcomer fetches; the receiver tells how many pieces it has asked for and got an answer to.
+    Fetching(watch::Receiver<Counted>),
+}
+
+/// How far a stage is whose end is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// What is done.
+    pub done: usize,
+    /// What there is to do.
+    pub total: usize,
 }
 
 /// How it went.
@@ -168,11 +173,14 @@ pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<Re
     let verifier = trust::TrustStore::open(&stand.trust_dir, Arc::clone(&stand.chain))?.verifier();
     let share = |part: f64| (content_bytes as f64 * part) as u64;
 
-    watch(Stage::Starting { peers: config.peers });
+    let (started, starting) = watch::channel(Counted { done: 0, total: config.peers });
+    watch(Stage::Starting(starting));
     let mut network = Network::new(stand.chain, &stand.trust_dir);
     let seeder = network.join(PeerOptions::seeding(stand.files)).await?;
-    for _ in 1..config.peers {
+    started.send_modify(|now| now.done = 1);
+    for before in 1..config.peers {
         network.join(PeerOptions::storing(share(PEER_SHARE))).await?;
+        started.send_modify(|now| now.done = before + 1);
     }
     network.wait_until_joined(config.peers - 1).await?;
 
@@ -184,12 +192,14 @@ pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<Re
     let seeding = handle.wait().await;
     let seeding_took = started.elapsed();
 
+    watch(Stage::Joining);
     let newcomer = network.join(PeerOptions::storing(share(NEWCOMER_SHARE))).await?;
     network.wait_until_joined(1).await?;
     let pieces = sample::random_pieces(&blocks, config.sample, config.random_seed);
-    watch(Stage::Fetching { pieces: pieces.len() });
+    let (fetched, fetching) = watch::channel(Counted { done: 0, total: pieces.len() });
+    watch(Stage::Fetching(fetching));
     let started = Instant::now();
-    let outcomes = fetch(&network, newcomer, &verifier, &pieces).await;
+    let outcomes = fetch(&network, newcomer, &verifier, &pieces, &fetched).await;
     let fetching_took = started.elapsed();
     let peers = (0..config.peers).filter_map(|index| peer_report(&network, index, &outcomes)).collect();
     network.shutdown().await;
@@ -201,11 +211,11 @@ async fn fetch(
     newcomer: usize,
     verifier: &HeaderVerifier,
     pieces: &[sample::Piece],
+    fetched: &watch::Sender<Counted>,
 ) -> Vec<Outcome> {
-    match network.peer(newcomer) {
-        Some(peer) => sample::fetch(peer.node(), verifier, pieces, PARALLEL_FETCHES).await,
-        None => Vec::new(),
-    }
+    let Some(peer) = network.peer(newcomer) else { return Vec::new() };
+    let tell = |done| fetched.send_modify(|now| now.done = done);
+    sample::fetch_telling(peer.node(), verifier, pieces, PARALLEL_FETCHES, tell).await
 }
 
 fn prepare(source: Source, seed: u64, folder: &Path) -> Result<Stand, DemoError> {

@@ -97,11 +97,24 @@ pub struct Found {
 
 /// Fetches pieces through `node`, `parallel` at once, and checks each with `verifier` once more.
 pub async fn fetch(node: &Node, verifier: &HeaderVerifier, pieces: &[Piece], parallel: usize) -> Vec<Outcome> {
-    stream::iter(pieces.iter().copied())
-        .map(|piece| fetch_one(node, verifier, piece))
-        .buffered(parallel.max(1))
-        .collect()
-        .await
+    fetch_telling(node, verifier, pieces, parallel, |_| {}).await
+}
+
+/// [`fetch`], telling after each piece how many are done.
+pub async fn fetch_telling(
+    node: &Node,
+    verifier: &HeaderVerifier,
+    pieces: &[Piece],
+    parallel: usize,
+    mut tell: impl FnMut(usize),
+) -> Vec<Outcome> {
+    let outcomes =
+        stream::iter(pieces.iter().copied()).map(|piece| fetch_one(node, verifier, piece)).buffered(parallel.max(1));
+    let told = outcomes.enumerate().map(|(before, outcome)| {
+        tell(before + 1);
+        outcome
+    });
+    told.collect().await
 }
 
 async fn fetch_one(node: &Node, verifier: &HeaderVerifier, piece: Piece) -> Outcome {

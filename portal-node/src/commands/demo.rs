@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use indicatif::ProgressBar;
 use serde_json::json;
 use testnet::{
-    demo::{DemoConfig, DemoError, Report, Source, Stage, hold},
+    demo::{Counted, DemoConfig, DemoError, Report, Source, Stage, hold},
     sample::{Outcome, Part, median_and_p99},
 };
+use tokio::sync::watch;
 
 use super::{synthetic, trust};
 use crate::{advice::with_advice, cli::DemoArgs, failure::Failure, files, output, progress, settings::Settings};
@@ -51,24 +53,38 @@ fn failure(error: DemoError) -> Failure {
     }
 }
 
-fn show(stage: Stage) -> indicatif::ProgressBar {
+fn show(stage: Stage) -> ProgressBar {
     match stage {
         Stage::Preparing => progress::spinner("preparing history"),
-        Stage::Starting { peers } => progress::spinner(&format!("starting {peers} peers")),
-        Stage::Fetching { pieces } => progress::spinner(&format!("a newcomer fetches {pieces} pieces")),
-        Stage::Seeding(mut updates) => {
-            let bar = progress::items(0, "seeding blocks");
-            let shown = bar.clone();
-            tokio::spawn(async move {
-                while updates.changed().await.is_ok() {
-                    let now = updates.borrow_and_update().clone();
-                    shown.set_length(now.blocks_total);
-                    shown.set_position(now.blocks_done);
-                }
-            });
-            bar
-        }
+        Stage::Starting(updates) => counted("starting peers", updates),
+        Stage::Seeding(updates) => followed("seeding blocks", updates, |now| (now.blocks_done, now.blocks_total)),
+        Stage::Joining => progress::spinner("a newcomer joins"),
+        Stage::Fetching(updates) => counted("the newcomer fetches pieces", updates),
     }
+}
+
+fn counted(what: &str, updates: watch::Receiver<Counted>) -> ProgressBar {
+    followed(what, updates, |now| (now.done as u64, now.total as u64))
+}
+
+/// A bar of what the demonstration tells: how much is done, and of how much.
+fn followed<T: Send + Sync + 'static>(
+    what: &str,
+    mut updates: watch::Receiver<T>,
+    read: fn(&T) -> (u64, u64),
+) -> ProgressBar {
+    let bar = progress::items(0, what);
+    let shown = bar.clone();
+    // What it is at the start is an update too: the total may never change.
+    updates.mark_changed();
+    tokio::spawn(async move {
+        while updates.changed().await.is_ok() {
+            let (done, total) = read(&updates.borrow_and_update());
+            shown.set_length(total);
+            shown.set_position(done);
+        }
+    });
+    bar
 }
 
 fn print_table(report: &Report) -> Result<(), Failure> {
@@ -180,4 +196,20 @@ fn print_json(report: &Report) -> Result<(), Failure> {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bar_of_a_stage_shows_what_it_tells() {
+        let (sender, receiver) = watch::channel(Counted { done: 0, total: 4 });
+        let bar = show(Stage::Fetching(receiver));
+        sender.send_modify(|now| now.done = 3);
+        while bar.position() != 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bar.length(), Some(4));
+    }
 }
