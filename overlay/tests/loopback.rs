@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::net::Ipv6Addr;
 
 use cairn_proto::limits::TransferLimits;
 use cairn_proto::record;
@@ -11,6 +12,7 @@ use cairn_proto::routing::log_distance;
 use cairn_proto::wire::{AcceptCode, ErrorCode, HistoryRadius, PingPayload, WireError};
 use common::{Peer, Setup, key, soon, value};
 use content_types::{ContentId, Distance};
+use enr::CombinedKey;
 use overlay::service::{ContentSource, FindContentAnswer, LookupError, RequestError, TracedAnswer};
 use overlay::{Discovery, Transport as _};
 
@@ -188,6 +190,20 @@ async fn a_peer_of_another_chain_is_not_spoken_to() {
     let ping = bytes::Bytes::from_static(&[0x02, 4, 0, 0, 0, 0, 0]);
     let answer = stranger.talk(&contact, &common::protocol(), ping).await.unwrap();
     assert!(answer.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_speaks_only_the_other_protocol_takes_no_place() {
+    let key = CombinedKey::generate_secp256k1();
+    let mut builder = overlay::transport::Enr::builder();
+    builder.ip6(Ipv6Addr::LOCALHOST).udp6(9);
+    for (name, value) in record::portal_entries(common::CHAIN_ID, "test") {
+        builder.add_value_rlp(name, value);
+    }
+    let other = builder.build(&key).unwrap();
+    let setup = Setup { bootnodes: vec![other], ..Setup::default() };
+    let (a, _) = Peer::on_loopback(210, setup).await;
+    assert_eq!(a.overlay.routing_table().buckets.into_iter().flatten().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,8 +37,8 @@ pub struct TransferLimits {
 }
 
 impl Default for TransferLimits {
-    /// A stream holds at most 256 kB in the buffer of its direction, so these come to 200 MB if every slot is in use and every
-    /// buffer full.
+    /// A stream holds at most 256 kB in the buffer of its direction, so buffers come to 200 MB if every slot is in use and every
+    /// one is full. Values that are not complete or not sent yet have budgets of their own.
     ///
     /// A peer may have twice as many from this node as this node has from a peer: slots are free there a moment before they
     /// are here.

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::transport::Enr;
 
-/// The default UDP port (design: `protocol.md`, "Numbers").
+/// The default UDP port: the one that most Portal clients listen on.
 pub const DEFAULT_UDP_PORT: u16 = 9009;
 
 /// How a node's base protocol is set up.

@@ -26,7 +26,11 @@ impl Inner {
     /// Sends a request and decodes the answer.
     async fn request(&self, to: &Arc<Enr>, request: &Request) -> Result<(Contact, Response), RequestError> {
         PortalFields::read(to).negotiate(self.config.chain_id)?;
-        let contact = self.transport.contact(to).ok_or(TalkError::Unreachable)?;
+        let Some(contact) = self.transport.contact(to) else {
+            // It would stay in the table for ever.
+            self.failed_to_answer(&record::node_id(to));
+            return Err(TalkError::Unreachable.into());
+        };
         let body = request.encode()?;
         if body.len() > MAX_REQUEST_BYTES {
             let message = request.message_type();
@@ -143,10 +147,20 @@ impl Inner {
 
     /// FINDCONTENT with whatever follows it.
     pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FoundOrCloser, RequestError> {
-        let limit = self.handler.max_value_len(&key);
         // Taken before the question: whoever wants much of one peer waits here, and lets no announced stream grow stale.
         let contact = self.transport.contact(to).ok_or(TalkError::Unreachable)?;
         let slot = self.transfers.slot(Direction::Fetch, &contact).await;
+        self.find_content_with(slot, to, key).await
+    }
+
+    /// The same with a slot that was taken for it.
+    pub(super) async fn find_content_with(
+        &self,
+        slot: Slot,
+        to: &Arc<Enr>,
+        key: Bytes,
+    ) -> Result<FoundOrCloser, RequestError> {
+        let limit = self.handler.max_value_len(&key);
         let Asked { contact, content } = self.ask_content(to, key).await?;
         match content {
             Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false, room: Room::default() }),

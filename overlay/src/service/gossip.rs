@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_proto::gossip::{batch_offers, gossip_targets, poke_targets};
+use cairn_proto::limits::SUBNET_SHARE;
 use cairn_proto::record::{self, Enr};
 use cairn_proto::wire::{AcceptCode, MAX_REQUEST_BYTES};
 use content_types::{ContentId, NodeId};
@@ -23,9 +24,12 @@ pub(super) const MAX_GOSSIP_TASKS: usize = 256;
 /// The same for one peer.
 pub(super) const MAX_GOSSIP_TASKS_PER_PEER: usize = 16;
 
-/// Bytes of values that wait to be gossiped or are on their way, each counted once. Some 300 of usual size, and the largest.
-/// What has no room is dropped likewise.
-pub(super) const MAX_GOSSIPED_BYTES: usize = 32 << 20;
+/// Bytes of values that wait to be gossiped or are on their way, each counted once: some 600 of usual size. What has no room
+/// is dropped likewise.
+pub(super) const MAX_GOSSIPED_BYTES: usize = 64 << 20;
+
+/// The same on their way to the peers of one subnet, which keep what they take slowly from being done with.
+pub(super) const MAX_GOSSIPED_BYTES_TO_SUBNET: usize = MAX_GOSSIPED_BYTES / SUBNET_SHARE;
 
 /// Pause between explorations for content that too few known peers are interested in.
 const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
@@ -62,7 +66,7 @@ impl Inner {
 
     /// An item to gossip, if there is room for it.
     pub(super) fn gossip_item(&self, key: Bytes, id: ContentId, value: Bytes) -> Option<Item> {
-        let room = self.gossip_room.try_take(value.len());
+        let room = self.gossip_room.try_take(None, value.len());
         if room.is_none() {
             tracing::debug!(%id, "too many bytes wait to be gossiped");
         }
@@ -104,12 +108,17 @@ impl Inner {
             tracing::debug!(peer = %to.node_id(), "too much gossip under way");
             return;
         };
+        let bytes = items.iter().map(|item| item.value.len()).sum();
+        let Some(room) = self.gossip_shares.try_take(Some(&contact), bytes) else {
+            tracing::debug!(peer = %to.node_id(), bytes, "too many bytes on their way to the subnet");
+            return;
+        };
         let inner = self.clone();
         self.spawn(async move {
             if let Err(error) = inner.offer(&to, items).await {
                 tracing::debug!(peer = %to.node_id(), %error, "offer");
             }
-            drop(working);
+            drop((working, room));
         });
     }
 

@@ -42,8 +42,11 @@ pub(super) struct Inner {
     pub(super) declined: Mutex<DeclinedOffers>,
     /// Batches of offers that are under way.
     pub(super) gossiping: Busy,
-    /// Room for the values that are gossiped.
+    /// Room for the values that are gossiped, and for what each subnet is sent of them.
     pub(super) gossip_room: Budget,
+    pub(super) gossip_shares: Budget,
+    /// Keys that are asked of one peer because another did not deliver.
+    pub(super) falling_back: Busy,
     /// When peers were last sought for content that too few known ones are interested in.
     pub(super) explored: Mutex<Option<Instant>>,
     pub(super) stopping: CancellationToken,
@@ -69,6 +72,10 @@ impl Inner {
 
     /// A record came up. Its node is taken into the table if it is fit and there is room, and pinged if it never answered.
     pub(super) fn mention(&self, enr: &Arc<Enr>) {
+        // By the other protocol only, say: it would take a place for nothing.
+        if self.transport.contact(enr).is_none() {
+            return;
+        }
         self.meet(enr, None, Acquaintance::Mentioned);
     }
 

@@ -8,15 +8,18 @@ use cairn_proto::routing::{Acquaintance, K, PeerRules, RoutingTable, TableConfig
 use cairn_proto::wire::{AcceptCode, MAX_LOG_DISTANCE, PingPayload};
 use content_types::NodeId;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::busy::Busy;
 use super::client::FoundOrCloser;
-use super::gossip::{Item, MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER, MAX_GOSSIPED_BYTES};
+use super::gossip::{
+    Item, MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER, MAX_GOSSIPED_BYTES, MAX_GOSSIPED_BYTES_TO_SUBNET,
+};
 use super::inner::Inner;
+use super::receive::{MAX_FALL_BACKS, MAX_FALL_BACKS_TO_PEER};
 use super::serve::{self, MAX_REQUESTS, MAX_REQUESTS_PER_PEER, REQUEST_QUEUE};
 use super::upkeep;
 use super::{
@@ -62,7 +65,10 @@ impl Overlay {
             busy: Busy::new(MAX_REQUESTS, MAX_REQUESTS_PER_PEER),
             refetches: Mutex::default(),
             declined: Mutex::default(),
-            gossip_room: Budget::new(MAX_GOSSIPED_BYTES),
+            gossip_room: Budget::new(MAX_GOSSIPED_BYTES, MAX_GOSSIPED_BYTES),
+            // A value may be on its way to many at a time.
+            gossip_shares: Budget::new(Semaphore::MAX_PERMITS, MAX_GOSSIPED_BYTES_TO_SUBNET),
+            falling_back: Busy::new(MAX_FALL_BACKS, MAX_FALL_BACKS_TO_PEER),
             gossiping: Busy::new(MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER),
             explored: Mutex::default(),
             stopping: CancellationToken::new(),

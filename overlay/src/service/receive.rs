@@ -16,7 +16,7 @@ use super::busy::Working;
 use super::client::FoundOrCloser;
 use super::gossip::Item;
 use super::inner::Inner;
-use super::serve::respond;
+use super::serve::{SLOT_PATIENCE, respond};
 use super::{Admitted, ContentSource, Rejection, RequestError, TransferFailure};
 use crate::transfer::{Room, Stream};
 use crate::transport::TalkRequest;
@@ -27,8 +27,17 @@ const MAX_PENDING_ADMISSIONS: usize = 8;
 /// How often the claims to what comes on a stream are renewed: what is slow and goes on is taken from nobody else.
 const CLAIM_RENEWAL: Duration = Duration::from_secs(IN_FLIGHT_TIMEOUT.as_secs() / 4);
 
+/// Keys that are asked of one peer because another, which had offered them too, did not deliver.
+pub(super) const MAX_FALL_BACKS: usize = 256;
+
+/// The same of one peer; those beyond pass on to the next.
+pub(super) const MAX_FALL_BACKS_TO_PEER: usize = 16;
+
 /// Bytes of new items that wait for the end of their stream to be gossiped together.
 const MAX_GOSSIP_BYTES: usize = 4 << 20;
+
+/// How long new items wait for others of their stream: a slow one is not to hold back what has come.
+const GOSSIP_DELAY: Duration = Duration::from_secs(2);
 
 impl Inner {
     /// Answers an OFFER and receives what is accepted.
@@ -85,7 +94,7 @@ impl Inner {
         let mut account = Account::open(self.observer.clone(), Direction::Inbound);
         let (mut received, mut missing) = (0, keys.iter());
         let mut admissions = FuturesUnordered::new();
-        let mut fresh = Fresh::default();
+        let mut fresh = Fresh::new();
         let mut room = Room::default();
         let mut outcome = None;
         let mut renewal = Instant::now();
@@ -124,6 +133,9 @@ impl Inner {
                         self.gossip(batch, Some(peer));
                     }
                 }
+                () = tokio::time::sleep_until(fresh.since + GOSSIP_DELAY), if !fresh.items.is_empty() => {
+                    self.gossip(fresh.take(), Some(peer));
+                }
             }
         }
         let failure = match outcome {
@@ -138,7 +150,7 @@ impl Inner {
         };
         account.close(received, failure);
         missing.for_each(|key| self.failed(key, peer));
-        self.gossip(fresh.items, Some(peer));
+        self.gossip(fresh.take(), Some(peer));
     }
 
     /// Admits a value that came on the stream after an offer; the item if it was new here.
@@ -203,13 +215,9 @@ impl Inner {
     async fn fall_back(self: Arc<Self>, key: Bytes, first: NodeId) {
         let mut next = Some(first);
         while let Some(peer) = next {
-            let found = match self.transport.known(&peer) {
-                Some(contact) if !self.is_barred(&peer) => self.find_content(contact.enr(), key.clone()).await.ok(),
-                _ => None,
-            };
-            let delivered = match found {
-                Some(FoundOrCloser::Found { value, room, .. }) => self.admit_from(peer, &key, value, room).await,
-                _ => Err(NotDelivered),
+            let delivered = match self.find_offered(peer, key.clone()).await {
+                Some((value, room)) => self.admit_from(peer, &key, value, room).await,
+                None => Err(NotDelivered),
             };
             next = match delivered {
                 Ok(item) => {
@@ -221,28 +229,48 @@ impl Inner {
             };
         }
     }
+
+    /// What a peer has of a key that it offered, if it may be asked now. Nobody waits long for whoever has much to do.
+    async fn find_offered(&self, peer: NodeId, key: Bytes) -> Option<(Bytes, Room)> {
+        let contact = self.transport.known(&peer).filter(|_| !self.is_barred(&peer))?;
+        let _asking = self.falling_back.begin(contact.endpoint())?;
+        let slot = self.transfers.slot_within(Direction::Fetch, &contact, SLOT_PATIENCE).await?;
+        match self.find_content_with(slot, contact.enr(), key).await {
+            Ok(FoundOrCloser::Found { value, room, .. }) => Some((value, room)),
+            Ok(FoundOrCloser::Closer(_)) | Err(_) => None,
+        }
+    }
 }
 
 /// A peer did not deliver what it had offered: another may.
 struct NotDelivered;
 
 /// New items that wait to be gossiped together.
-#[derive(Default)]
 struct Fresh {
     items: Vec<Item>,
     bytes: usize,
+    /// When the first of them came.
+    since: Instant,
 }
 
 impl Fresh {
+    fn new() -> Self {
+        Self { items: Vec::new(), bytes: 0, since: Instant::now() }
+    }
+
     /// Adds an item; what is to be gossiped now because it has grown too much.
     fn add(&mut self, item: Option<Item>) -> Option<Vec<Item>> {
         let item = item?;
+        if self.items.is_empty() {
+            self.since = Instant::now();
+        }
         self.bytes += item.value.len();
         self.items.push(item);
-        if self.bytes < MAX_GOSSIP_BYTES {
-            return None;
-        }
+        (self.bytes >= MAX_GOSSIP_BYTES).then(|| self.take())
+    }
+
+    fn take(&mut self) -> Vec<Item> {
         self.bytes = 0;
-        Some(std::mem::take(&mut self.items))
+        std::mem::take(&mut self.items)
     }
 }

@@ -177,10 +177,12 @@ impl Inner {
         value: Bytes,
     ) -> Result<(), TransferError> {
         // What is large is read anew when it is wanted, rather than kept for whoever asks and does not come.
+        let len = value.len();
         let kept = (value.len() <= MAX_KEPT_VALUE).then_some(value);
         stream.opened().await?;
         let slot = self.transfers.slot_within(Direction::Outbound, peer, SLOT_PATIENCE).await;
         stream.hold(slot.ok_or(TransferError::NoSlot)?);
+        let _room = self.transfers.room_to_send(peer, len).await?;
         let value = match kept {
             Some(value) => Some(value),
             None => self.handler.get(key, Reader::Peer(peer.node_id())).await,

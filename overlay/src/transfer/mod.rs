@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::transport::{AlreadyRegistered, Contact, ProtocolId, Transport};
+use room::Budgets;
 use slots::Slots;
 use state::{Role, State};
 
@@ -39,8 +40,7 @@ const PACKET_QUEUE: usize = 2048;
 pub struct Transfers {
     state: Arc<Mutex<State>>,
     slots: Slots,
-    /// For what was offered, and for what was asked for: the one never waits for the other.
-    budgets: [Budget; 2],
+    budgets: Arc<Budgets>,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -64,7 +64,7 @@ impl Transfers {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
-        Ok(Self { state, slots: Slots::new(limits), budgets: [MAX_UNVERIFIED; 2].map(Budget::new), stopping, tasks })
+        Ok(Self { state, slots: Slots::new(limits), budgets: Arc::default(), stopping, tasks })
     }
 
     /// Takes a slot for a transfer with `peer`, waiting until one is free.
@@ -135,18 +135,24 @@ impl Transfers {
         direction: Direction,
         stream: &mut Stream,
     ) -> Result<Option<(Bytes, Room)>, TransferError> {
-        let [offered, fetched] = &self.budgets;
-        let budget = if direction == Direction::Inbound { offered } else { fetched };
-        let mut room = budget.take(stream::MAX_CHUNK).await?;
+        let mut room = self.budgets.of(direction).take(stream.peer(), stream::MAX_CHUNK).await?;
         let Some(chunk) = stream.read_chunk().await? else { return Ok(None) };
         let taken = room.split_off(chunk.len());
         Ok(Some((chunk, taken)))
     }
 
+    /// Room for a value that is to be sent, to be kept until it was.
+    ///
+    /// # Errors
+    /// When there was none for too long.
+    pub(crate) async fn room_to_send(&self, to: &Contact, bytes: usize) -> Result<Room, TransferError> {
+        self.budgets.of(Direction::Outbound).take(to, bytes).await
+    }
+
     fn open(&self, peer: &Contact, role: Role, slot: Option<Slot>) -> Result<Stream, TransferError> {
         let now = tokio::time::Instant::now().into_std();
         let (key, id) = self.change(|state| state.open(peer.clone(), role, now))?;
-        Ok(Stream::new(self.state.clone(), key, id, slot))
+        Ok(Stream::new(self.state.clone(), key, peer.clone(), id, slot))
     }
 
     fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

@@ -1,100 +1,190 @@
 //! Room for bytes that are on their way: a budget for all streams, or offers, of a kind, so that no number of peers fills the
-//! node's memory.
+//! node's memory, and the peers of no subnet have it all.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use cairn_proto::limits::Direction;
+use cairn_proto::routing::Subnet;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::TransferError;
+use crate::transport::Contact;
 
-/// Bytes that all streams of a kind may have received and not handed over as verified. Some 650 values of usual size, and two
-/// of the largest.
-pub const MAX_UNVERIFIED: usize = 64 << 20;
+/// Bytes that all streams of a kind may have received and not handed over as verified; as many may wait to be sent.
+pub const MAX_UNVERIFIED: usize = 128 << 20;
+
+/// The same for the peers of one subnet. A value of the largest size has room, with what is read at a time.
+const MAX_BYTES_OF_SUBNET: usize = 40 << 20;
 
 /// How long a stream waits for room. Values that are not complete may take all of it between them: then some have to give up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The budget. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Budget(Arc<Semaphore>);
+/// Subnets that are noted before those that have nothing are cleared away.
+const NOTED_SUBNETS: usize = 1024;
+
+/// The budget.
+pub(crate) struct Budget {
+    total: Arc<Semaphore>,
+    of_subnet: usize,
+    by_subnet: Mutex<HashMap<Subnet, Weak<Semaphore>>>,
+}
 
 impl Budget {
-    /// A budget of so many bytes.
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes)))
+    /// A budget of so many bytes, and for the peers of one subnet.
+    pub(crate) fn new(total: usize, of_subnet: usize) -> Self {
+        Self { total: Arc::new(Semaphore::new(total)), of_subnet, by_subnet: Mutex::default() }
     }
 
-    /// Takes room for `bytes` if there is some now.
-    pub(crate) fn try_take(&self, bytes: usize) -> Option<Room> {
-        let permits = u32::try_from(bytes).ok()?;
-        self.0.clone().try_acquire_many_owned(permits).ok().map(|permit| Room(Some(permit)))
-    }
-
-    /// Takes room for `bytes`, waiting until there is some.
-    pub(crate) async fn take(&self, bytes: usize) -> Result<Room, TransferError> {
+    /// Takes room for `bytes` that a peer sends or gets, waiting until there is some.
+    pub(crate) async fn take(&self, peer: &Contact, bytes: usize) -> Result<Room, TransferError> {
         let permits = u32::try_from(bytes).map_err(|_| TransferError::NoRoom)?;
-        match tokio::time::timeout(PATIENCE, self.0.clone().acquire_many_owned(permits)).await {
-            Ok(Ok(permit)) => Ok(Room(Some(permit))),
-            Ok(Err(_)) | Err(_) => Err(TransferError::NoRoom),
+        let taking = async {
+            let of_subnet = match self.share_of(peer) {
+                Some(share) => Some(share.acquire_many_owned(permits).await.ok()?),
+                None => None,
+            };
+            Some(Room { total: Some(self.total.clone().acquire_many_owned(permits).await.ok()?), of_subnet })
+        };
+        tokio::time::timeout(PATIENCE, taking).await.ok().flatten().ok_or(TransferError::NoRoom)
+    }
+
+    /// Takes room for `bytes` if there is some now; `None` for the peer: they are not for one alone.
+    pub(crate) fn try_take(&self, peer: Option<&Contact>, bytes: usize) -> Option<Room> {
+        let permits = u32::try_from(bytes).ok()?;
+        let of_subnet = match peer.and_then(|peer| self.share_of(peer)) {
+            Some(share) => Some(share.try_acquire_many_owned(permits).ok()?),
+            None => None,
+        };
+        Some(Room { total: Some(self.total.clone().try_acquire_many_owned(permits).ok()?), of_subnet })
+    }
+
+    /// What a peer shares with others of its subnet; nothing on a local network, which has no limit.
+    fn share_of(&self, peer: &Contact) -> Option<Arc<Semaphore>> {
+        let subnet = Subnet::of_stranger(peer.address().ip())?;
+        let mut by_subnet = self.by_subnet.lock();
+        if let Some(share) = by_subnet.get(&subnet).and_then(Weak::upgrade) {
+            return Some(share);
+        }
+        if by_subnet.len() >= NOTED_SUBNETS {
+            by_subnet.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Semaphore::new(self.of_subnet));
+        by_subnet.insert(subnet, Arc::downgrade(&share));
+        Some(share)
+    }
+}
+
+/// The budgets of all streams, by where the bytes go: what was offered never waits for what was asked for.
+pub(super) struct Budgets([Budget; 3]);
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Budget::new(MAX_UNVERIFIED, MAX_BYTES_OF_SUBNET)))
+    }
+}
+
+impl Budgets {
+    pub(super) fn of(&self, direction: Direction) -> &Budget {
+        let [inbound, fetched, outbound] = &self.0;
+        match direction {
+            Direction::Inbound => inbound,
+            Direction::Fetch => fetched,
+            Direction::Outbound => outbound,
         }
     }
 }
 
 /// Room that is taken until this is dropped.
 #[derive(Debug, Default)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct Room {
+    total: Option<OwnedSemaphorePermit>,
+    of_subnet: Option<OwnedSemaphorePermit>,
+}
 
 impl Room {
-    /// Takes over the room of `other`.
+    /// Takes over the room of `other`, which is of the same stream.
     pub fn join(&mut self, other: Room) {
-        match (&mut self.0, other.0) {
-            (Some(own), Some(other)) => own.merge(other),
-            (own @ None, other) => *own = other,
-            (Some(_), None) => {}
-        }
+        join(&mut self.total, other.total);
+        join(&mut self.of_subnet, other.of_subnet);
     }
 
     /// Gives away room for `bytes`, or as much as there is.
     pub fn split_off(&mut self, bytes: usize) -> Room {
-        let Some(own) = &mut self.0 else { return Room(None) };
-        Room(own.split(bytes.min(own.num_permits())))
+        Room { total: split_off(&mut self.total, bytes), of_subnet: split_off(&mut self.of_subnet, bytes) }
     }
+}
+
+fn join(own: &mut Option<OwnedSemaphorePermit>, other: Option<OwnedSemaphorePermit>) {
+    match (own, other) {
+        // Of two semaphores they cannot be merged; a stream has one contact, and a share lives as long as any room of it.
+        (Some(own), Some(other)) if Arc::ptr_eq(own.semaphore(), other.semaphore()) => own.merge(other),
+        (own, other @ Some(_)) => *own = other,
+        (_, None) => {}
+    }
+}
+
+fn split_off(own: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let own = own.as_mut()?;
+    own.split(bytes.min(own.num_permits()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
 
+    use enr::CombinedKey;
     use futures::poll;
 
     use super::*;
+    use crate::transport::Enr;
+
+    fn contact(ip: [u8; 4]) -> Contact {
+        Contact::new(Enr::builder().build(&CombinedKey::generate_secp256k1()).unwrap(), (ip, 9009).into())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_received_waits_for_room_but_not_for_ever() {
-        let budget = Budget::new(100);
-        let mut held = budget.take(60).await.unwrap();
-        held.join(budget.take(40).await.unwrap());
-        assert_eq!(budget.take(1).await.unwrap_err(), TransferError::NoRoom);
+        let (budget, peer) = (Budget::new(100, 100), contact([8, 8, 8, 1]));
+        let mut held = budget.take(&peer, 60).await.unwrap();
+        held.join(budget.take(&peer, 40).await.unwrap());
+        assert_eq!(budget.take(&peer, 1).await.unwrap_err(), TransferError::NoRoom);
 
         let value = held.split_off(70);
         drop(held);
-        let first = budget.take(30).await.unwrap();
-        let mut waiting = pin!(budget.take(50));
+        let first = budget.take(&peer, 30).await.unwrap();
+        let mut waiting = pin!(budget.take(&peer, 50));
         assert!(poll!(&mut waiting).is_pending());
         drop(value);
         let mut all = waiting.await.unwrap();
         all.join(first);
-        assert!(all.split_off(1_000).0.is_some_and(|permit| permit.num_permits() == 80));
+        let given = all.split_off(1_000);
+        assert!([given.total, given.of_subnet].iter().flatten().all(|permit| permit.num_permits() == 80));
     }
 
     #[test]
     fn who_does_not_wait_gets_what_is_free() {
-        let budget = Budget::new(100);
-        let held = budget.try_take(100).unwrap();
-        assert!(budget.try_take(1).is_none());
+        let budget = Budget::new(100, 100);
+        let held = budget.try_take(None, 100).unwrap();
+        assert!(budget.try_take(None, 1).is_none());
         drop(held);
-        assert!(budget.try_take(101).is_none(), "more than there ever is");
-        assert!(budget.try_take(100).is_some());
+        assert!(budget.try_take(None, 101).is_none(), "more than there ever is");
+        assert!(budget.try_take(None, 100).is_some());
+    }
+
+    #[test]
+    fn the_peers_of_a_subnet_leave_room_for_others() {
+        let budget = Budget::new(100, 40);
+        let [first, neighbour, other] = [[8, 8, 8, 1], [8, 8, 8, 2], [8, 8, 4, 4]].map(contact);
+        let held = budget.try_take(Some(&first), 30).unwrap();
+        assert!(budget.try_take(Some(&neighbour), 11).is_none());
+        let beside = budget.try_take(Some(&neighbour), 10);
+        assert!(beside.is_some() && budget.try_take(Some(&other), 40).is_some());
+        drop((held, beside));
+        assert!(budget.try_take(Some(&neighbour), 40).is_some());
+        let local = contact([192, 168, 0, 1]);
+        assert!(budget.try_take(Some(&local), 100).is_some(), "a local network has no subnets");
     }
 }

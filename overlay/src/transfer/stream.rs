@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
 use super::state::{State, StreamKey};
 use super::{Slot, TransferError};
+use crate::transport::Contact;
 
 /// How long a transfer may take to move [`PROGRESS_BYTES`]. Time-outs go by progress: how long the whole takes is no fault.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(15);
@@ -26,6 +27,7 @@ pub(super) const MAX_CHUNK: usize = 64 << 10;
 pub struct Stream {
     state: Arc<Mutex<State>>,
     key: StreamKey,
+    peer: Contact,
     id: u16,
     /// The end of the current progress period, and what had moved at its start.
     period_end: Pin<Box<Sleep>>,
@@ -35,14 +37,18 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, id: u16, slot: Option<Slot>) -> Self {
+    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, peer: Contact, id: u16, slot: Option<Slot>) -> Self {
         let period_end = Box::pin(tokio::time::sleep(PROGRESS_PERIOD));
-        Self { state, key, id, period_end, moved_before: 0, in_order: false, slot }
+        Self { state, key, peer, id, period_end, moved_before: 0, in_order: false, slot }
     }
 
     /// The connection ID that both sides know the stream by.
     pub fn connection_id(&self) -> u16 {
         self.id
+    }
+
+    pub(super) fn peer(&self) -> &Contact {
+        &self.peer
     }
 
     /// Waits until the peer has opened a stream that was announced to it.
@@ -64,21 +70,6 @@ impl Stream {
     /// When the stream broke, or moved too little for too long.
     pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, TransferError> {
         self.wait(|state, key, cx| state.read(key, MAX_CHUNK, cx.waker())).await
-    }
-
-    /// Everything up to the end of the peer's stream, which must come within `limit` bytes.
-    ///
-    /// # Errors
-    /// As [`read_chunk`](Self::read_chunk), and [`TransferError::TooLong`] beyond the limit.
-    pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, TransferError> {
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.read_chunk().await? {
-            if all.len() + chunk.len() > limit {
-                return Err(TransferError::TooLong { limit });
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
     }
 
     /// Queues all of `data`, waiting for room as the peer takes it.

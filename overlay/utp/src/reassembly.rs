@@ -149,7 +149,12 @@ impl Reassembly {
         if self.early.len() <= index {
             self.early.resize(index + 1, None);
         }
-        let payload = if self.discard { Bytes::new() } else { payload };
+        let payload = match payload.len() {
+            _ if self.discard => Bytes::new(),
+            // Else little of a payload could keep much of a packet that nobody counts.
+            len if len < COPIED_BELOW => Bytes::copy_from_slice(&payload),
+            _ => payload,
+        };
         self.early_bytes += payload.len();
         self.early[index] = Some(payload);
         self.present.insert(seq_nr);
@@ -242,6 +247,17 @@ mod tests {
         assert_eq!(reassembly.insert(first.add(2), payload(2, 1), false).0, Inserted::NoRoom);
         read_all(&mut reassembly);
         assert_eq!(reassembly.insert(first.add(2), payload(2, 1), false).0, Inserted::InOrder);
+    }
+
+    #[test]
+    fn a_little_payload_keeps_no_packet() {
+        let first = SeqNr::first(7);
+        let mut reassembly = Reassembly::new(first, 1_000);
+        let packet = payload(0, 1_200);
+        for ahead in [1, 0] {
+            reassembly.insert(first.add(ahead), packet.slice(..COPIED_BELOW - 1), false);
+            assert!(packet.is_unique());
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     record::{self, Enr},
-    routing::{Fit, Subnet},
+    routing::Subnet,
 };
 
 /// A node, and the state `S` that the kind of lookup gives it once it has answered.
@@ -108,11 +108,14 @@ impl<S> Candidates<S> {
     }
 
     fn learn_one(&mut self, id: NodeId, enr: &Arc<Enr>, from: &NodeId, hops: u32) -> bool {
-        let Ok(Fit { subnet, .. }) = self.config.rules.check(enr, None) else { return false };
-        let of_subnet = subnet.and_then(|subnet| self.subnets.get(&subnet)).copied().unwrap_or(0);
-        let is_added = of_subnet < MAX_SUBNET_CANDIDATES && self.add(id, Arc::clone(enr), Some(*from), hops);
-        if is_added && let Some(subnet) = subnet {
-            self.subnets.insert(subnet, of_subnet + 1);
+        if self.config.rules.check(enr, None).is_err() {
+            return false;
+        }
+        let subnets = self.config.rules.announced_subnets(enr);
+        let has_room = |subnet| self.subnets.get(&subnet).is_none_or(|count| *count < MAX_SUBNET_CANDIDATES);
+        let is_added = subnets.into_iter().flatten().all(has_room) && self.add(id, Arc::clone(enr), Some(*from), hops);
+        if is_added {
+            subnets.into_iter().flatten().for_each(|subnet| *self.subnets.entry(subnet).or_default() += 1);
         }
         is_added
     }
@@ -245,5 +248,42 @@ impl<S> Candidates<S> {
             answer: candidate.answer,
         });
         Trace { origin: self.origin, target: self.target, received_from, peers: peers.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use enr::CombinedKey;
+
+    use super::*;
+    use crate::record::{Version, portal_entries};
+    use crate::routing::{AddressPolicy, PeerRules};
+
+    /// A node with a public address of each protocol.
+    fn dual(ip4: [u8; 4], site: u16) -> Arc<Enr> {
+        let mut builder = Enr::builder();
+        builder.ip4(Ipv4Addr::from(ip4)).udp4(9009).udp6(9009);
+        builder.ip6(Ipv6Addr::new(0x2600, 1, site, 0, 0, 0, 0, 1));
+        for (key, rlp) in portal_entries(1, "test") {
+            builder.add_value_rlp(key, rlp);
+        }
+        Arc::new(builder.build(&CombinedKey::generate_secp256k1()).unwrap())
+    }
+
+    #[test]
+    fn who_claims_many_addresses_of_one_protocol_counts_by_the_other() {
+        let rules = PeerRules { chain_id: 1, addresses: AddressPolicy::Internet };
+        assert_eq!(rules.check(&dual([8, 8, 8, 8], 1), None).map(|fit| fit.version), Ok(Version::V2));
+        let learned = |nodes: Vec<Arc<Enr>>| {
+            let [origin, target, from] = [1, 2, 3].map(|byte| NodeId::from([byte; 32]));
+            let config = LookupConfig::new(rules);
+            let mut candidates = Candidates::<()>::new(origin, target, config, [], Instant::now());
+            candidates.learn(&from, nodes).len()
+        };
+        assert_eq!(learned((1..=8).map(|n| dual([8, 8, n, 1], 1)).collect()), MAX_SUBNET_CANDIDATES);
+        assert_eq!(learned((1..=8).map(|n| dual([8, 8, 8, n], n.into())).collect()), MAX_SUBNET_CANDIDATES);
+        assert_eq!(learned((1..=8).map(|n| dual([8, 8, n, 1], n.into())).collect()), 8);
     }
 }

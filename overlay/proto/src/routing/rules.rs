@@ -1,6 +1,6 @@
 //! Which records belong to peers that this node may speak to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{AddressPolicy, Subnet};
 use crate::record::{self, Enr, Incompatible, PortalFields, Version};
@@ -75,5 +75,12 @@ impl PeerRules {
             return Err(Unfit::Address);
         }
         Ok(Fit { version, seen_at, subnet: self.addresses.counted(ip) })
+    }
+
+    /// The subnets that a record's node counts for by what the record says alone: one for each of its addresses, since
+    /// which of them it is contacted at depends on the asking node.
+    pub(crate) fn announced_subnets(&self, enr: &Enr) -> [Option<Subnet>; 2] {
+        let ips = [enr.udp4_socket().map(|at| IpAddr::V4(*at.ip())), enr.udp6_socket().map(|at| IpAddr::V6(*at.ip()))];
+        ips.map(|ip| ip.and_then(|ip| self.addresses.counted(ip)))
     }
 }

@@ -100,7 +100,7 @@ pub struct RoutingTable {
     pub(super) config: TableConfig,
     /// By closeness: bucket `i` holds logarithmic distance `256 - i`. Grown when a nearer peer is met.
     pub(super) buckets: Vec<Bucket>,
-    /// Peers of each subnet: those that were seen there (`true`), and those that only claim to be there.
+    /// Peers of each subnet: those that were seen there apart from those that only claim to be there.
     subnets: Tally<(Subnet, Standing)>,
     /// Of peers that are not in a bucket.
     radii: RadiusCache,
@@ -335,7 +335,7 @@ impl RoutingTable {
         peers.into_iter().map(|(_, peer)| peer).collect()
     }
 
-    /// The peers known to be interested in some content: alive, and with a known radius that reaches it.
+    /// The peers known to be interested in some content: not dead, and with a known radius that reaches it.
     pub fn interested(&self, content: &ContentId) -> impl Iterator<Item = &Peer> {
         self.peers().filter(|peer| {
             !peer.is_dead() && peer.radius().is_some_and(|radius| interested(&peer.node_id(), &radius, content))
