@@ -29,9 +29,9 @@ impl Default for GossipWidth {
 /// Most peers that content is offered to after a lookup found it.
 pub const MAX_POKES: usize = 4;
 
-/// The peers to offer `content` to among `candidates`, which are the peers of the table that are not dead and whose known radius covers
-/// it ([`RoutingTable::interested`](crate::routing::RoutingTable::interested)), without the peer that it came from and those
-/// that declined it. One subnet comes twice only when there are not enough others: who has many node IDs in one could
+/// The peers to offer `content` to among `candidates`: the peers of the table that are not dead and whose known radius
+/// covers it ([`RoutingTable::interested`](crate::routing::RoutingTable::interested)), without the peer that it came from
+/// and those that declined it. One subnet comes twice only when there are not enough others: who has many node IDs in one could
 /// else be all of them.
 pub fn gossip_targets<'a>(
     candidates: impl IntoIterator<Item = &'a Peer>,

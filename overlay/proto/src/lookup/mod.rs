@@ -1,6 +1,7 @@
 //! Lookups as state machines: who to ask next, and when it is over.
 //!
-//! The driver polls a lookup, does what it says, and reports what came. Each peer is asked once, twice at most, every list is bounded and there is a deadline, so a lookup ends whatever its peers do.
+//! The driver polls a lookup, does what it says, and reports what came. Each peer is asked once, twice at most, every list
+//! is bounded and there is a deadline, so a lookup ends whatever its peers do.
 //!
 //! | | [`NodeLookup`] | [`ContentLookup`] |
 //! |---|---|---|
