@@ -4,6 +4,7 @@
 //! checked against the root in the chain specification before it is saved or used.
 
 mod mirror;
+mod order;
 pub(crate) mod peers;
 mod proved_summaries;
 

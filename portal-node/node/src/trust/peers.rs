@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
+use bytes::Bytes;
 use content_types::trust::TrustListKind;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use overlay::Enr;
-use overlay::service::{ContentSource, FindContentAnswer};
+use overlay::service::{ContentSource, FindContentAnswer, RequestError};
 
 use super::TrustStore;
+use super::order::ask_order;
 use crate::networks::{Network, TrustNetwork, trust_key};
 
 /// Peers asked for one list at once.
 const PARALLEL_REQUESTS: usize = 3;
-/// Peers asked for one list in all.
+/// Peers asked for one list until it is waited again.
 const MAX_ASKED: usize = 64;
+/// How long one peer may take. The lists of mainnet are some ten kilobytes each, and who trickles one takes a place.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// First wait before peers are asked again; doubled each time.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest wait.
@@ -85,12 +89,12 @@ impl TrustFetcher {
                 && let Some(peer) = waiting.next()
             {
                 result.asked += 1;
-                let key = key.clone();
-                requests.push(async move { (self.network.overlay.find_content(peer.clone(), key).await, peer) });
+                let answer = self.network.overlay.find_content(peer.clone(), key.clone());
+                requests.push(async move { (value_of(answer).await, peer) });
             }
             let Some((answer, peer)) = requests.next().await else { return result };
             let failure = match answer {
-                Ok(FindContentAnswer::Content { value, .. }) => {
+                Ok(value) => {
                     let from = ContentSource::Lookup(peer.node_id().raw().into());
                     match self.network.handler.admit(key.clone(), value, from).await {
                         Ok(_) => {
@@ -100,24 +104,39 @@ impl TrustFetcher {
                         Err(rejection) => rejection.to_string(),
                     }
                 }
-                Ok(FindContentAnswer::Enrs(_)) => "does not have it".to_owned(),
-                Err(error) => error.to_string(),
+                Err(failure) => failure,
             };
             tracing::debug!(peer = %peer.node_id(), list = %kind, failure, "trust list not had from this peer");
             result.failures.push((peer, failure));
         }
     }
 
-    /// Everybody known by record: the routing tables of all sub-networks, and the bootnodes.
+    /// Everybody who may have a list: who answers in the routing tables of all sub-networks, and the bootnodes.
     fn known_peers(&self) -> Vec<Enr> {
         let tables = self.networks.iter().map(|network| network.overlay().routing_table());
-        let listed = tables.flat_map(|table| table.buckets.into_iter().flatten().map(|entry| Enr::clone(&entry.enr)));
-        let mut peers: Vec<Enr> = Vec::new();
-        for enr in listed.chain(self.bootnodes.iter().cloned()) {
-            if peers.iter().all(|known| known.node_id() != enr.node_id()) {
-                peers.push(enr);
-            }
-        }
-        peers
+        let listed = tables.flat_map(|table| table.buckets.into_iter().flatten()).filter(|entry| entry.live);
+        ask_order(&self.bootnodes, listed.map(|entry| Arc::unwrap_or_clone(entry.enr)), &mut rand::rng())
+    }
+}
+
+/// The list in a peer's answer, if that comes within [`PATIENCE`]; or what to say of the peer.
+async fn value_of(answer: impl Future<Output = Result<FindContentAnswer, RequestError>>) -> Result<Bytes, String> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(FindContentAnswer::Content { value, .. })) => Ok(value),
+        Ok(Ok(FindContentAnswer::Enrs(_))) => Err("does not have it".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("took longer than {} s", PATIENCE.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_never_finishes_gives_its_place_back() {
+        let asked = tokio::time::timeout(PATIENCE * 2, value_of(std::future::pending()));
+        let failure = asked.await.expect("somebody else has a turn by then").unwrap_err();
+        assert!(failure.contains("30 s"), "{failure}");
     }
 }
