@@ -26,13 +26,13 @@ use super::asker::{Asker, Places};
 use super::client::ExecutionClient;
 use crate::http::HttpError;
 use crate::workers::{Stopping, Workers};
-use epochs::Epochs;
+use epochs::{Epochs, Kept, NoEpoch};
 
 /// Most headers between one that is proved and the one to be proved: 256 requests in batches of 64 take no longer than
 /// a lookup on the network.
 pub(super) const MAX_PARENT_STEPS: u64 = 256;
 /// Epoch trees kept; each takes about 1.5 MB.
-const CACHED_EPOCHS: usize = 4;
+const CACHED_EPOCHS: Kept = Kept { for_users: 4, for_peers: 2 };
 /// Searches at the client at once for users.
 const CLIENT_SEARCHES: usize = 4;
 /// The same for what peers offered.
@@ -67,6 +67,9 @@ pub enum ProvingError {
     /// The fetch of the epoch failed, for all who waited for it.
     #[error(transparent)]
     Epoch(#[from] Arc<ProvingError>),
+    /// Enough was fetched for what peers offer.
+    #[error("another epoch was fetched for what peers offer, and epoch {0} is not yet")]
+    EpochLater(u64),
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
@@ -147,7 +150,11 @@ impl ClientProver {
         let roots = verifier.lists().pre_merge.as_ref().map(|list| list.epoch_roots());
         let trusted = roots.and_then(|roots| roots.get(usize::try_from(epoch).ok()?)).copied();
         let fetch = || fetch_epoch(self.client.clone(), self.workers.clone(), epoch, start..end, trusted);
-        Ok(self.epochs.get(asker, epoch, fetch).await.ok_or(Stopping)??)
+        self.epochs.get(asker, epoch, fetch).await.map_err(|none| match none {
+            NoEpoch::Failed(error) => error.into(),
+            NoEpoch::Paused => ProvingError::EpochLater(epoch),
+            NoEpoch::Stopping => Stopping.into(),
+        })
     }
 }
 
