@@ -63,7 +63,7 @@ impl Pipeline {
         workers: Workers,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { trust, headers, workers, metrics, waiting: Arc::new(WaitingRoom::new()) }
+        Self { trust, headers, workers, metrics, waiting: Arc::default() }
     }
 
     /// Checks that `value` is what `key` stands for. Bodies and receipts need a header, which is fetched if it is not
