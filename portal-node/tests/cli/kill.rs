@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 use crate::support::{DEADLINE, World};
 
-const BLOCKS: u64 = 2_000;
+/// Blocks that there are for each kill: more than a peer takes in between two of them.
+const BLOCKS_PER_KILL: u64 = 200;
 const BLOCK_SIZE: usize = 2_000;
 /// Most acknowledgements that are awaited before a kill; more may come until it strikes.
 const MAX_AWAITED: u64 = 40;
@@ -37,10 +38,11 @@ enum Way {
 #[test]
 fn a_peer_that_is_killed_while_it_is_seeded_loses_nothing() {
     let kills: u64 = env::var("CAIRN_TEST_KILLS").map_or(3, |text| text.parse().unwrap());
-    let world = World::of(SyntheticConfig::of_every_fork(7, BLOCKS, BLOCK_SIZE));
+    let blocks = kills * BLOCKS_PER_KILL;
+    let world = World::of(SyntheticConfig::of_every_fork(7, blocks, BLOCK_SIZE));
     let mut acknowledged = BTreeSet::new();
     // What the test puts in goes from the last block down, what is seeded from the first one up.
-    let mut unput = BLOCKS;
+    let mut unput = blocks;
     let mut seeded = 0;
     for round in 0..kills {
         let peer = world.run("kept", "none");
@@ -84,6 +86,7 @@ fn a_peer_that_is_killed_while_it_is_seeded_loses_nothing() {
             });
             // In the middle of both, after another number of items each time, and at another instant of what comes next.
             let (mut puts, mut finds) = (0, 0);
+            assert!(seeded < unput, "nothing is left to be taken in after {round} kills");
             while puts == 0 || finds == 0 || puts + finds < round * 7 % MAX_AWAITED {
                 match receiver.recv_timeout(DEADLINE).unwrap() {
                     Way::Put => puts += 1,
