@@ -48,8 +48,13 @@ pub fn default_key_file(data_dir: &Path) -> PathBuf {
 /// [`IdentityError`] if the file cannot be read or written, or has something else in it.
 pub fn load_or_create_key(path: &Path) -> Result<CombinedKey, IdentityError> {
     let at = |source| IdentityError::File { path: path.to_owned(), source };
-    match read_bounded(path, MAX_KEY_FILE_BYTES).map_err(at)? {
-        Some(text) => parse_key(&text).ok_or_else(|| IdentityError::NotAKey { path: path.to_owned() }),
+    let not_a_key = || IdentityError::NotAKey { path: path.to_owned() };
+    let text = match read_bounded(path, MAX_KEY_FILE_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(not_a_key()),
+        text => text.map_err(at)?,
+    };
+    match text {
+        Some(text) => parse_key(&text).ok_or_else(not_a_key),
         None => {
             let key = CombinedKey::generate_secp256k1();
             // Temporary files are made with mode 0600, and the rename keeps it.
@@ -110,7 +115,8 @@ mod tests {
         let path = default_key_file(folder.path());
         for contents in ["", "0x00", "not hex at all", &"0".repeat(64), &"ab".repeat(40)] {
             std::fs::write(&path, contents).unwrap();
-            assert!(load_or_create_key(&path).is_err(), "{contents}");
+            let Err(error) = load_or_create_key(&path) else { panic!("{contents} is no key") };
+            assert!(matches!(error, IdentityError::NotAKey { .. }), "{contents}: {error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), contents);
         }
     }

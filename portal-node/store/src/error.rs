@@ -10,7 +10,7 @@ use crate::config::Chain;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Another process, or another [`Store`](crate::Store) of this one, has the directory open.
-    #[error("{dir} is in use by another process; a store belongs to one process at a time")]
+    #[error("{dir} is in use by another process: stop that one first, a store belongs to one process at a time")]
     InUse {
         /// The store's directory.
         dir: PathBuf,

@@ -61,6 +61,8 @@ pub struct Archives {
     epochs: Arc<EpochCache>,
     shelf: Mutex<Shelf>,
     scanned: watch::Sender<bool>,
+    /// Raised when headers of archives without proofs were proved.
+    proofs: watch::Sender<()>,
 }
 
 /// An archive that is served.
@@ -69,6 +71,13 @@ pub(super) struct Served {
     pub(super) archive: Archive,
     /// What is proved of it, if it holds no proofs of its own.
     pub(super) lineage: Option<Arc<Lineage>>,
+}
+
+impl Served {
+    /// How many of its blocks nothing proves yet.
+    pub(super) fn unproved_count(&self) -> u64 {
+        self.lineage.as_ref().map_or(0, |lineage| lineage.unproved_count())
+    }
 }
 
 #[derive(Default)]
@@ -96,6 +105,7 @@ impl Archives {
             epochs: Arc::new(EpochCache::new(CACHED_EPOCHS)),
             shelf: Mutex::default(),
             scanned: watch::Sender::new(false),
+            proofs: watch::Sender::new(()),
         }
     }
 
@@ -176,7 +186,17 @@ impl Archives {
         if lineage.unproved_count() == 0 {
             return Ok(());
         }
-        lineage.seek(&self.headers, &self.workers).await
+        let before = lineage.unproved_count();
+        lineage.seek(&self.headers, &self.workers).await?;
+        if lineage.unproved_count() < before {
+            self.proofs.send_replace(());
+        }
+        Ok(())
+    }
+
+    /// Tells when blocks of archives without proofs were proved, so that they can be offered.
+    pub(super) fn proofs(&self) -> watch::Receiver<()> {
+        self.proofs.subscribe()
     }
 
     fn scan_blocking(&self) {

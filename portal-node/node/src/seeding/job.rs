@@ -19,6 +19,7 @@ use super::offer::{self, Item, Placed};
 use super::position::{Key, Position};
 use super::prepare;
 use super::refused::Refused;
+use super::slow::SlowPeers;
 use crate::networks::Network;
 use crate::pipeline::{Pipeline, VerifiedContent};
 use crate::trust::TrustStore;
@@ -69,7 +70,8 @@ pub struct SeedProgress {
     pub accepted: u64,
     /// Bytes of what peers took.
     pub bytes: u64,
-    /// Whether all is done.
+    /// Whether all that can be offered now was. Headers that turn up later may prove what still waits, and a job that is not
+    /// waited for goes on with that.
     pub finished: bool,
 }
 
@@ -91,7 +93,7 @@ impl SeedHandle {
         let (sender, progress) = watch::channel(SeedProgress::default());
         let (stopping, tracker) = (stop.clone(), tasks.clone());
         let task = tasks.spawn(async move {
-            let job = Job { source, options, progress: sender, tasks: tracker };
+            let job = Job { source, options, progress: sender, tasks: tracker, slow: SlowPeers::new() };
             stopping.run_until_cancelled(job.run()).await;
         });
         Self { progress, stop, task }
@@ -107,12 +109,14 @@ impl SeedHandle {
         self.stop.cancel();
     }
 
-    /// Waits until all is done, or the job was stopped, and tells how far it came.
-    pub async fn wait(self) -> SeedProgress {
+    /// Waits until all that can be offered now was, or the job was stopped, and tells how far it came. The job ends by that.
+    pub async fn wait(mut self) -> SeedProgress {
+        let finished = self.progress.wait_for(|now| now.finished).await.map(|now| now.clone());
+        self.stop.cancel();
         if self.task.await.is_err() {
             tracing::error!("the seeding job broke off");
         }
-        self.progress.borrow().clone()
+        finished.unwrap_or_else(|_| self.progress.borrow().clone())
     }
 }
 
@@ -132,6 +136,8 @@ struct Job {
     options: SeedOptions,
     progress: watch::Sender<SeedProgress>,
     tasks: TaskTracker,
+    /// Peers that kept one run waiting, for the next one to know.
+    slow: SlowPeers,
 }
 
 /// An archive and the runs of it that are still to be offered, in order.
@@ -139,6 +145,8 @@ struct Rest {
     served: Served,
     key: Key,
     runs: Vec<Run>,
+    /// Blocks of the archive that nothing proved when the runs were tried last.
+    unproved: Option<u64>,
 }
 
 /// Consecutive blocks, and how many of them count as waiting.
@@ -158,11 +166,15 @@ impl Job {
     async fn run(self) {
         // Stopping is all that ends it before its time.
         if self.offer_all().await.is_ok() {
-            self.progress.send_modify(|progress| {
-                progress.archive = None;
-                progress.finished = true;
-            });
+            self.finish();
         }
+    }
+
+    fn finish(&self) {
+        self.progress.send_modify(|progress| {
+            progress.archive = None;
+            progress.finished = true;
+        });
     }
 
     async fn offer_all(&self) -> Result<(), Stopping> {
@@ -177,19 +189,36 @@ impl Job {
         let (mut position, keyed) = workers.read(load).await?;
         let mut left: Vec<Rest> = keyed.into_iter().map(|(key, served)| self.rest(served, key, &position)).collect();
 
-        let mut lists = trust.changes();
+        let (mut lists, mut proofs) = (trust.changes(), archives.proofs());
+        let mut has_lists = false;
         loop {
             lists.mark_unchanged();
+            proofs.mark_unchanged();
             for rest in &mut left {
-                position = self.offer_archive(rest, position).await?;
+                // With a thousand archives, what proves one of them is no reason to read the others again.
+                if has_lists || rest.unproved != Some(rest.served.unproved_count()) {
+                    self.progress.send_modify(|progress| progress.finished = false);
+                    position = self.offer_archive(rest, position).await?;
+                }
             }
             left.retain(|rest| !rest.runs.is_empty());
-            let may_change = !trust.missing().is_empty() || lists.has_changed().unwrap_or(false);
-            if left.is_empty() || !may_change {
+            if left.is_empty() {
                 return Ok(());
             }
-            // The store of the lists outlives the job.
-            if lists.changed().await.is_err() {
+            has_lists = lists.has_changed().unwrap_or(false);
+            // Lists are on their way as a rule; who could prove the rest may never turn up.
+            if trust.missing().is_empty() && !has_lists && !proofs.has_changed().unwrap_or(false) {
+                self.finish();
+            }
+            // Both outlive the job.
+            let changed = tokio::select! {
+                changed = lists.changed() => {
+                    has_lists = true;
+                    changed
+                }
+                changed = proofs.changed() => changed,
+            };
+            if changed.is_err() {
                 return Ok(());
             }
         }
@@ -205,7 +234,7 @@ impl Job {
         });
         let runs = (start..all.end).step_by(RUN_BLOCKS as usize);
         let runs = runs.map(|from| Run { blocks: from..from.saturating_add(RUN_BLOCKS).min(all.end), waiting: 0 });
-        Rest { served, key, runs: runs.collect() }
+        Rest { served, key, runs: runs.collect(), unproved: None }
     }
 
     /// Offers what is left of an archive, and leaves of it what has to be tried again. The position goes as far as
@@ -213,6 +242,7 @@ impl Job {
     async fn offer_archive(&self, rest: &mut Rest, mut position: Position) -> Result<Position, Stopping> {
         self.progress.send_modify(|progress| progress.archive = Some(file_name(&rest.served.archive)));
         self.prove(&rest.served).await?;
+        rest.unproved = Some(rest.served.unproved_count());
         let runs = std::mem::take(&mut rest.runs);
         let starts: Vec<u64> = runs.iter().map(|run| run.blocks.start).collect();
         let end = blocks(&rest.served.archive).end;
@@ -285,7 +315,8 @@ impl Job {
                     continue;
                 }
                 let pieces = items.len() as u64;
-                let Placed { placed, accepted, bytes } = offer::place(network.overlay(), items, self.options).await;
+                let Placed { placed, accepted, bytes } =
+                    offer::place(network.overlay(), items, self.options, &self.slow).await;
                 self.progress.send_modify(|progress| {
                     progress.pieces += pieces;
                     progress.pieces_placed += placed;

@@ -179,8 +179,10 @@ async fn an_archive_without_proofs_is_offered_as_far_as_headers_from_the_network
     let peer = world.start("peer").await;
     connect(&seeder, &peer).await;
     let (blocks, mined) = (world.chain.config().blocks(), world.chain.config().pre_merge_blocks);
-    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
-    assert!(done.finished && position.exists(), "{done:?}");
+    let job = seeder.offer_archives(SeedOptions::default());
+    let mut progress = job.progress();
+    let done = progress.wait_for(|now| now.finished).await.unwrap().clone();
+    assert!(position.exists(), "{done:?}");
     // The headers before the merge are proved by their epoch, which the archive has the whole of.
     assert_eq!((done.blocks_done, done.blocks_waiting, done.blocks_refused), (mined, blocks - mined, 0));
     assert_eq!(done.pieces, 6 * mined);
@@ -190,11 +192,14 @@ async fn an_archive_without_proofs_is_offered_as_far_as_headers_from_the_network
     peer.store().put_batch(vec![cairn_store::Item::new(&key, last.header_with_proof())]).unwrap();
     // Found through the network now, whatever was missed a moment ago.
     seeder.fetch().header(last.number().into()).await.unwrap();
-    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
-    assert!(done.finished, "{done:?}");
-    assert_eq!((done.blocks_done, done.blocks_waiting, done.blocks_refused), (blocks, 0, 0));
-    // It goes on from the first block that was left out. Nobody can be given a proof of these headers.
-    assert_eq!(done.pieces, 4 * (blocks - mined));
+    // Somebody asks for a block, so that the archives' headers are looked for; the job goes on as soon as they are proved.
+    let body = ContentKey::from(history::ContentKey::BlockBody { number: last.number() });
+    seeder.store().get(&body).unwrap();
+    let done = progress.wait_for(|now| now.finished && now.blocks_waiting == 0).await.unwrap().clone();
+    assert_eq!((done.blocks_done, done.blocks_refused), (blocks, 0));
+    // From the first block that was left out. Nobody can be given a proof of these headers.
+    assert_eq!(done.pieces, 6 * mined + 4 * (blocks - mined));
+    assert_eq!(job.wait().await, done);
     stop(seeder).await;
     stop(peer).await;
 }
