@@ -5,7 +5,7 @@ use std::{pin::pin, process};
 use bytesize::ByteSize;
 use cairn_node::{
     Node, Status,
-    seeding::{SeedHandle, SeedOptions},
+    seeding::{SeedHandle, SeedOptions, SeedProgress},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -105,38 +105,45 @@ struct Announcement {
     addresses: Value,
 }
 
-/// Offers the archives to the network, with a bar on a terminal and a line in the log at the end.
+/// Offers the archives to the network, with a bar on a terminal and a line in the log when all that can be offered was: once
+/// more when blocks have been proved that waited.
 fn offer(node: &Node, options: SeedOptions) -> SeedHandle {
     let handle = node.offer_archives(options);
     let mut updates = handle.progress();
     tokio::spawn(async move {
         let bar = progress::items(0, "offering blocks");
+        let mut reported = None;
         while updates.changed().await.is_ok() {
             let now = updates.borrow_and_update().clone();
-            bar.set_length(now.blocks_total);
-            bar.set_position(now.blocks_done);
-            if now.finished {
+            if !now.finished {
+                bar.set_length(now.blocks_total);
+                bar.set_position(now.blocks_done);
+            } else if reported.as_ref() != Some(&now) {
                 bar.finish_and_clear();
-                let (blocks, refused, waiting) = (now.blocks_done, now.blocks_refused, now.blocks_waiting);
-                if refused + waiting > 0 && refused + waiting >= now.blocks_total {
-                    tracing::warn!(blocks, refused, waiting, "nothing of the archives could be offered to the network");
-                } else {
-                    let (pieces, placed) = (now.pieces, now.pieces_placed);
-                    tracing::info!(
-                        blocks,
-                        refused,
-                        waiting,
-                        pieces,
-                        placed,
-                        "the archives were offered to the network; they are served from here on"
-                    );
-                }
-                return;
+                report_offered(&now);
+                reported = Some(now);
             }
         }
         bar.abandon();
     });
     handle
+}
+
+fn report_offered(offered: &SeedProgress) {
+    let SeedProgress { blocks_done: blocks, blocks_refused: refused, blocks_waiting: waiting, .. } = *offered;
+    if refused + waiting > 0 && refused + waiting >= offered.blocks_total {
+        tracing::warn!(blocks, refused, waiting, "nothing of the archives could be offered to the network");
+        return;
+    }
+    let (pieces, placed) = (offered.pieces, offered.pieces_placed);
+    tracing::info!(
+        blocks,
+        refused,
+        waiting,
+        pieces,
+        placed,
+        "the archives were offered to the network; they are served from here on"
+    );
 }
 
 /// Stops the peer in order; a second signal ends the process at once, which loses nothing either.

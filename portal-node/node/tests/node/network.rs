@@ -193,7 +193,7 @@ async fn an_archive_without_proofs_is_offered_as_far_as_headers_from_the_network
     // Found through the network now, whatever was missed a moment ago.
     seeder.fetch().header(last.number().into()).await.unwrap();
     // Somebody asks for a block, so that the archives' headers are looked for; the job goes on as soon as they are proved.
-    let body = ContentKey::from(history::ContentKey::BlockBody { number: last.number() });
+    let body = ContentKey::from(history::ContentKey::BlockBody { number: last.number() - 1 });
     seeder.store().get(&body).unwrap();
     let done = progress.wait_for(|now| now.finished && now.blocks_waiting == 0).await.unwrap().clone();
     assert_eq!((done.blocks_done, done.blocks_refused), (blocks, 0));
