@@ -1,16 +1,15 @@
 //! Room for bytes that are on their way: a budget for all streams, or offers, of a kind, so that no number of peers fills the
 //! node's memory, and the peers of no subnet have it all.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_proto::limits::Direction;
 use cairn_proto::routing::Subnet;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::TransferError;
+use crate::semaphores::Semaphores;
 use crate::transport::Contact;
 
 /// Bytes that all streams of a kind may have received and not handed over as verified; as many may wait to be sent.
@@ -22,20 +21,16 @@ const MAX_BYTES_OF_SUBNET: usize = 40 << 20;
 /// How long a stream waits for room. Values that are not complete may take all of it between them: then some have to give up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Subnets that are noted before those that have nothing are cleared away.
-const NOTED_SUBNETS: usize = 1024;
-
 /// The budget.
 pub(crate) struct Budget {
     total: Arc<Semaphore>,
-    of_subnet: usize,
-    by_subnet: Mutex<HashMap<Subnet, Weak<Semaphore>>>,
+    by_subnet: Semaphores<Subnet>,
 }
 
 impl Budget {
     /// A budget of so many bytes, and for the peers of one subnet.
     pub(crate) fn new(total: usize, of_subnet: usize) -> Self {
-        Self { total: Arc::new(Semaphore::new(total)), of_subnet, by_subnet: Mutex::default() }
+        Self { total: Arc::new(Semaphore::new(total)), by_subnet: Semaphores::new(of_subnet) }
     }
 
     /// Takes room for `bytes` that a peer sends or gets, waiting until there is some.
@@ -63,17 +58,7 @@ impl Budget {
 
     /// What a peer shares with others of its subnet; nothing on a local network, which has no limit.
     fn share_of(&self, peer: &Contact) -> Option<Arc<Semaphore>> {
-        let subnet = Subnet::of_stranger(peer.address().ip())?;
-        let mut by_subnet = self.by_subnet.lock();
-        if let Some(share) = by_subnet.get(&subnet).and_then(Weak::upgrade) {
-            return Some(share);
-        }
-        if by_subnet.len() >= NOTED_SUBNETS {
-            by_subnet.retain(|_, share| share.strong_count() > 0);
-        }
-        let share = Arc::new(Semaphore::new(self.of_subnet));
-        by_subnet.insert(subnet, Arc::downgrade(&share));
-        Some(share)
+        Some(self.by_subnet.of(Subnet::of_stranger(peer.address().ip())?))
     }
 }
 

@@ -1,14 +1,8 @@
 //! For whom a header is looked for, and the places for searches that each of them has.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
-
 use content_types::NodeId;
-use parking_lot::Mutex;
+use overlay::semaphores::Semaphores;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-
-/// Peers whose turns are noted before those that wait for nothing are cleared away.
-const NOTED_TURNS: usize = 1024;
 
 /// For whom a header is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,42 +13,12 @@ pub(crate) enum Asker {
     Peer(NodeId),
 }
 
-/// Turns of peers: so many at a time for each.
-pub(super) struct Turns {
-    each: usize,
-    noted: Mutex<HashMap<NodeId, Weak<Semaphore>>>,
-}
-
-impl Turns {
-    pub(super) fn new(each: usize) -> Self {
-        Self { each, noted: Mutex::default() }
-    }
-
-    /// Waits for a turn; `None` when the node stops.
-    pub(super) async fn take(&self, peer: NodeId) -> Option<OwnedSemaphorePermit> {
-        self.of(peer).acquire_owned().await.ok()
-    }
-
-    fn of(&self, peer: NodeId) -> Arc<Semaphore> {
-        let mut noted = self.noted.lock();
-        if let Some(turns) = noted.get(&peer).and_then(Weak::upgrade) {
-            return turns;
-        }
-        if noted.len() >= NOTED_TURNS {
-            noted.retain(|_, turns| turns.strong_count() > 0);
-        }
-        let turns = Arc::new(Semaphore::new(self.each));
-        noted.insert(peer, Arc::downgrade(&turns));
-        turns
-    }
-}
-
 /// Places for searches. Peers have their own: whatever they offer, users wait for none of it. A peer stands in line for
 /// them once at a time, so that those who offer much do not keep those waiting who offer little.
 pub(super) struct Places {
     users: Semaphore,
     peers: Semaphore,
-    turns: Turns,
+    turns: Semaphores<NodeId>,
 }
 
 /// A place that is taken until this is dropped.
@@ -65,14 +29,14 @@ pub(super) struct Place<'a> {
 
 impl Places {
     pub(super) fn new(users: usize, peers: usize) -> Self {
-        Self { users: Semaphore::new(users), peers: Semaphore::new(peers), turns: Turns::new(1) }
+        Self { users: Semaphore::new(users), peers: Semaphore::new(peers), turns: Semaphores::new(1) }
     }
 
     /// Waits for a place; `None` when the node stops.
     pub(super) async fn take(&self, asker: Asker) -> Option<Place<'_>> {
         let (places, turn) = match asker {
             Asker::User => (&self.users, None),
-            Asker::Peer(peer) => (&self.peers, Some(self.turns.take(peer).await?)),
+            Asker::Peer(peer) => (&self.peers, Some(self.turns.of(peer).acquire_owned().await.ok()?)),
         };
         Some(Place { _place: places.acquire().await.ok()?, _turn: turn })
     }

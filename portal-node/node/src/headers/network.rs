@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use content_types::{NodeId, ProvedHeader};
 use overlay::Overlay;
+use overlay::semaphores::Semaphores;
 use overlay::service::{LookupError, LookupTrace};
 
-use super::asker::{Asker, Places, Turns};
+use super::asker::{Asker, Places};
 use super::{BlockId, HeaderSource, NoHeader};
 use crate::workers::Stopping;
 
@@ -26,12 +27,12 @@ const OFFERER_PATIENCE: Duration = Duration::from_secs(2);
 /// Who may ask the network how much at a time.
 pub(super) struct NetworkTurns {
     searches: Places,
-    asked_of_peer: Turns,
+    asked_of_peer: Semaphores<NodeId>,
 }
 
 impl Default for NetworkTurns {
     fn default() -> Self {
-        Self { searches: Places::new(SEARCHES, PEER_SEARCHES), asked_of_peer: Turns::new(ASKED_OF_PEER) }
+        Self { searches: Places::new(SEARCHES, PEER_SEARCHES), asked_of_peer: Semaphores::new(ASKED_OF_PEER) }
     }
 }
 
@@ -39,7 +40,7 @@ impl HeaderSource {
     /// The proved header that the peer which offers a block has of it.
     async fn ask_offerer(&self, peer: NodeId, network: &Overlay, id: BlockId) -> Option<ProvedHeader> {
         let asking = async {
-            let _turn = self.network_turns.asked_of_peer.take(peer).await?;
+            let _turn = self.network_turns.asked_of_peer.of(peer).acquire_owned().await.ok()?;
             let given = network.content_of(&peer, id.header_key().encode()).await;
             given
                 .inspect_err(|error| tracing::debug!(%peer, %id, %error, "no header from who offers the block"))

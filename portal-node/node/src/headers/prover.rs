@@ -21,7 +21,8 @@ pub(crate) struct ArchiveProver {
     headers: Weak<HeaderSource>,
     runtime: Handle,
     lineage: Option<Arc<Lineage>>,
-    /// A block was asked for that its archive's lineage does not reach, or there is a new one.
+    /// A user asked for a block that its archive's lineage does not reach, or there is a new one. For peers nothing is read
+    /// of an archive but what its prover vouches for.
     wanted: Arc<Notify>,
 }
 

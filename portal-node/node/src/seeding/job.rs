@@ -19,6 +19,7 @@ use super::offer::{self, Item, Placed};
 use super::position::{Key, Position};
 use super::prepare;
 use super::refused::Refused;
+use super::slow::SlowPeers;
 use crate::networks::Network;
 use crate::pipeline::{Pipeline, VerifiedContent};
 use crate::trust::TrustStore;
@@ -92,7 +93,7 @@ impl SeedHandle {
         let (sender, progress) = watch::channel(SeedProgress::default());
         let (stopping, tracker) = (stop.clone(), tasks.clone());
         let task = tasks.spawn(async move {
-            let job = Job { source, options, progress: sender, tasks: tracker };
+            let job = Job { source, options, progress: sender, tasks: tracker, slow: SlowPeers::new() };
             stopping.run_until_cancelled(job.run()).await;
         });
         Self { progress, stop, task }
@@ -135,6 +136,8 @@ struct Job {
     options: SeedOptions,
     progress: watch::Sender<SeedProgress>,
     tasks: TaskTracker,
+    /// Peers that kept one run waiting, for the next one to know.
+    slow: SlowPeers,
 }
 
 /// An archive and the runs of it that are still to be offered, in order.
@@ -312,7 +315,8 @@ impl Job {
                     continue;
                 }
                 let pieces = items.len() as u64;
-                let Placed { placed, accepted, bytes } = offer::place(network.overlay(), items, self.options).await;
+                let Placed { placed, accepted, bytes } =
+                    offer::place(network.overlay(), items, self.options, &self.slow).await;
                 self.progress.send_modify(|progress| {
                     progress.pieces += pieces;
                     progress.pieces_placed += placed;

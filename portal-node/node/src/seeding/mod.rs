@@ -10,6 +10,7 @@ mod plan;
 mod position;
 mod prepare;
 mod refused;
+mod slow;
 
 pub use archives::{ArchiveProblem, Archives, archive_files};
 pub(crate) use job::SeedSource;

@@ -1,17 +1,18 @@
 //! Offers checked content to the peers that should hold it, and tells what became of it.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_proto::wire::AcceptCode;
 use content_types::{ContentId, NodeId};
 use futures::{StreamExt, stream};
-use overlay::service::PutReport;
+use overlay::service::{PutReport, RequestError, TransferFailure};
 use overlay::{Enr, Overlay};
+use tokio::time::Instant;
 
 use super::SeedOptions;
 use super::plan::{self, Offer, Peer, Piece};
+use super::slow::SlowPeers;
 use crate::pipeline::VerifiedContent;
 
 /// Waits between looks at a routing table in which nobody is.
@@ -81,11 +82,10 @@ impl Fate {
 }
 
 /// Offers each item to the known peers nearest to it that cover it, and again until one has it; what no known peer covers, to
-/// whom a lookup finds. Waits for the first peer if nobody is known.
-pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOptions) -> Placed {
+/// whom a lookup finds. Waits for the first peer if nobody is known. Peers that keep it waiting are noted in `slow`.
+pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOptions, slow: &SlowPeers) -> Placed {
     let mut result = Placed::default();
     let mut fates = vec![Fate::Uncovered; items.len()];
-    let mut slow = HashSet::new();
     for round in 0..ROUNDS {
         let is_open = |place: &usize| round == 0 || matches!(fates.get(*place), Some(Fate::Open | Fate::Sent));
         let places: Vec<usize> = (0..items.len()).filter(is_open).collect();
@@ -96,11 +96,19 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
         if round > 1 {
             tokio::time::sleep(RETRY_WAIT * 2u32.pow(round - 2)).await;
         }
+        let mut peers = wait_for_peers(overlay).await;
+        for (peer, _) in &mut peers {
+            peer.is_slow = slow.contains(&peer.node_id, Instant::now());
+        }
+        // They have had their chance in this run.
+        if round > 0 && peers.iter().any(|(peer, _)| !peer.is_slow) {
+            peers.retain(|(peer, _)| !peer.is_slow);
+        }
         let open: Vec<Item> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
         // What nobody covers any more was let go by a peer that is full.
         let unanswered = if round == 0 { Fate::Uncovered } else { Fate::Declined };
         let mut answers = vec![unanswered; open.len()];
-        for (index, code) in offer_round(overlay, &open, options, &mut slow).await {
+        for (index, code) in offer_round(overlay, &open, &peers, options, slow).await {
             let (Some(answer), Some(item)) = (answers.get_mut(index), open.get(index)) else { continue };
             *answer = Fate::of(code).max(*answer);
             if code == Some(AcceptCode::Accepted) {
@@ -137,18 +145,13 @@ async fn put(overlay: Overlay, item: Item) -> (u64, u64) {
 
 /// One offer after another to each peer that the plan names; gives every answer with the place of its item. `None`: no
 /// answer.
-///
-/// Peers that are too slow are added to `slow`, and not asked as long as there are others.
 async fn offer_round(
     overlay: &Overlay,
     items: &[Item],
+    peers: &[(Peer, Enr)],
     options: SeedOptions,
-    slow: &mut HashSet<NodeId>,
+    slow: &SlowPeers,
 ) -> Vec<(usize, Option<AcceptCode>)> {
-    let mut peers = wait_for_peers(overlay).await;
-    if peers.iter().any(|(peer, _)| !slow.contains(&peer.node_id)) {
-        peers.retain(|(peer, _)| !slow.contains(&peer.node_id));
-    }
     let candidates: Vec<Peer> = peers.iter().map(|(peer, _)| *peer).collect();
     let pieces: Vec<Piece> = items.iter().map(|item| Piece { id: item.id, len: item.value.len() }).collect();
     let offers: Vec<_> = plan::plan(&pieces, &candidates, options.replicas)
@@ -163,12 +166,14 @@ async fn offer_round(
     let mut all = Vec::new();
     while let Some((of_peer, too_slow)) = answers.next().await {
         all.extend(of_peer);
-        slow.extend(too_slow);
+        if let Some(peer) = too_slow {
+            slow.note(peer, Instant::now());
+        }
     }
     all
 }
 
-/// What a peer answers, with the items' places; and the peer, if it took too long.
+/// What a peer answers, with the items' places; and the peer, if it kept the offer waiting.
 async fn answers(
     overlay: Overlay,
     to: Enr,
@@ -180,7 +185,7 @@ async fn answers(
     let items = items.into_iter().map(|item| (item.key, item.value)).collect();
     let patience = OFFER_TIME + Duration::from_secs(bytes / MIN_RATE);
     match tokio::time::timeout(patience, offer(&overlay, to, items)).await {
-        Ok(codes) => (places.into_iter().zip(codes).collect(), None),
+        Ok((codes, waited)) => (places.into_iter().zip(codes).collect(), waited.then_some(peer)),
         Err(_) => {
             tracing::debug!(%peer, ?patience, "an offer took too long");
             (places.into_iter().map(|place| (place, None)).collect(), Some(peer))
@@ -199,7 +204,8 @@ pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
             .filter(|entry| entry.live)
             .filter_map(|entry| {
                 let node_id = NodeId::from(entry.enr.node_id().raw());
-                Some((Peer { node_id, radius: entry.radius?, subnet: entry.subnet }, Enr::clone(&entry.enr)))
+                let peer = Peer { node_id, radius: entry.radius?, subnet: entry.subnet, is_slow: false };
+                Some((peer, Enr::clone(&entry.enr)))
             })
             .collect();
         if !peers.is_empty() {
@@ -209,8 +215,10 @@ pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
     }
 }
 
-/// Offers items to one peer, again while it is too busy to take them. One answer for each item, `None` where none came.
-async fn offer(overlay: &Overlay, enr: Enr, items: Vec<(Bytes, Bytes)>) -> Vec<Option<AcceptCode>> {
+/// Offers items to one peer, again while it is too busy to take them. One answer for each item, `None` where none came; and
+/// whether the peer accepted and then kept the stream waiting until that failed.
+async fn offer(overlay: &Overlay, enr: Enr, items: Vec<(Bytes, Bytes)>) -> (Vec<Option<AcceptCode>>, bool) {
+    let mut waited = false;
     let mut codes: Vec<Option<AcceptCode>> = vec![Some(AcceptCode::RateLimited); items.len()];
     let mut wait = RETRY_WAIT;
     for _ in 0..=MAX_RETRIES {
@@ -228,6 +236,7 @@ async fn offer(overlay: &Overlay, enr: Enr, items: Vec<(Bytes, Bytes)>) -> Vec<O
             Ok(answers) => answers.into_iter().map(Some).collect(),
             Err(error) => {
                 tracing::debug!(peer = %enr.node_id(), %error, "offer failed");
+                waited |= is_wait(&error);
                 vec![None; busy.len()]
             }
         };
@@ -237,5 +246,29 @@ async fn offer(overlay: &Overlay, enr: Enr, items: Vec<(Bytes, Bytes)>) -> Vec<O
             }
         }
     }
-    codes
+    (codes, waited)
+}
+
+/// Whether an offer failed because nothing came from a peer that had accepted it. A stream that the peer resets costs no
+/// time, and one that does not answer at all is soon no peer any more.
+fn is_wait(error: &RequestError) -> bool {
+    let RequestError::Transfer(error) = error else { return false };
+    matches!(TransferFailure::from(*error), TransferFailure::NotConnected | TransferFailure::Stalled)
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_utp::CloseReason;
+    use overlay::transfer::TransferError;
+
+    use super::*;
+
+    #[test]
+    fn only_a_stream_that_stood_still_makes_a_peer_slow() {
+        let failed = |error| is_wait(&RequestError::Transfer(error));
+        assert!(failed(TransferError::Closed(CloseReason::ConnectTimeout)), "never opened");
+        assert!(failed(TransferError::Closed(CloseReason::IdleTimeout)) && failed(TransferError::Stalled));
+        assert!(!failed(TransferError::Closed(CloseReason::PeerReset)) && !failed(TransferError::NoSlot));
+        assert!(!is_wait(&RequestError::Key));
+    }
 }

@@ -13,6 +13,8 @@ pub(super) struct Peer {
     pub(super) node_id: NodeId,
     pub(super) radius: Distance,
     pub(super) subnet: Option<Subnet>,
+    /// Whether it kept an offer waiting lately.
+    pub(super) is_slow: bool,
 }
 
 /// An item as far as planning needs it.
@@ -32,19 +34,24 @@ pub(super) struct Offer {
 }
 
 /// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol
-/// allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other.
+/// allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other. Slow
+/// peers take the places that the others leave: passed over altogether, they would leave pieces to peers that nobody who looks
+/// for them asks.
 pub(super) fn plan(pieces: &[Piece], peers: &[Peer], replicas: usize) -> Vec<Offer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
-        let mut covering: Vec<(Distance, usize)> = peers
+        let mut covering: Vec<(Distance, usize, &Peer)> = peers
             .iter()
             .enumerate()
-            .map(|(peer, Peer { node_id, radius, .. })| (node_id.distance(&piece.id), *radius, peer))
-            .filter(|(distance, radius, _)| distance <= radius)
-            .map(|(distance, _, peer)| (distance, peer))
+            .map(|(place, peer)| (peer.node_id.distance(&piece.id), place, peer))
+            .filter(|(distance, _, peer)| *distance <= peer.radius)
             .collect();
-        covering.sort_unstable();
-        for (_, peer) in spread(covering, replicas, |(_, peer)| peers.get(*peer)?.subnet) {
+        covering.sort_unstable_by_key(|(distance, place, _)| (*distance, *place));
+        let (slow, brisk): (Vec<_>, Vec<_>) = covering.into_iter().partition(|(_, _, peer)| peer.is_slow);
+        let mut chosen = spread(brisk, replicas, |(_, _, peer)| peer.subnet);
+        let left = replicas.saturating_sub(chosen.len());
+        chosen.extend(spread(slow, left, |(_, _, peer)| peer.subnet));
+        for (_, peer, _) in chosen {
             if let Some(wanted) = wanted.get_mut(peer) {
                 wanted.push(place);
             }
@@ -79,10 +86,11 @@ mod tests {
     use super::*;
 
     fn any_peers() -> impl Strategy<Value = Vec<Peer>> {
-        let peer = (any::<[u8; 32]>(), 248..=255_u8).prop_map(|(id, log)| Peer {
+        let peer = (any::<[u8; 32]>(), 248..=255_u8, any::<bool>()).prop_map(|(id, log, is_slow)| Peer {
             node_id: id.into(),
             radius: Distance::from_log2(log),
             subnet: None,
+            is_slow,
         });
         prop::collection::vec(peer, 0..12)
     }
@@ -95,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_piece_goes_to_the_nearest_peers_that_cover_it(
+        fn every_piece_goes_to_the_nearest_peers_that_cover_it_and_to_slow_ones_last(
             pieces in any_pieces(),
             peers in any_peers(),
             replicas in 1..6_usize,
@@ -107,10 +115,11 @@ mod tests {
                 let covers = |peer: &Peer| peer.node_id.distance(&piece.id) <= peer.radius;
                 prop_assert_eq!(offered.len(), peers.iter().filter(|peer| covers(peer)).count().min(replicas));
                 prop_assert!(offered.iter().all(|peer| covers(&peers[*peer])));
-                let farthest = offered.iter().map(|peer| peers[*peer].node_id.distance(&piece.id)).max();
+                let rank = |peer: &Peer| (peer.is_slow, peer.node_id.distance(&piece.id));
+                let last = offered.iter().map(|peer| rank(&peers[*peer])).max();
                 let passed_over = peers.iter().enumerate().filter(|(at, peer)| covers(peer) && !offered.contains(at));
                 for (_, peer) in passed_over {
-                    prop_assert!(Some(peer.node_id.distance(&piece.id)) >= farthest);
+                    prop_assert!(Some(rank(peer)) >= last);
                 }
             }
             for offer in &offers {

@@ -180,8 +180,9 @@ async fn an_archive_without_proofs_is_offered_as_far_as_headers_from_the_network
     connect(&seeder, &peer).await;
     let (blocks, mined) = (world.chain.config().blocks(), world.chain.config().pre_merge_blocks);
     let job = seeder.offer_archives(SeedOptions::default());
-    let mut progress = job.progress();
-    let done = progress.wait_for(|now| now.finished).await.unwrap().clone();
+    let progress = job.progress();
+    until("what is proved offered", || progress.borrow().finished).await;
+    let done = progress.borrow().clone();
     assert!(position.exists(), "{done:?}");
     // The headers before the merge are proved by their epoch, which the archive has the whole of.
     assert_eq!((done.blocks_done, done.blocks_waiting, done.blocks_refused), (mined, blocks - mined, 0));
@@ -195,7 +196,8 @@ async fn an_archive_without_proofs_is_offered_as_far_as_headers_from_the_network
     // Somebody asks for a block, so that the archives' headers are looked for; the job goes on as soon as they are proved.
     let body = ContentKey::from(history::ContentKey::BlockBody { number: last.number() - 1 });
     seeder.store().get(&body).unwrap();
-    let done = progress.wait_for(|now| now.finished && now.blocks_waiting == 0).await.unwrap().clone();
+    until("the rest offered", || progress.borrow().finished && progress.borrow().blocks_waiting == 0).await;
+    let done = progress.borrow().clone();
     assert_eq!((done.blocks_done, done.blocks_refused), (blocks, 0));
     // From the first block that was left out. Nobody can be given a proof of these headers.
     assert_eq!(done.pieces, 6 * mined + 4 * (blocks - mined));
