@@ -167,8 +167,17 @@ impl<S> Candidates<S> {
     /// The `k` nearest that have not failed and are not silent: those worth a question. A silent peer's place goes to
     /// the next already, so that the dead are not waited for one after another.
     pub(super) fn frontier(&self, now: Instant) -> impl Iterator<Item = &Candidate<S>> {
-        let k = self.config.k;
-        self.list.iter().filter(move |candidate| !candidate.is_out() && !self.is_silent(candidate, now)).take(k)
+        self.responsive(now).take(self.config.k)
+    }
+
+    /// Those that have not failed and are not silent.
+    pub(super) fn responsive(&self, now: Instant) -> impl Iterator<Item = &Candidate<S>> {
+        self.list.iter().filter(move |candidate| !candidate.is_out() && !self.is_silent(candidate, now))
+    }
+
+    /// Whether an answer is under way, as far as can be hoped.
+    pub(super) fn expects_answer(&self, now: Instant) -> bool {
+        self.responsive(now).any(|candidate| matches!(candidate.progress, Progress::Asked { .. }))
     }
 
     fn is_silent(&self, candidate: &Candidate<S>, now: Instant) -> bool {

@@ -22,6 +22,9 @@ pub struct LookupConfig {
     pub parallelism: usize,
     /// Nearest nodes that have to answer before it ends (`k`).
     pub k: usize,
+    /// Nodes beyond the `k` nearest that are asked too when none of those has the content: who serves a whole archive may be
+    /// far from it, and known to nobody as interested.
+    pub last_resort: usize,
     /// Requests in all.
     pub max_queries: usize,
     /// A peer that has not answered for so long does not keep others waiting.
@@ -48,6 +51,7 @@ impl LookupConfig {
             rules,
             parallelism: 3,
             k: K,
+            last_resort: K,
             max_queries: 96,
             stall_after: Duration::from_millis(750),
             query_timeout: Duration::from_secs(4),

@@ -61,7 +61,7 @@ pub enum Outcome {
         /// Whether it came over a stream.
         streamed: bool,
     },
-    /// The nearest nodes and all that are known to be interested were asked, and none delivered.
+    /// The nearest nodes, some beyond them and all that are known to be interested were asked, and none delivered.
     NotFound,
     /// Content came that this node cannot verify, whoever sends it.
     Unverifiable,
@@ -364,13 +364,19 @@ impl ContentLookup {
     }
 
     /// By turns an interested one and one of the `k` nearest, the nearest not yet asked of each: neither a crowd around the
-    /// content nor a crowd that claims to hold everything keeps the others waiting.
+    /// content nor a crowd that claims to hold everything keeps the others waiting. When all of them lack it, those beyond.
     fn next_candidate(&self, now: Instant) -> Option<NodeId> {
         let nearest = self.candidates.frontier(now).find(|peer| peer.is_new());
         let is_interested = |peer: &&Candidate<Answered>| peer.is_new() && self.interested.contains(&peer.id);
         let interested = self.candidates.iter().find(is_interested);
         let next = if self.asked_interested { nearest.or(interested) } else { interested.or(nearest) };
-        next.map(|peer| peer.id)
+        next.or_else(|| self.last_resort(now)).map(|peer| peer.id)
+    }
+
+    fn last_resort(&self, now: Instant) -> Option<&Candidate<Answered>> {
+        let config = &self.candidates.config;
+        let mut beyond = self.candidates.responsive(now).take(config.k.saturating_add(config.last_resort));
+        beyond.find(|peer| peer.is_new() && !self.candidates.expects_answer(now))
     }
 
     fn timeout(&self, now: Instant) -> Instant {

@@ -276,6 +276,32 @@ fn interested_peers_and_the_nearest_take_turns() {
     assert!(asked.len() >= 16 + 3);
 }
 
+/// Who serves a whole archive may lie far from what is in it.
+#[test]
+fn when_the_nearest_lack_it_those_beyond_are_asked_and_no_more_of_them_than_said() {
+    let mut hand = ByHand::new(&THOUSAND.nodes[1..60]);
+    let LookupConfig { k, last_resort, .. } = LookupConfig::new(LOCAL);
+    let target = id(&THOUSAND.nodes[1]);
+    let mut nearest: Vec<_> = THOUSAND.nodes[1..60].iter().map(id).collect();
+    nearest.sort_by_key(|id| target.distance_to_node(id));
+    let mut asked = Vec::new();
+    for _ in 0..k - 1 {
+        let peer = hand.query();
+        hand.lookup.on_nodes(hand.now, &peer, Vec::new());
+        asked.push(peer);
+    }
+    let last = hand.query();
+    hand.wait();
+    hand.lookup.on_nodes(hand.now, &last, Vec::new());
+    asked.push(last);
+    while let ContentStep::Query { peer } = hand.poll() {
+        asked.push(id(&peer));
+        hand.lookup.on_nodes(hand.now, &id(&peer), Vec::new());
+    }
+    assert_eq!(asked, nearest[..k + last_resort]);
+    assert_eq!(hand.lookup.into_result().outcome, Outcome::NotFound);
+}
+
 /// A lookup by hand from `seeds`, which are asked as they come.
 struct ByHand {
     lookup: ContentLookup,
