@@ -35,8 +35,7 @@ pub(super) struct Offer {
 
 /// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol
 /// allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other. Slow
-/// peers take the places that the others leave: passed over altogether, they would leave pieces to peers that nobody who looks
-/// for them asks.
+/// peers take the places that the others leave: a piece that few cover needs them too.
 pub(super) fn plan(pieces: &[Piece], peers: &[Peer], replicas: usize) -> Vec<Offer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
