@@ -5,6 +5,7 @@ use std::fmt;
 use content_types::limits::{MAX_BODY_LENGTH, MAX_HEADER_LENGTH, MAX_HEADER_PROOF_LENGTH, MAX_RECEIPTS_LENGTH};
 
 use crate::e2store::RecordType;
+use crate::snappy;
 
 /// Blocks of an era, and the most that one archive holds: the limit of the accumulator's list (era1, ere).
 pub const MAX_BLOCKS: u64 = 8192;
@@ -75,6 +76,15 @@ impl Component {
             Self::Receipts => MAX_RECEIPTS_LENGTH,
             Self::TotalDifficulty => TOTAL_DIFFICULTY_LEN as usize,
             Self::Proof => MAX_HEADER_PROOF_LENGTH + PROOF_RECORD_OVERHEAD,
+        }
+    }
+
+    /// The longest data of a record, in bytes: of content that is as long as it may be, compressed as badly as any
+    /// writer would.
+    pub const fn stored_limit(self) -> u64 {
+        match self {
+            Self::TotalDifficulty => TOTAL_DIFFICULTY_LEN as u64,
+            _ => snappy::max_stream_len(self.limit()),
         }
     }
 }

@@ -11,8 +11,7 @@ use crate::snappy;
 
 /// The stored bytes of a component's record, behind its header.
 pub(crate) fn stored(records: Records<'_>, at: Located, component: Component) -> Result<Vec<u8>, Rule> {
-    let limit = snappy::max_stream_len(component.limit());
-    records.bytes(at.offset + RECORD_HEADER_LEN, u64::from(at.header.length), limit)
+    records.bytes(at.offset + RECORD_HEADER_LEN, u64::from(at.header.length), component.stored_limit())
 }
 
 /// The content of a compressed component's record.

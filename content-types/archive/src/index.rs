@@ -18,7 +18,7 @@ pub(crate) const SLOT_LEN: u64 = 8;
 /// Slots of one block in an ere index.
 const SLOTS_PER_BLOCK: RangeInclusive<u64> = 2..=Component::COUNT as u64;
 /// Components of an era1 block, in the order of their records.
-const ERA1_ORDER: [Component; 4] =
+pub(crate) const ERA1_ORDER: [Component; 4] =
     [Component::Header, Component::Body, Component::Receipts, Component::TotalDifficulty];
 
 /// Offsets of one block's records by [`Component::slot`]; 0, where the version record lies, for none.
@@ -136,25 +136,29 @@ impl Index {
 
     /// The record of a component of block `number`, which the archive's blocks contain.
     pub(crate) fn locate(&self, records: Records<'_>, number: u64, component: Component) -> Result<Located, Rule> {
+        let offset = self.record_offset(records, number, component)?;
+        Ok(Located { offset, header: records.header_of(offset, component.record_type(self.format))? })
+    }
+
+    /// Where that record starts, as far as the index and the records before it in its block tell.
+    pub(crate) fn record_offset(&self, records: Records<'_>, number: u64, component: Component) -> Result<u64, Rule> {
         let nth = number - self.start;
-        let kind = component.record_type(self.format);
-        let found = |offset| Ok(Located { offset, header: records.header_of(offset, kind)? });
         match &self.slots {
             Slots::Rebuilt(blocks) => {
                 let offset = blocks.get(nth as usize).map_or(0, |offsets| offsets[component.slot()]);
-                if offset == 0 { Err(Rule::Missing(component)) } else { found(offset) }
+                if offset == 0 { Err(Rule::Missing(component)) } else { Ok(offset) }
             }
             Slots::InFile(record) if self.format == Format::Era1 => {
                 let mut offset = record.read_slot(records, nth, 0)?;
                 for before in ERA1_ORDER.into_iter().take_while(|before| *before != component) {
                     offset += records.header_of(offset, before.record_type(Format::Era1))?.record_len();
                 }
-                if component == Component::Proof { Err(Rule::Missing(component)) } else { found(offset) }
+                if component == Component::Proof { Err(Rule::Missing(component)) } else { Ok(offset) }
             }
             Slots::InFile(record) => {
                 let position = record.order.iter().position(|slot| *slot == Some(component));
                 let position = position.ok_or(Rule::Missing(component))?;
-                found(record.read_slot(records, nth, position as u64)?)
+                record.read_slot(records, nth, position as u64)
             }
         }
     }

@@ -5,6 +5,7 @@
 //! | [`archive`] | an open file: any component of any block by number, through positioned reads |
 //! | [`e2store`], [`snappy`], [`proof_record`], [`name`] | the formats' parts |
 //! | [`source`] | where the bytes come from, and how a file that vanished is noticed |
+//! | [`extent`] | which bytes hold the records of consecutive blocks |
 //! | [`epochs`] | the cache of epoch trees, from which missing proofs are built |
 //! | [`mod@write`] | files assembled from blocks in any order, renamed into place when complete |
 //! | [`mod@verify`] | everything in a file against the chain, down to the last byte |
@@ -18,6 +19,7 @@ pub mod convert;
 pub mod e2store;
 pub mod epochs;
 pub mod error;
+pub mod extent;
 pub mod name;
 pub mod proof_record;
 pub mod snappy;
@@ -36,5 +38,6 @@ pub use archive::{Archive, Receipts};
 pub use component::{Component, Components, Format, MAX_BLOCKS};
 pub use epochs::EpochCache;
 pub use error::{ArchiveError, Mismatch, Place, Rule};
+pub use extent::Extent;
 pub use name::ArchiveName;
 pub use source::{FileSource, ReadAt, Vanished};
