@@ -24,4 +24,4 @@ pub use ping::{
     payload_type,
 };
 pub use stream::{ContentStream, StreamError};
-pub use varint::{MAX_VARINT_BYTES, Varint};
+pub use varint::{MAX_VARINT_BYTES, Varint, VarintOverflow, VarintReader};

@@ -34,18 +34,22 @@ impl Varint {
 
 /// Reads a varint byte by byte, so that it may be split over any number of chunks.
 #[derive(Debug, Clone, Default)]
-pub(super) struct VarintReader {
+pub struct VarintReader {
     value: u32,
     bytes: u32,
 }
 
 /// The number does not end within five bytes or passes `u32::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct VarintOverflow;
+pub struct VarintOverflow;
 
 impl VarintReader {
     /// Takes the next byte; `Some` with the value when it was the last one.
-    pub(super) fn push(&mut self, byte: u8) -> Result<Option<u32>, VarintOverflow> {
+    ///
+    /// # Errors
+    ///
+    /// [`VarintOverflow`].
+    pub fn push(&mut self, byte: u8) -> Result<Option<u32>, VarintOverflow> {
         let bits = u32::from(byte & 0x7f);
         let shift = 7 * self.bytes;
         // The fifth byte has room for the top four bits of a u32 and must be the last.
@@ -63,7 +67,7 @@ impl VarintReader {
     }
 
     /// Whether a number has begun and not ended.
-    pub(super) fn is_partial(&self) -> bool {
+    pub fn is_partial(&self) -> bool {
         self.bytes > 0
     }
 }

@@ -1,0 +1,86 @@
+//! What is known of one peer of a download.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{DownloadConfig, RequestId, bitmap::Bitmap, window::Window};
+
+/// How long a peer is left alone that refused a request, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// The wanted runs that it holds.
+    pub(super) held: Bitmap,
+    pub(super) is_choked: bool,
+    pub(super) window: Window,
+    /// The requests to it that are under way, the oldest first.
+    pub(super) requests: VecDeque<RequestId>,
+    /// Bytes that they are still believed to bring.
+    pub(super) in_flight: u64,
+    /// Bytes that it has sent.
+    pub(super) received: u64,
+    pub(super) last_bytes: Instant,
+    max_requests: usize,
+    paused_until: Option<Instant>,
+    next_pause: Duration,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, config: &DownloadConfig, runs: usize, max_requests: usize, rtt: Duration) -> Self {
+        let mut window = Window::new(now, config);
+        window.set_rtt(rtt);
+        Self {
+            held: Bitmap::new(runs),
+            is_choked: true,
+            window,
+            requests: VecDeque::new(),
+            in_flight: 0,
+            received: 0,
+            last_bytes: now,
+            max_requests,
+            paused_until: None,
+            next_pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Whether it may be asked for more.
+    pub(super) fn has_room(&self, now: Instant) -> bool {
+        !self.is_choked
+            && self.paused_until.is_none_or(|until| now >= until)
+            && self.requests.len() < self.max_requests
+            && self.in_flight < self.window.bytes()
+    }
+
+    /// How much to ask for in one request: so that two at least are under way, and all of the window is in use before the
+    /// requests run out.
+    pub(super) fn part_bytes(&self, config: &DownloadConfig) -> u64 {
+        let window = self.window.bytes();
+        let requests = u64::try_from(self.max_requests).unwrap_or(u64::MAX).max(1);
+        config.part_bytes.min(window / 2).max(window / requests)
+    }
+
+    /// Bytes came, some of which its requests were believed to bring.
+    pub(super) fn on_bytes(&mut self, now: Instant, bytes: u64, expected: u64, config: &DownloadConfig) {
+        self.last_bytes = now;
+        self.received = self.received.saturating_add(bytes);
+        self.in_flight = self.in_flight.saturating_sub(expected);
+        self.window.on_bytes(bytes, config);
+    }
+
+    /// It answered a request in full.
+    pub(super) fn on_served(&mut self) {
+        self.next_pause = FIRST_PAUSE;
+    }
+
+    /// It refused, or failed: it is left alone for a while.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused_until = Some(now + self.next_pause);
+        self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+    }
+}

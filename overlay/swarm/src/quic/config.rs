@@ -1,0 +1,90 @@
+//! What an endpoint is started with, and the sizes of QUIC's windows.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use alloy_primitives::B256;
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::BbrConfig};
+
+/// Datagrams that are tried at most, in bytes: as much as jumbo frames carry. On a path that carries less this costs a few
+/// probes a connection.
+const MAX_DATAGRAM: u16 = 8_900;
+
+/// Bytes that a stream brings before it is read: what a request of the usual size brings.
+const STREAM_WINDOW: u32 = 2 << 20;
+
+/// Bytes that a connection brings before they are read, and that it keeps until they are acknowledged: a round trip of
+/// 100 ms at a gigabit a second.
+const CONNECTION_WINDOW: u32 = 12 << 20;
+
+/// A connection ends after so long without a sign of the other side.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How often a quiet connection shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+
+/// The own control stream and nothing else goes without an answer.
+const UNI_STREAMS: u8 = 1;
+
+/// What an endpoint is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// UDP address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// EIP-155.
+    pub chain_id: u64,
+    /// Hash of block 0.
+    pub genesis: B256,
+    /// The program and its version, for people.
+    pub client: String,
+    /// Connections at once.
+    pub max_peers: usize,
+    /// Connections of one subnet at once, /24 or /48; loopback has no such limit.
+    pub max_peers_of_subnet: usize,
+    /// Requests of one peer that are answered at once.
+    pub max_requests: u16,
+    /// Bytes of answers in memory, for all peers together.
+    pub upload_buffer: usize,
+}
+
+impl Config {
+    /// The defaults at an address, for a chain.
+    pub fn new(listen: SocketAddr, chain_id: u64, genesis: B256) -> Self {
+        Self {
+            listen,
+            chain_id,
+            genesis,
+            client: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_peers: 128,
+            max_peers_of_subnet: 16,
+            max_requests: 64,
+            upload_buffer: 32 << 20,
+        }
+    }
+
+    pub(super) fn transport(&self) -> Arc<TransportConfig> {
+        let mut transport = TransportConfig::default();
+        let mut mtu = MtuDiscoveryConfig::default();
+        mtu.upper_bound(MAX_DATAGRAM);
+        transport
+            .max_concurrent_uni_streams(UNI_STREAMS.into())
+            .max_concurrent_bidi_streams(VarInt::from(self.max_requests))
+            .stream_receive_window(STREAM_WINDOW.into())
+            .receive_window(CONNECTION_WINDOW.into())
+            .send_window(CONNECTION_WINDOW.into())
+            .datagram_receive_buffer_size(None)
+            .keep_alive_interval(Some(KEEP_ALIVE))
+            .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
+            .mtu_discovery_config(Some(mtu))
+            // Loss is no sign of a full path for it: on long paths that lose packets the others starve.
+            .congestion_controller_factory(Arc::new(BbrConfig::default()));
+        Arc::new(transport)
+    }
+
+    pub(super) fn endpoint(&self) -> EndpointConfig {
+        let mut endpoint = EndpointConfig::default();
+        if let Err(error) = endpoint.max_udp_payload_size(MAX_DATAGRAM) {
+            tracing::debug!(%error, "datagrams of the usual size only");
+        }
+        endpoint
+    }
+}

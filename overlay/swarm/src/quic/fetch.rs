@@ -1,0 +1,407 @@
+//! A [`Download`] done over a swarm's sessions: requests go out, what comes is checked and kept by a [`Sink`] on threads
+//! of their own, and who sent what is wrong is barred.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZero,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use content_types::NodeId;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Session, Swarm,
+    fetch_request::{Arrived, LONGEST_ITEM, PartRequest, Told},
+};
+use crate::{
+    download::{Download, DownloadConfig, PeerKey, Progress, RequestId, Step},
+    geometry::Component,
+    reputation::Offence,
+    wire::Encoding,
+};
+
+/// Events of requests that wait to be taken note of; what they carry is bounded by the buffer.
+const EVENTS: usize = 256;
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Why an item was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// It is not what the chain says. Whoever sent it lied.
+    #[error("{0}")]
+    Invalid(String),
+    /// It cannot be kept. The download stops.
+    #[error(transparent)]
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Checks items and keeps them.
+pub trait Sink: Send + Sync + 'static {
+    /// Checks an item and keeps it. Bodies and receipts come after the header of their block was kept. Blocks, and is called
+    /// from several threads at once.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] says whether the item was wrong or could not be kept.
+    fn put(&self, component: Component, number: u64, encoding: Encoding, item: &Bytes) -> Result<(), PutError>;
+}
+
+/// What is fetched, and how.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    /// How the download goes about it.
+    pub download: DownloadConfig,
+    /// Bytes that have come and wait to be checked, at most. Longer items than this pass alone.
+    pub buffer: usize,
+    /// Threads that check.
+    pub threads: usize,
+    /// Breaks ties; another one each time.
+    pub seed: u64,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            download: DownloadConfig::default(),
+            buffer: 48 << 20,
+            threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+            seed: 0,
+        }
+    }
+}
+
+/// What came from one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchedFrom {
+    /// The peer.
+    pub peer: NodeId,
+    /// Bytes a second now.
+    pub rate: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Whether it serves us now.
+    pub is_choked: bool,
+}
+
+/// How far a fetch is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchProgress {
+    /// The whole.
+    pub total: Progress,
+    /// Bytes of items that were checked and kept, as they came over the wire.
+    pub kept: u64,
+    /// Bytes of answers received.
+    pub received: u64,
+    /// Items that were wrong.
+    pub invalid: u64,
+    /// The peers that are asked.
+    pub peers: Vec<FetchedFrom>,
+}
+
+/// Why a fetch ended before everything was there.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// What came could not be kept.
+    #[error(transparent)]
+    Sink(Box<dyn std::error::Error + Send + Sync>),
+    /// It was stopped.
+    #[error("it was stopped")]
+    Stopped,
+}
+
+/// What a checking thread tells.
+struct Checked {
+    peer: NodeId,
+    component: Component,
+    number: u64,
+    bytes: u64,
+    outcome: Result<(), PutError>,
+}
+
+/// An item on its way to be checked.
+struct ToCheck {
+    peer: NodeId,
+    component: Component,
+    item: Arrived,
+}
+
+struct UnderWay {
+    peer: PeerKey,
+    component: Component,
+    cancel: CancellationToken,
+}
+
+/// A download over a swarm's sessions.
+pub struct Fetch {
+    swarm: Swarm,
+    download: Download,
+    sessions: HashMap<PeerKey, (Arc<Session>, u64)>,
+    under_way: BTreeMap<RequestId, UnderWay>,
+    buffer: Arc<Semaphore>,
+    tell: mpsc::Sender<Told>,
+    told: mpsc::Receiver<Told>,
+    to_check: Option<mpsc::UnboundedSender<ToCheck>>,
+    checked: mpsc::UnboundedReceiver<Checked>,
+    tasks: TaskTracker,
+    progress: watch::Sender<FetchProgress>,
+    kept: u64,
+    received: u64,
+    invalid: u64,
+}
+
+impl Fetch {
+    /// A fetch of these blocks into a sink. `known` are blocks whose headers the sink has.
+    pub fn new(
+        swarm: Swarm,
+        options: &FetchOptions,
+        wanted: impl IntoIterator<Item = (Component, Range<u64>)>,
+        known: impl IntoIterator<Item = Range<u64>>,
+        sink: &Arc<dyn Sink>,
+    ) -> Self {
+        let download = Download::new(Instant::now(), options.download, wanted, known, options.seed);
+        let (tell, told) = mpsc::channel(EVENTS);
+        // Both are bounded by the buffer: an item has its room until it is checked.
+        let (to_check, items) = mpsc::unbounded_channel();
+        let (report, checked) = mpsc::unbounded_channel();
+        let items = Arc::new(Mutex::new(items));
+        for _ in 0..options.threads.max(1) {
+            let (sink, items, report) = (Arc::clone(sink), Arc::clone(&items), report.clone());
+            tokio::task::spawn_blocking(move || check(&*sink, &items, &report));
+        }
+
+        Self {
+            swarm,
+            download,
+            sessions: HashMap::new(),
+            under_way: BTreeMap::new(),
+            buffer: Arc::new(Semaphore::new(options.buffer.clamp(LONGEST_ITEM, Semaphore::MAX_PERMITS))),
+            tell,
+            told,
+            to_check: Some(to_check),
+            checked,
+            tasks: TaskTracker::new(),
+            progress: watch::Sender::new(FetchProgress::default()),
+            kept: 0,
+            received: 0,
+            invalid: 0,
+        }
+    }
+
+    /// How far it is, now and then.
+    pub fn progress(&self) -> watch::Receiver<FetchProgress> {
+        self.progress.subscribe()
+    }
+
+    /// Fetches until everything is kept. Peers that are connected meanwhile take part.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] if something cannot be kept, or `stop` is cancelled. What was kept until then stays.
+    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), FetchError> {
+        let outcome = self.run_until_done(stop).await;
+        self.report();
+        for request in self.under_way.values() {
+            request.cancel.cancel();
+        }
+        // The threads end when nothing more can come.
+        self.to_check = None;
+        self.tasks.close();
+        self.tasks.wait().await;
+        // What was on its way to be kept is kept before this returns.
+        self.told.close();
+        while let Some(checked) = self.checked.recv().await {
+            self.on_checked(checked)?;
+        }
+        self.report();
+        outcome
+    }
+
+    async fn run_until_done(&mut self, stop: &CancellationToken) -> Result<(), FetchError> {
+        let mut changes = self.swarm.changes();
+        let mut next_report = Instant::now();
+        self.look_at_sessions();
+        loop {
+            let wait = loop {
+                match self.download.poll(Instant::now()) {
+                    Step::Wait(until) => break until,
+                    Step::Finished => return Ok(()),
+                    step => self.take(step),
+                }
+            };
+            let now = Instant::now();
+            if now >= next_report {
+                next_report = now + PROGRESS_INTERVAL;
+                self.report();
+            }
+            tokio::select! {
+                Some(told) = self.told.recv() => {
+                    self.on_told(told);
+                    while let Ok(told) = self.told.try_recv() {
+                        self.on_told(told);
+                    }
+                }
+                Some(checked) = self.checked.recv() => {
+                    self.on_checked(checked)?;
+                    while let Ok(checked) = self.checked.try_recv() {
+                        self.on_checked(checked)?;
+                    }
+                }
+                Ok(()) = changes.changed() => self.look_at_sessions(),
+                () = tokio::time::sleep_until(wait.into()) => self.look_at_rtts(),
+                () = stop.cancelled() => return Err(FetchError::Stopped),
+            }
+        }
+    }
+
+    /// Tells the download what has changed about sessions.
+    fn look_at_sessions(&mut self) {
+        let now = Instant::now();
+        let sessions = self.swarm.sessions();
+        let gone = |(session, _): &(Arc<Session>, u64)| !sessions.iter().any(|of| of.number() == session.number());
+        let gone: Vec<_> = self.sessions.iter().filter(|(_, known)| gone(known)).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.sessions.remove(&key);
+            self.download.on_disconnected(key);
+        }
+        for session in sessions.into_iter().filter(|session| !session.is_closed()) {
+            let key = PeerKey(session.number());
+            let known = self.sessions.get(&key).map(|(_, revision)| *revision);
+            let max_requests = usize::from(session.hello().max_requests);
+            if known.is_none() && !self.download.on_connected(now, key, max_requests, session.rtt()) {
+                continue;
+            }
+            let view = session.view();
+            if known == Some(view.revision) {
+                continue;
+            }
+            for component in Component::ALL {
+                self.download.on_have(key, component, &view.held[component.index()]);
+            }
+            self.download.on_choke(key, !view.serves_us);
+            self.sessions.insert(key, (session, view.revision));
+        }
+    }
+
+    fn look_at_rtts(&mut self) {
+        for (key, (session, _)) in &self.sessions {
+            self.download.on_rtt(*key, session.rtt());
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Request { id, peer, part } => {
+                let Some((session, _)) = self.sessions.get(&peer) else { return };
+                let cancel = CancellationToken::new();
+                let request = PartRequest {
+                    id,
+                    part,
+                    session: Arc::clone(session),
+                    tell: self.tell.clone(),
+                    buffer: Arc::clone(&self.buffer),
+                    cancel: cancel.clone(),
+                };
+                self.under_way.insert(id, UnderWay { peer, component: part.component, cancel });
+                self.tasks.spawn(request.run());
+            }
+            Step::Cancel { id } => {
+                if let Some(request) = self.under_way.remove(&id) {
+                    request.cancel.cancel();
+                }
+            }
+            Step::Offence { peer, offence } => {
+                if let Some((session, _)) = self.sessions.get(&peer) {
+                    self.swarm.charge(&session.node_id(), offence);
+                }
+            }
+            Step::Wait(_) | Step::Finished => {}
+        }
+    }
+
+    fn on_told(&mut self, told: Told) {
+        let now = Instant::now();
+        match told {
+            Told::Arrived { id, bytes, items } => {
+                self.received += bytes;
+                let Some(request) = self.under_way.get(&id) else { return };
+                self.download.on_bytes(now, id, bytes);
+                let Some((session, _)) = self.sessions.get(&request.peer) else { return };
+                for item in items {
+                    if self.download.on_item(id, item.number)
+                        && let Some(to_check) = &self.to_check
+                    {
+                        let (peer, component) = (session.node_id(), request.component);
+                        // Its threads end with this, not before.
+                        let _ = to_check.send(ToCheck { peer, component, item });
+                    }
+                }
+            }
+            Told::Ended { id, end } => {
+                self.under_way.remove(&id);
+                self.download.on_ended(now, id, end);
+            }
+        }
+    }
+
+    fn on_checked(&mut self, checked: Checked) -> Result<(), FetchError> {
+        let Checked { peer, component, number, bytes, outcome } = checked;
+        match outcome {
+            Ok(()) => {
+                self.kept += bytes;
+                self.download.on_verified(component, number, bytes);
+                self.swarm.credit(&peer, bytes);
+            }
+            Err(PutError::Invalid(reason)) => {
+                tracing::warn!(%peer, ?component, number, reason, "a peer sent what is not the chain's");
+                self.invalid += 1;
+                self.download.on_invalid(component, number);
+                self.swarm.charge(&peer, Offence::Lie);
+            }
+            Err(PutError::Failed(error)) => return Err(FetchError::Sink(error)),
+        }
+        Ok(())
+    }
+
+    fn report(&self) {
+        let of_peer = |peer: crate::download::PeerProgress| {
+            let (session, _) = self.sessions.get(&peer.peer)?;
+            let (rate, received, is_choked) = (peer.rate, peer.received, peer.is_choked);
+            Some(FetchedFrom { peer: session.node_id(), rate, received, is_choked })
+        };
+        self.progress.send_replace(FetchProgress {
+            total: self.download.progress(),
+            kept: self.kept,
+            received: self.received,
+            invalid: self.invalid,
+            peers: self.download.peers().filter_map(of_peer).collect(),
+        });
+    }
+}
+
+/// Checks items until there are no more.
+fn check(sink: &dyn Sink, items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>, report: &mpsc::UnboundedSender<Checked>) {
+    loop {
+        let next = items.lock().blocking_recv();
+        let Some(ToCheck { peer, component, item }) = next else { return };
+        let outcome = sink.put(component, item.number, item.encoding, &item.bytes);
+        let bytes = item.bytes.len() as u64;
+        let checked = Checked { peer, component, number: item.number, bytes, outcome };
+        if report.send(checked).is_err() {
+            return;
+        }
+    }
+}
+
+impl std::fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetch").field("download", &self.download.progress()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! One request of a download: asks, and hands on what comes as it comes.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use content_types::limits::{MAX_BODY_LENGTH, MAX_HEADER_WITH_PROOF_LENGTH, MAX_RECEIPTS_LENGTH};
+use quinn::{RecvStream, VarInt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::Session;
+use crate::{
+    download::{End, RequestId},
+    geometry::{Component, Part},
+    wire::{AnswerHead, Encoding, Encodings, FrameReader, Request, Status},
+};
+
+/// Chunks that are taken from QUIC at once.
+const CHUNKS: usize = 64;
+
+/// The code of a stream that nobody waits for any more.
+const CANCELLED: VarInt = VarInt::from_u32(2);
+
+/// A request that has not even been sent after so long is given up.
+const OPEN_TIME: Duration = Duration::from_secs(10);
+
+/// What snappy's framing adds at most: ten bytes for a stream, and for each chunk of 64 kB eight, when it does not compress.
+const fn snappy_len(plain: usize) -> usize {
+    plain + plain / 1024 + 64
+}
+
+/// The longest item of a component, in bytes.
+const fn max_item_len(component: Component, encoding: Encoding) -> usize {
+    let plain = match component {
+        Component::Headers => MAX_HEADER_WITH_PROOF_LENGTH,
+        Component::Bodies => MAX_BODY_LENGTH,
+        Component::Receipts => MAX_RECEIPTS_LENGTH,
+    };
+    match encoding {
+        Encoding::Plain => plain,
+        Encoding::Snappy => snappy_len(plain),
+    }
+}
+
+/// The longest item of all, in bytes.
+pub(super) const LONGEST_ITEM: usize = snappy_len(MAX_RECEIPTS_LENGTH);
+
+/// An item as it came, unchecked. It takes up room until it is dropped.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) number: u64,
+    pub(super) encoding: Encoding,
+    pub(super) bytes: Bytes,
+    /// Shared by what arrived together.
+    pub(super) _room: Arc<OwnedSemaphorePermit>,
+}
+
+/// What a request tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Bytes came, and items became whole.
+    Arrived { id: RequestId, bytes: u64, items: Vec<Arrived> },
+    /// It ended.
+    Ended { id: RequestId, end: End },
+}
+
+pub(super) struct PartRequest {
+    pub(super) id: RequestId,
+    pub(super) part: Part,
+    pub(super) session: Arc<Session>,
+    pub(super) tell: mpsc::Sender<Told>,
+    pub(super) buffer: Arc<Semaphore>,
+    pub(super) cancel: CancellationToken,
+}
+
+impl PartRequest {
+    /// Until it ends or is cancelled.
+    pub(super) async fn run(self) {
+        let mut stream = None;
+        let end = tokio::select! {
+            end = self.fetch(&mut stream) => end,
+            () = self.cancel.cancelled() => {
+                if let Some(stream) = &mut stream {
+                    let _ = stream.stop(CANCELLED);
+                }
+                return;
+            }
+        };
+        if end != End::Closed
+            && let Some(stream) = &mut stream
+        {
+            let _ = stream.stop(CANCELLED);
+        }
+        let _ = self.tell.send(Told::Ended { id: self.id, end }).await;
+    }
+
+    async fn fetch(&self, stream: &mut Option<RecvStream>) -> End {
+        let opened = tokio::time::timeout(OPEN_TIME, self.open()).await;
+        let Some(receive) = opened.ok().flatten() else { return End::Broken };
+        let receive = stream.insert(receive);
+        let mut head = [0; 2];
+        if receive.read_exact(&mut head).await.is_err() {
+            return End::Broken;
+        }
+        let Some(head) = AnswerHead::decode(head) else { return End::Broken };
+        match head.status {
+            Status::Ok => self.items(receive, head.encoding).await,
+            Status::Choked => End::Choked,
+            Status::NotHeld => End::NotHeld,
+            Status::Busy => End::Busy,
+            Status::BadRequest => End::Broken,
+        }
+    }
+
+    async fn open(&self) -> Option<RecvStream> {
+        let (mut send, receive) = self.session.connection().open_bi().await.ok()?;
+        send.write_all(&Request::Part(self.part, Encodings::ALL).encode()).await.ok()?;
+        send.finish().ok()?;
+        Some(receive)
+    }
+
+    /// Waits until there is room for items. All of it is taken at once: who held some and waited for more could wait for one
+    /// who does the same.
+    async fn with_room(&self, whole: Vec<(u64, Bytes)>, encoding: Encoding) -> Vec<Arrived> {
+        let bytes: usize = whole.iter().map(|(_, item)| item.len()).sum();
+        let bytes = u32::try_from(bytes.min(LONGEST_ITEM)).unwrap_or(u32::MAX);
+        // It is closed when the download is over.
+        let Ok(room) = Arc::clone(&self.buffer).acquire_many_owned(bytes).await else { return Vec::new() };
+        let room = Arc::new(room);
+        let arrived = |(number, bytes)| Arrived { number, encoding, bytes, _room: Arc::clone(&room) };
+        whole.into_iter().map(arrived).collect()
+    }
+
+    async fn items(&self, receive: &mut RecvStream, encoding: Encoding) -> End {
+        let mut frames = FrameReader::new(max_item_len(self.part.component, encoding));
+        let mut numbers = self.part.blocks();
+        let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+        loop {
+            let read = match receive.read_chunks(&mut chunks).await {
+                Ok(Some(read)) => read,
+                Ok(None) => return if frames.finish().is_ok() { End::Closed } else { End::Broken },
+                Err(_) => return End::Broken,
+            };
+            let (mut bytes, mut whole) = (0, Vec::new());
+            for chunk in chunks.iter_mut().take(read) {
+                bytes += chunk.len() as u64;
+                loop {
+                    match frames.push(chunk) {
+                        Ok(Some(item)) => {
+                            // More items than were asked for: no answer to this request.
+                            let Some(number) = numbers.next() else { return End::Broken };
+                            whole.push((number, item));
+                        }
+                        Ok(None) => break,
+                        Err(_) => return End::Broken,
+                    }
+                }
+                // Held by the frame that it is part of, if by any.
+                *chunk = Bytes::new();
+            }
+            let items = if whole.is_empty() { Vec::new() } else { self.with_room(whole, encoding).await };
+            if self.tell.send(Told::Arrived { id: self.id, bytes, items }).await.is_err() {
+                return End::Broken;
+            }
+        }
+    }
+}

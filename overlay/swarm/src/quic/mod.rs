@@ -1,0 +1,26 @@
+//! The driver: connections over QUIC, and the state machines' steps done over them.
+//!
+//! | module | what |
+//! |---|---|
+//! | `identity` | certificates by the node's key, and the node ID that a handshake proved |
+//! | `config` | what an endpoint is started with, and the sizes of QUIC's windows |
+//! | `swarm` | the endpoint: dials, accepts, knows the sessions |
+//! | `session` | one connection: hello, control messages both ways, requests |
+//! | `serve` | answers to requests, out of a [`Library`] |
+//! | `fetch` | a [`Download`](crate::download::Download) done over the sessions, into a [`Sink`] |
+
+mod config;
+mod fetch;
+mod fetch_request;
+mod identity;
+mod library;
+mod serve;
+mod session;
+mod swarm;
+
+pub use config::Config;
+pub use fetch::{Fetch, FetchError, FetchOptions, FetchProgress, FetchedFrom, PutError, Sink};
+pub use identity::{Identity, IdentityError, node_id_of};
+pub use library::{Held, Items, Library, NotServed};
+pub use session::{ItemError, Session, SessionView};
+pub use swarm::{ConnectError, PeerAddress, StartError, Swarm};

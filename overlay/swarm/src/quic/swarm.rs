@@ -1,0 +1,393 @@
+//! The endpoint of a node: it dials and accepts, and knows its sessions.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use content_types::NodeId;
+use parking_lot::Mutex;
+use quinn::{
+    ConnectionError, Endpoint, Incoming, TokioRuntime,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Config, Identity, IdentityError, Library,
+    identity::proved_node_id,
+    session::{Close, Session, SessionError},
+};
+use crate::reputation::{Offence, Reputation};
+
+/// How long a handshake, with the first messages each way, may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Handshakes of peers that dialled us, at once.
+const MAX_HANDSHAKES: usize = 64;
+
+/// Room in the socket for datagrams that have come and for those that go, in bytes; the system may give less.
+const SOCKET_BUFFER: usize = 8 << 20;
+
+/// How long closing connections get to tell the other side.
+const CLOSE_TIME: Duration = Duration::from_millis(300);
+
+/// The name in the handshake, which means nothing: the certificate's key is what counts.
+const SERVER_NAME: &str = "cairn";
+
+/// Why an endpoint did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The socket.
+    #[error("QUIC cannot listen on UDP {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS for QUIC.
+    #[error("the handshake's ciphers: {0}")]
+    Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// Why there is no session with a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It is barred.
+    #[error("the peer is barred for {} s", .0.as_secs())]
+    Barred(Duration),
+    /// There are as many sessions as there may be.
+    #[error("there are as many connections as there may be")]
+    Full,
+    /// Dialling this node itself.
+    #[error("this is the own node")]
+    Own,
+    /// The key is none.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS for QUIC.
+    #[error("the handshake's ciphers: {0}")]
+    Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The address cannot be dialled.
+    #[error("the address cannot be dialled: {0}")]
+    Address(#[from] quinn::ConnectError),
+    /// The connection failed; the key at the other end may be another.
+    #[error("no connection: {0}")]
+    Connection(#[from] ConnectionError),
+    /// The other side did not say what it should.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// It took too long.
+    #[error("the handshake took too long")]
+    TimedOut,
+}
+
+/// Where a peer is, and who it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerAddress {
+    /// Its compressed secp256k1 key.
+    pub key: [u8; 33],
+    /// Its UDP address for QUIC.
+    pub address: SocketAddr,
+}
+
+/// An endpoint and its sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct Swarm {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) config: Config,
+    pub(super) library: Arc<dyn Library>,
+    pub(super) upload_buffer: Arc<Semaphore>,
+    /// The own record as bytes, told in the hello.
+    pub(super) record: watch::Receiver<Vec<u8>>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    identity: Identity,
+    endpoint: Endpoint,
+    sessions: Mutex<BTreeMap<NodeId, Arc<Session>>>,
+    /// Counts everything that changes about sessions.
+    changes: watch::Sender<u64>,
+    reputation: Mutex<Reputation>,
+    next_session: AtomicU64,
+}
+
+impl Swarm {
+    /// Starts an endpoint on the current tokio runtime. `record` is the node's own record, RLP, as it changes.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn start(
+        config: Config,
+        identity: Identity,
+        library: Arc<dyn Library>,
+        record: watch::Receiver<Vec<u8>>,
+    ) -> Result<Self, StartError> {
+        let socket = bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let crypto = QuicServerConfig::try_from(identity.server_config()?)?;
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        server.transport_config(config.transport()).max_incoming(MAX_HANDSHAKES);
+        let endpoint = Endpoint::new(config.endpoint(), Some(server), socket, Arc::new(TokioRuntime))
+            .map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let inner = Arc::new(Inner {
+            upload_buffer: Arc::new(Semaphore::new(config.upload_buffer.min(Semaphore::MAX_PERMITS))),
+            config,
+            library,
+            record,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            identity,
+            endpoint,
+            sessions: Mutex::default(),
+            changes: watch::Sender::new(0),
+            reputation: Mutex::default(),
+            next_session: AtomicU64::new(0),
+        });
+        inner.tasks.spawn(accept(Arc::clone(&inner)));
+        Ok(Self { inner })
+    }
+
+    /// The UDP address.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.inner.endpoint.local_addr()
+    }
+
+    /// The own node ID.
+    pub fn node_id(&self) -> NodeId {
+        self.inner.identity.node_id()
+    }
+
+    /// A session with a peer: the one that there is, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]. A peer with another key is dropped in the handshake, before anything else is sent.
+    pub async fn connect(&self, peer: PeerAddress) -> Result<Arc<Session>, ConnectError> {
+        let node_id = super::node_id_of(&peer.key)?;
+        if let Some(session) = self.session(&node_id) {
+            return Ok(session);
+        }
+        self.inner.check(&node_id, peer.address.ip())?;
+        let crypto = QuicClientConfig::try_from(self.inner.identity.client_config(&peer.key)?)?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(self.inner.config.transport());
+        let connecting = self.inner.endpoint.connect_with(config, peer.address, SERVER_NAME)?;
+        let handshake = async {
+            let connection = connecting.await?;
+            self.inner.begin(connection, node_id, Direction::Out).await
+        };
+        tokio::time::timeout(HANDSHAKE_TIME, handshake).await.map_err(|_| ConnectError::TimedOut)?
+    }
+
+    /// The session with a peer, if there is one.
+    pub fn session(&self, peer: &NodeId) -> Option<Arc<Session>> {
+        self.inner.sessions.lock().get(peer).filter(|session| !session.is_closed()).cloned()
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.inner.sessions.lock().values().cloned().collect()
+    }
+
+    /// A number that changes whenever a session begins, ends, or hears of what its peer holds or whether it serves us.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Charges a peer with something; a peer that is barred for it is disconnected.
+    pub fn charge(&self, peer: &NodeId, offence: Offence) {
+        let bar = self.inner.reputation.lock().on_offence(Instant::now(), peer, offence);
+        let Some(bar) = bar else { return };
+        tracing::info!(%peer, ?offence, seconds = bar.as_secs(), "a peer is barred");
+        if let Some(session) = self.inner.sessions.lock().get(peer).cloned() {
+            session.close(Close::Barred);
+        }
+    }
+
+    /// Credits a peer with bytes that were checked.
+    pub fn credit(&self, peer: &NodeId, bytes: u64) {
+        self.inner.reputation.lock().on_verified(Instant::now(), peer, bytes);
+    }
+
+    /// For how long a peer is still barred.
+    pub fn barred_for(&self, peer: &NodeId) -> Option<Duration> {
+        self.inner.reputation.lock().barred_for(Instant::now(), peer)
+    }
+
+    /// Closes all connections and stops.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.endpoint.close(Close::Stopping.code(), b"");
+        let idle = async {
+            self.inner.tasks.wait().await;
+            self.inner.endpoint.wait_idle().await;
+        };
+        // What was not told by then, the other sides find out for themselves.
+        let _ = tokio::time::timeout(CLOSE_TIME, idle).await;
+    }
+}
+
+impl std::fmt::Debug for Swarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Swarm").field("node_id", &self.node_id()).finish_non_exhaustive()
+    }
+}
+
+/// Who dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Out,
+    In,
+}
+
+impl Inner {
+    /// Something about sessions has changed.
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn check(&self, peer: &NodeId, ip: IpAddr) -> Result<(), ConnectError> {
+        if *peer == self.identity.node_id() {
+            return Err(ConnectError::Own);
+        }
+        if let Some(left) = self.reputation.lock().barred_for(Instant::now(), peer) {
+            return Err(ConnectError::Barred(left));
+        }
+        let sessions = self.sessions.lock();
+        let others = sessions.iter().filter(|(id, _)| *id != peer).map(|(_, session)| session);
+        let of_subnet = others.clone().filter(|session| same_subnet(session.address().ip(), ip)).count();
+        let is_crowded = !ip.is_loopback() && of_subnet >= self.config.max_peers_of_subnet;
+        if others.count() >= self.config.max_peers || is_crowded { Err(ConnectError::Full) } else { Ok(()) }
+    }
+
+    /// Says hello on a new connection, and keeps its session.
+    async fn begin(
+        self: &Arc<Self>,
+        connection: quinn::Connection,
+        node_id: NodeId,
+        direction: Direction,
+    ) -> Result<Arc<Session>, ConnectError> {
+        let number = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let closing = connection.clone();
+        let begun = Session::begin(self, connection, node_id, number, direction).await;
+        let (session, control) = begun.inspect_err(|error| closing.close(error.close().code(), b""))?;
+        let replaced = {
+            let mut sessions = self.sessions.lock();
+            match sessions.get(&node_id).filter(|other| !other.is_closed()) {
+                Some(other) if !self.replaces(&node_id, direction, other.direction()) => {
+                    session.close(Close::Duplicate);
+                    return Ok(Arc::clone(other));
+                }
+                _ => sessions.insert(node_id, Arc::clone(&session)),
+            }
+        };
+        if let Some(replaced) = replaced {
+            replaced.close(Close::Duplicate);
+        }
+        self.changed();
+        let (inner, running) = (Arc::clone(self), Arc::clone(&session));
+        self.tasks.spawn(async move {
+            running.run(&inner, control).await;
+            let mut sessions = inner.sessions.lock();
+            if sessions.get(&node_id).is_some_and(|of| Arc::ptr_eq(of, &running)) {
+                sessions.remove(&node_id);
+            }
+            drop(sessions);
+            inner.changed();
+        });
+        Ok(session)
+    }
+
+    /// Whether a new connection takes the place of another with the same peer. Of two that were dialled at the same time
+    /// from both ends, both keep the one that the smaller node ID dialled; otherwise the new one is there because its
+    /// dialler had lost the old one.
+    fn replaces(&self, peer: &NodeId, new: Direction, old: Direction) -> bool {
+        let dialled_by_smaller = (self.identity.node_id() < *peer) == (new == Direction::Out);
+        new == old || dialled_by_smaller
+    }
+}
+
+async fn accept(inner: Arc<Inner>) {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    loop {
+        let incoming = tokio::select! {
+            incoming = inner.endpoint.accept() => incoming,
+            () = inner.stop.cancelled() => return,
+        };
+        let Some(incoming) = incoming else { return };
+        let Ok(place) = Arc::clone(&handshakes).try_acquire_owned() else {
+            incoming.ignore();
+            continue;
+        };
+        let accepting = Arc::clone(&inner);
+        inner.tasks.spawn(async move {
+            let address = incoming.remote_address();
+            let accepted = tokio::time::timeout(HANDSHAKE_TIME, accept_one(&accepting, incoming));
+            let outcome = tokio::select! {
+                outcome = accepted => outcome.unwrap_or(Err(ConnectError::TimedOut)),
+                () = accepting.stop.cancelled() => return,
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(%address, %error, "a connection was not accepted");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn accept_one(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), ConnectError> {
+    let address = incoming.remote_address();
+    // An address that may be false costs its owner a round trip as soon as others wait.
+    if !incoming.remote_address_validated() && inner.endpoint.open_connections() >= MAX_HANDSHAKES {
+        let _ = incoming.retry();
+        return Ok(());
+    }
+    let connection = incoming.await?;
+    let Some(node_id) = proved_node_id(connection.peer_identity()) else {
+        connection.close(Close::Identity.code(), b"");
+        return Err(IdentityError::Public.into());
+    };
+    if let Err(error) = inner.check(&node_id, address.ip()) {
+        connection.close(Close::Full.code(), b"");
+        return Err(error);
+    }
+    inner.begin(connection, node_id, Direction::In).await.map(drop)
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // As much as the system gives.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn same_subnet(a: IpAddr, b: IpAddr) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.octets()[..6] == b.octets()[..6],
+        _ => false,
+    }
+}
