@@ -1,0 +1,189 @@
+//! The records kept for others: who provides which era. No I/O and no clock: Unix seconds are passed in.
+//!
+//! Records are ordered by their distance from this node in the DHT, so that the farthest, which others are better placed
+//! to keep, is at hand when room is needed; and by age, for expiry.
+
+pub(crate) mod limits;
+pub(crate) mod state_file;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use sha2::{Digest, Sha256};
+
+pub use self::limits::RecordLimits;
+pub(crate) use self::limits::Refused;
+use crate::{EraKey, PublicKey};
+
+/// A record lasts so long after its last renewal, in seconds. Holders renew every 12 hours, so one renewal may get lost.
+pub(crate) const LIFETIME: u64 = 24 * 3600;
+
+/// A record that was not renewed for so many seconds makes room first: its holder missed a renewal.
+pub(crate) const STALE_AFTER: u64 = 13 * 3600;
+
+/// Addresses in a record: one for each protocol family, and one more.
+pub(crate) const MAX_ADDRESSES: usize = 3;
+
+/// XOR of the hashes of key and node, as Kademlia measures it.
+type Distance = [u8; 32];
+
+/// Who provides an era.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The provider's key.
+    pub provider: PublicKey,
+    /// Where it is reached; the first one is where its announcement came from.
+    pub addresses: Vec<SocketAddr>,
+    /// When it announced the era last, in Unix seconds.
+    pub renewed: u64,
+}
+
+impl Record {
+    fn has_expired(&self, now: u64) -> bool {
+        self.renewed.saturating_add(LIFETIME) <= now
+    }
+
+    fn is_stale(&self, now: u64) -> bool {
+        self.renewed.saturating_add(STALE_AFTER) <= now
+    }
+}
+
+#[derive(Debug)]
+struct Era {
+    key: EraKey,
+    providers: Vec<Record>,
+}
+
+/// The records kept for others.
+#[derive(Debug)]
+pub(crate) struct Records {
+    /// The hash of this node's peer ID.
+    origin: [u8; 32],
+    limits: RecordLimits,
+    eras: BTreeMap<Distance, Era>,
+    by_age: BTreeSet<(u64, Distance, PublicKey)>,
+    of_peer: BTreeMap<PublicKey, usize>,
+    revision: u64,
+}
+
+impl Records {
+    /// No records yet. `peer` is the encoding of this node's peer ID.
+    pub(crate) fn new(peer: &[u8], limits: RecordLimits) -> Self {
+        Self {
+            origin: Sha256::digest(peer).into(),
+            limits,
+            eras: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            of_peer: BTreeMap::new(),
+            revision: 0,
+        }
+    }
+
+    /// How many records there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_age.len()
+    }
+
+    /// Goes up with every change.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The providers of an era whose records have not expired.
+    pub(crate) fn providers(&self, key: &EraKey, now: u64) -> impl Iterator<Item = &Record> {
+        let era = self.eras.get(&self.distance(key));
+        era.into_iter().flat_map(|era| &era.providers).filter(move |record| !record.has_expired(now))
+    }
+
+    /// All records, those nearest to this node first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&EraKey, &Record)> {
+        self.eras.values().flat_map(|era| era.providers.iter().map(|record| (&era.key, record)))
+    }
+
+    /// Adds or renews a record, at the cost of others if there is no room.
+    ///
+    /// # Errors
+    ///
+    /// When all those whose place it could have are worth more.
+    pub(crate) fn insert(&mut self, key: EraKey, mut record: Record, now: u64) -> Result<(), Refused> {
+        // The clock may have gone backwards since the record was written.
+        record.renewed = record.renewed.min(now);
+        record.addresses.truncate(MAX_ADDRESSES);
+        if record.has_expired(now) {
+            return Err(Refused::Expired);
+        }
+        self.expire(now);
+        let place = self.distance(&key);
+        let providers = self.eras.get(&place).map_or(&[][..], |era| &era.providers);
+        let is_known = providers.iter().any(|other| other.provider == record.provider);
+        if !is_known && self.of_peer.get(&record.provider).is_some_and(|count| *count >= self.limits.of_peer) {
+            return Err(Refused::PeerFull);
+        }
+        let mut victim = limits::admit(providers, &record, &self.limits, now)?.map(|provider| (place, provider));
+        if victim.is_none() && !is_known && self.len() >= self.limits.total {
+            victim = Some(self.make_room(place, &record, now)?);
+        }
+        for (place, provider) in victim.into_iter().chain(is_known.then_some((place, record.provider))) {
+            self.remove(place, &provider);
+        }
+        self.by_age.insert((record.renewed, place, record.provider));
+        *self.of_peer.entry(record.provider).or_default() += 1;
+        self.eras.entry(place).or_insert_with(|| Era { key, providers: Vec::new() }).providers.push(record);
+        self.revision += 1;
+        Ok(())
+    }
+
+    /// Drops what has expired.
+    pub(crate) fn expire(&mut self, now: u64) {
+        while let Some(&(renewed, place, provider)) = self.by_age.first()
+            && renewed.saturating_add(LIFETIME) <= now
+        {
+            self.remove(place, &provider);
+        }
+    }
+
+    /// Whose record goes when there are too many: the one that missed its renewal, or else one of the farthest era.
+    fn make_room(&self, place: Distance, record: &Record, now: u64) -> Result<(Distance, PublicKey), Refused> {
+        let &(renewed, stalest, provider) = self.by_age.first().ok_or(Refused::Full)?;
+        if renewed.saturating_add(STALE_AFTER) <= now {
+            return Ok((stalest, provider));
+        }
+        let (&farthest, era) = self.eras.last_key_value().ok_or(Refused::Full)?;
+        let victim = match farthest.cmp(&place) {
+            std::cmp::Ordering::Greater => limits::of_heaviest_subnet(&era.providers),
+            std::cmp::Ordering::Equal => limits::of_heavier_subnet(&era.providers, record),
+            std::cmp::Ordering::Less => None,
+        };
+        victim.map(|victim| (farthest, victim)).ok_or(Refused::Full)
+    }
+
+    fn remove(&mut self, place: Distance, provider: &PublicKey) {
+        let Some(era) = self.eras.get_mut(&place) else { return };
+        let Some(index) = era.providers.iter().position(|record| record.provider == *provider) else { return };
+        let record = era.providers.swap_remove(index);
+        if era.providers.is_empty() {
+            self.eras.remove(&place);
+        }
+        self.by_age.remove(&(record.renewed, place, record.provider));
+        if let Some(count) = self.of_peer.get_mut(provider) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_peer.remove(provider);
+            }
+        }
+        self.revision += 1;
+    }
+
+    fn distance(&self, key: &EraKey) -> Distance {
+        let mut distance: Distance = Sha256::digest(key).into();
+        for (byte, own) in distance.iter_mut().zip(self.origin) {
+            *byte ^= own;
+        }
+        distance
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The records against a model: every bound holds whatever is inserted, and what has to go goes in the right order.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SMALL: RecordLimits = RecordLimits { total: 12, of_era: 6, of_subnet: 2, of_peer: 4 };
+const NOW: u64 = 1_700_000_000;
+
+fn records(limits: RecordLimits) -> Records {
+    Records::new(b"this node", limits)
+}
+
+fn key(era: u8) -> EraKey {
+    [era; 32]
+}
+
+/// A provider at 20.0.`subnet`.`host`.
+fn record(peer: u8, subnet: u8, renewed: u64) -> Record {
+    Record { provider: [peer; 33], addresses: vec![SocketAddr::from(([20, 0, subnet, peer], 9000))], renewed }
+}
+
+fn providers(records: &Records, era: u8, now: u64) -> BTreeSet<u8> {
+    records.providers(&key(era), now).map(|record| record.provider[0]).collect()
+}
+
+/// The eras 0..count, nearest to this node first.
+fn nearest_first(records: &Records, count: u8) -> Vec<u8> {
+    let mut eras: Vec<u8> = (0..count).collect();
+    eras.sort_by_key(|era| records.distance(&key(*era)));
+    eras
+}
+
+#[test]
+fn a_record_lasts_a_day_after_its_last_renewal() {
+    let mut records = records(SMALL);
+    records.insert(key(1), record(1, 1, NOW), NOW).unwrap();
+    records.insert(key(1), record(1, 1, NOW + 60), NOW + 60).unwrap();
+    assert_eq!(records.len(), 1);
+    assert_eq!(providers(&records, 1, NOW + 59 + LIFETIME).len(), 1);
+    assert!(providers(&records, 1, NOW + 60 + LIFETIME).is_empty());
+    records.expire(NOW + 60 + LIFETIME);
+    assert_eq!((records.len(), records.eras.len(), records.of_peer.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_subnet_has_few_places_in_an_era_and_the_machine_itself_has_all() {
+    let mut records = records(SMALL);
+    for peer in 0..2 {
+        records.insert(key(1), record(peer, 7, NOW), NOW).unwrap();
+    }
+    assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(Refused::SubnetFull));
+    assert_eq!(records.insert(key(2), record(2, 7, NOW), NOW), Ok(()));
+    // One that missed its renewal gives up its place.
+    let later = NOW + STALE_AFTER;
+    records.insert(key(1), record(1, 7, later), later).unwrap();
+    assert_eq!(records.insert(key(1), record(2, 7, later), later), Ok(()));
+    assert_eq!(providers(&records, 1, later), BTreeSet::from([1, 2]));
+    for peer in 10..14 {
+        let local = Record { addresses: vec!["127.0.0.1:1".parse().unwrap()], ..record(peer, 0, later) };
+        records.insert(key(1), local, later).unwrap();
+    }
+    assert_eq!(providers(&records, 1, later).len(), SMALL.of_era);
+}
+
+#[test]
+fn a_renewal_cannot_move_into_a_crowded_subnet() {
+    let mut records = records(SMALL);
+    for (peer, subnet) in [(0, 7), (1, 7), (2, 8)] {
+        records.insert(key(1), record(peer, subnet, NOW), NOW).unwrap();
+    }
+    assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(Refused::SubnetFull));
+    assert_eq!(records.insert(key(1), record(2, 8, NOW + 1), NOW + 1), Ok(()));
+    assert_eq!(records.len(), 3);
+}
+
+#[test]
+fn a_full_era_takes_from_the_crowded_for_the_lonely() {
+    let mut records = records(RecordLimits { of_subnet: 3, ..SMALL });
+    for (peer, subnet) in [(0, 1), (1, 1), (2, 1), (3, 2), (4, 3), (5, 4)] {
+        records.insert(key(1), record(peer, subnet, NOW + u64::from(peer)), NOW + 9).unwrap();
+    }
+    assert_eq!(records.insert(key(1), record(6, 5, NOW + 9), NOW + 9), Ok(()));
+    assert_eq!(providers(&records, 1, NOW + 9), BTreeSet::from([1, 2, 3, 4, 5, 6]), "the oldest of the heaviest");
+    assert_eq!(records.insert(key(1), record(7, 2, NOW + 9), NOW + 9), Err(Refused::EraFull), "as crowded itself");
+}
+
+#[test]
+fn a_peer_announces_so_many_eras() {
+    let mut records = records(SMALL);
+    for era in 0..4 {
+        records.insert(key(era), record(1, 1, NOW), NOW).unwrap();
+    }
+    assert_eq!(records.insert(key(4), record(1, 1, NOW), NOW), Err(Refused::PeerFull));
+    assert_eq!(records.insert(key(3), record(1, 1, NOW), NOW), Ok(()), "a renewal");
+}
+
+/// Fills `records` with one record for each of the eras.
+fn fill(records: &mut Records, eras: &[u8]) {
+    for era in eras {
+        records.insert(key(*era), record(*era, *era, NOW), NOW).unwrap();
+    }
+}
+
+#[test]
+fn the_farthest_gives_way_to_the_nearer() {
+    let mut records = records(SMALL);
+    let eras = nearest_first(&records, 13);
+    fill(&mut records, &eras[1..]);
+    assert_eq!(records.insert(key(eras[0]), record(200, 200, NOW), NOW), Ok(()));
+    assert!(providers(&records, eras[12], NOW).is_empty());
+    assert_eq!(records.insert(key(eras[12]), record(201, 201, NOW), NOW), Err(Refused::Full));
+    assert_eq!(records.len(), SMALL.total);
+}
+
+#[test]
+fn whoever_missed_its_renewal_goes_before_the_farthest() {
+    let mut records = records(SMALL);
+    let eras = nearest_first(&records, 13);
+    let later = NOW + STALE_AFTER;
+    records.insert(key(eras[0]), record(eras[0], 1, NOW), NOW).unwrap();
+    for era in &eras[1..12] {
+        records.insert(key(*era), record(*era, *era, later), later).unwrap();
+    }
+    assert_eq!(records.insert(key(eras[12]), record(eras[12], 200, later), later), Ok(()));
+    assert!(providers(&records, eras[0], later).is_empty());
+}
+
+#[test]
+fn of_the_farthest_era_the_heaviest_subnet_gives_way() {
+    let mut records = records(RecordLimits { of_era: 12, ..SMALL });
+    let eras = nearest_first(&records, 2);
+    for peer in 0..12 {
+        // The peers 4 and 5 share a subnet.
+        records.insert(key(eras[1]), record(peer, if peer == 5 { 4 } else { peer }, NOW), NOW).unwrap();
+    }
+    records.insert(key(eras[0]), record(100, 100, NOW), NOW).unwrap();
+    let left = providers(&records, eras[1], NOW);
+    assert_eq!(left.len(), 11);
+    assert!(!(left.contains(&4) && left.contains(&5)));
+}
+
+#[test]
+fn a_clock_that_goes_backwards_makes_nothing_immortal() {
+    let mut records = records(SMALL);
+    records.insert(key(1), record(1, 1, NOW + 1_000_000), NOW).unwrap();
+    assert!(providers(&records, 1, NOW + LIFETIME).is_empty());
+    assert_eq!(records.insert(key(2), record(1, 1, NOW), NOW + LIFETIME), Err(Refused::Expired));
+}
+
+proptest! {
+    #[test]
+    fn every_bound_holds_and_the_indices_agree(
+        steps in prop::collection::vec((0_u8..10, 0_u8..20, 0_u8..5, 0_u64..20_000), 0..300),
+    ) {
+        let mut records = records(SMALL);
+        let mut now = NOW;
+        for (era, peer, subnet, wait) in steps {
+            now += wait;
+            let is_in = records.insert(key(era), record(peer, subnet, now), now).is_ok();
+            prop_assert_eq!(is_in, providers(&records, era, now).contains(&peer)
+                && records.providers(&key(era), now).any(|r| r.provider[0] == peer && r.renewed == now));
+
+            prop_assert!(records.len() <= SMALL.total);
+            let mut by_age = BTreeSet::new();
+            let mut of_peer = BTreeMap::<PublicKey, usize>::new();
+            for (place, era) in &records.eras {
+                prop_assert_eq!(*place, records.distance(&era.key));
+                prop_assert!((1..=SMALL.of_era).contains(&era.providers.len()));
+                for record in &era.providers {
+                    prop_assert!(!record.has_expired(now));
+                    by_age.insert((record.renewed, *place, record.provider));
+                    *of_peer.entry(record.provider).or_default() += 1;
+                }
+                for subnet in 0..5 {
+                    let of_subnet = era.providers.iter().filter(|r| matches!(
+                        r.addresses[0].ip(), std::net::IpAddr::V4(ip) if ip.octets()[2] == subnet));
+                    prop_assert!(of_subnet.count() <= SMALL.of_subnet);
+                }
+            }
+            prop_assert!(of_peer.values().all(|count| *count <= SMALL.of_peer));
+            prop_assert_eq!(&by_age, &records.by_age);
+            prop_assert_eq!(&of_peer, &records.of_peer);
+        }
+    }
+}
