@@ -1,0 +1,108 @@
+//! S3-compatible buckets. The `object_store` library lists them and signs the addresses of their files; what is at a
+//! signed address is read as from any other mirror, and checked in the same way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cairn_archive::ArchiveName;
+use futures::StreamExt;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::path::Path;
+use object_store::signer::{Method, Signer};
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use reqwest::Url;
+
+use crate::error::{Reason, innermost};
+use crate::listing::MAX_FILES;
+use crate::mirror::install_cryptography;
+use crate::options::{CONNECT_TIMEOUT, Options, S3Options};
+
+/// For how long a signed address is good: it is made anew for each request, and a request that was begun goes on.
+const SIGNED_FOR: Duration = Duration::from_secs(900);
+/// Credentials for the addresses of public buckets, whose signature is cut off again.
+const NOBODY: &str = "anonymous";
+
+/// A bucket.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    store: AmazonS3,
+    signs: bool,
+}
+
+impl Bucket {
+    /// The bucket of an `s3://bucket/prefix` address, and the prefix.
+    pub(crate) fn open(url: &Url, options: &Options) -> Result<(Self, Path), Reason> {
+        install_cryptography();
+        let name = url.host_str().filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| Reason::Address("it names no bucket".to_owned()))?;
+        let prefix = Path::from_url_path(url.path()).map_err(|error| Reason::Address(error.to_string()))?;
+        let mut builder = match &options.s3 {
+            S3Options::Environment => AmazonS3Builder::from_env(),
+            S3Options::Explicit { endpoint, region, keys } => {
+                let mut builder = AmazonS3Builder::new().with_region(region);
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+                }
+                match keys {
+                    Some((id, secret)) => builder.with_access_key_id(id).with_secret_access_key(secret),
+                    None => builder.with_skip_signature(true),
+                }
+            }
+        };
+        let skips = builder.get_config_value(&AmazonS3ConfigKey::SkipSignature);
+        let signs = !skips.is_some_and(|skips| skips.eq_ignore_ascii_case("true"));
+        if !signs {
+            builder = builder.with_access_key_id(NOBODY).with_secret_access_key(NOBODY);
+        }
+        if options.s3 != S3Options::Environment {
+            let client = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(options.stall);
+            let plain = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+            let plain = plain.is_some_and(|endpoint| endpoint.starts_with("http://"));
+            builder = builder.with_client_options(client.with_allow_http(plain));
+        }
+        let retries = usize::try_from(options.attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+        let retry = RetryConfig { max_retries: retries, ..RetryConfig::default() };
+        let store = builder.with_bucket_name(name).with_retry(retry).build();
+        Ok((Self { store: store.map_err(|error| reason(&error))?, signs }, prefix))
+    }
+
+    /// The archives under `prefix`, at any depth, or the one that is there.
+    pub(crate) async fn archives(&self, prefix: &Path) -> Result<BTreeMap<String, Path>, Reason> {
+        let mut files = BTreeMap::new();
+        if let Some(name) = prefix.filename().filter(|name| ArchiveName::is_archive(name)) {
+            files.insert(name.to_owned(), prefix.clone());
+            return Ok(files);
+        }
+        let mut objects = self.store.list(Some(prefix));
+        let mut seen = 0;
+        while let Some(object) = objects.next().await {
+            let path = object.map_err(|error| reason(&error))?.location;
+            seen += 1;
+            if seen > MAX_FILES {
+                return Err(Reason::Listing { limit: MAX_FILES, unit: "files" });
+            }
+            let name = path.filename().map(str::to_owned);
+            if let Some(name) = name.filter(|name| ArchiveName::is_archive(name)) {
+                files.entry(name).or_insert(path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// An address at which anybody may read the file at `path` for a while.
+    pub(crate) async fn address(&self, path: &Path) -> Result<Url, Reason> {
+        let signed = self.store.signed_url(Method::GET, path, SIGNED_FOR).await;
+        let mut url = signed.map_err(|error| reason(&error))?;
+        if !self.signs {
+            url.set_query(None);
+        }
+        Ok(url)
+    }
+}
+
+fn reason(error: &object_store::Error) -> Reason {
+    match error {
+        object_store::Error::NotFound { .. } => Reason::NotFound,
+        other => Reason::Bucket(innermost(other)),
+    }
+}

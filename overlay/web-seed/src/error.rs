@@ -1,0 +1,158 @@
+//! What can go wrong between here and a mirror: one error that names the URL, the block where it is known, and the
+//! reason.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_archive::{ArchiveError, Vanished};
+
+/// Why a mirror did not give what was asked of it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{url}: {}{reason}", .block.map(|block| format!("block {block}: ")).unwrap_or_default())]
+pub struct Error {
+    /// The file, folder or bucket.
+    pub url: Arc<str>,
+    /// The block that was being read.
+    pub block: Option<u64>,
+    /// Why.
+    #[source]
+    pub reason: Reason,
+}
+
+impl Error {
+    pub(crate) fn new(url: &Arc<str>, reason: impl Into<Reason>) -> Self {
+        Self { url: url.clone(), block: None, reason: reason.into() }
+    }
+
+    pub(crate) fn of_block(url: &Arc<str>, block: u64, reason: impl Into<Reason>) -> Self {
+        Self { block: Some(block), ..Self::new(url, reason) }
+    }
+
+    /// Whether the file is not the one any more that was opened: it has to be opened again.
+    pub fn is_changed(&self) -> bool {
+        match &self.reason {
+            Reason::Changed => true,
+            Reason::Archive(error) => error.is_vanished(),
+            _ => false,
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error.reason {
+            Reason::Changed => Vanished.into(),
+            Reason::TimeOut => Self::new(io::ErrorKind::TimedOut, error),
+            Reason::NotFound => Self::new(io::ErrorKind::NotFound, error),
+            _ => Self::other(error),
+        }
+    }
+}
+
+/// The reasons.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The address is no URL this crate can read.
+    #[error("not an address of a mirror: {0}")]
+    Address(String),
+    /// The client cannot be set up, which has nothing to do with the mirror.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+    /// No connection, or it broke.
+    #[error("{0}")]
+    Transport(String),
+    /// Not a byte came for as long as one waits.
+    #[error("nothing came before the time-out")]
+    TimeOut,
+    /// The server sends from one address to the next.
+    #[error("more than {0} redirects")]
+    Redirects(usize),
+    /// There is no such file.
+    #[error("there is no such file")]
+    NotFound,
+    /// The server is busy, and stayed so.
+    #[error("the server is busy (status {status}){}", .retry_after.map(|wait| format!(", and asks to come back in {} s", wait.as_secs())).unwrap_or_default())]
+    Busy {
+        /// The answer's status.
+        status: u16,
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The server refuses.
+    #[error("the server answered with status {0}")]
+    Status(u16),
+    /// The server sends whole files only.
+    #[error("the server does not know Range requests: it answered 200 instead of 206")]
+    NoRanges,
+    /// The server sends another part than the one that was asked for.
+    #[error("the server was asked for bytes {asked} and says it sends {found:?}")]
+    WrongRange {
+        /// First and last byte that were asked for.
+        asked: String,
+        /// What its Content-Range says.
+        found: String,
+    },
+    /// The body ended too early, again and again.
+    #[error("the body ended after {found} of {expected} bytes")]
+    Short {
+        /// Bytes that were asked for.
+        expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// There is more in the body than was asked for.
+    #[error("the body is longer than the {expected} bytes that it should have")]
+    Long {
+        /// Bytes that were asked for.
+        expected: u64,
+    },
+    /// The file is not the one that was opened.
+    #[error("the file was changed since it was opened")]
+    Changed,
+    /// A listing is larger than any would be.
+    #[error("the listing is over the limit of {limit} {unit}")]
+    Listing {
+        /// The limit.
+        limit: usize,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// The mirror has no file of that name.
+    #[error("the mirror lists no file {0:?}")]
+    Unlisted(String),
+    /// Opening an archive takes its index and a few records, not its whole content.
+    #[error("opening it takes more than {limit} bytes, as if its index could not be used")]
+    Costly {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A record is not what the index says, or no record at all.
+    #[error("{0}")]
+    Record(String),
+    /// The file breaks a rule of its format.
+    #[error("{}", .0.rule)]
+    Archive(#[source] Box<ArchiveError>),
+    /// The bucket's own error.
+    #[error("{0}")]
+    Bucket(String),
+    /// The runtime is shutting down.
+    #[error("the program is ending")]
+    Ending,
+}
+
+impl From<ArchiveError> for Reason {
+    fn from(error: ArchiveError) -> Self {
+        if error.is_vanished() { Self::Changed } else { Self::Archive(Box::new(error)) }
+    }
+}
+
+/// The innermost cause: the outer ones only say that a request failed, and repeat its URL.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
