@@ -85,11 +85,6 @@ impl Dht {
         self.kad.start_providing(key.to_vec().into()).ok()
     }
 
-    /// Names this node no longer as a provider. What others recorded expires.
-    pub(crate) fn withdraw(&mut self, key: EraKey) {
-        self.kad.stop_providing(&key.to_vec().into());
-    }
-
     /// Asks the peers nearest to the key for providers.
     pub(crate) fn look_up(&mut self, key: EraKey) -> kad::QueryId {
         self.kad.get_providers(key.to_vec().into())

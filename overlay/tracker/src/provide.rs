@@ -45,13 +45,12 @@ impl ProvideQueue {
     }
 
     /// Replaces the set of eras. New ones are due at once, the others keep their time. Of too many, the lowest are taken.
-    /// Returns those that are no longer announced.
-    pub(crate) fn replace(&mut self, eras: &BTreeSet<u64>, now: Instant) -> Vec<u64> {
+    pub(crate) fn replace(&mut self, eras: &BTreeSet<u64>, now: Instant) {
         let wanted: BTreeSet<u64> = eras.iter().copied().take(self.max_eras).collect();
         let dropped: Vec<u64> = self.eras.keys().copied().filter(|era| !wanted.contains(era)).collect();
-        for era in &dropped {
-            if let Some(due) = self.eras.remove(era).and_then(|state| state.due) {
-                self.due.remove(&(due, *era));
+        for era in dropped {
+            if let Some(due) = self.eras.remove(&era).and_then(|state| state.due) {
+                self.due.remove(&(due, era));
             }
         }
         for era in wanted {
@@ -62,7 +61,11 @@ impl ProvideQueue {
                 self.due.extend(due.map(|due| (due, era)));
             }
         }
-        dropped
+    }
+
+    /// The eras that are announced.
+    pub(crate) fn eras(&self) -> impl Iterator<Item = u64> {
+        self.eras.keys().copied()
     }
 
     /// The next era to announce now. It is under way until [`finish`](Self::finish).
@@ -179,7 +182,8 @@ mod tests {
             assert_eq!(queue.next(now), Some(era));
             queue.finish(era, true, now);
         }
-        assert_eq!(queue.replace(&set([2, 3]), now), [1]);
+        queue.replace(&set([2, 3]), now);
+        assert!(queue.eras().eq([2, 3]));
         assert_eq!((queue.next(now), queue.next(now)), (Some(3), None));
         queue.renew_all(now);
         assert_eq!(queue.next(now), Some(2));

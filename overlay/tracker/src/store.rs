@@ -28,6 +28,11 @@ impl Store {
         Self { local, own: BTreeSet::new(), clock, records }
     }
 
+    /// The keys that this node provides itself: whoever asks it learns that, even if no peer has taken the record yet.
+    pub(crate) fn set_own(&mut self, keys: BTreeSet<EraKey>) {
+        self.own = keys;
+    }
+
     /// Unix time in seconds.
     pub(crate) fn now(&self) -> u64 {
         (self.clock)()

@@ -302,9 +302,9 @@ impl Task {
         if self.set_announced(&wanted.announced) {
             self.provide.renew_all(now);
         }
-        for era in self.provide.replace(&wanted.eras, now) {
-            self.swarm.behaviour_mut().dht.withdraw(self.chain.era_key(era));
-        }
+        self.provide.replace(&wanted.eras, now);
+        let keys = self.provide.eras().map(|era| self.chain.era_key(era)).collect();
+        self.swarm.behaviour_mut().dht.store().set_own(keys);
     }
 
     /// Announces these addresses, or none as long as nobody can reach us; whether that is a change.
