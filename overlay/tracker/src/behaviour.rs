@@ -1,5 +1,5 @@
-//! `libp2p-kad` under rules of our own: which addresses are dialled, who enters the routing table, which announcements are
-//! recorded, and under which address.
+//! `libp2p-kad` under rules of our own: which addresses are dialled, who enters the routing table, which announcements
+//! are recorded, and under which address.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use crate::{
     EraKey,
     addresses::{Reach, Subnet, multiaddr, socket_address},
     identity,
-    records::{self, Record},
+    records::Record,
     store::{Store, era_key},
     table::{self, Failures, Subnets},
 };
@@ -150,7 +150,7 @@ impl Dht {
     /// listens and dials on one port.
     fn at_host(&self, remote: SocketAddr, claimed: &[Multiaddr]) -> Vec<SocketAddr> {
         let is_of_host = |address: &&Multiaddr| socket_address(address).is_some_and(|at| at.ip() == remote.ip());
-        let addresses = self.reach.filter(claimed.iter().filter(is_of_host), table::MAX_ADDRESSES - 1);
+        let addresses = self.reach.filter(claimed.iter().filter(is_of_host), table::MAX_ADDRESSES);
         if addresses.is_empty() && self.reach.covers(remote) { vec![remote] } else { addresses }
     }
 
@@ -195,11 +195,10 @@ impl Dht {
     /// An announcement came in.
     fn record(&mut self, announcement: &kad::ProviderRecord) {
         let peer = announcement.provider;
-        let Some(key) = era_key(&announcement.key) else { return };
+        let Some(key) = era_key(&announcement.key).filter(|key| self.store().is_known(key)) else { return };
         let Some(provider) = identity::public_key(&peer) else { return };
         let Some(remote) = self.best_connection(&peer).and_then(|connection| connection.remote) else { return };
-        let mut addresses = self.at_host(remote, &announcement.addresses);
-        addresses.truncate(records::MAX_ADDRESSES);
+        let addresses = self.at_host(remote, &announcement.addresses);
         if addresses.is_empty() {
             return;
         }

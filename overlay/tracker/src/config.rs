@@ -80,6 +80,8 @@ fn system_clock() -> u64 {
 pub struct Limits {
     /// Records of others.
     pub records: RecordLimits,
+    /// Eras that can have records, counted from the first. The default lasts mainnet until the 2060s. Each takes 50 bytes.
+    pub eras: u64,
     /// Connections that others opened. Each costs some tens of KB.
     pub inbound_connections: u32,
     /// Connections that this node opened. One announcement touches some thirty peers, and connections stay for a
@@ -105,6 +107,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             records: RecordLimits::default(),
+            eras: 16_384,
             inbound_connections: 256,
             outbound_connections: 512,
             connections_of_peer: 2,

@@ -19,13 +19,20 @@ use crate::{Clock, EraKey, addresses, identity, records::Records};
 pub(crate) struct Store {
     local: PeerId,
     own: BTreeSet<EraKey>,
+    /// The keys of the chain's eras. Others would be free of choice, and near to this node by choice.
+    known: BTreeSet<EraKey>,
     clock: Clock,
     pub(crate) records: Records,
 }
 
 impl Store {
-    pub(crate) fn new(local: PeerId, records: Records, clock: Clock) -> Self {
-        Self { local, own: BTreeSet::new(), clock, records }
+    pub(crate) fn new(local: PeerId, records: Records, known: BTreeSet<EraKey>, clock: Clock) -> Self {
+        Self { local, own: BTreeSet::new(), known, clock, records }
+    }
+
+    /// Whether a key is that of an era.
+    pub(crate) fn is_known(&self, key: &EraKey) -> bool {
+        self.known.contains(key)
     }
 
     /// The keys that this node provides itself: whoever asks it learns that, even if no peer has taken the record yet.

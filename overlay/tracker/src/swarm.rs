@@ -1,6 +1,6 @@
 //! The libp2p swarm with its limits: QUIC only, small windows, few of everything.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use libp2p::{
     StreamProtocol, Swarm, SwarmBuilder, connection_limits, identify,
@@ -10,7 +10,7 @@ use libp2p::{
 };
 
 use crate::{
-    Config, Error,
+    Config, EraKey, Error,
     addresses::Reach,
     behaviour::{Behaviour, Dht},
     records::Records,
@@ -23,8 +23,9 @@ const STREAM_WINDOW: u32 = 2 * MAX_MESSAGE as u32;
 /// What a peer may have sent to all streams of a connection.
 const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
 
-/// Streams that a peer may have open. `libp2p-kad` answers 32 at once; the others are for identify and negotiation.
-const MAX_STREAMS: u32 = 40;
+/// Streams that a peer may have open. `libp2p-kad` answers so many at once, and drops further ones with a warning that
+/// a stranger could so cause at will.
+const MAX_STREAMS: u32 = 32;
 
 /// Streams whose protocol is being negotiated, on one connection.
 const MAX_NEGOTIATING: usize = 32;
@@ -50,10 +51,15 @@ const IDLE_QUERIES: u32 = 2;
 /// How often a peer is asked again which protocols it speaks.
 const IDENTIFY_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// The swarm of this configuration; it does not listen yet.
-pub(crate) fn build(config: &Config, keypair: Keypair, reach: Reach) -> Result<Swarm<Behaviour>, Error> {
+/// The swarm of this configuration, with records for the `known` eras; it does not listen yet.
+pub(crate) fn build(
+    config: &Config,
+    keypair: Keypair,
+    reach: Reach,
+    known: BTreeSet<EraKey>,
+) -> Result<Swarm<Behaviour>, Error> {
     let limits = config.limits;
-    let behaviour = behaviour(config, &keypair, reach)?;
+    let behaviour = behaviour(config, &keypair, reach, known)?;
     let transport = |mut quic: quic::Config| {
         quic.max_stream_data = STREAM_WINDOW;
         quic.max_connection_data = CONNECTION_WINDOW;
@@ -73,7 +79,7 @@ pub(crate) fn build(config: &Config, keypair: Keypair, reach: Reach) -> Result<S
     Ok(swarm.build())
 }
 
-fn behaviour(config: &Config, keypair: &Keypair, reach: Reach) -> Result<Behaviour, Error> {
+fn behaviour(config: &Config, keypair: &Keypair, reach: Reach, known: BTreeSet<EraKey>) -> Result<Behaviour, Error> {
     let limits = config.limits;
     let local = keypair.public().to_peer_id();
     let name = config.chain.protocol_name();
@@ -93,7 +99,7 @@ fn behaviour(config: &Config, keypair: &Keypair, reach: Reach) -> Result<Behavio
         .set_provider_record_ttl(None)
         .set_periodic_bootstrap_interval(None);
     let records = Records::new(&local.to_bytes(), limits.records);
-    let store = Store::new(local, records, config.clock.clone());
+    let store = Store::new(local, records, known, config.clock.clone());
     let mut dht = Dht::new(kad::Behaviour::with_config(local, store, kad), name, reach);
     dht.set_reachable(config.reachable);
 

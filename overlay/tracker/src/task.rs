@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Chain, Config, Error, Provider, PublicKey, Status,
+    Chain, Config, EraKey, Error, Provider, PublicKey, Status,
     addresses::{Reach, multiaddr, socket_address},
     behaviour::{Behaviour, BehaviourEvent, Event},
     hints::Hints,
@@ -27,7 +27,7 @@ use crate::{
     lookups::{Lookups, Request},
     persist,
     provide::ProvideQueue,
-    records::state_file,
+    records::{Record, state_file},
     swarm,
 };
 
@@ -39,6 +39,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Queries end on time only if they are looked at: `libp2p-kad` sets no timer for them.
 const QUERY_TICK: Duration = Duration::from_secs(1);
+
+/// At the end, connections are closed for so long.
+const MAX_FAREWELL: Duration = Duration::from_secs(1);
 
 /// What is wanted until further notice.
 #[derive(Debug, Clone)]
@@ -62,6 +65,7 @@ struct Task {
     chain: Chain,
     reach: Reach,
     max_handshakes: u32,
+    max_eras: u64,
     commands: mpsc::Receiver<Command>,
     wanted: watch::Receiver<Wanted>,
     provide: ProvideQueue,
@@ -89,8 +93,9 @@ pub(crate) async fn start(
 ) -> Result<SocketAddr, Error> {
     let keypair = identity::keypair(config.secret_key)?;
     let reach = Reach::of(config.listen.ip());
-    let mut swarm = swarm::build(&config, keypair, reach)?;
-    restore(&config, &mut swarm).await;
+    let (known, records) = prepare(&config).await;
+    let mut swarm = swarm::build(&config, keypair, reach, known)?;
+    restore(&mut swarm, records);
     let local_addr = listen(&mut swarm, config.listen).await?;
 
     let now = Instant::now();
@@ -105,6 +110,7 @@ pub(crate) async fn start(
         chain: config.chain,
         reach,
         max_handshakes: config.limits.handshakes,
+        max_eras: config.limits.eras,
         commands,
         wanted,
         provide: ProvideQueue::new(config.limits.announcements, config.limits.records.of_peer),
@@ -126,16 +132,25 @@ pub(crate) async fn start(
     Ok(local_addr)
 }
 
+/// The keys of all eras, and the records of the last run.
+async fn prepare(config: &Config) -> (BTreeSet<EraKey>, Vec<(EraKey, Record)>) {
+    let (chain, eras, file) = (config.chain, config.limits.eras, config.state_file.clone());
+    let prepared = spawn_blocking(move || {
+        let keys = (0..eras).map(|era| chain.era_key(era)).collect();
+        (keys, file.map(|file| persist::load(&file, &chain)).unwrap_or_default())
+    });
+    prepared.await.unwrap_or_default()
+}
+
 /// Takes over the records of the last run.
-async fn restore(config: &Config, swarm: &mut Swarm<Behaviour>) {
-    let Some(file) = config.state_file.clone() else { return };
-    let chain = config.chain;
-    let records = spawn_blocking(move || persist::load(&file, &chain)).await.unwrap_or_default();
+fn restore(swarm: &mut Swarm<Behaviour>, records: Vec<(EraKey, Record)>) {
     let store = swarm.behaviour_mut().dht.store();
     let now = store.now();
     for (key, record) in records {
-        // What has expired, or has no room under smaller limits, is left out.
-        let _ = store.records.insert(key, record, now);
+        if store.is_known(&key) {
+            // What has expired, or has no room under smaller limits, is left out.
+            let _ = store.records.insert(key, record, now);
+        }
     }
 }
 
@@ -175,12 +190,26 @@ impl Task {
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
+        self.finish_saving().await;
+        self.save(Instant::now());
+        self.finish_saving().await;
+        // Those who are told need not find out by a time-out.
+        let _ = tokio::time::timeout(MAX_FAREWELL, self.disconnect()).await;
+    }
+
+    async fn finish_saving(&mut self) {
         if let Some(saving) = self.state.saving.take() {
             let _ = saving.await;
         }
-        self.save(Instant::now());
-        if let Some(saving) = self.state.saving.take() {
-            let _ = saving.await;
+    }
+
+    async fn disconnect(&mut self) {
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        while self.swarm.connected_peers().next().is_some() {
+            self.swarm.select_next_some().await;
         }
     }
 
@@ -295,6 +324,7 @@ impl Task {
     fn on_wanted(&mut self) {
         let now = Instant::now();
         let wanted = self.wanted.borrow_and_update().clone();
+        let eras = wanted.eras.range(..self.max_eras).copied().collect();
         if self.is_reachable != wanted.is_reachable {
             self.is_reachable = wanted.is_reachable;
             self.swarm.behaviour_mut().dht.set_reachable(wanted.is_reachable);
@@ -302,7 +332,7 @@ impl Task {
         if self.set_announced(&wanted.announced) {
             self.provide.renew_all(now);
         }
-        self.provide.replace(&wanted.eras, now);
+        self.provide.replace(&eras, now);
         let keys = self.provide.eras().map(|era| self.chain.era_key(era)).collect();
         self.swarm.behaviour_mut().dht.store().set_own(keys);
     }

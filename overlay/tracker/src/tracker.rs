@@ -32,7 +32,7 @@ pub struct Tracker {
 pub struct Status {
     /// Peers in the routing table: those that answered and can be reached.
     pub peers: usize,
-    /// Open connections.
+    /// Peers with an open connection.
     pub connections: usize,
     /// Records kept for others.
     pub records: usize,
@@ -74,8 +74,8 @@ impl Tracker {
     /// Replaces the set of eras that this node announces. Each is announced as soon as it is its turn, and again every
     /// twelve hours. Records of eras that are no longer in the set expire within a day.
     ///
-    /// At most as many as others accept of one peer ([`RecordLimits::of_peer`](crate::RecordLimits::of_peer)); the lowest
-    /// of them.
+    /// At most as many as others accept of one peer ([`RecordLimits::of_peer`](crate::RecordLimits::of_peer)), the lowest
+    /// of them; and only those below [`Limits::eras`](crate::Limits::eras).
     pub fn provide(&self, eras: BTreeSet<u64>) {
         self.wanted.send_if_modified(|wanted| {
             let is_new = wanted.eras != eras;

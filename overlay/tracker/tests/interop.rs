@@ -1,5 +1,7 @@
 //! A stock `libp2p-kad` node with its own memory store as the counterpart: any libp2p implementation can take part.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ const KEY: EraKey = [9; 32];
 fn dht(listen: &str) -> Dht {
     let local = peer(200);
     let records = Records::new(&local.to_bytes(), RecordLimits::default());
-    let store = Store::new(local, records, Arc::new(|| 1_000_000));
+    let store = Store::new(local, records, [KEY].into(), Arc::new(|| 1_000_000));
     let mut config = kad::Config::new(StreamProtocol::new(PROTOCOL));
     config.set_kbucket_inserts(kad::BucketInserts::Manual).set_periodic_bootstrap_interval(None);
     let kad = kad::Behaviour::with_config(local, store, config);
@@ -136,12 +136,13 @@ fn an_announcement_counts_for_the_host_that_it_came_from() {
 }
 
 #[test]
-fn keys_of_another_length_and_peers_without_our_kind_of_key_are_not_recorded() {
+fn keys_that_are_no_eras_and_peers_without_our_kind_of_key_are_not_recorded() {
     let mut dht = dht("0.0.0.0");
     connect(&mut dht, peer(1), "20.0.0.1:5", false);
     let stranger = PeerId::random();
     connect(&mut dht, stranger, "20.0.1.1:5", false);
-    for (key, provider) in [(vec![9; 31], peer(1)), (vec![9; 33], peer(1)), (KEY.to_vec(), stranger)] {
+    let refused = [(vec![9; 31], peer(1)), (vec![9; 33], peer(1)), (vec![8; 32], peer(1)), (KEY.to_vec(), stranger)];
+    for (key, provider) in refused {
         dht.record(&kad::ProviderRecord { key: key.into(), provider, expires: None, addresses: vec![] });
     }
     assert_eq!(dht.store().records.len(), 0);
