@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
+use cairn_archive::MAX_BLOCKS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
@@ -114,27 +115,45 @@ pub(crate) enum FetchFormat {
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
     /// A block number, or a range: 100..200 without 200, 100..=200 with it
-    #[arg(value_name = "BLOCKS")]
-    pub(crate) blocks: BlockRange,
+    #[arg(value_name = "BLOCKS", required_unless_present = "era")]
+    pub(crate) blocks: Option<BlockRange>,
+    /// An era of 8,192 blocks, or a range of eras, each as an archive in the folder --out
+    #[arg(long, value_name = "ERAS", conflicts_with = "blocks", requires = "out")]
+    pub(crate) era: Option<BlockRange>,
+    /// Format of the archives of --era
+    #[arg(long = "as", value_enum, default_value = "ere", value_name = "FORMAT", requires = "era")]
+    pub(crate) archive_format: ArchiveFormat,
     /// What to fetch
     #[arg(long, value_enum, default_value = "block", value_name = "WHAT")]
     pub(crate) what: What,
     /// How to print it, or to write it into a file that is no archive [default: json]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<FetchFormat>,
-    /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range
-    #[arg(long, value_name = "FILE")]
+    /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range. With --era, a folder
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) profile: Profile,
     /// Blocks under way at once
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = values::count)]
     pub(crate) parallel: usize,
-    /// Most seconds to spend on a block
+    /// Most seconds to spend on a block; for an archive from many peers, to wait while nobody has what is missing
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
     pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+}
+
+impl FetchArgs {
+    /// The blocks.
+    pub(crate) fn range(&self) -> BlockRange {
+        let of_eras = |eras: BlockRange| BlockRange {
+            first: eras.first.saturating_mul(MAX_BLOCKS),
+            last: eras.last.saturating_mul(MAX_BLOCKS).saturating_add(MAX_BLOCKS - 1),
+        };
+        // One of the two is given, clap sees to that.
+        self.blocks.or(self.era.map(of_eras)).unwrap_or(BlockRange { first: 0, last: 0 })
+    }
 }
 
 /// Commands of `cairn trust`.

@@ -4,6 +4,7 @@
 use std::{fmt, marker::PhantomData, net::SocketAddr, num::NonZeroUsize, str::FromStr};
 
 use bytesize::ByteSize;
+use cairn_node::swarm::QuicPort;
 use clap::ValueEnum;
 use content_types::SubNetwork;
 use overlay::{Enr, discovery::Nat};
@@ -89,6 +90,12 @@ read_by! {
     usize => |text| parsed(text, "no whole number"),
     Addresses => word,
     LogFormat => word,
+}
+
+impl Setting for QuicPort {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("{error}"))
+    }
 }
 
 impl Setting for Nat {

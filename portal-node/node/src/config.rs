@@ -12,6 +12,7 @@ use overlay::discovery::{ListenAddresses, Nat};
 use reqwest::Url;
 
 use crate::rpc::{AllowedHost, AllowedOrigin};
+use crate::swarm::QuicPort;
 
 /// TCP port of the JSON-RPC.
 pub const DEFAULT_RPC_PORT: u16 = 8645;
@@ -29,6 +30,8 @@ pub struct NodeConfig {
     pub key_file: Option<PathBuf>,
     /// UDP addresses: one of IPv4, one of IPv6, or both. Port 0 takes a free one.
     pub listen: ListenAddresses,
+    /// UDP port for QUIC, over which ranges are served and fetched.
+    pub quic: QuicPort,
     /// How other nodes reach this one.
     pub nat: Nat,
     /// Which addresses peers may have, and whether routing tables take only a few of one subnet. Peers on loopback
@@ -66,6 +69,7 @@ impl NodeConfig {
             data_dir: data_dir.into(),
             key_file: None,
             listen: ListenAddresses::default(),
+            quic: QuicPort::default(),
             nat: Nat::default(),
             addresses: AddressPolicy::Internet,
             bootnodes: Vec::new(),

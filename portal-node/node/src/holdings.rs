@@ -125,6 +125,10 @@ impl Holdings {
         self.node_id.distance(id) <= self.radius(network)
     }
 
+    pub(crate) const fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
     pub(crate) fn radius(&self, network: SubNetwork) -> Distance {
         self.store.radius(network)
     }

@@ -10,6 +10,7 @@
 //! | [`trust`] | the lists behind the chain's trust roots |
 //! | [`fetch`] | headers, bodies, receipts and blocks, verified |
 //! | [`seeding`] | archives: served in place, offered to the network |
+//! | [`swarm`] | ranges over QUIC: served, and fetched into archives |
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
 //! | [`http`] | requests to mirrors and JSON-RPC servers, bounded in time and size |
 //! | `networks` | the registry of sub-networks and what they ask of this node |
@@ -32,6 +33,7 @@ pub mod pipeline;
 pub mod rpc;
 pub mod seeding;
 pub mod status;
+pub mod swarm;
 mod tasks;
 #[cfg(test)]
 mod testing;

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use cairn_node::{HttpError, Node, NodeConfig, RpcConfig, StartError, http, rpc::RpcError, trust::TrustStoreError};
+use cairn_node::{
+    HttpError, Node, NodeConfig, RpcConfig, StartError, http, rpc::RpcError, swarm::quic, trust::TrustStoreError,
+};
 use cairn_proto::routing::AddressPolicy;
 use overlay::{
     Enr,
@@ -83,6 +85,7 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
         None => bootnodes::of(chain.chain_id()).iter().filter_map(|text| record(text).ok()).collect(),
         Some(given) => named_bootnodes(given)?,
     };
+    config.quic = args.quic.unwrap_or_default();
     config.headers_from = args.headers_from;
     let limits = &mut config.transfers;
     for (limit, given) in [
@@ -169,6 +172,9 @@ fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -
             let addresses: Vec<_> = v4.into_iter().chain(v6).map(|address| address.to_string()).collect();
             Failure::Configuration(cannot_listen("UDP", addresses.join(" or "), "listen", source))
         }
+        StartError::Quic(quic::StartError::Bind { address, source }) => {
+            Failure::Configuration(cannot_listen("QUIC's UDP", address, "quic", source))
+        }
         StartError::Rpc(RpcError::Listen { address, source }) => {
             Failure::Configuration(cannot_listen("JSON-RPC's TCP", address, "rpc", source))
         }
@@ -184,6 +190,7 @@ fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -
         StartError::Discovery(_)
         | StartError::Rpc(RpcError::Method(_))
         | StartError::Http(_)
+        | StartError::Quic(_)
         | StartError::Protocol(_)
         | StartError::Stopping(_) => Failure::Internal(text),
     }

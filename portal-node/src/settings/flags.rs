@@ -4,7 +4,10 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use bytesize::ByteSize;
-use cairn_node::rpc::{AllowedHost, AllowedOrigin};
+use cairn_node::{
+    rpc::{AllowedHost, AllowedOrigin},
+    swarm::QuicPort,
+};
 use clap::Args;
 use overlay::discovery::Nat;
 use reqwest::Url;
@@ -124,6 +127,10 @@ pub(crate) struct NetworkArgs {
     )]
     #[serde(deserialize_with = "values::list")]
     pub(crate) listen: Option<Vec<SocketAddr>>,
+    /// UDP port for QUIC, over which ranges are served and fetched, or `none` [default: the one after --listen's]
+    #[arg(long, env = "CAIRN_QUIC", value_name = "PORT", value_parser = values::read::<QuicPort>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) quic: Option<QuicPort>,
     /// How others reach this peer: none, extip:ADDR, extip:ADDR:PORT, upnp or auto [default: auto]
     #[arg(long, env = "CAIRN_NAT", value_name = "MODE", value_parser = values::read::<Nat>)]
     #[serde(deserialize_with = "values::optional")]
@@ -189,6 +196,7 @@ laid_over! {
     NodeArgs { capacity, shares, seed, key, rpc, rpc_origins, rpc_hosts, metrics, network }
     NetworkArgs {
         listen,
+        quic,
         nat,
         addresses,
         bootnodes,

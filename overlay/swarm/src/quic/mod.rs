@@ -23,4 +23,4 @@ pub use fetch::{Fetch, FetchError, FetchOptions, FetchProgress, FetchedFrom, Put
 pub use identity::{Identity, IdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};
 pub use session::{ItemError, Session, SessionView};
-pub use swarm::{ConnectError, PeerAddress, StartError, Swarm};
+pub use swarm::{BoundSocket, ConnectError, PeerAddress, StartError, Swarm};

@@ -92,8 +92,32 @@ pub enum ConnectError {
     TimedOut,
 }
 
+/// A UDP socket that waits for its endpoint: a node's record has to name the port before the endpoint can start.
+#[derive(Debug)]
+pub struct BoundSocket {
+    socket: std::net::UdpSocket,
+    address: SocketAddr,
+}
+
+impl BoundSocket {
+    /// Takes a UDP address; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Bind`].
+    pub fn bind(address: SocketAddr) -> Result<Self, StartError> {
+        let bound = bind(address).and_then(|socket| Ok(Self { address: socket.local_addr()?, socket }));
+        bound.map_err(|source| StartError::Bind { address, source })
+    }
+
+    /// Its address.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 /// Where a peer is, and who it has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerAddress {
     /// Its compressed secp256k1 key.
     pub key: [u8; 33],
@@ -136,12 +160,27 @@ impl Swarm {
         library: Arc<dyn Library>,
         record: watch::Receiver<Vec<u8>>,
     ) -> Result<Self, StartError> {
-        let socket = bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
+        Self::start_on(BoundSocket::bind(config.listen)?, config, identity, library, record)
+    }
+
+    /// Starts an endpoint on a socket; see [`Swarm::start`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn start_on(
+        socket: BoundSocket,
+        config: Config,
+        identity: Identity,
+        library: Arc<dyn Library>,
+        record: watch::Receiver<Vec<u8>>,
+    ) -> Result<Self, StartError> {
+        let BoundSocket { socket, address } = socket;
         let crypto = QuicServerConfig::try_from(identity.server_config()?)?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         server.transport_config(config.transport()).max_incoming(MAX_HANDSHAKES);
         let endpoint = Endpoint::new(config.endpoint(), Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(|source| StartError::Bind { address: config.listen, source })?;
+            .map_err(|source| StartError::Bind { address, source })?;
         let inner = Arc::new(Inner {
             upload_buffer: Arc::new(Semaphore::new(config.upload_buffer.min(Semaphore::MAX_PERMITS))),
             config,

@@ -21,6 +21,7 @@ use crate::pipeline::{Refusal, VerifiedContent};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
 use crate::status::{Status, StatusSource};
+use crate::swarm::{ArchiveFetch, FetchArchiveError, Peers, WantedArchive};
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{PeerFetch, TrustStore};
 use crate::workers::Workers;
@@ -45,6 +46,7 @@ pub struct Node {
     metrics: Arc<Metrics>,
     status: StatusSource,
     metrics_server: Option<MetricsServer>,
+    peers: Option<Peers>,
     data_dir: std::path::PathBuf,
 }
 
@@ -137,6 +139,15 @@ impl Node {
     /// stopped.
     pub fn offer_archives(&self, options: SeedOptions) -> SeedHandle {
         SeedHandle::start(self.seed_source(), options, &self.running.tasks, self.running.stop.child_token())
+    }
+
+    /// Fetches an archive from whoever serves its blocks over QUIC.
+    ///
+    /// # Errors
+    /// [`FetchArchiveError`] when this node does not speak QUIC, or the archive cannot be begun.
+    pub async fn fetch_archive(&self, wanted: WantedArchive) -> Result<ArchiveFetch, FetchArchiveError> {
+        let peers = self.peers.clone().ok_or(FetchArchiveError::NoQuic)?;
+        ArchiveFetch::begin(peers.swarm.clone(), peers, self.trust.verifier(), wanted).await
     }
 
     fn seed_source(&self) -> SeedSource {

@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use futures::future::{OptionFuture, join, join_all};
+use cairn_swarm::quic::Swarm;
+use futures::future::{OptionFuture, join, join_all, join3};
 use overlay::{Discovery, Overlay, Transfers};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ const DISCOVERY_END: Duration = STOP_TIMEOUT.saturating_sub(CHECKPOINT_TIME);
 pub(super) struct Running {
     pub(super) discovery: Discovery,
     pub(super) transfers: Option<Transfers>,
+    pub(super) swarm: Option<Swarm>,
     pub(super) overlays: Vec<Overlay>,
     pub(super) rpc: Option<RpcServer>,
     pub(super) tasks: TaskTracker,
@@ -41,6 +43,7 @@ impl Running {
         Self {
             discovery,
             transfers: None,
+            swarm: None,
             overlays: Vec::new(),
             rpc: None,
             tasks: TaskTracker::new(),
@@ -51,7 +54,7 @@ impl Running {
     /// Stops everything. Each part has a time of its own by which it is given up, so that one that hangs takes none from
     /// those after it.
     pub(super) async fn stop(self) {
-        let Self { discovery, transfers, overlays, rpc, tasks, stop } = self;
+        let Self { discovery, transfers, swarm, overlays, rpc, tasks, stop } = self;
         let begun = Instant::now();
         stop.cancel();
         tasks.close();
@@ -59,7 +62,8 @@ impl Running {
         end_by(begun + REQUESTS_END, "requests or background tasks", join(requests, tasks.wait())).await;
         let overlays = join_all(overlays.iter().map(Overlay::shutdown));
         let transfers = OptionFuture::from(transfers.as_ref().map(Transfers::shutdown));
-        end_by(begun + SERVICES_END, "sub-networks or transfers", join(overlays, transfers)).await;
+        let swarm = OptionFuture::from(swarm.as_ref().map(Swarm::shutdown));
+        end_by(begun + SERVICES_END, "sub-networks or transfers", join3(overlays, transfers, swarm)).await;
         end_by(begun + DISCOVERY_END, "discovery", discovery.shutdown()).await;
     }
 }

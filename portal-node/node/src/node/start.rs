@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use cairn_store::{Budgets, Chain, Store, StoreConfig, StoreError};
+use cairn_swarm::quic::BoundSocket;
 use enr::CombinedKey;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -26,6 +27,7 @@ use crate::pipeline::Pipeline;
 use crate::rpc::{RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
 use crate::status::StatusSource;
+use crate::swarm::{self, NodeLibrary, Peers, keep_held};
 use crate::tasks;
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{TrustStore, TrustStoreError};
@@ -43,6 +45,9 @@ pub enum StartError {
     /// A trust list on disk.
     #[error("trust lists: {0}")]
     Trust(#[from] TrustStoreError),
+    /// QUIC.
+    #[error(transparent)]
+    Quic(#[from] cairn_swarm::quic::StartError),
     /// The base protocol.
     #[error("discovery: {0}")]
     Discovery(#[from] overlay::discovery::StartError),
@@ -119,9 +124,14 @@ impl Drop for Unclaimed {
 async fn start(config: NodeConfig) -> Result<Node, StartError> {
     let workers = Workers::new();
     let Prepared { key, previous, trust } = prepare(&config, &workers).await?;
-    let mut running = Running::new(Discovery::start(discovery_config(&config, &key, previous)?).await?);
+    let socket = swarm::bind(config.quic, config.listen)?;
+    let quic_port = socket.as_ref().map(|socket| socket.address().port());
+    let discovery = discovery_config(&config, &key, previous, quic_port)?;
+    let key = discovery.key;
+    let mut running = Running::new(Discovery::start(discovery).await?);
     let mut opened = None;
-    match start_on(&mut running, &mut opened, config, trust, workers).await {
+    let quic = socket.map(|socket| (socket, key));
+    match start_on(&mut running, &mut opened, config, trust, workers, quic).await {
         Ok(node) => Ok(node),
         Err(error) => {
             running.stop().await;
@@ -151,6 +161,7 @@ fn discovery_config(
     config: &NodeConfig,
     key: &CombinedKey,
     previous: Option<Enr>,
+    quic_port: Option<u16>,
 ) -> Result<DiscoveryConfig, IdentityError> {
     let key = key.encode().try_into().map_err(|encoded: Vec<u8>| IdentityError::Length(encoded.len()))?;
     Ok(DiscoveryConfig {
@@ -158,6 +169,7 @@ fn discovery_config(
         listen: config.listen,
         nat: config.nat,
         chain_id: config.chain.chain_id(),
+        quic_port,
         bootnodes: config.bootnodes.clone(),
         addresses: config.addresses,
         ..DiscoveryConfig::new(key)
@@ -170,6 +182,7 @@ async fn start_on(
     config: NodeConfig,
     trust: Arc<TrustStore>,
     workers: Workers,
+    quic: Option<(BoundSocket, [u8; 32])>,
 ) -> Result<Node, StartError> {
     let discovery = running.discovery.clone();
     let metrics = Arc::new(Metrics::new());
@@ -217,6 +230,15 @@ async fn start_on(
         Arc::clone(&headers),
         workers.clone(),
     ));
+    let quic = match quic {
+        None => None,
+        Some((socket, key)) => {
+            let library = Arc::new(NodeLibrary::new(holdings.clone()));
+            let swarm = swarm::start(socket, key, &config.chain, &discovery, Arc::clone(&library))?;
+            running.swarm = Some(swarm.clone());
+            Some((swarm, library))
+        }
+    };
     let status = StatusSource::new(
         client_version(),
         discovery.clone(),
@@ -243,13 +265,18 @@ async fn start_on(
     if let Some(legacy) = networks.iter().find(|network| network.entry().serves_headers()) {
         headers.attach(legacy.overlay().clone());
     }
-    let trust_fetcher = TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes);
+    let trust_fetcher =
+        TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes.clone());
     let run = |task: BoxFuture<'static, ()>| {
         let stop = running.stop.clone();
         running.tasks.spawn(async move { stop.run_until_cancelled(task).await });
     };
     run(Arc::clone(&archives).watch().boxed());
     run(Arc::clone(&archives).keep_proving().boxed());
+    let peers = quic.map(|(swarm, library)| {
+        run(keep_held(library, Arc::clone(&archives), workers.clone()).boxed());
+        Peers { swarm, networks: networks.clone(), named: config.bootnodes.clone(), addresses: config.addresses }
+    });
     run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
         run(trust_fetcher.clone().keep_fetching().boxed());
@@ -269,6 +296,7 @@ async fn start_on(
         metrics,
         status,
         metrics_server,
+        peers,
         data_dir: config.data_dir,
     };
     if config.offer_seeds {

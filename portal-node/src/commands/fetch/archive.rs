@@ -54,20 +54,20 @@ impl ArchiveFile {
             let path = path.display();
             return wrong(format!("{path} is an archive by its ending: leave out --format, or give another ending"));
         }
-        if args.blocks.count() > MAX_BLOCKS {
-            let count = args.blocks.count();
+        if args.range().count() > MAX_BLOCKS {
+            let count = args.range().count();
             return wrong(format!("an archive holds {MAX_BLOCKS} blocks at most, the range has {count}"));
         }
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return wrong(format!("{}: name a file, in UTF-8", path.display()));
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let plan = plan(&*settings.chain()?, format, args.blocks, args.profile)?;
+        let plan = plan(&*settings.chain()?, format, args.range(), args.profile)?;
         Ok(Some(Self { folder: folder.to_owned(), name: name.to_owned(), plan }))
     }
 }
 
-fn plan(chain: &ChainSpec, format: Format, range: BlockRange, profile: Profile) -> Result<Plan, Failure> {
+pub(super) fn plan(chain: &ChainSpec, format: Format, range: BlockRange, profile: Profile) -> Result<Plan, Failure> {
     let blocks = range.first..=range.last;
     match format {
         Format::Era1 if !chain.is_pre_merge(range.last) => {
@@ -98,7 +98,7 @@ pub(super) async fn write(
 ) -> Result<(), Failure> {
     let plan = file.plan.clone();
     let fetch = |number| entry(node, &plan, number);
-    let made = hand_over(args, &bar(args.blocks), fetch, move |entries| write_archive(file, entries)).await?;
+    let made = hand_over(args, &bar(args.range()), fetch, move |entries| write_archive(file, entries)).await?;
     if settings.json { output::json(&json!({ "to": made })) } else { output::line(made.display()) }
 }
 

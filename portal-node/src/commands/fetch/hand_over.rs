@@ -34,7 +34,7 @@ pub(super) async fn hand_over<T: Send + 'static, R: Send + 'static, F: Future<Ou
         async move { sender.closed().await }
     };
     let fetched = tokio::select! {
-        sent = send(args.blocks, parallel, sender, |number| within(limit, number, fetch(number)), bar) => sent,
+        sent = send(args.range(), parallel, sender, |number| within(limit, number, fetch(number)), bar) => sent,
         // The writer ended before the range did, and says why; nobody waits for what is under way.
         () = unwanted => Ok(()),
     };

@@ -2,6 +2,7 @@
 
 mod archive;
 mod hand_over;
+mod swarm;
 
 use std::{
     io::Write,
@@ -40,6 +41,7 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
         Target::Output(format) => print(node, args, format).await,
         Target::File(path, format) => save(node, args, path, format).await,
         Target::Archive(file) => archive::write(node, settings, args, file).await,
+        Target::Eras(folder) => swarm::fetch_eras(node, settings, args, &folder).await,
     }
 }
 
@@ -48,12 +50,16 @@ enum Target {
     Output(FetchFormat),
     File(PathBuf, FetchFormat),
     Archive(ArchiveFile),
+    Eras(PathBuf),
 }
 
 impl Target {
     fn of(settings: &Settings, args: &FetchArgs) -> Result<Self, Failure> {
         let format = args.format.unwrap_or(FetchFormat::Json);
         let Some(path) = &args.out else { return Ok(Self::Output(format)) };
+        if args.era.is_some() {
+            return Ok(Self::Eras(path.clone()));
+        }
         if let Some(file) = ArchiveFile::of(settings, args, path)? {
             return Ok(Self::Archive(file));
         }
@@ -68,7 +74,7 @@ impl Target {
 }
 
 async fn print(node: &Node, args: &FetchArgs, format: FetchFormat) -> Result<(), Failure> {
-    let bar = bar(args.blocks);
+    let bar = bar(args.range());
     let shown = bar.clone();
     let write = move |mut pieces: mpsc::Receiver<Vec<u8>>| {
         while let Some(piece) = pieces.blocking_recv() {
@@ -83,9 +89,9 @@ async fn print(node: &Node, args: &FetchArgs, format: FetchFormat) -> Result<(),
 }
 
 async fn save(node: &Node, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
-    let blocks = args.blocks.count();
+    let blocks = args.range().count();
     let write = move |pieces| write_file(&path, blocks, format, pieces);
-    hand_over(args, &bar(args.blocks), |number| piece(node, number, args.what, format), write).await
+    hand_over(args, &bar(args.range()), |number| piece(node, number, args.what, format), write).await
 }
 
 /// Writes what arrives; the file gets its name when it is whole.

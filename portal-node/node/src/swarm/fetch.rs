@@ -1,0 +1,109 @@
+//! One archive from many peers: dialled, asked, checked, written.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cairn_archive::write::{ArchiveWriter, Plan};
+use cairn_archive::{ArchiveError, Component as Record};
+use cairn_swarm::download::{DownloadConfig, Order};
+use cairn_swarm::geometry::Component;
+use cairn_swarm::quic::{Fetch, FetchError, FetchOptions, FetchProgress, Sink, Swarm};
+use content_types::HeaderVerifier;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::peers::Peers;
+use super::sink::ArchiveSink;
+use crate::workers::{Stopping, blocking};
+
+/// Why no archive was made.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchArchiveError {
+    /// This node does not speak QUIC.
+    #[error("the peer does not speak QUIC")]
+    NoQuic,
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What came could not be kept.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The node stops.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+/// The archive that is wanted.
+#[derive(Clone, Debug)]
+pub struct WantedArchive {
+    /// The folder, which has to exist.
+    pub folder: PathBuf,
+    /// The file's name; `None` for the one that the format gives it.
+    pub name: Option<String>,
+    /// Format, components and blocks.
+    pub plan: Plan,
+    /// In which order runs are fetched.
+    pub order: Order,
+}
+
+/// The fetch of one archive.
+pub struct ArchiveFetch {
+    fetch: Fetch,
+    sink: Arc<ArchiveSink>,
+    peers: Peers,
+    name: Option<String>,
+}
+
+impl ArchiveFetch {
+    pub(crate) async fn begin(
+        swarm: Swarm,
+        peers: Peers,
+        verifier: HeaderVerifier,
+        wanted: WantedArchive,
+    ) -> Result<Self, FetchArchiveError> {
+        let WantedArchive { folder, name, plan, order } = wanted;
+        let (blocks, components) = (*plan.blocks().start()..plan.blocks().end() + 1, plan.components());
+        let writer = blocking(move || ArchiveWriter::create(folder, plan)).await??;
+        let sink = Arc::new(ArchiveSink::new(verifier, writer));
+        let mut parts = vec![(Component::Headers, blocks.clone()), (Component::Bodies, blocks.clone())];
+        if components.has(Record::Receipts) {
+            parts.push((Component::Receipts, blocks));
+        }
+        let options = FetchOptions {
+            download: DownloadConfig { order, ..DownloadConfig::default() },
+            seed: rand::random(),
+            ..FetchOptions::default()
+        };
+        let kept: Arc<dyn Sink> = sink.clone();
+        let fetch = Fetch::new(swarm, &options, parts, [], &kept);
+        Ok(Self { fetch, sink, peers, name })
+    }
+
+    /// How far it is, now and then.
+    pub fn progress(&self) -> watch::Receiver<FetchProgress> {
+        self.fetch.progress()
+    }
+
+    /// Fetches everything and writes the file; returns its path.
+    ///
+    /// # Errors
+    /// [`FetchArchiveError`]. When `stop` is cancelled, what was fetched until then is kept for the next time.
+    pub async fn run(self, stop: &CancellationToken) -> Result<PathBuf, FetchArchiveError> {
+        let Self { fetch, sink, peers, name } = self;
+        let dialling = stop.child_token();
+        let dialler = tokio::spawn(peers.keep_dialling(dialling.clone()));
+        let fetched = fetch.run(stop).await;
+        dialling.cancel();
+        // It ends with its token.
+        let _ = dialler.await;
+        fetched?;
+        let made = blocking(move || sink.finish(name.as_deref())).await??;
+        made.ok_or(FetchArchiveError::Stopping(Stopping))
+    }
+}
+
+impl std::fmt::Debug for ArchiveFetch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.fetch.fmt(f)
+    }
+}

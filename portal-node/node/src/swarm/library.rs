@@ -1,0 +1,134 @@
+//! What is served over QUIC: whatever store and archives hold. Each item was checked against the chain before it leaves,
+//! archives' when they are read for the first time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_archive::Component as Record;
+use cairn_swarm::geometry::{Component, Part, RUN_BLOCKS, RunSet};
+use cairn_swarm::quic::{Held, Items, Library, NotServed};
+use cairn_swarm::wire::{Encoding, Encodings};
+use content_types::{ContentKey, SubNetwork, history, legacy_history};
+use tokio::sync::watch;
+
+use crate::holdings::Holdings;
+use crate::seeding::Archives;
+use crate::workers::Workers;
+
+/// How often it is looked at what is held.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the store's runs are counted, which takes an index lookup for each block within the radius.
+const COUNT_EVERY: u32 = 150;
+/// Blocks above this are not looked for in the store: well above any chain's head for years.
+const LAST_BLOCK: u64 = 40_000_000;
+
+/// Store and archives, as a swarm serves them.
+#[derive(Debug)]
+pub(crate) struct NodeLibrary {
+    holdings: Holdings,
+    held: watch::Sender<Arc<Held>>,
+}
+
+impl NodeLibrary {
+    pub(crate) fn new(holdings: Holdings) -> Self {
+        Self { holdings, held: watch::Sender::default() }
+    }
+}
+
+/// The key of an item in the encoding that ranges are made of.
+fn key_of(component: Component, number: u64) -> ContentKey {
+    match component {
+        Component::Headers => legacy_history::ContentKey::HeaderByNumber(number).into(),
+        Component::Bodies => history::ContentKey::BlockBody { number }.into(),
+        Component::Receipts => history::ContentKey::BlockReceipts { number }.into(),
+    }
+}
+
+impl Library for NodeLibrary {
+    fn held(&self) -> watch::Receiver<Arc<Held>> {
+        self.held.subscribe()
+    }
+
+    fn read(&self, part: Part, _: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for number in part.blocks() {
+            // An error is reported by the store, and another peer has it.
+            let Ok(Some(item)) = self.holdings.store().get(&key_of(part.component, number)) else { break };
+            bytes += item.len();
+            items.push(item);
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        if items.is_empty() { Err(NotServed::NotHeld) } else { Ok(Items { encoding: Encoding::Plain, items }) }
+    }
+
+    fn item(&self, key: &ContentKey) -> Result<Bytes, NotServed> {
+        self.holdings.store().get(key).ok().flatten().ok_or(NotServed::NotHeld)
+    }
+}
+
+/// Keeps up to date what the library says it holds.
+pub(crate) async fn keep_held(library: Arc<NodeLibrary>, archives: Arc<Archives>, workers: Workers) {
+    archives.wait_until_scanned().await;
+    let mut stored = Held::default();
+    for look in 0_u32.. {
+        let (of_archives, of_store) = (Arc::clone(&archives), library.holdings.clone());
+        let counted = look.is_multiple_of(COUNT_EVERY);
+        let looked = workers.read(move || (in_archives(&of_archives), counted.then(|| in_store(&of_store)))).await;
+        let Ok((mut held, counted)) = looked else { return };
+        stored = counted.unwrap_or(stored);
+        held.iter_mut().zip(&stored).for_each(|(held, stored)| held.union(stored));
+        library.held.send_if_modified(|before| {
+            let is_new = **before != held;
+            if is_new {
+                *before = Arc::new(held);
+            }
+            is_new
+        });
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// The runs that archives have blocks of.
+fn in_archives(archives: &Archives) -> Held {
+    let mut held = Held::default();
+    for archive in archives.list() {
+        for (component, record) in [
+            (Component::Headers, Record::Header),
+            (Component::Bodies, Record::Body),
+            (Component::Receipts, Record::Receipts),
+        ] {
+            for blocks in archive.held(record) {
+                held[component.index()].insert(blocks.start() / RUN_BLOCKS..blocks.end() / RUN_BLOCKS + 1);
+            }
+        }
+    }
+    held
+}
+
+/// The runs of bodies and receipts that the store holds whole.
+fn in_store(holdings: &Holdings) -> Held {
+    let mut held = Held::default();
+    let (store, node_id) = (holdings.store(), holdings.node_id());
+    let radius = store.radius(SubNetwork::History);
+    if store.usage(SubNetwork::History).items == 0 {
+        return held;
+    }
+    for (component, content_type) in [
+        (Component::Bodies, history::ContentType::BlockBody),
+        (Component::Receipts, history::ContentType::BlockReceipts),
+    ] {
+        let within = RunSet::predicted(component, &node_id, &radius, LAST_BLOCK);
+        for run in within.ranges().flatten() {
+            // Most runs are not there at all, which their first block tells.
+            let first = history::ContentKey::new(content_type, run * RUN_BLOCKS).content_id();
+            let is_begun = store.contains_id(SubNetwork::History, &first).unwrap_or(false);
+            if is_begun && store.run(content_type, run).is_ok_and(|bits| bits.is_whole()) {
+                held[component.index()].insert(run..run + 1);
+            }
+        }
+    }
+    held
+}

@@ -1,0 +1,107 @@
+//! The node's side of the swarm: what it serves over QUIC, whom it dials, and ranges that it fetches into archives.
+//!
+//! | module | what |
+//! |---|---|
+//! | `library` | what is served: store and archives |
+//! | `peers` | whom to dial, out of the node records that the node knows |
+//! | `sink` | what comes, checked block by block and put into an archive |
+//! | `fetch` | one archive from many peers |
+
+mod fetch;
+mod library;
+mod peers;
+mod sink;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use alloy_rlp::Encodable;
+use cairn_swarm::quic::{BoundSocket, Config, Identity, StartError, Swarm};
+use content_types::ChainSpec;
+use overlay::discovery::ListenAddresses;
+use overlay::{Discovery, Enr, Transport};
+use tokio::sync::watch;
+
+pub use cairn_swarm::{
+    download::Order,
+    quic::{self, FetchProgress},
+};
+pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
+pub(crate) use library::{NodeLibrary, keep_held};
+pub(crate) use peers::Peers;
+
+/// Which UDP port QUIC takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum QuicPort {
+    /// The one after discv5's, or a free one if that is taken.
+    #[default]
+    Next,
+    /// This one; 0 takes a free one.
+    At(u16),
+    /// No QUIC: neither served nor spoken.
+    Nowhere,
+}
+
+/// Text that names no port of QUIC.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no UDP port: give one, 0 for a free one, or `none`")]
+pub struct ParseQuicPortError(String);
+
+impl FromStr for QuicPort {
+    type Err = ParseQuicPortError;
+
+    fn from_str(text: &str) -> Result<Self, ParseQuicPortError> {
+        match text {
+            "none" => Ok(Self::Nowhere),
+            port => port.parse().map(Self::At).map_err(|_| ParseQuicPortError(text.to_owned())),
+        }
+    }
+}
+
+/// Takes the port, before the node's record is made that names it.
+///
+/// # Errors
+/// [`StartError::Bind`].
+pub(crate) fn bind(port: QuicPort, listen: ListenAddresses) -> Result<Option<BoundSocket>, StartError> {
+    let discovery = listen.v4.map(SocketAddr::V4).or(listen.v6.map(SocketAddr::V6));
+    let ip = discovery.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+    let bind = |port| BoundSocket::bind(SocketAddr::new(ip, port)).map(Some);
+    match port {
+        QuicPort::Nowhere => Ok(None),
+        QuicPort::At(port) => bind(port),
+        QuicPort::Next => {
+            let next =
+                discovery.map(|address| address.port()).filter(|port| *port > 0).and_then(|port| port.checked_add(1));
+            bind(next.unwrap_or(0)).or_else(|_| bind(0))
+        }
+    }
+}
+
+/// Starts the endpoint.
+///
+/// # Errors
+/// [`StartError`].
+pub(crate) fn start(
+    socket: BoundSocket,
+    key: [u8; 32],
+    chain: &ChainSpec,
+    discovery: &Discovery,
+    library: Arc<NodeLibrary>,
+) -> Result<Swarm, StartError> {
+    let config = Config::new(socket.address(), chain.chain_id(), chain.genesis_hash());
+    let (sender, record) = watch::channel(encoded(&discovery.local_enr()));
+    let mut updates = discovery.local_enr_updates();
+    tokio::spawn(async move {
+        while updates.changed().await.is_ok() && !sender.is_closed() {
+            sender.send_replace(encoded(&updates.borrow_and_update()));
+        }
+    });
+    Swarm::start_on(socket, config, Identity::new(key)?, library, record)
+}
+
+fn encoded(enr: &Enr) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    enr.encode(&mut bytes);
+    bytes
+}

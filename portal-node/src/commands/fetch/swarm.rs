@@ -1,0 +1,133 @@
+//! `cairn fetch --era`: whole eras from every peer that serves them, as archives in a folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use cairn_archive::{Format, MAX_BLOCKS};
+use cairn_node::{
+    Node,
+    swarm::{FetchArchiveError, FetchProgress, Order, WantedArchive},
+};
+use indicatif::{HumanBytes, ProgressBar};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::archive::plan;
+use crate::{
+    cli::{ArchiveFormat, BlockRange, FetchArgs},
+    failure::Failure,
+    output, progress,
+    settings::Settings,
+};
+
+/// How often it is looked at how far the fetch is.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Fetches each era into a file of its own; those that are there are left alone.
+pub(super) async fn fetch_eras(
+    node: &Node,
+    settings: &Settings,
+    args: &FetchArgs,
+    folder: &Path,
+) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| Failure::io(folder, error))?;
+    let format = match args.archive_format {
+        ArchiveFormat::Era1 => Format::Era1,
+        ArchiveFormat::Ere => Format::Ere,
+    };
+    let range = args.range();
+    let mut first = range.first;
+    while first <= range.last {
+        let blocks = BlockRange { first, last: first.saturating_add(MAX_BLOCKS - 1).min(range.last) };
+        let plan = plan(node.chain(), format, blocks, args.profile)?;
+        let wanted = WantedArchive { folder: folder.to_owned(), name: None, plan, order: Order::RarestFirst };
+        let limit = Duration::from_secs(args.timeout);
+        let (made, report) = fetch_one(node, wanted, &format!("era {}", first / MAX_BLOCKS), limit).await?;
+        if settings.json {
+            output::json(&report)?;
+        } else {
+            output::line(made.display())?;
+        }
+        let Some(next) = blocks.last.checked_add(1) else { break };
+        first = next;
+    }
+    Ok(())
+}
+
+/// Fetches one archive; its path, and figures of the fetch.
+async fn fetch_one(
+    node: &Node,
+    wanted: WantedArchive,
+    what: &str,
+    limit: Duration,
+) -> Result<(PathBuf, serde_json::Value), Failure> {
+    let begun = Instant::now();
+    let fetch = node.fetch_archive(wanted).await.map_err(failure)?;
+    let updates = fetch.progress();
+    let stop = CancellationToken::new();
+    let bar = progress::items(0, what);
+    let mut running = pin!(fetch.run(&stop));
+    let mut last_kept = (0, Instant::now());
+    let made = loop {
+        tokio::select! {
+            outcome = &mut running => break outcome,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let now = updates.borrow().clone();
+        show(&bar, what, &now);
+        if now.kept > last_kept.0 || now.total.unreachable < now.total.missing {
+            last_kept = (now.kept, Instant::now());
+        } else if last_kept.1.elapsed() > limit {
+            stop.cancel();
+            let _ = running.await;
+            bar.finish_and_clear();
+            let Missing { missing, wanted, peers } = Missing::of(&now);
+            return Err(Failure::NotFound(format!(
+                "{what}: nobody serves {missing} of {wanted} items ({peers} peers with QUIC connected, waited {} s); what came \
+                 is kept, and the same command goes on with it",
+                limit.as_secs()
+            )));
+        }
+    };
+    bar.finish_and_clear();
+    let made = made.map_err(failure)?;
+    let last = updates.borrow().clone();
+    let seconds = begun.elapsed().as_secs_f64();
+    let report = json!({
+        "to": made, "seconds": seconds, "received": last.received, "kept": last.kept, "invalid": last.invalid,
+        "peers": last.peers.len(),
+    });
+    Ok((made, report))
+}
+
+struct Missing {
+    missing: u64,
+    wanted: u64,
+    peers: usize,
+}
+
+impl Missing {
+    fn of(now: &FetchProgress) -> Self {
+        Self { missing: now.total.missing, wanted: now.total.wanted, peers: now.peers.len() }
+    }
+}
+
+fn show(bar: &ProgressBar, what: &str, now: &FetchProgress) {
+    bar.set_length(now.total.wanted);
+    bar.set_position(now.total.wanted - now.total.missing);
+    let rate: u64 = now.peers.iter().map(|peer| peer.rate).sum();
+    bar.set_message(format!("{what}, {} peers, {}/s", now.peers.len(), HumanBytes(rate)));
+}
+
+fn failure(error: FetchArchiveError) -> Failure {
+    match &error {
+        FetchArchiveError::Archive(error) => Failure::archive(error),
+        FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
+        FetchArchiveError::Fetch(source) => Failure::of_files(source),
+        FetchArchiveError::Stopping(_) => Failure::Internal(error.to_string()),
+    }
+}
