@@ -1,7 +1,7 @@
 //! Which addresses are believed: QUIC over UDP, to a single host, in a network that we are in ourselves.
 //!
-//! Whoever is asked may name any address, and a lookup then dials it. Without this rule a stranger could make nodes knock
-//! at hosts behind their own router.
+//! Whoever is asked may name any address, and a lookup then dials it. Without this rule a stranger could make nodes
+//! knock at hosts behind their own router.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -202,6 +202,12 @@ mod tests {
         ] {
             assert_eq!(socket_address(&bad.parse().unwrap()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_one_it_maps() {
+        let mapped = "/ip6/::ffff:8.8.8.8/udp/1/quic-v1".parse().unwrap();
+        assert_eq!(socket_address(&mapped), Some("8.8.8.8:1".parse().unwrap()));
     }
 
     #[test]

@@ -80,7 +80,8 @@ fn system_clock() -> u64 {
 pub struct Limits {
     /// Records of others.
     pub records: RecordLimits,
-    /// Eras that can have records, counted from the first. The default lasts mainnet until the 2060s. Each takes 50 bytes.
+    /// Eras that can have records, counted from the first. The default lasts mainnet until the 2060s. Each takes 50
+    /// bytes.
     pub eras: u64,
     /// Connections that others opened. Each costs some tens of KB.
     pub inbound_connections: u32,

@@ -21,8 +21,8 @@ pub(crate) fn keypair(mut secret_key: [u8; 32]) -> Result<Keypair, Error> {
     Ok(secp256k1::Keypair::from(secret).into())
 }
 
-/// What stands before the 33 bytes of a compressed secp256k1 key in a peer ID: identity multihash of 37 bytes; key type 2;
-/// 33 bytes of data.
+/// What stands before the 33 bytes of a compressed secp256k1 key in a peer ID: identity multihash of 37 bytes; key type
+/// 2; 33 bytes of data.
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 37, 0x08, 0x02, 0x12, 33];
 
 /// The peer ID of a public key. Whether the bytes are a point of the curve shows when somebody proves to be this peer.

@@ -1,8 +1,8 @@
 //! The tracker: who holds an archive of which era of a chain's history.
 //!
-//! Whoever holds the whole of an era (8,192 blocks) announces that to the peers of a Kademlia DHT that are nearest to the
-//! era's key, and renews it every twelve hours; whoever wants an era asks those. Only archives announce, never single
-//! blocks. What is found are public keys of node records, from which the node IDs follow, and addresses.
+//! Whoever holds the whole of an era (8,192 blocks) announces that to the peers of a Kademlia DHT that are nearest to
+//! the era's key, and renews it every twelve hours; whoever wants an era asks those. Only archives announce, never
+//! single blocks. What is found are public keys of node records, from which the node IDs follow, and addresses.
 //!
 //! # On the wire
 //!
@@ -16,11 +16,12 @@
 //! # What nobody is believed
 //!
 //! - An announcement is recorded for the host that it came from. Addresses of other hosts in it are left out.
-//! - A peer enters the routing table, and is named to others, only after it was reached or has connected and said that it
-//!   answers; also at its own host only. It leaves when it cannot be reached three times in a row.
-//! - Dialled is only QUIC over UDP, only single hosts, and private or loopback addresses only by a node that listens on such
-//!   a one itself; at most three addresses of a peer.
-//! - A subnet (/24, /48) has few places: in a bucket, in the table, among the providers of an era, among the connections.
+//! - A peer enters the routing table, and is named to others, only after it was reached or has connected and said that
+//!   it answers; also at its own host only. It leaves when it cannot be reached three times in a row.
+//! - Dialled is only QUIC over UDP, only single hosts, and private or loopback addresses only by a node that listens on
+//!   such a one itself; at most three addresses of a peer.
+//! - A subnet (/24, /48) has few places: in a bucket, in the table, among the providers of an era, among the
+//!   connections.
 //!
 //! # Modules
 //!

@@ -22,8 +22,8 @@ enum LoadError {
     Damage(#[from] Damage),
 }
 
-/// The records in the file. A node that lost them is as good as a new one: so a file that cannot be used is reported, put
-/// aside and otherwise treated like none.
+/// The records in the file. A node that lost them is as good as a new one: so a file that cannot be used is reported,
+/// put aside and otherwise treated like none.
 pub(crate) fn load(path: &Path, chain: &Chain) -> Vec<(EraKey, Record)> {
     let error = match read(path, chain) {
         Ok(records) => return records,

@@ -1,7 +1,7 @@
 //! Which era is announced next. No I/O: the time goes in, eras come out.
 //!
-//! A holder of everything has thousands of eras, and each announcement asks some thirty peers. They go out a few at a time;
-//! since each is renewed twelve hours after it went out, they stay spread from then on.
+//! A holder of everything has thousands of eras, and each announcement asks some thirty peers. They go out a few at a
+//! time; since each is renewed twelve hours after it went out, they stay spread from then on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +44,8 @@ impl ProvideQueue {
         Self { eras: BTreeMap::new(), due: BTreeSet::new(), running: BTreeSet::new(), max_running, max_eras }
     }
 
-    /// Replaces the set of eras. New ones are due at once, the others keep their time. Of too many, the lowest are taken.
+    /// Replaces the set of eras. New ones are due at once, the others keep their time. Of too many, the lowest are
+    /// taken.
     pub(crate) fn replace(&mut self, eras: &BTreeSet<u64>, now: Instant) {
         let wanted: BTreeSet<u64> = eras.iter().copied().take(self.max_eras).collect();
         let dropped: Vec<u64> = self.eras.keys().copied().filter(|era| !wanted.contains(era)).collect();
@@ -171,6 +172,13 @@ mod tests {
         assert_eq!(waits[..3], [60, 120, 240].map(Duration::from_secs));
         assert_eq!(waits[8], MAX_RETRY_AFTER);
         assert_eq!(queue.announced(), 0);
+
+        for (is_taken, wait) in [(true, RENEW_AFTER), (false, RETRY_AFTER)] {
+            assert_eq!(queue.next(now), Some(7));
+            queue.finish(7, is_taken, now);
+            assert_eq!(queue.next_due(), Some(now + wait));
+            now += wait;
+        }
     }
 
     #[test]

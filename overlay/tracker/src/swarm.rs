@@ -44,8 +44,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer is a few packets.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Idle connections stay for so many times as long as a query may take: an announcement counts as done when it is handed
-/// to connections that the query opened, so these must not be closed before it is sent.
+/// Idle connections stay for so many times as long as a query may take: an announcement counts as done when it is
+/// handed to connections that the query opened, so these must not be closed before it is sent.
 const IDLE_QUERIES: u32 = 2;
 
 /// How often a peer is asked again which protocols it speaks.

@@ -1,5 +1,5 @@
-//! Who may be in the routing table: few of one subnet, so that nobody owns a neighbourhood cheaply; and nobody who could
-//! not be reached several times in a row. No I/O.
+//! Who may be in the routing table: few of one subnet, so that nobody owns a neighbourhood cheaply; and nobody who
+//! could not be reached several times in a row. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 

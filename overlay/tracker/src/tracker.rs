@@ -64,8 +64,8 @@ impl Tracker {
         Ok(Self { local_addr, max_providers, commands, wanted })
     }
 
-    /// The UDP address that the tracker listens on. With an unspecified address in the configuration, only the port says
-    /// something.
+    /// The UDP address that the tracker listens on. With an unspecified address in the configuration, only the port
+    /// says something.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -74,8 +74,8 @@ impl Tracker {
     /// Replaces the set of eras that this node announces. Each is announced as soon as it is its turn, and again every
     /// twelve hours. Records of eras that are no longer in the set expire within a day.
     ///
-    /// At most as many as others accept of one peer ([`RecordLimits::of_peer`](crate::RecordLimits::of_peer)), the lowest
-    /// of them; and only those below [`Limits::eras`](crate::Limits::eras).
+    /// At most as many as others accept of one peer ([`RecordLimits::of_peer`](crate::RecordLimits::of_peer)), the
+    /// lowest of them; and only those below [`Limits::eras`](crate::Limits::eras).
     pub fn provide(&self, eras: BTreeSet<u64>) {
         self.wanted.send_if_modified(|wanted| {
             let is_new = wanted.eras != eras;
@@ -85,7 +85,8 @@ impl Tracker {
     }
 
     /// Who provides an era, as they are found, each once and never this node itself. The stream ends when the nearest
-    /// peers were asked, after [`Limits::providers`](crate::Limits::providers), or when the time is up. To drop it ends the lookup.
+    /// peers were asked, after [`Limits::providers`](crate::Limits::providers), or when the time is up. To drop it ends
+    /// the lookup.
     pub fn providers(&self, era: u64) -> impl Stream<Item = Provider> + Send + Unpin + 'static {
         let (sender, providers) = stream::channel(self.max_providers);
         // When this fails, the sender is gone and the stream over.
@@ -93,8 +94,8 @@ impl Tracker {
         providers
     }
 
-    /// A peer that may take part, for instance from its node record. It is dialled, and enters the routing table once it
-    /// has answered.
+    /// A peer that may take part, for instance from its node record. It is dialled, and enters the routing table once
+    /// it has answered.
     pub fn add_peer(&self, public_key: PublicKey, address: SocketAddr) {
         let _ = self.commands.try_send(Command::AddPeer(public_key, address));
     }

@@ -112,11 +112,31 @@ fn a_subnet_has_few_places_in_the_table() {
     for secret in 1..40 {
         connect(&mut dht, peer(secret), &format!("20.0.0.{secret}:5"), true);
         dht.identified(peer(secret), [PROTOCOL], &[]);
-        settle(&mut dht);
     }
     assert!((2..=10).contains(&dht.peers()), "{}", dht.peers());
     for bucket in dht.kad.kbuckets() {
         assert!(bucket.num_entries() <= 2);
+    }
+}
+
+#[test]
+fn a_peer_of_the_table_cannot_move_into_a_crowded_subnet() {
+    let mut dht = dht("0.0.0.0");
+    for secret in 1..40 {
+        connect(&mut dht, peer(secret), &format!("20.0.{secret}.1:5"), true);
+        dht.identified(peer(secret), [PROTOCOL], &[]);
+    }
+    settle(&mut dht);
+    let before = dht.peers();
+    // As `libp2p-kad` does by itself when it reaches a peer elsewhere.
+    for secret in 1..40 {
+        dht.kad.add_address(&peer(secret), address(&format!("20.0.0.{secret}:5")));
+    }
+    settle(&mut dht);
+    assert!(dht.peers() < before);
+    for bucket in dht.kad.kbuckets() {
+        let moved = bucket.iter().filter(|entry| entry.node.value.len() > 1);
+        assert!(moved.count() <= 2);
     }
 }
 

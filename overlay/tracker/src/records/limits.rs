@@ -1,7 +1,7 @@
 //! How many records there may be, and whose record makes room for another.
 //!
-//! Anybody can make keys and announce anything. What is dear is addresses: so within an era a subnet has few places, and
-//! when room is needed it is the most crowded subnet that gives it.
+//! Anybody can make keys and announce anything. What is dear is addresses: so within an era a subnet has few places,
+//! and when room is needed it is the most crowded subnet that gives it.
 
 use super::Record;
 use crate::{PublicKey, addresses::Subnet};

@@ -1,7 +1,7 @@
 //! The records kept for others: who provides which era. No I/O and no clock: Unix seconds are passed in.
 //!
-//! Records are ordered by their distance from this node in the DHT, so that the farthest, which others are better placed
-//! to keep, is at hand when room is needed; and by age, for expiry.
+//! Records are ordered by their distance from this node in the DHT, so that the farthest, which others are better
+//! placed to keep, is at hand when room is needed; and by age, for expiry.
 
 pub(crate) mod limits;
 pub(crate) mod state_file;
@@ -17,7 +17,8 @@ pub use self::limits::RecordLimits;
 pub(crate) use self::limits::Refused;
 use crate::{EraKey, PublicKey};
 
-/// A record lasts so long after its last renewal, in seconds. Holders renew every 12 hours, so one renewal may get lost.
+/// A record lasts so long after its last renewal, in seconds. Holders renew every 12 hours, so one renewal may get
+/// lost.
 pub(crate) const LIFETIME: u64 = 24 * 3600;
 
 /// A record that was not renewed for so many seconds makes room first: its holder missed a renewal.

@@ -177,6 +177,16 @@ mod tests {
         assert_eq!(decode(&CHAIN, b"something"), Err(Damage::Magic));
     }
 
+    #[test]
+    fn what_follows_the_last_record_is_an_error() {
+        let mut bytes = encoded(&[]);
+        bytes.truncate(bytes.len() - 4);
+        bytes.push(0);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend(checksum.to_be_bytes());
+        assert_eq!(decode(&CHAIN, &bytes), Err(Damage::Layout));
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(records in prop::collection::vec(record(), 0..20)) {

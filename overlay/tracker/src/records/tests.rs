@@ -86,6 +86,17 @@ fn a_full_era_takes_from_the_crowded_for_the_lonely() {
 }
 
 #[test]
+fn a_renewal_in_a_full_era_drives_nobody_out() {
+    let mut records = records(SMALL);
+    for (peer, subnet) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5)] {
+        records.insert(key(1), record(peer, subnet, NOW), NOW).unwrap();
+    }
+    let later = NOW + STALE_AFTER;
+    records.insert(key(1), record(5, 5, later), later).unwrap();
+    assert_eq!(providers(&records, 1, later), (0..6).collect());
+}
+
+#[test]
 fn a_peer_announces_so_many_eras() {
     let mut records = records(SMALL);
     for era in 0..4 {
