@@ -74,6 +74,15 @@ impl Hints {
         self.waiting.pop_front()
     }
 
+    /// Few peers are known, and they may be gone by now: the configured ones are dialled again.
+    pub(crate) fn remind(&mut self) {
+        for peer in &self.bootstrap {
+            if self.waiting.len() < MAX_WAITING && !self.waiting.contains(peer) {
+                self.waiting.push_back(*peer);
+            }
+        }
+    }
+
     /// When the configured peers are dialled again if nobody is known by then.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         (!self.bootstrap.is_empty()).then_some(self.next_round)
@@ -116,6 +125,17 @@ mod tests {
         assert_eq!((hints.next(true, now), hints.next(true, now)), (Some((peer, at(1))), None));
         hints.push(peer, at(3), now + FORGET_AFTER);
         assert_eq!(hints.next(true, now + FORGET_AFTER), Some((peer, at(3))));
+    }
+
+    #[test]
+    fn the_configured_peers_are_dialled_again_on_demand() {
+        let now = Instant::now();
+        let peer = PeerId::random();
+        let mut hints = Hints::new(vec![(peer, at(1))], now);
+        assert_eq!(hints.next(true, now), None);
+        hints.remind();
+        hints.remind();
+        assert_eq!((hints.next(true, now), hints.next(true, now)), (Some((peer, at(1))), None));
     }
 
     #[test]

@@ -130,8 +130,8 @@ mod tests {
         (Request { era, providers }, receiver)
     }
 
-    #[test]
-    fn one_too_many_ends_at_once() {
+    #[tokio::test]
+    async fn one_too_many_ends_at_once() {
         let now = Instant::now();
         let mut lookups = lookups(2, 8, 8);
         let mut streams: Vec<_> = (0..3)
@@ -141,7 +141,7 @@ mod tests {
                 stream
             })
             .collect();
-        assert_eq!(futures::executor::block_on(streams.remove(2).next()), None);
+        assert_eq!(streams.remove(2).next().await, None);
         assert_eq!(lookups.next(true, now).map(|request| request.era), Some(0));
         assert_eq!(lookups.next(true, now).map(|request| request.era), Some(1));
     }

@@ -37,6 +37,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often all parts of the table are filled up.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 
+/// With fewer peers in the table than these, the configured ones are asked again at each refresh.
+const FEW_PEERS: usize = 8;
+
 /// Queries end on time only if they are looked at: `libp2p-kad` sets no timer for them.
 const QUERY_TICK: Duration = Duration::from_secs(1);
 
@@ -240,6 +243,9 @@ impl Task {
         if now >= self.next_refresh {
             self.next_refresh = now + REFRESH_INTERVAL;
             dht.refresh();
+            if dht.peers() < FEW_PEERS {
+                self.hints.remind();
+            }
         }
         if now >= self.state.next_save {
             self.save(now);
@@ -262,6 +268,9 @@ impl Task {
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        if let SwarmEvent::ListenerClosed { reason, .. } = &event {
+            tracing::warn!(?reason, "the tracker's port was closed: others cannot reach this node until a restart");
+        }
         let SwarmEvent::Behaviour(event) = event else { return };
         let dht = &mut self.swarm.behaviour_mut().dht;
         match event {
@@ -366,6 +375,7 @@ impl Task {
             return;
         }
         let Some(file) = self.state.file.clone() else { return };
+        // Some milliseconds for a full store, less than a copy for another thread would take.
         let bytes = state_file::encode(&self.chain, store.records.iter());
         self.state.saved_revision = revision;
         self.state.saving = Some(spawn_blocking(move || {

@@ -5,6 +5,7 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc,
@@ -51,6 +52,31 @@ async fn providers_are_found_through_a_third_that_both_know() {
     // Who provides does not find itself.
     let providers = found(holder.providers(2)).await;
     assert_eq!(providers.iter().map(|provider| provider.public_key).collect::<Vec<_>>(), [public_key(4)]);
+}
+
+#[tokio::test]
+async fn a_network_grows_from_peers_that_know_one_other_each() {
+    const PEERS: u8 = 12;
+    let mut peers = vec![start(1, &[]).await];
+    for secret in 2..=PEERS {
+        let last = (secret - 1, peers[peers.len() - 1].local_addr());
+        peers.push(start(secret, &[last]).await);
+    }
+    for (peer, secret) in peers.iter().zip(1..=PEERS) {
+        peer.provide(eras([u64::from(secret), 100]));
+    }
+    for peer in &peers {
+        until(peer, "announced", |status| status.announced == 2).await;
+        until(peer, "known", |status| status.peers == usize::from(PEERS) - 1).await;
+    }
+    for (seeker, secret) in peers.iter().rev().zip(1..=PEERS) {
+        let keys: Vec<_> =
+            found(seeker.providers(u64::from(secret))).await.iter().map(|found| found.public_key).collect();
+        assert_eq!(keys, [public_key(secret)]);
+        let keys: BTreeSet<_> = found(seeker.providers(100)).await.iter().map(|found| found.public_key).collect();
+        let others = (1..=PEERS).filter(|other| *other != PEERS + 1 - secret);
+        assert_eq!(keys, others.map(public_key).collect());
+    }
 }
 
 #[tokio::test]
