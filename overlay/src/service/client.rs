@@ -136,13 +136,27 @@ impl Inner {
         fresh.map(Arc::new).collect()
     }
 
-    /// FINDCONTENT, up to the peer's message. A stream that it announces is to be opened or declined.
+    /// FINDCONTENT, up to the peer's message. A stream that it announces is to be opened or declined. Of a peer that should
+    /// have the value it is first asked for by the handler's own way, if there is one.
     pub(super) async fn ask_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<Asked, RequestError> {
+        if let Some(express) = self.handler.express(to, &key).filter(|_| self.should_have(to, &key))
+            && let Some(contact) = self.transport.contact(to)
+            && let Some(value) = express.await
+        {
+            return Ok(Asked { contact, content: Content::Inline(value) });
+        }
         let (contact, response) = self.request(to, &Request::FindContent(FindContent { content_key: key })).await?;
         match response {
             Response::Content(content) => Ok(Asked { contact, content }),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Whether a peer's radius covers a key. Others are asked for their neighbours rather.
+    fn should_have(&self, peer: &Enr, key: &[u8]) -> bool {
+        let (id, Some(content)) = (record::node_id(peer), self.handler.content_id(key)) else { return false };
+        let radius = self.table.lock().get(&id).and_then(|peer| peer.radius());
+        radius.is_some_and(|radius| id.distance(&content) <= radius)
     }
 
     /// FINDCONTENT with whatever follows it.

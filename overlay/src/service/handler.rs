@@ -7,6 +7,8 @@ use content_types::{ContentId, Distance, NodeId};
 use futures::future::BoxFuture;
 use thiserror::Error;
 
+use crate::transport::Enr;
+
 /// The side of a sub-network that knows what the content means. Everything that is not `async` here is called on the
 /// network's tasks and must neither block nor take long.
 pub trait ContentHandler: Send + Sync + 'static {
@@ -27,6 +29,12 @@ pub trait ContentHandler: Send + Sync + 'static {
 
     /// The stored value of a key in its wire encoding.
     fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>>;
+
+    /// The value of a key from a peer by a way of its own that is faster than this protocol's, if there is one now. `None`
+    /// without one; the future's `None` if it did not bring the value. What it brings is checked like any other.
+    fn express(&self, _from: &Enr, _key: &[u8]) -> Option<BoxFuture<'static, Option<Bytes>>> {
+        None
+    }
 
     /// Whether offered items are wanted: one verdict for each key. A malformed key is not verifiable.
     fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>>;

@@ -6,22 +6,25 @@ use cairn_store::Placement;
 use content_types::{ContentId, ContentKey, Distance, SubNetwork};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use overlay::Enr;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 
 use crate::headers::Asker;
 use crate::holdings::{Holdings, HoldingsError};
 use crate::pipeline::{Pipeline, VerifiedContent};
+use crate::swarm::Express;
 
 /// The [`ContentHandler`] of one sub-network.
 pub(crate) struct ContentNetworkHandler {
     network: SubNetwork,
     holdings: Holdings,
     pipeline: Pipeline,
+    express: Option<Express>,
 }
 
 impl ContentNetworkHandler {
-    pub(crate) fn new(network: SubNetwork, holdings: Holdings, pipeline: Pipeline) -> Self {
-        Self { network, holdings, pipeline }
+    pub(crate) fn new(network: SubNetwork, holdings: Holdings, pipeline: Pipeline, express: Option<Express>) -> Self {
+        Self { network, holdings, pipeline, express }
     }
 
     fn decode(&self, key: &[u8]) -> Option<ContentKey> {
@@ -69,6 +72,10 @@ impl ContentHandler for ContentNetworkHandler {
 
     fn radius(&self) -> Distance {
         self.holdings.radius(self.network)
+    }
+
+    fn express(&self, from: &Enr, key: &[u8]) -> Option<BoxFuture<'static, Option<Bytes>>> {
+        self.express.as_ref()?.fetch(from, self.decode(key)?)
     }
 
     fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
@@ -125,7 +132,7 @@ mod tests {
     async fn what_peers_send_and_ask_for_stays_within_their_share() {
         let fixture = Fixture::with_archives();
         let Fixture { chain, dir: _dir, node_id, workers, holdings, pipeline, .. } = fixture;
-        let handler = ContentNetworkHandler::new(SubNetwork::History, holdings, pipeline);
+        let handler = ContentNetworkHandler::new(SubNetwork::History, holdings, pipeline, None);
 
         let busy = workers.all_archive_reads_for_peers().await;
         let body = |number| {

@@ -18,6 +18,7 @@ use crate::holdings::Holdings;
 use crate::metrics::{Metrics, NetworkObserver};
 use crate::pipeline::Pipeline;
 use crate::rpc::names::{MethodNames, method_names};
+use crate::swarm::Express;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
 
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) bootnodes: Vec<Enr>,
     pub(crate) addresses: AddressPolicy,
     pub(crate) budgets: Budgets,
+    pub(crate) express: Option<Express>,
 }
 
 /// A protocol identifier is taken.
@@ -101,8 +103,12 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn start(entry: Entry, shared: &Shared) -> Result<Self, StartError> {
-        let handler =
-            handler::ContentNetworkHandler::new(entry.network, shared.holdings.clone(), shared.pipeline.clone());
+        let handler = handler::ContentNetworkHandler::new(
+            entry.network,
+            shared.holdings.clone(),
+            shared.pipeline.clone(),
+            shared.express.clone(),
+        );
         let config = SubNetworkConfig {
             client_info: shared.client_info.clone(),
             ping_extensions: Extensions::from_capabilities(entry.ping_extensions),

@@ -27,7 +27,7 @@ use crate::pipeline::Pipeline;
 use crate::rpc::{RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
 use crate::status::StatusSource;
-use crate::swarm::{self, NodeLibrary, Peers, keep_held};
+use crate::swarm::{self, Express, NodeLibrary, Peers, keep_held};
 use crate::tasks;
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{TrustStore, TrustStoreError};
@@ -202,6 +202,15 @@ async fn start_on(
 
     let transfers = Transfers::with_limits(Arc::new(discovery.clone()), config.transfers)?;
     running.transfers = Some(transfers.clone());
+    let quic = match quic {
+        None => None,
+        Some((socket, key)) => {
+            let library = Arc::new(NodeLibrary::new(holdings.clone()));
+            let swarm = swarm::start(socket, key, &config.chain, &discovery, Arc::clone(&library))?;
+            running.swarm = Some(swarm.clone());
+            Some((swarm, library))
+        }
+    };
     let shared = Shared {
         discovery: discovery.clone(),
         transfers,
@@ -213,6 +222,7 @@ async fn start_on(
         bootnodes: config.bootnodes.clone(),
         addresses: config.addresses,
         budgets,
+        express: quic.as_ref().map(|(swarm, _)| Express::new(swarm.clone(), config.addresses)),
     };
     let mut networks = Vec::new();
     for entry in REGISTRY {
@@ -230,15 +240,6 @@ async fn start_on(
         Arc::clone(&headers),
         workers.clone(),
     ));
-    let quic = match quic {
-        None => None,
-        Some((socket, key)) => {
-            let library = Arc::new(NodeLibrary::new(holdings.clone()));
-            let swarm = swarm::start(socket, key, &config.chain, &discovery, Arc::clone(&library))?;
-            running.swarm = Some(swarm.clone());
-            Some((swarm, library))
-        }
-    };
     let status = StatusSource::new(
         client_version(),
         discovery.clone(),

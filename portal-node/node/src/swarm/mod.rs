@@ -2,11 +2,13 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `express` | single items for lookups |
 //! | `library` | what is served: store and archives |
 //! | `peers` | whom to dial, out of the node records that the node knows |
 //! | `sink` | what comes, checked block by block and put into an archive |
 //! | `fetch` | one archive from many peers |
 
+mod express;
 mod fetch;
 mod library;
 mod peers;
@@ -27,6 +29,7 @@ pub use cairn_swarm::{
     download::Order,
     quic::{self, FetchProgress},
 };
+pub(crate) use express::Express;
 pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use peers::Peers;
