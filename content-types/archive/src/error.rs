@@ -32,6 +32,12 @@ impl ArchiveError {
     pub fn is_vanished(&self) -> bool {
         matches!(self.rule, Rule::Vanished)
     }
+
+    /// Whether there is no room left on the disk, or in the user's share of it.
+    pub fn is_storage_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(&self.rule, Rule::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
 }
 
 /// A place in an archive, as exactly as it is known.
@@ -121,6 +127,9 @@ pub enum Rule {
     /// The file is not the one that was opened.
     #[error("{}", Vanished)]
     Vanished,
+    /// One writer assembles a file.
+    #[error("another program, or another part of this one, is assembling this file")]
+    InUse,
     /// Neither index nor records can be read.
     #[error("neither an era1 nor an ere file: no index at its end, no block at its start")]
     NotAnArchive,

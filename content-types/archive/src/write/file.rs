@@ -29,6 +29,12 @@ impl TemporaryFile {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "no temporary file name is free in the folder"))
     }
 
+    /// One under a name that nobody else uses, in the place of what an earlier attempt left there.
+    pub(crate) fn replace(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(Self { file, path: Some(path.to_owned()) })
+    }
+
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

@@ -4,33 +4,38 @@
 //! all bodies, so whatever comes is compressed into a spool first and copied into its place at the end.
 //! Memory stays below two megabytes for a whole era. The file appears under its final name when it is complete and on
 //! the disk, never before; after a kill, what may be left is one hidden file `.cairn-*.tmp` without any meaning.
+//!
+//! A writer that was made by [`ArchiveWriter::resume`] keeps its spool under a hidden name that follows from the plan,
+//! with a journal beside it: `.cairn-{network}-{era}-{first}-{last}-{format}{components}.spool` and `.journal`. After
+//! [`ArchiveWriter::flush`] what was given outlives the process, after [`ArchiveWriter::sync`] a power cut. The next writer
+//! of the same plan goes on from there. Both files are gone once the archive is in its place, or with
+//! [`ArchiveWriter::discard`].
 
+mod assemble;
 mod file;
+mod journal;
 mod plan;
 mod records;
 mod spool;
+mod tail;
 
-use std::io::{BufWriter, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
+use bytes::Bytes;
 use content_types::HeaderProof;
 use content_types::block::transcode;
-use content_types::header::{EpochRecord, HeaderRecord};
+use content_types::header::DecodedHeader;
 
 use crate::archive::{Receipts, receipts_encoding};
-use crate::component::{Component, Format, MAX_BLOCKS};
+use crate::component::{Component, TOTAL_DIFFICULTY_LEN};
 use crate::content;
 use crate::e2store::RecordType;
 use crate::error::{ArchiveError, Mismatch, Place, Rule};
-use crate::index::Offsets;
-use crate::name::ArchiveName;
 use crate::proof_record;
-use crate::snappy::Encoder;
-use file::TemporaryFile;
-use records::RecordWriter;
+use crate::snappy::{self, Encoder};
 use spool::Spool;
 
 pub use plan::Plan;
@@ -45,6 +50,44 @@ struct Facts {
     parent_hash: B256,
     difficulty: U256,
     total_difficulty: U256,
+}
+
+impl Facts {
+    fn learn_header(&mut self, header: &DecodedHeader) {
+        self.hash = header.hash();
+        self.parent_hash = header.header().parent_hash;
+        self.difficulty = header.header().difficulty;
+    }
+
+    /// Takes what is of interest from a record's data, if it is that of block `number`.
+    fn learn(&mut self, component: Component, number: u64, data: &[u8]) -> Result<(), Rule> {
+        match component {
+            Component::Header => {
+                let header = decode_header_stream(data)?;
+                if header.number() != number {
+                    return Err(Rule::Number(Mismatch::new(number, header.number())));
+                }
+                self.learn_header(&header);
+            }
+            Component::TotalDifficulty => {
+                let bytes: [u8; TOTAL_DIFFICULTY_LEN as usize] = data
+                    .try_into()
+                    .map_err(|_| Rule::Length(Mismatch::new(u64::from(TOTAL_DIFFICULTY_LEN), data.len() as u64)))?;
+                self.total_difficulty = U256::from_le_bytes(bytes);
+            }
+            Component::Body | Component::Receipts | Component::Proof => {}
+        }
+        Ok(())
+    }
+}
+
+fn decode_header_stream(stream: &[u8]) -> Result<DecodedHeader, Rule> {
+    content::decode_header(snappy::decode(stream, Component::Header.limit())?)
+}
+
+/// What stands for the file in errors before it has a name.
+fn name_of(dir: &Path, plan: &Plan) -> Arc<str> {
+    dir.join(format!("{}-{:05}", plan.network, plan.era())).to_string_lossy().into()
 }
 
 /// Assembles one archive file.
@@ -67,11 +110,36 @@ impl ArchiveWriter {
     /// [`Rule::Unwritable`] when the blocks lie in more than one era, [`Rule::Io`].
     pub fn create(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
         let dir = dir.as_ref().to_owned();
-        let name: Arc<str> = dir.join(format!("{}-{:05}", plan.network, plan.era())).to_string_lossy().into();
+        let name = name_of(&dir, &plan);
         let place = Place::archive(&name);
         let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
         let spool = Spool::create(&dir, count).map_err(|error| place.broken(error))?;
         let facts = vec![Facts::default(); count];
+        Ok(Self { dir, name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
+    }
+
+    /// Starts the file that `plan` describes in the folder `dir`, or goes on with it where another writer of the same plan
+    /// left off. What is there is read once and checked; what a kill or a power cut tore is missing again.
+    ///
+    /// The spools of other plans in the folder are left alone. One of this plan in another version's layout, or whose
+    /// journal cannot be told from that, is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArchiveWriter::create`]; [`Rule::InUse`] when another writer of the same plan is at work.
+    pub fn resume(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
+        let dir = dir.as_ref().to_owned();
+        let name = name_of(&dir, &plan);
+        let place = Place::archive(&name);
+        let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
+        let mut facts = vec![Facts::default(); count];
+        let start = *plan.blocks.start();
+        let spool = Spool::resume(&dir, &plan, count, |nth, component, data| {
+            let known = facts.get_mut(nth).map(|facts| facts.learn(component, start + nth as u64, data));
+            known.is_some_and(|known| known.is_ok())
+        });
+        let spool = spool.map_err(|error| place.clone().broken(error))?;
+        let spool = spool.ok_or_else(|| place.broken(Rule::InUse))?;
         Ok(Self { dir, name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
     }
 
@@ -90,10 +158,45 @@ impl ArchiveWriter {
         let place = self.place().record(RecordType::HEADER);
         let header = content::decode_header(rlp.to_vec()).map_err(|rule| place.broken(rule))?;
         let nth = self.compress(header.number(), Component::Header, rlp)?;
-        let facts = &mut self.facts[nth];
-        facts.hash = header.hash();
-        facts.parent_hash = header.header().parent_hash;
-        facts.difficulty = header.header().difficulty;
+        self.facts[nth].learn_header(&header);
+        Ok(())
+    }
+
+    /// Adds a header as it lies in a file: compressed. Unlike other streams it is decoded here, for what the writer has to
+    /// know of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArchiveWriter::put_header`] and [`ArchiveWriter::put_stream`].
+    pub fn put_header_stream(&mut self, stream: &[u8]) -> Result<(), ArchiveError> {
+        let place = self.place().record(RecordType::HEADER);
+        let header = decode_header_stream(stream).map_err(|rule| place.broken(rule))?;
+        let nth = self.put_plain(header.number(), Component::Header, stream)?;
+        self.facts[nth].learn_header(&header);
+        Ok(())
+    }
+
+    /// Adds a component as it lies in a file of the same format: compressed, but for a total difficulty. It is stored as
+    /// it is. The caller has checked what is in it.
+    ///
+    /// A file whose records were compressed by different programs is right, but
+    /// [`verify`](crate::verify) finds those that its writer would have compressed to other bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArchiveWriter::put_header`]; [`Rule::Snappy`] and [`Rule::SkippableChunk`] for what is no stream of data chunks
+    /// only, [`Rule::Number`] for a header of another block.
+    pub fn put_stream(&mut self, number: u64, component: Component, stream: &[u8]) -> Result<(), ArchiveError> {
+        let mut facts = Facts::default();
+        let learned = facts.learn(component, number, stream);
+        learned.map_err(|rule| self.place_of(number, component).broken(rule))?;
+        let nth = self.put_plain(number, component, stream)?;
+        let known = &mut self.facts[nth];
+        match component {
+            Component::Header => *known = Facts { total_difficulty: known.total_difficulty, ..facts },
+            Component::TotalDifficulty => known.total_difficulty = facts.total_difficulty,
+            _ => {}
+        }
         Ok(())
     }
 
@@ -142,151 +245,60 @@ impl ArchiveWriter {
         self.compress(number, Component::Proof, &proof_record::encode(proof)).map(drop)
     }
 
+    /// Whether a component of a block was given.
+    pub fn holds(&self, number: u64, component: Component) -> bool {
+        self.plan.nth(number).is_some_and(|nth| self.spool.holds(nth, component))
+    }
+
+    /// The RLP of a header that was given, to check against it what comes after a resume. `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Rule::Io`], or [`Rule::Snappy`] when the spool was changed behind the writer's back.
+    pub fn header(&self, number: u64) -> Result<Option<Bytes>, ArchiveError> {
+        let held = self.plan.nth(number).filter(|nth| self.spool.holds(*nth, Component::Header));
+        let Some(nth) = held else { return Ok(None) };
+        let place = || self.place_of(number, Component::Header);
+        let mut stream = Vec::new();
+        self.spool.get(nth, Component::Header, &mut stream).map_err(|error| place().broken(error))?;
+        let content = snappy::decode(&stream, Component::Header.limit());
+        content.map(|content| Some(content.into())).map_err(|error| place().broken(error))
+    }
+
+    /// Hands what was given to the operating system, so that it outlives this process if the writer was made by
+    /// [`ArchiveWriter::resume`]. It costs little: call it often.
+    ///
+    /// # Errors
+    ///
+    /// [`Rule::Io`], among them a full disk ([`ArchiveError::is_storage_full`]). Nothing is lost then: once there is room,
+    /// call it again.
+    pub fn flush(&mut self) -> Result<(), ArchiveError> {
+        self.spool.flush().map_err(|error| self.place().broken(error))
+    }
+
+    /// Brings what was given to the disk, so that it outlives a power cut if the writer was made by
+    /// [`ArchiveWriter::resume`]. It waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArchiveWriter::flush`].
+    pub fn sync(&mut self) -> Result<(), ArchiveError> {
+        self.spool.sync().map_err(|error| self.place().broken(error))
+    }
+
+    /// Ends the work and leaves nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Rule::Io`] when the hidden files cannot be removed.
+    pub fn discard(mut self) -> Result<(), ArchiveError> {
+        self.spool.discard().map_err(|error| self.place().broken(error))
+    }
+
     /// The blocks of which `component` has not been given yet.
     pub fn missing(&self, component: Component) -> Vec<RangeInclusive<u64>> {
         let numbers = (0..).zip(self.plan.blocks()).filter(|(nth, _)| !self.spool.holds(*nth, component));
         crate::ranges::of(numbers.map(|(_, number)| number))
-    }
-
-    /// Writes the file, and returns its path. Its name follows from its content; a file of that name is replaced.
-    ///
-    /// # Errors
-    ///
-    /// [`Rule::Missing`] when a component of a block has not been given, [`Rule::ParentHash`] and
-    /// [`Rule::TotalDifficulty`] when the blocks do not make up a chain, [`Rule::Unwritable`] when the format does not
-    /// allow the blocks, [`Rule::Io`].
-    pub fn finish(self) -> Result<PathBuf, ArchiveError> {
-        self.finish_with(|_, _| {})
-    }
-
-    /// [`ArchiveWriter::finish`], telling now and then how many bytes of how many are written.
-    ///
-    /// # Errors
-    ///
-    /// As [`ArchiveWriter::finish`].
-    pub fn finish_with(mut self, mut progress: impl FnMut(u64, u64)) -> Result<PathBuf, ArchiveError> {
-        self.write(None, &mut progress)
-    }
-
-    /// [`ArchiveWriter::finish`] under a name of the caller's, in the same folder: no other file there is touched.
-    ///
-    /// # Errors
-    ///
-    /// As [`ArchiveWriter::finish`].
-    pub fn finish_as(mut self, name: &str) -> Result<PathBuf, ArchiveError> {
-        self.write(Some(name), &mut |_, _| {})
-    }
-
-    fn write(&mut self, name: Option<&str>, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, ArchiveError> {
-        self.check_complete()?;
-        self.check_chain()?;
-        let accumulator = self.accumulator()?;
-        let name = name.map_or_else(|| self.file_name(accumulator).to_string(), str::to_owned);
-        let place = self.place();
-        self.write_file(accumulator, &name, progress).map_err(|error| place.broken(error))
-    }
-
-    fn check_complete(&self) -> Result<(), ArchiveError> {
-        for component in self.plan.components.iter() {
-            if let Some(range) = self.missing(component).first() {
-                return Err(self.place_of(*range.start(), component).broken(Rule::Missing(component)));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_chain(&self) -> Result<(), ArchiveError> {
-        for ((number, facts), next) in self.plan.blocks().zip(&self.facts).zip(self.facts.iter().skip(1)) {
-            if next.parent_hash != facts.hash {
-                let rule = Rule::ParentHash(Mismatch::new(facts.hash, next.parent_hash));
-                return Err(self.place_of(number, Component::Header).broken(rule));
-            }
-            let expected = facts.total_difficulty.wrapping_add(next.difficulty);
-            if self.plan.components.has(Component::TotalDifficulty) && next.total_difficulty != expected {
-                let rule = Rule::TotalDifficulty(Mismatch::new(expected, next.total_difficulty));
-                return Err(self.place_of(number + 1, Component::TotalDifficulty).broken(rule));
-            }
-        }
-        Ok(())
-    }
-
-    /// The root over the blocks before the merge: always in an era1 file, in an ere file if it can be told and is that
-    /// of the epoch.
-    fn accumulator(&self) -> Result<Option<B256>, ArchiveError> {
-        let unwritable = |reason| self.place().broken(Rule::Unwritable(reason));
-        let before_merge = self.facts.iter().take_while(|facts| !facts.difficulty.is_zero());
-        let records: Vec<HeaderRecord> = before_merge
-            .map(|facts| HeaderRecord { block_hash: facts.hash, total_difficulty: facts.total_difficulty })
-            .collect();
-        let has_difficulty = self.plan.components.has(Component::TotalDifficulty);
-        if has_difficulty && records.is_empty() {
-            return Err(unwritable("total difficulty belongs into files that start before the merge"));
-        }
-        let (start, end) = (*self.plan.blocks.start(), *self.plan.blocks.end());
-        let ends_epoch = records.len() < self.facts.len() || (end + 1).is_multiple_of(MAX_BLOCKS);
-        match self.plan.format {
-            Format::Era1 if records.len() < self.facts.len() => {
-                return Err(unwritable("an era1 file holds blocks before the merge only"));
-            }
-            Format::Ere if !(has_difficulty && start.is_multiple_of(MAX_BLOCKS) && ends_epoch) => return Ok(None),
-            _ => {}
-        }
-        let record = EpochRecord::new(records).map_err(|_| unwritable("it holds more than 8192 blocks"))?;
-        Ok(Some(record.into_tree().root()))
-    }
-
-    fn file_name(&self, accumulator: Option<B256>) -> ArchiveName {
-        let last_hash = self.facts.last().map(|facts| facts.hash).unwrap_or_default();
-        let root = if self.plan.format == Format::Era1 { accumulator.unwrap_or_default() } else { last_hash };
-        let [a, b, c, d, ..] = root.0;
-        ArchiveName::new(&self.plan.network, self.plan.era(), [a, b, c, d], self.plan.format, self.plan.components)
-    }
-
-    fn write_file(
-        &mut self,
-        accumulator: Option<B256>,
-        name: &str,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> std::io::Result<PathBuf> {
-        let target = TemporaryFile::create(&self.dir)?;
-        let mut out = RecordWriter::new(BufWriter::with_capacity(BUFFER_LEN, target.file()));
-        out.write(RecordType::VERSION, &[])?;
-        let mut offsets = vec![Offsets::default(); self.facts.len()];
-        let mut data = Vec::new();
-        let mut written = 0;
-        for (nth, component) in self.plan.records(self.facts.len()) {
-            self.spool.get(nth, component, &mut data)?;
-            offsets[nth][component.slot()] = out.write(component.record_type(self.plan.format), &data)?;
-            written += data.len() as u64;
-            progress(written, self.spool.len());
-        }
-        if let Some(root) = accumulator {
-            out.write(RecordType::ACCUMULATOR, root.as_slice())?;
-        }
-        let (kind, index) = self.index_record(out.position(), &offsets);
-        out.write(kind, &index)?;
-        out.into_inner().flush()?;
-        target.publish(name)
-    }
-
-    /// The index record that lies at `position`.
-    fn index_record(&self, position: u64, offsets: &[Offsets]) -> (RecordType, Vec<u8>) {
-        let (kind, slots) = match self.plan.format {
-            Format::Era1 => (RecordType::BLOCK_INDEX, vec![Component::Header]),
-            Format::Ere => (RecordType::DYNAMIC_BLOCK_INDEX, self.plan.components.iter().collect()),
-        };
-        let mut index = self.plan.blocks.start().to_le_bytes().to_vec();
-        for block in offsets {
-            for component in &slots {
-                // Two's complement makes the difference negative, as the format wants it.
-                index.extend_from_slice(&block[component.slot()].wrapping_sub(position).to_le_bytes());
-            }
-        }
-        if self.plan.format == Format::Ere {
-            index.extend_from_slice(&(slots.len() as u64).to_le_bytes());
-        }
-        index.extend_from_slice(&(offsets.len() as u64).to_le_bytes());
-        (kind, index)
     }
 
     fn compress(&mut self, number: u64, component: Component, content: &[u8]) -> Result<usize, ArchiveError> {
@@ -304,15 +316,27 @@ impl ArchiveWriter {
         put
     }
 
+    /// Adds what is compressed already.
+    fn put_plain(&mut self, number: u64, component: Component, stream: &[u8]) -> Result<usize, ArchiveError> {
+        let (length, limit) = (stream.len() as u64, component.stored_limit());
+        let rule = if length > limit {
+            Rule::TooLong { length, limit }
+        } else if component != Component::TotalDifficulty && !snappy::is_plain(stream) {
+            Rule::SkippableChunk
+        } else {
+            return self.put(number, component, stream);
+        };
+        Err(self.place_of(number, component).broken(rule))
+    }
+
     fn put(&mut self, number: u64, component: Component, data: &[u8]) -> Result<usize, ArchiveError> {
         let place = self.place_of(number, component);
         if !self.plan.components.has(component) {
             return Err(place.broken(Rule::Unwritable("the component is not part of the file")));
         }
-        if !self.plan.blocks.contains(&number) {
+        let Some(nth) = self.plan.nth(number) else {
             return Err(place.broken(Rule::OutOfRange(self.plan.blocks())));
-        }
-        let nth = (number - self.plan.blocks.start()) as usize;
+        };
         if self.spool.holds(nth, component) {
             return Err(place.broken(Rule::Unwritable("the component was given before")));
         }

@@ -57,6 +57,12 @@ impl Plan {
         Ok((end - start + 1) as usize)
     }
 
+    /// The position of a block in the file, if it belongs there.
+    pub(crate) fn nth(&self, number: u64) -> Option<usize> {
+        // An era's blocks are few.
+        self.blocks.contains(&number).then(|| (number - self.blocks.start()) as usize)
+    }
+
     /// The records of the file in their order: the position of the block, and the component.
     pub(crate) fn records(&self, count: usize) -> Vec<(usize, Component)> {
         use Component::{Body, Header, Proof, Receipts, TotalDifficulty};

@@ -8,3 +8,4 @@ mod damage;
 mod files;
 mod layouts;
 mod profiles;
+mod resume;
