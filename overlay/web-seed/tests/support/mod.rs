@@ -13,6 +13,9 @@ use cairn_web_seed::{Options, S3Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Turns that others get while a slow answer is under way: enough for all of a test's requests to arrive.
+const YIELDS: usize = 2_000;
+
 /// How the server answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -23,6 +26,10 @@ pub(crate) enum Manner {
     LiesInRange,
     /// So many bytes of each answer, then the end of the connection.
     CutsOff(usize),
+    /// So many bytes of each answer in chunks, and an orderly end.
+    EndsEarly(usize),
+    /// Good, but everybody else gets to do something between head and body.
+    Slow,
     /// The right head, then more bytes than it says, without end.
     Endless,
     /// Nothing, on an open connection.
@@ -161,7 +168,7 @@ async fn respond(
         let mut head = format!("HTTP/1.1 206 Part\r\netag: {etag}\r\n");
         head += &format!("content-range: bytes {}-{}/{}\r\n", first + lie, last + lie, file.len() + lie);
         match manner {
-            Manner::Endless => head += "transfer-encoding: chunked\r\n",
+            Manner::Endless | Manner::EndsEarly(_) => head += "transfer-encoding: chunked\r\n",
             _ => head += &format!("content-length: {}\r\n", last + 1 - first),
         }
         (head, file.slice(first..=last))
@@ -170,6 +177,17 @@ async fn respond(
     stream.write_all(head.as_bytes()).await?;
     match manner {
         Manner::CutsOff(count) => stream.write_all(&body[..body.len().min(*count)]).await,
+        Manner::EndsEarly(count) => {
+            let body = &body[..body.len().min(*count)];
+            let body = [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat();
+            stream.write_all(&body).await
+        }
+        Manner::Slow => {
+            for _ in 0..YIELDS {
+                tokio::task::yield_now().await;
+            }
+            stream.write_all(&body).await
+        }
         Manner::Endless => loop {
             stream.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await?;
             stream.write_all(&body).await?;
