@@ -7,8 +7,8 @@ use crate::component::{Component, Format};
 use crate::error::{ArchiveError, Rule};
 use crate::index::ERA1_ORDER;
 
-/// The bytes of consecutive blocks' records, as far as the index tells: nothing of the records is read but what the
-/// last one needs.
+/// The bytes of consecutive blocks' records, as far as the index tells: nothing of the records is read, but for the
+/// archive's last block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
     /// The components of each block in the order of their records: the one that was asked for in an ere file, all of
@@ -18,7 +18,7 @@ pub struct Extent {
     pub first: u64,
     /// Offset of each block's first record, ascending, in bytes.
     pub starts: Vec<u64>,
-    /// Offset behind the last block's last record, in bytes.
+    /// Offset behind the last block's last record, in bytes: where the next block's begin, if the archive holds it.
     pub end: u64,
 }
 
@@ -56,9 +56,16 @@ impl Archive {
             offset.map_err(|rule| place().block(number).broken(rule))
         };
         let starts = blocks.clone().map(offset).collect::<Result<Vec<_>, _>>()?;
-        let last_of = components.last().copied().unwrap_or(component);
-        let at = self.locate(last, last_of).map_err(|rule| place().block(last).broken(rule))?;
-        let end = at.offset + at.header.record_len();
+        // The next block's first record tells without a look at the last one of this range.
+        let next = last.checked_add(1).filter(|next| held.contains(next));
+        let end = match next.map(offset).transpose() {
+            Ok(Some(end)) => end,
+            _ => {
+                let last_of = components.last().copied().unwrap_or(component);
+                let at = self.locate(last, last_of).map_err(|rule| place().block(last).broken(rule))?;
+                at.offset + at.header.record_len()
+            }
+        };
         let next = starts.iter().skip(1).copied().chain([end]);
         if let Some((_, number)) = starts.iter().zip(next).zip(blocks).find(|((start, next), _)| *start >= next) {
             let rule = Rule::Index("it does not have the records of consecutive blocks follow each other");

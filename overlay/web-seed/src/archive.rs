@@ -135,6 +135,11 @@ impl Reading {
             if let Some(record) = parser.pop() {
                 return Ok(Some(record));
             }
+            if parser.is_complete() && !download.is_complete() {
+                // The index claims more than there is.
+                self.current = None;
+                continue;
+            }
             let block = parser.block();
             match download.next().await.map_err(|error| Error { block: Some(block), ..error })? {
                 Some(bytes) => parser.push(bytes)?,

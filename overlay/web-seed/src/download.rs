@@ -134,6 +134,11 @@ impl Download {
         }
     }
 
+    /// Whether all bytes have come.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.next >= self.range.end
+    }
+
     async fn step(&mut self) -> Result<Option<Bytes>, Failure> {
         let mirror = &self.remote.mirror;
         if self.next >= self.range.end {

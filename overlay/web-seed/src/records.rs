@@ -96,6 +96,11 @@ impl RecordParser {
         self.ready.pop_front()
     }
 
+    /// Whether all records are complete. Bytes that follow belong to none.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.nth >= self.extent.starts.len() && self.skip == 0
+    }
+
     /// The block that the next byte belongs to.
     pub(crate) fn block(&self) -> u64 {
         let last = self.extent.starts.len().saturating_sub(1);
