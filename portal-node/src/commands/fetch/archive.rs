@@ -30,9 +30,9 @@ use crate::{
 
 /// The archive that is asked for.
 pub(super) struct ArchiveFile {
-    folder: PathBuf,
-    name: String,
-    plan: Plan,
+    pub(super) folder: PathBuf,
+    pub(super) name: String,
+    pub(super) plan: Plan,
 }
 
 impl ArchiveFile {

@@ -40,6 +40,7 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
     match target {
         Target::Output(format) => print(node, args, format).await,
         Target::File(path, format) => save(node, args, path, format).await,
+        Target::Archive(file) if swarm::fetch_range(node, settings, args, &file).await? => Ok(()),
         Target::Archive(file) => archive::write(node, settings, args, file).await,
         Target::Eras(folder) => swarm::fetch_eras(node, settings, args, &folder).await,
     }

@@ -1,4 +1,5 @@
-//! `cairn fetch --era`: whole eras from every peer that serves them, as archives in a folder.
+//! Ranges as archives, from every peer at once that serves them over QUIC: `cairn fetch --era`, and files that end in `.ere`
+//! or `.era1`.
 
 use std::{
     fs,
@@ -16,13 +17,16 @@ use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::archive::plan;
+use super::archive::{ArchiveFile, plan};
 use crate::{
     cli::{ArchiveFormat, BlockRange, FetchArgs},
     failure::Failure,
     output, progress,
     settings::Settings,
 };
+
+/// How long somebody is sought who serves a range over QUIC, before it is fetched item by item.
+const SEEK_TIME: Duration = Duration::from_secs(4);
 
 /// How often it is looked at how far the fetch is.
 const LOOK: Duration = Duration::from_millis(250);
@@ -46,7 +50,9 @@ pub(super) async fn fetch_eras(
         let plan = plan(node.chain(), format, blocks, args.profile)?;
         let wanted = WantedArchive { folder: folder.to_owned(), name: None, plan, order: Order::RarestFirst };
         let limit = Duration::from_secs(args.timeout);
-        let (made, report) = fetch_one(node, wanted, &format!("era {}", first / MAX_BLOCKS), limit).await?;
+        let limits = Limits { nobody: limit, nothing: limit };
+        let fetched = fetch_one(node, wanted, &format!("era {}", first / MAX_BLOCKS), limits).await;
+        let (made, report) = fetched.map_err(Unmade::into_failure)?;
         if settings.json {
             output::json(&report)?;
         } else {
@@ -58,15 +64,65 @@ pub(super) async fn fetch_eras(
     Ok(())
 }
 
+/// Fetches one archive if anybody serves of it over QUIC; false if nobody does.
+pub(super) async fn fetch_range(
+    node: &Node,
+    settings: &Settings,
+    args: &FetchArgs,
+    file: &ArchiveFile,
+) -> Result<bool, Failure> {
+    let name = Some(file.name.clone());
+    let wanted = WantedArchive { folder: file.folder.clone(), name, plan: file.plan.clone(), order: Order::Sequential };
+    let limits = Limits { nobody: SEEK_TIME, nothing: Duration::from_secs(args.timeout) };
+    match fetch_one(node, wanted, "fetching blocks", limits).await {
+        Ok((made, report)) => {
+            if settings.json {
+                output::json(&report)?
+            } else {
+                output::line(made.display())?
+            }
+            Ok(true)
+        }
+        Err(Unmade::Nobody(_)) => Ok(false),
+        Err(Unmade::Failed(failure)) => Err(failure),
+    }
+}
+
+/// How long is waited while nobody serves what is missing.
+struct Limits {
+    /// Before anything came.
+    nobody: Duration,
+    /// After that.
+    nothing: Duration,
+}
+
+/// Why no archive was made.
+enum Unmade {
+    /// Nobody served anything of it.
+    Nobody(Failure),
+    Failed(Failure),
+}
+
+impl Unmade {
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Nobody(failure) | Self::Failed(failure) => failure,
+        }
+    }
+}
+
 /// Fetches one archive; its path, and figures of the fetch.
 async fn fetch_one(
     node: &Node,
     wanted: WantedArchive,
     what: &str,
-    limit: Duration,
-) -> Result<(PathBuf, serde_json::Value), Failure> {
+    limits: Limits,
+) -> Result<(PathBuf, serde_json::Value), Unmade> {
     let begun = Instant::now();
-    let fetch = node.fetch_archive(wanted).await.map_err(failure)?;
+    let fetch = match node.fetch_archive(wanted).await {
+        Err(error @ FetchArchiveError::NoQuic) => return Err(Unmade::Nobody(failure(error))),
+        begun => begun.map_err(|error| Unmade::Failed(failure(error)))?,
+    };
     let updates = fetch.progress();
     let stop = CancellationToken::new();
     let bar = progress::items(0, what);
@@ -81,20 +137,24 @@ async fn fetch_one(
         show(&bar, what, &now);
         if now.kept > last_kept.0 || now.total.unreachable < now.total.missing {
             last_kept = (now.kept, Instant::now());
-        } else if last_kept.1.elapsed() > limit {
+            continue;
+        }
+        let limit = if now.kept == 0 { limits.nobody } else { limits.nothing };
+        if last_kept.1.elapsed() > limit {
             stop.cancel();
             let _ = running.await;
             bar.finish_and_clear();
             let Missing { missing, wanted, peers } = Missing::of(&now);
-            return Err(Failure::NotFound(format!(
+            let failure = Failure::NotFound(format!(
                 "{what}: nobody serves {missing} of {wanted} items ({peers} peers with QUIC connected, waited {} s); what came \
                  is kept, and the same command goes on with it",
                 limit.as_secs()
-            )));
+            ));
+            return Err(if now.kept == 0 { Unmade::Nobody(failure) } else { Unmade::Failed(failure) });
         }
     };
     bar.finish_and_clear();
-    let made = made.map_err(failure)?;
+    let made = made.map_err(|error| Unmade::Failed(failure(error)))?;
     let last = updates.borrow().clone();
     let seconds = begun.elapsed().as_secs_f64();
     let report = json!({
