@@ -250,6 +250,12 @@ impl ArchiveWriter {
         self.plan.nth(number).is_some_and(|nth| self.spool.holds(nth, component))
     }
 
+    /// The total difficulty that was given of a block.
+    pub fn total_difficulty(&self, number: u64) -> Option<U256> {
+        let nth = self.plan.nth(number).filter(|nth| self.spool.holds(*nth, Component::TotalDifficulty))?;
+        self.facts.get(nth).map(|facts| facts.total_difficulty)
+    }
+
     /// The RLP of a header that was given, to check against it what comes after a resume. `None` when there is none.
     ///
     /// # Errors

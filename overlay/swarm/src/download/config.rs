@@ -55,7 +55,7 @@ impl Default for DownloadConfig {
             min_window: 256 << 10,
             max_window: 16 << 20,
             max_in_flight: 128 << 20,
-            queue_time: Duration::from_millis(100),
+            queue_time: Duration::from_millis(20),
             stall_after: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             min_rate: 8 << 10,

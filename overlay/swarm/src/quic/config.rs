@@ -12,9 +12,15 @@ const MAX_DATAGRAM: u16 = 8_900;
 /// Bytes that a stream brings before it is read: what a request of the usual size brings.
 const STREAM_WINDOW: u32 = 2 << 20;
 
-/// Bytes that a connection brings before they are read, and that it keeps until they are acknowledged: a round trip of
-/// 100 ms at a gigabit a second.
-const CONNECTION_WINDOW: u32 = 12 << 20;
+/// Bytes that a connection keeps until they are acknowledged, and that it brings at most before they are read: a round trip
+/// of 100 ms at a gigabit a second.
+const MAX_WINDOW: u32 = 12 << 20;
+
+/// Bytes that a connection brings before they are read, on a path without delay. What a kill loses is in there.
+const MIN_WINDOW: u32 = 256 << 10;
+
+/// The rate that windows allow on long paths, in bytes a second.
+const WINDOW_RATE: u64 = 125_000_000;
 
 /// A connection ends after so long without a sign of the other side.
 const IDLE: Duration = Duration::from_secs(30);
@@ -69,8 +75,8 @@ impl Config {
             .max_concurrent_uni_streams(UNI_STREAMS.into())
             .max_concurrent_bidi_streams(VarInt::from(self.max_requests))
             .stream_receive_window(STREAM_WINDOW.into())
-            .receive_window(CONNECTION_WINDOW.into())
-            .send_window(CONNECTION_WINDOW.into())
+            .receive_window(MIN_WINDOW.into())
+            .send_window(MAX_WINDOW.into())
             .datagram_receive_buffer_size(None)
             .keep_alive_interval(Some(KEEP_ALIVE))
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
@@ -78,6 +84,14 @@ impl Config {
             // Loss is no sign of a full path for it: on long paths that lose packets the others starve.
             .congestion_controller_factory(Arc::new(BbrConfig::default()));
         Arc::new(transport)
+    }
+
+    /// The window for a path with this round trip: twice what is on its way.
+    pub(super) fn receive_window(rtt: Duration) -> VarInt {
+        let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+        let bytes = micros.saturating_mul(2 * WINDOW_RATE) / 1_000_000;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        bytes.clamp(MIN_WINDOW, MAX_WINDOW).into()
     }
 
     pub(super) fn endpoint(&self) -> EndpointConfig {

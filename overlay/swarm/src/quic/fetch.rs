@@ -17,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Session, Swarm,
-    fetch_request::{Arrived, LONGEST_ITEM, PartRequest, Told},
+    fetch_request::{Arrived, PartRequest, Told},
 };
 use crate::{
     download::{Download, DownloadConfig, PeerKey, Progress, RequestId, Step},
@@ -59,7 +59,8 @@ pub trait Sink: Send + Sync + 'static {
 pub struct FetchOptions {
     /// How the download goes about it.
     pub download: DownloadConfig,
-    /// Bytes that have come and wait to be checked, at most. Longer items than this pass alone.
+    /// Bytes that have come and wait to be checked, at most; an item that is longer passes alone. What a kill loses is in
+    /// here.
     pub buffer: usize,
     /// Threads that check.
     pub threads: usize,
@@ -71,7 +72,7 @@ impl Default for FetchOptions {
     fn default() -> Self {
         Self {
             download: DownloadConfig::default(),
-            buffer: 48 << 20,
+            buffer: 1 << 20,
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             seed: 0,
         }
@@ -146,6 +147,7 @@ pub struct Fetch {
     sessions: HashMap<PeerKey, (Arc<Session>, u64)>,
     under_way: BTreeMap<RequestId, UnderWay>,
     buffer: Arc<Semaphore>,
+    buffer_bytes: usize,
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     to_check: Option<mpsc::UnboundedSender<ToCheck>>,
@@ -177,12 +179,14 @@ impl Fetch {
             tokio::task::spawn_blocking(move || check(&*sink, &items, &report));
         }
 
+        let buffer = options.buffer.clamp(1, u32::MAX as usize);
         Self {
             swarm,
             download,
             sessions: HashMap::new(),
             under_way: BTreeMap::new(),
-            buffer: Arc::new(Semaphore::new(options.buffer.clamp(LONGEST_ITEM, Semaphore::MAX_PERMITS))),
+            buffer: Arc::new(Semaphore::new(buffer)),
+            buffer_bytes: buffer,
             tell,
             told,
             to_check: Some(to_check),
@@ -307,6 +311,7 @@ impl Fetch {
                     session: Arc::clone(session),
                     tell: self.tell.clone(),
                     buffer: Arc::clone(&self.buffer),
+                    buffer_bytes: self.buffer_bytes,
                     cancel: cancel.clone(),
                 };
                 self.under_way.insert(id, UnderWay { peer, component: part.component, cancel });

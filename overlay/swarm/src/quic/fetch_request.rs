@@ -42,9 +42,6 @@ const fn max_item_len(component: Component, encoding: Encoding) -> usize {
     }
 }
 
-/// The longest item of all, in bytes.
-pub(super) const LONGEST_ITEM: usize = snappy_len(MAX_RECEIPTS_LENGTH);
-
 /// An item as it came, unchecked. It takes up room until it is dropped.
 #[derive(Debug)]
 pub(super) struct Arrived {
@@ -70,6 +67,7 @@ pub(super) struct PartRequest {
     pub(super) session: Arc<Session>,
     pub(super) tell: mpsc::Sender<Told>,
     pub(super) buffer: Arc<Semaphore>,
+    pub(super) buffer_bytes: usize,
     pub(super) cancel: CancellationToken,
 }
 
@@ -123,7 +121,7 @@ impl PartRequest {
     /// who does the same.
     async fn with_room(&self, whole: Vec<(u64, Bytes)>, encoding: Encoding) -> Vec<Arrived> {
         let bytes: usize = whole.iter().map(|(_, item)| item.len()).sum();
-        let bytes = u32::try_from(bytes.min(LONGEST_ITEM)).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(bytes.min(self.buffer_bytes)).unwrap_or(u32::MAX);
         // It is closed when the download is over.
         let Ok(room) = Arc::clone(&self.buffer).acquire_many_owned(bytes).await else { return Vec::new() };
         let room = Arc::new(room);

@@ -169,6 +169,8 @@ impl Session {
         if (hello.chain_id, hello.genesis) != (inner.config.chain_id, inner.config.genesis) {
             return Err(SessionError::OtherChain(hello.chain_id));
         }
+        // The round trip is known now, and may be long.
+        connection.set_receive_window(super::Config::receive_window(connection.rtt()));
         let session = Self { number, node_id, direction, connection, hello, view: Mutex::default() };
         Ok((Arc::new(session), ControlStreams { send, reader }))
     }

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cairn_archive::write::{ArchiveWriter, Plan};
-use cairn_archive::{ArchiveError, Component as Record};
+use cairn_archive::ArchiveError;
+use cairn_archive::write::Plan;
 use cairn_swarm::download::{DownloadConfig, Order};
-use cairn_swarm::geometry::Component;
 use cairn_swarm::quic::{Fetch, FetchError, FetchOptions, FetchProgress, Sink, Swarm};
 use content_types::HeaderVerifier;
 use tokio::sync::watch;
@@ -62,20 +61,14 @@ impl ArchiveFetch {
         wanted: WantedArchive,
     ) -> Result<Self, FetchArchiveError> {
         let WantedArchive { folder, name, plan, order } = wanted;
-        let (blocks, components) = (*plan.blocks().start()..plan.blocks().end() + 1, plan.components());
-        let writer = blocking(move || ArchiveWriter::create(folder, plan)).await??;
-        let sink = Arc::new(ArchiveSink::new(verifier, writer));
-        let mut parts = vec![(Component::Headers, blocks.clone()), (Component::Bodies, blocks.clone())];
-        if components.has(Record::Receipts) {
-            parts.push((Component::Receipts, blocks));
-        }
+        let sink = Arc::new(blocking(move || ArchiveSink::resume(verifier, &folder, plan)).await??);
         let options = FetchOptions {
             download: DownloadConfig { order, ..DownloadConfig::default() },
             seed: rand::random(),
             ..FetchOptions::default()
         };
         let kept: Arc<dyn Sink> = sink.clone();
-        let fetch = Fetch::new(swarm, &options, parts, [], &kept);
+        let fetch = Fetch::new(swarm, &options, sink.wanted(), sink.known(), &kept);
         Ok(Self { fetch, sink, peers, name })
     }
 

@@ -1,48 +1,106 @@
-//! What comes from peers, checked block by block and put into an archive. Nothing that is not proved gets into the file.
+//! What comes from peers, checked block by block and put into an archive. Nothing that is not proved gets into the file, and
+//! nothing that was put is fetched again by whoever goes on after a kill.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alloy_primitives::U256;
 use bytes::Bytes;
-use cairn_archive::write::ArchiveWriter;
-use cairn_archive::{ArchiveError, Component as Record, Receipts};
+use cairn_archive::snappy::Encoder;
+use cairn_archive::write::{ArchiveWriter, Plan};
+use cairn_archive::{ArchiveError, Component as Record, Format, Receipts};
 use cairn_swarm::geometry::Component;
 use cairn_swarm::quic::{PutError, Sink};
 use cairn_swarm::wire::Encoding;
 use content_types::block::{BodyEncoding, ReceiptsEncoding, validate};
-use content_types::{HeaderError, HeaderProof, HeaderVerifier, HeaderWithProof, ProvedHeader};
+use content_types::header::DecodedHeader;
+use content_types::{HeaderError, HeaderProof, HeaderVerifier, HeaderWithProof};
 use parking_lot::{Mutex, RwLock};
+
+/// What a kill may lose of what was put, in bytes.
+const FLUSH_BYTES: usize = 128 << 10;
 
 /// An archive that is being put together.
 pub(crate) struct ArchiveSink {
     verifier: HeaderVerifier,
-    headers: RwLock<BTreeMap<u64, Arc<ProvedHeader>>>,
-    /// Total difficulties that proofs told.
-    difficulties: Mutex<BTreeMap<u64, U256>>,
-    writer: Mutex<Option<ArchiveWriter>>,
+    format: Format,
+    /// Headers that were proved and put.
+    headers: RwLock<BTreeMap<u64, Arc<DecodedHeader>>>,
+    /// Compressing is done outside of the lock of the writer.
+    encoders: Mutex<Vec<Encoder>>,
+    assembly: Mutex<Assembly>,
+}
+
+struct Assembly {
+    /// `None` once the file is written.
+    writer: Option<ArchiveWriter>,
+    unflushed: usize,
 }
 
 impl ArchiveSink {
-    pub(crate) fn new(verifier: HeaderVerifier, writer: ArchiveWriter) -> Self {
-        Self { verifier, headers: RwLock::default(), difficulties: Mutex::default(), writer: Mutex::new(Some(writer)) }
+    /// Begins the archive, or goes on with it where a process before was killed or stopped.
+    ///
+    /// # Errors
+    /// As [`ArchiveWriter::resume`].
+    pub(crate) fn resume(verifier: HeaderVerifier, folder: &Path, plan: Plan) -> Result<Self, ArchiveError> {
+        let format = plan.format();
+        let writer = ArchiveWriter::resume(folder, plan)?;
+        let mut headers = BTreeMap::new();
+        for number in writer.plan().blocks() {
+            // Proof and total difficulty were put before the header, and all were proved before they were put.
+            if let Some(rlp) = writer.header(number)?
+                && let Ok(header) = DecodedHeader::decode(rlp)
+            {
+                headers.insert(number, Arc::new(header));
+            }
+        }
+        Ok(Self {
+            verifier,
+            format,
+            headers: RwLock::new(headers),
+            encoders: Mutex::default(),
+            assembly: Mutex::new(Assembly { writer: Some(writer), unflushed: 0 }),
+        })
     }
 
-    /// Writes the file when everything was put, and returns its path.
+    /// What is missing of each component that the archive holds.
+    pub(crate) fn wanted(&self) -> Vec<(Component, Range<u64>)> {
+        let assembly = self.assembly.lock();
+        let Some(writer) = &assembly.writer else { return Vec::new() };
+        let kinds = [
+            (Component::Headers, Record::Header),
+            (Component::Bodies, Record::Body),
+            (Component::Receipts, Record::Receipts),
+        ];
+        let held = kinds.into_iter().filter(|(_, record)| writer.plan().components().has(*record));
+        held.flat_map(|(component, record)| {
+            writer.missing(record).into_iter().map(move |blocks| (component, *blocks.start()..blocks.end() + 1))
+        })
+        .collect()
+    }
+
+    /// The blocks whose headers are here.
+    pub(crate) fn known(&self) -> Vec<Range<u64>> {
+        self.headers.read().keys().map(|number| *number..number + 1).collect()
+    }
+
+    /// Writes the file when everything was put, and returns its path; `None` if that was done before.
     ///
     /// # Errors
     /// As [`ArchiveWriter::finish`].
     pub(crate) fn finish(&self, name: Option<&str>) -> Result<Option<PathBuf>, ArchiveError> {
-        let Some(mut writer) = self.writer.lock().take() else { return Ok(None) };
+        let Some(mut writer) = self.assembly.lock().writer.take() else { return Ok(None) };
         let plan = writer.plan().clone();
         if plan.components().has(Record::TotalDifficulty) {
-            let told = self.difficulties.lock();
             let mut last = U256::ZERO;
             for number in plan.blocks() {
-                // After the merge it stays what it was.
-                last = told.get(&number).copied().unwrap_or(last);
-                writer.put_total_difficulty(number, last)?;
+                match writer.total_difficulty(number) {
+                    Some(told) => last = told,
+                    // After the merge it stays what it was.
+                    None => writer.put_total_difficulty(number, last)?,
+                }
             }
         }
         match name {
@@ -52,16 +110,42 @@ impl ArchiveSink {
         .map(Some)
     }
 
-    fn header(&self, number: u64) -> Result<Arc<ProvedHeader>, PutError> {
+    fn header(&self, number: u64) -> Result<Arc<DecodedHeader>, PutError> {
         let header = self.headers.read().get(&number).cloned();
         header.ok_or_else(|| PutError::Failed(format!("block {number}: its header is not here").into()))
     }
 
-    fn write(&self, put: impl FnOnce(&mut ArchiveWriter) -> Result<(), ArchiveError>) -> Result<(), PutError> {
-        match self.writer.lock().as_mut() {
-            Some(writer) => put(writer).map_err(|error| PutError::Failed(error.into())),
-            None => Err(PutError::Failed("the archive is written already".into())),
-        }
+    fn write(
+        &self,
+        bytes: usize,
+        put: impl FnOnce(&mut ArchiveWriter) -> Result<(), ArchiveError>,
+    ) -> Result<(), PutError> {
+        let mut assembly = self.assembly.lock();
+        let Assembly { writer: Some(writer), unflushed } = &mut *assembly else {
+            return Err(PutError::Failed("the archive is written already".into()));
+        };
+        let put = put(writer).and_then(|()| {
+            *unflushed += bytes;
+            if *unflushed >= FLUSH_BYTES {
+                writer.flush()?;
+                *unflushed = 0;
+            }
+            Ok(())
+        });
+        put.map_err(|error| PutError::Failed(error.into()))
+    }
+
+    /// Puts a record that is compressed here.
+    fn write_compressed(&self, number: u64, record: Record, content: &[u8]) -> Result<(), PutError> {
+        let mut encoder = self.encoders.lock().pop().unwrap_or_default();
+        let mut stream = Vec::with_capacity(content.len() / 2);
+        let encoded = encoder.encode(content, &mut stream);
+        self.encoders.lock().push(encoder);
+        encoded.map_err(|error| PutError::Failed(error.into()))?;
+        self.write(stream.len(), |writer| match writer.holds(number, record) {
+            true => Ok(()),
+            false => writer.put_stream(number, record, &stream),
+        })
     }
 
     fn put_header(&self, number: u64, item: &Bytes) -> Result<(), PutError> {
@@ -73,40 +157,55 @@ impl ArchiveSink {
         if proved.number() != number {
             return Err(PutError::Invalid(format!("the header of block {} in its place", proved.number())));
         }
-        let proof = HeaderWithProof::decode(item, self.verifier.chain());
-        let proof = proof.map_err(|error| PutError::Invalid(error.to_string()))?.proof;
-        self.write(|writer| {
-            writer.put_header(proved.rlp())?;
-            if writer.plan().components().has(Record::Proof) {
+        let HeaderWithProof { header, proof } = HeaderWithProof::decode(item, self.verifier.chain())
+            .map_err(|error| PutError::Invalid(error.to_string()))?;
+        self.write(item.len(), |writer| {
+            let (components, holds) =
+                (writer.plan().components(), |writer: &ArchiveWriter, of| writer.holds(number, of));
+            if components.has(Record::Proof) && !holds(writer, Record::Proof) {
                 writer.put_proof(number, &proof)?;
             }
-            Ok(())
+            if components.has(Record::TotalDifficulty)
+                && !holds(writer, Record::TotalDifficulty)
+                && let Some(told) = told_difficulty(&proof)
+            {
+                writer.put_total_difficulty(number, told)?;
+            }
+            // Last, so that whoever finds a header finds what belongs to it.
+            if holds(writer, Record::Header) { Ok(()) } else { writer.put_header(header.rlp()) }
         })?;
-        if let HeaderProof::HistoricalHashes(branch) = &proof
-            && let Some(leaf) = branch.as_slice().first()
-        {
-            // A header's sibling in the accumulator's tree is its total difficulty.
-            self.difficulties.lock().insert(number, U256::from_le_bytes(leaf.0));
-        }
-        self.headers.write().insert(number, Arc::new(proved));
+        self.headers.write().insert(number, Arc::new(header));
         Ok(())
     }
 }
 
+/// A header's sibling in the accumulator's tree is its total difficulty.
+fn told_difficulty(proof: &HeaderProof) -> Option<U256> {
+    let HeaderProof::HistoricalHashes(branch) = proof else { return None };
+    branch.as_slice().first().map(|leaf| U256::from_le_bytes(leaf.0))
+}
+
 impl Sink for ArchiveSink {
     fn put(&self, component: Component, number: u64, _: Encoding, item: &Bytes) -> Result<(), PutError> {
+        let invalid = |error: &dyn std::fmt::Display| PutError::Invalid(error.to_string());
         match component {
             Component::Headers => self.put_header(number, item),
             Component::Bodies => {
-                validate::body(self.header(number)?.header(), BodyEncoding::Rlp, item)
-                    .map_err(|error| PutError::Invalid(error.to_string()))?;
-                self.write(|writer| writer.put_body(number, item))
+                let header = self.header(number)?;
+                validate::body(header.header(), BodyEncoding::Rlp, item).map_err(|error| invalid(&error))?;
+                self.write_compressed(number, Record::Body, item)
             }
             Component::Receipts => {
-                validate::receipts(self.header(number)?.header(), ReceiptsEncoding::Slim, item)
-                    .map_err(|error| PutError::Invalid(error.to_string()))?;
+                let header = self.header(number)?;
+                validate::receipts(header.header(), ReceiptsEncoding::Slim, item).map_err(|error| invalid(&error))?;
+                if self.format == Format::Ere {
+                    return self.write_compressed(number, Record::Receipts, item);
+                }
                 let receipts = Receipts { encoding: ReceiptsEncoding::Slim, bytes: item.clone() };
-                self.write(|writer| writer.put_receipts(number, &receipts))
+                self.write(item.len(), |writer| match writer.holds(number, Record::Receipts) {
+                    true => Ok(()),
+                    false => writer.put_receipts(number, &receipts),
+                })
             }
         }
     }
