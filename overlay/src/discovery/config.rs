@@ -28,8 +28,8 @@ pub struct DiscoveryConfig {
     /// Name and version for the ENR key `c`, cut to
     /// [`MAX_CLIENT_NAME_BYTES`](cairn_proto::record::MAX_CLIENT_NAME_BYTES).
     pub client: String,
-    /// UDP port of QUIC at the address of discv5, announced in the ENR keys `quic` and `quic6`.
-    pub quic_port: Option<u16>,
+    /// UDP ports of other services at the address of discv5, announced under these ENR keys.
+    pub service_ports: Vec<(&'static str, u16)>,
     /// Records to start from.
     pub bootnodes: Vec<Enr>,
     /// Peers that must agree on this node's address before the record is changed (discv5 insists on 2 at least).
@@ -50,7 +50,7 @@ impl DiscoveryConfig {
             nat: Nat::Auto,
             chain_id: 1,
             client: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
-            quic_port: None,
+            service_ports: Vec::new(),
             bootnodes: Vec::new(),
             min_ip_votes: 10,
             addresses: AddressPolicy::Internet,

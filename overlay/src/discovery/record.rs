@@ -21,11 +21,8 @@ pub(super) fn local_enr(config: &DiscoveryConfig, key: &CombinedKey, bound: &[So
         for (key, value) in record::portal_entries(config.chain_id, &config.client) {
             builder.add_value_rlp(key, value);
         }
-        if let Some(port) = config.quic_port {
-            let keys = bound.iter().map(|bound| if bound.is_ipv4() { "quic" } else { "quic6" });
-            for key in keys {
-                builder.add_value(key, &port);
-            }
+        for (key, port) in &config.service_ports {
+            builder.add_value(key, port);
         }
         for bound in bound {
             if let Some(address) = announced_address(config.nat, *bound, previous) {

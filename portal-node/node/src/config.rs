@@ -86,6 +86,11 @@ impl NodeConfig {
         }
     }
 
+    /// Whether the node is there for others, rather than for one fetch.
+    pub(crate) fn serves(&self) -> bool {
+        self.capacity > 0 || !self.seeds.is_empty()
+    }
+
     /// The folder of the trust lists.
     pub fn trust_dir(&self) -> PathBuf {
         self.trust_dir.clone().unwrap_or_else(|| self.data_dir.join("trust"))

@@ -191,6 +191,7 @@ fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -
         | StartError::Rpc(RpcError::Method(_))
         | StartError::Http(_)
         | StartError::Quic(_)
+        | StartError::Tracker(_)
         | StartError::Protocol(_)
         | StartError::Stopping(_) => Failure::Internal(text),
     }

@@ -2,10 +2,12 @@
 //! them as a whole node is stopped: first whoever asks for work, then those who do it, the sockets last.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_swarm::quic::Swarm;
-use futures::future::{OptionFuture, join, join_all, join3};
+use cairn_tracker::Tracker;
+use futures::future::{OptionFuture, join, join_all, join4};
 use overlay::{Discovery, Overlay, Transfers};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,7 @@ pub(super) struct Running {
     pub(super) discovery: Discovery,
     pub(super) transfers: Option<Transfers>,
     pub(super) swarm: Option<Swarm>,
+    pub(super) tracker: Option<Arc<Tracker>>,
     pub(super) overlays: Vec<Overlay>,
     pub(super) rpc: Option<RpcServer>,
     pub(super) tasks: TaskTracker,
@@ -44,6 +47,7 @@ impl Running {
             discovery,
             transfers: None,
             swarm: None,
+            tracker: None,
             overlays: Vec::new(),
             rpc: None,
             tasks: TaskTracker::new(),
@@ -54,7 +58,7 @@ impl Running {
     /// Stops everything. Each part has a time of its own by which it is given up, so that one that hangs takes none from
     /// those after it.
     pub(super) async fn stop(self) {
-        let Self { discovery, transfers, swarm, overlays, rpc, tasks, stop } = self;
+        let Self { discovery, transfers, swarm, tracker, overlays, rpc, tasks, stop } = self;
         let begun = Instant::now();
         stop.cancel();
         tasks.close();
@@ -63,7 +67,9 @@ impl Running {
         let overlays = join_all(overlays.iter().map(Overlay::shutdown));
         let transfers = OptionFuture::from(transfers.as_ref().map(Transfers::shutdown));
         let swarm = OptionFuture::from(swarm.as_ref().map(Swarm::shutdown));
-        end_by(begun + SERVICES_END, "sub-networks or transfers", join3(overlays, transfers, swarm)).await;
+        let tracker = OptionFuture::from(tracker.as_deref().map(Tracker::shutdown));
+        let services = join4(overlays, transfers, swarm, tracker);
+        end_by(begun + SERVICES_END, "sub-networks, transfers or the tracker", services).await;
         end_by(begun + DISCOVERY_END, "discovery", discovery.shutdown()).await;
     }
 }

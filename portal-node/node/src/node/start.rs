@@ -1,6 +1,7 @@
 //! Starting: what others rest on comes first.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cairn_store::{Budgets, Chain, Store, StoreConfig, StoreError};
@@ -27,12 +28,14 @@ use crate::pipeline::Pipeline;
 use crate::rpc::{RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
 use crate::status::StatusSource;
-use crate::swarm::{self, Express, NodeLibrary, Peers, keep_held};
+use crate::swarm::{self, Express, NodeLibrary, Peers, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker};
 use crate::tasks;
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{TrustStore, TrustStoreError};
 use crate::workers::{Stopping, Workers, result_of};
 
+/// The records that the tracker keeps for others, in the data directory.
+const TRACKER_FILE: &str = "tracker";
 /// The store's folder in the data directory.
 const STORE_DIR: &str = "store";
 
@@ -48,6 +51,9 @@ pub enum StartError {
     /// QUIC.
     #[error(transparent)]
     Quic(#[from] cairn_swarm::quic::StartError),
+    /// The tracker.
+    #[error("tracker: {0}")]
+    Tracker(#[from] cairn_tracker::Error),
     /// The base protocol.
     #[error("discovery: {0}")]
     Discovery(#[from] overlay::discovery::StartError),
@@ -125,11 +131,21 @@ async fn start(config: NodeConfig) -> Result<Node, StartError> {
     let workers = Workers::new();
     let Prepared { key, previous, trust } = prepare(&config, &workers).await?;
     let socket = swarm::bind(config.quic, config.listen)?;
-    let quic_port = socket.as_ref().map(|socket| socket.address().port());
-    let discovery = discovery_config(&config, &key, previous, quic_port)?;
+    let mut discovery = discovery_config(&config, &key, previous)?;
     let key = discovery.key;
+    if let Some(socket) = &socket {
+        discovery.service_ports.push(swarm::port_entry(socket));
+    }
+    let tracker = match &socket {
+        Some(socket) => Some(start_tracker(&config, key, socket.address()).await?),
+        None => None,
+    };
+    if let Some(tracker) = tracker.as_ref().filter(|_| config.serves()) {
+        discovery.service_ports.push((TRACKER_KEY, tracker.local_addr().port()));
+    }
     let mut running = Running::new(Discovery::start(discovery).await?);
     let mut opened = None;
+    running.tracker.clone_from(&tracker);
     let quic = socket.map(|socket| (socket, key));
     match start_on(&mut running, &mut opened, config, trust, workers, quic).await {
         Ok(node) => Ok(node),
@@ -161,7 +177,6 @@ fn discovery_config(
     config: &NodeConfig,
     key: &CombinedKey,
     previous: Option<Enr>,
-    quic_port: Option<u16>,
 ) -> Result<DiscoveryConfig, IdentityError> {
     let key = key.encode().try_into().map_err(|encoded: Vec<u8>| IdentityError::Length(encoded.len()))?;
     Ok(DiscoveryConfig {
@@ -169,7 +184,6 @@ fn discovery_config(
         listen: config.listen,
         nat: config.nat,
         chain_id: config.chain.chain_id(),
-        quic_port,
         bootnodes: config.bootnodes.clone(),
         addresses: config.addresses,
         ..DiscoveryConfig::new(key)
@@ -276,7 +290,18 @@ async fn start_on(
     run(Arc::clone(&archives).keep_proving().boxed());
     let peers = quic.map(|(swarm, library)| {
         run(keep_held(library, Arc::clone(&archives), workers.clone()).boxed());
-        Peers { swarm, networks: networks.clone(), named: config.bootnodes.clone(), addresses: config.addresses }
+        let tracker = running.tracker.clone();
+        if let Some(tracker) = &tracker {
+            let keep = keep_tracker(Arc::clone(tracker), Arc::clone(&archives), networks.clone(), config.addresses);
+            run(keep.boxed());
+        }
+        Peers {
+            swarm,
+            networks: networks.clone(),
+            named: config.bootnodes.clone(),
+            tracker,
+            addresses: config.addresses,
+        }
     });
     run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
@@ -304,6 +329,29 @@ async fn start_on(
         drop(node.offer_archives(SeedOptions::default()));
     }
     Ok(node)
+}
+
+/// A tracker at the address of QUIC, on the port after it or on a free one.
+async fn start_tracker(
+    config: &NodeConfig,
+    key: [u8; 32],
+    quic: SocketAddr,
+) -> Result<Arc<cairn_tracker::Tracker>, cairn_tracker::Error> {
+    let start = |port| {
+        swarm::start_tracker(TrackerConfig {
+            key,
+            chain: &config.chain,
+            listen: SocketAddr::new(quic.ip(), port),
+            serves: config.serves(),
+            bootnodes: &config.bootnodes,
+            addresses: config.addresses,
+            state_file: config.serves().then(|| config.data_dir.join(TRACKER_FILE)),
+        })
+    };
+    match start(quic.port().checked_add(1).unwrap_or(0)).await {
+        Err(cairn_tracker::Error::Listen { .. }) => start(0).await,
+        started => started,
+    }
 }
 
 async fn open_store(

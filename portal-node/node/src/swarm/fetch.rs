@@ -1,10 +1,11 @@
 //! One archive from many peers: dialled, asked, checked, written.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cairn_archive::ArchiveError;
 use cairn_archive::write::Plan;
+use cairn_archive::{ArchiveError, MAX_BLOCKS};
 use cairn_swarm::download::{DownloadConfig, Order};
 use cairn_swarm::quic::{Fetch, FetchError, FetchOptions, FetchProgress, Sink, Swarm};
 use content_types::HeaderVerifier;
@@ -51,6 +52,7 @@ pub struct ArchiveFetch {
     sink: Arc<ArchiveSink>,
     peers: Peers,
     name: Option<String>,
+    eras: RangeInclusive<u64>,
 }
 
 impl ArchiveFetch {
@@ -61,6 +63,7 @@ impl ArchiveFetch {
         wanted: WantedArchive,
     ) -> Result<Self, FetchArchiveError> {
         let WantedArchive { folder, name, plan, order } = wanted;
+        let eras = plan.blocks().start() / MAX_BLOCKS..=plan.blocks().end() / MAX_BLOCKS;
         let sink = Arc::new(blocking(move || ArchiveSink::resume(verifier, &folder, plan)).await??);
         let options = FetchOptions {
             download: DownloadConfig { order, ..DownloadConfig::default() },
@@ -69,7 +72,7 @@ impl ArchiveFetch {
         };
         let kept: Arc<dyn Sink> = sink.clone();
         let fetch = Fetch::new(swarm, &options, sink.wanted(), sink.known(), &kept);
-        Ok(Self { fetch, sink, peers, name })
+        Ok(Self { fetch, sink, peers, name, eras })
     }
 
     /// How far it is, now and then.
@@ -82,9 +85,9 @@ impl ArchiveFetch {
     /// # Errors
     /// [`FetchArchiveError`]. When `stop` is cancelled, what was fetched until then is kept for the next time.
     pub async fn run(self, stop: &CancellationToken) -> Result<PathBuf, FetchArchiveError> {
-        let Self { fetch, sink, peers, name } = self;
+        let Self { fetch, sink, peers, name, eras } = self;
         let dialling = stop.child_token();
-        let dialler = tokio::spawn(peers.keep_dialling(dialling.clone()));
+        let dialler = tokio::spawn(peers.keep_dialling(eras, dialling.clone()));
         let fetched = fetch.run(stop).await;
         dialling.cancel();
         // It ends with its token.

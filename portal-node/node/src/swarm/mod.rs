@@ -5,6 +5,7 @@
 //! | `express` | single items for lookups |
 //! | `library` | what is served: store and archives |
 //! | `peers` | whom to dial, out of the node records that the node knows |
+//! | `tracker` | who holds an era: announced, and asked for |
 //! | `sink` | what comes, checked block by block and put into an archive |
 //! | `fetch` | one archive from many peers |
 
@@ -13,6 +14,7 @@ mod fetch;
 mod library;
 mod peers;
 mod sink;
+mod tracker;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -33,6 +35,7 @@ pub(crate) use express::Express;
 pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use peers::Peers;
+pub(crate) use tracker::{TRACKER_KEY, TrackerConfig, keep_tracker, start as start_tracker};
 
 /// Which UDP port QUIC takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -79,6 +82,12 @@ pub(crate) fn bind(port: QuicPort, listen: ListenAddresses) -> Result<Option<Bou
             bind(next.unwrap_or(0)).or_else(|_| bind(0))
         }
     }
+}
+
+/// What the node's record says of the endpoint.
+pub(crate) fn port_entry(socket: &BoundSocket) -> (&'static str, u16) {
+    let address = socket.address();
+    (if address.is_ipv4() { peers::QUIC_KEY } else { peers::QUIC6_KEY }, address.port())
 }
 
 /// Starts the endpoint.

@@ -2,15 +2,19 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_proto::routing::AddressPolicy;
 use cairn_swarm::quic::{PeerAddress, Swarm};
+use cairn_tracker::Tracker;
+use futures::future::join;
 use futures::{StreamExt, stream};
 use overlay::Enr;
 use tokio_util::sync::CancellationToken;
 
+use super::tracker::providers;
 use crate::networks::Network;
 
 /// The ports of QUIC in a node record, for IPv4 and IPv6.
@@ -19,6 +23,8 @@ pub(crate) const QUIC6_KEY: &str = "quic6";
 
 /// How often peers are sought while there is something to fetch.
 const SEEK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the tracker is asked while there is something to fetch.
+const ASK_TRACKER_INTERVAL: Duration = Duration::from_secs(3);
 /// Peers that are dialled at once.
 const DIALS: usize = 8;
 
@@ -28,9 +34,13 @@ pub(crate) fn address_of(enr: &Enr, addresses: AddressPolicy) -> Option<PeerAddr
     let v4 = || Some(SocketAddr::from((enr.ip4()?, port(QUIC_KEY)?)));
     let v6 = || Some(SocketAddr::from((enr.ip6()?, port(QUIC6_KEY)?)));
     let address = v4().or_else(v6).filter(|address| addresses.believes(address.ip()))?;
+    Some(PeerAddress { key: public_key(enr)?, address })
+}
+
+/// The compressed secp256k1 key of a node record.
+pub(crate) fn public_key(enr: &Enr) -> Option<[u8; 33]> {
     let enr::CombinedPublicKey::Secp256k1(key) = enr.public_key() else { return None };
-    let key = key.to_sec1_bytes().as_ref().try_into().ok()?;
-    Some(PeerAddress { key, address })
+    key.to_sec1_bytes().as_ref().try_into().ok()
 }
 
 /// The peers that a node could dial.
@@ -39,39 +49,63 @@ pub(crate) struct Peers {
     pub(crate) swarm: Swarm,
     pub(crate) networks: Vec<Arc<Network>>,
     pub(crate) named: Vec<Enr>,
+    pub(crate) tracker: Option<Arc<Tracker>>,
     pub(crate) addresses: AddressPolicy,
 }
 
 impl Peers {
-    /// Dials peers, those that are named first, until it is stopped. What each holds decides later who is asked.
-    pub(crate) async fn keep_dialling(self, stop: CancellationToken) {
-        let seek = async {
-            let mut failed = HashSet::new();
-            for round in 0_u32.. {
-                // Who could not be reached is tried again now and then.
-                if round.is_multiple_of(30) {
-                    failed.clear();
-                }
-                let new =
-                    self.candidates().into_iter().filter(|peer| !failed.contains(peer) && !self.is_connected(peer));
-                let dialled: Vec<_> = stream::iter(new.collect::<Vec<_>>())
-                    .map(|peer| {
-                        let swarm = &self.swarm;
-                        async move { (peer, swarm.connect(peer).await) }
-                    })
-                    .buffer_unordered(DIALS)
-                    .collect()
-                    .await;
-                for (peer, outcome) in dialled {
-                    if let Err(error) = outcome {
-                        tracing::debug!(address = %peer.address, %error, "no QUIC connection");
-                        failed.insert(peer);
+    /// Dials peers, those that are named first, until it is stopped: those that are known, and those of whom the tracker
+    /// knows that they hold one of some eras. What each holds decides later who is asked.
+    pub(crate) async fn keep_dialling(self, eras: RangeInclusive<u64>, stop: CancellationToken) {
+        let dialling = join(self.dial_known(), self.dial_providers(eras));
+        let _ = stop.run_until_cancelled(dialling).await;
+    }
+
+    /// Asks the tracker again and again; the record of a peer that it names is sought over discv5.
+    async fn dial_providers(&self, eras: RangeInclusive<u64>) {
+        let Some(tracker) = &self.tracker else { return };
+        let Some(network) = self.networks.first() else { return };
+        loop {
+            for era in eras.clone() {
+                for id in providers(tracker, era).await {
+                    if self.swarm.session(&id).is_some() {
+                        continue;
+                    }
+                    let Some(enr) = network.overlay().lookup_enr(id).await else { continue };
+                    let Some(peer) = address_of(&enr, self.addresses) else { continue };
+                    if let Err(error) = self.swarm.connect(peer).await {
+                        tracing::debug!(%era, address = %peer.address, %error, "no QUIC connection with a provider");
                     }
                 }
-                tokio::time::sleep(SEEK_INTERVAL).await;
             }
-        };
-        let _ = stop.run_until_cancelled(seek).await;
+            tokio::time::sleep(ASK_TRACKER_INTERVAL).await;
+        }
+    }
+
+    async fn dial_known(&self) {
+        let mut failed = HashSet::new();
+        for round in 0_u32.. {
+            // Who could not be reached is tried again now and then.
+            if round.is_multiple_of(30) {
+                failed.clear();
+            }
+            let new = self.candidates().into_iter().filter(|peer| !failed.contains(peer) && !self.is_connected(peer));
+            let dialled: Vec<_> = stream::iter(new.collect::<Vec<_>>())
+                .map(|peer| {
+                    let swarm = &self.swarm;
+                    async move { (peer, swarm.connect(peer).await) }
+                })
+                .buffer_unordered(DIALS)
+                .collect()
+                .await;
+            for (peer, outcome) in dialled {
+                if let Err(error) = outcome {
+                    tracing::debug!(address = %peer.address, %error, "no QUIC connection");
+                    failed.insert(peer);
+                }
+            }
+            tokio::time::sleep(SEEK_INTERVAL).await;
+        }
     }
 
     fn is_connected(&self, peer: &PeerAddress) -> bool {
