@@ -34,6 +34,8 @@ fn controls() -> Vec<(&'static str, Control)> {
         ("choke", Control::Choke),
         ("unchoke", Control::Unchoke),
         ("peers", Control::Peers(Peers { enrs: vec![vec![1, 2, 3], vec![4]] })),
+        ("interested", Control::Interested),
+        ("not interested", Control::NotInterested),
     ]
 }
 

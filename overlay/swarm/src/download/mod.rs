@@ -419,8 +419,8 @@ impl Download {
             let silent = now.saturating_duration_since(request.last);
             // Items may be longer than what was expected, which is then used up before they are here.
             let bytes = self.picker.bytes(request.slot, request.left).max(request.expected);
-            let left = victim.window.hoped_time_for(victim.in_flight.max(bytes)).max(silent);
-            let own = thief.window.hoped_time_for(thief.in_flight.saturating_add(bytes));
+            let left = victim.time_for(victim.in_flight.max(bytes)).max(silent);
+            let own = thief.time_for(thief.in_flight.saturating_add(bytes));
             if left > own.saturating_mul(2).saturating_add(STEAL_MARGIN) && longest.is_none_or(|(most, _)| left > most)
             {
                 longest = Some((left, *id));
@@ -432,6 +432,9 @@ impl Download {
         // A short pause is nobody's fault.
         let had_time = now >= request.begun + self.config.stall_after;
         self.cancel(id);
+        if let Some(victim) = self.peers.get_mut(&victim) {
+            victim.has_failed = true;
+        }
         if had_time && self.peers.get(&victim).is_some_and(|victim| victim.window.rate() < self.config.min_rate) {
             self.charge(victim, Offence::Slow);
         }

@@ -26,6 +26,8 @@ pub(super) struct Peer {
     /// Bytes that it has sent.
     pub(super) received: u64,
     pub(super) last_bytes: Instant,
+    /// Whether something was taken over from it since it last sent anything: nothing is hoped of it meanwhile.
+    pub(super) has_failed: bool,
     max_requests: usize,
     paused_until: Option<Instant>,
     next_pause: Duration,
@@ -43,6 +45,7 @@ impl Peer {
             in_flight: 0,
             received: 0,
             last_bytes: now,
+            has_failed: false,
             max_requests,
             paused_until: None,
             next_pause: FIRST_PAUSE,
@@ -57,6 +60,11 @@ impl Peer {
             && self.in_flight < self.window.bytes()
     }
 
+    /// How long it would need for so many bytes, hoping for the best of one that has shown nothing yet.
+    pub(super) fn time_for(&self, bytes: u64) -> Duration {
+        if self.has_failed { self.window.time_for(bytes) } else { self.window.hoped_time_for(bytes) }
+    }
+
     /// How much to ask for in one request: so that two at least are under way, and all of the window is in use before the
     /// requests run out.
     pub(super) fn part_bytes(&self, config: &DownloadConfig) -> u64 {
@@ -68,6 +76,7 @@ impl Peer {
     /// Bytes came, some of which its requests were believed to bring.
     pub(super) fn on_bytes(&mut self, now: Instant, bytes: u64, expected: u64, config: &DownloadConfig) {
         self.last_bytes = now;
+        self.has_failed = false;
         self.received = self.received.saturating_add(bytes);
         self.in_flight = self.in_flight.saturating_sub(expected);
         self.window.on_bytes(bytes, config);

@@ -339,3 +339,10 @@ fn bodies_are_asked_for_when_their_headers_are_here() {
     }
     assert!(!asked.is_empty() && asked.iter().all(|number| (0..100).contains(number) || (200..210).contains(number)));
 }
+
+#[test]
+fn strangers_that_are_silent_do_not_take_over_from_each_other_for_ever() {
+    let silent = peer(Nature::Silent, 1, 0);
+    let (outcome, progress) = simulate(&[silent, silent, peer(Nature::Honest, 2_000_000, 20)], Order::Sequential, 0);
+    assert_eq!((progress.missing, outcome.kept), (0, 3 * BLOCKS));
+}

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use super::Limits;
 use alloy_primitives::B256;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::BbrConfig};
 
@@ -42,8 +43,8 @@ pub struct Config {
     pub genesis: B256,
     /// The program and its version, for people.
     pub client: String,
-    /// Connections at once.
-    pub max_peers: usize,
+    /// Limits to begin with.
+    pub limits: Limits,
     /// Connections of one subnet at once, /24 or /48; loopback has no such limit.
     pub max_peers_of_subnet: usize,
     /// Requests of one peer that are answered at once.
@@ -60,7 +61,7 @@ impl Config {
             chain_id,
             genesis,
             client: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
-            max_peers: 128,
+            limits: Limits::default(),
             max_peers_of_subnet: 16,
             max_requests: 64,
             upload_buffer: 32 << 20,

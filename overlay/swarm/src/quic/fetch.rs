@@ -210,7 +210,9 @@ impl Fetch {
     ///
     /// [`FetchError`] if something cannot be kept, or `stop` is cancelled. What was kept until then stays.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), FetchError> {
+        let interest = Interest::new(&self.swarm);
         let outcome = self.run_until_done(stop).await;
+        drop(interest);
         self.report();
         for request in self.under_way.values() {
             request.cancel.cancel();
@@ -309,6 +311,7 @@ impl Fetch {
                     id,
                     part,
                     session: Arc::clone(session),
+                    swarm: self.swarm.clone(),
                     tell: self.tell.clone(),
                     buffer: Arc::clone(&self.buffer),
                     buffer_bytes: self.buffer_bytes,
@@ -388,6 +391,22 @@ impl Fetch {
             invalid: self.invalid,
             peers: self.download.peers().filter_map(of_peer).collect(),
         });
+    }
+}
+
+/// As long as there is one, peers are told that this node would ask for ranges.
+struct Interest(Swarm);
+
+impl Interest {
+    fn new(swarm: &Swarm) -> Self {
+        swarm.inner.fetches.send_modify(|fetches| *fetches += 1);
+        Self(swarm.clone())
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.0.inner.fetches.send_modify(|fetches| *fetches = fetches.saturating_sub(1));
     }
 }
 

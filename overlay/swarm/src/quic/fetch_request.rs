@@ -8,7 +8,7 @@ use quinn::{RecvStream, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::Session;
+use super::{Session, Swarm};
 use crate::{
     download::{End, RequestId},
     geometry::{Component, Part},
@@ -65,6 +65,7 @@ pub(super) struct PartRequest {
     pub(super) id: RequestId,
     pub(super) part: Part,
     pub(super) session: Arc<Session>,
+    pub(super) swarm: Swarm,
     pub(super) tell: mpsc::Sender<Told>,
     pub(super) buffer: Arc<Semaphore>,
     pub(super) buffer_bytes: usize,
@@ -156,6 +157,7 @@ impl PartRequest {
                 // Held by the frame that it is part of, if by any.
                 *chunk = Bytes::new();
             }
+            self.swarm.inner.uploads.download.wait(bytes).await;
             let items = if whole.is_empty() { Vec::new() } else { self.with_room(whole, encoding).await };
             if self.tell.send(Told::Arrived { id: self.id, bytes, items }).await.is_err() {
                 return End::Broken;

@@ -7,6 +7,7 @@
 //! | `swarm` | the endpoint: dials, accepts, knows the sessions |
 //! | `session` | one connection: hello, control messages both ways, requests |
 //! | `serve` | answers to requests, out of a [`Library`] |
+//! | `uploads` | whom this node serves, and how much it moves |
 //! | `fetch` | a [`Download`](crate::download::Download) done over the sessions, into a [`Sink`] |
 
 mod config;
@@ -17,6 +18,7 @@ mod library;
 mod serve;
 mod session;
 mod swarm;
+mod uploads;
 
 pub use config::Config;
 pub use fetch::{Fetch, FetchError, FetchOptions, FetchProgress, FetchedFrom, PutError, Sink};
@@ -24,3 +26,4 @@ pub use identity::{Identity, IdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};
 pub use session::{ItemError, Session, SessionView};
 pub use swarm::{BoundSocket, ConnectError, PeerAddress, StartError, Swarm};
+pub use uploads::Limits;

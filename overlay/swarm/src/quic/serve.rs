@@ -6,14 +6,11 @@ use bytes::Bytes;
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Items, NotServed, Session, swarm::Inner};
+use super::{Items, NotServed, Session, swarm::Inner, uploads::STEP_BYTES};
 use crate::{
     geometry::Part,
     wire::{AnswerHead, Encoding, Encodings, ItemKey, MAX_REQUEST_BYTES, Request, Status, frame_head},
 };
-
-/// Bytes of items that are read and held at once for one answer, but for an item that is longer.
-const STEP_BYTES: usize = 512 << 10;
 
 /// How long a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -33,6 +30,7 @@ pub(super) async fn serve(inner: &Arc<Inner>, session: &Session, mut send: SendS
         return;
     };
     let outcome = match Request::decode(&request) {
+        Ok(Request::Part(..)) if !inner.uploads.is_served(session.number()) => refuse(&mut send, Status::Choked).await,
         Ok(Request::Part(part, encodings)) => serve_part(inner, &mut send, part, encodings).await,
         Ok(Request::Item(key)) => serve_item(inner, &mut send, key).await,
         Err(_) => refuse(&mut send, Status::BadRequest).await,
@@ -67,12 +65,13 @@ async fn serve_part(inner: &Arc<Inner>, send: &mut SendStream, part: Part, encod
     while next < end {
         let Some(rest) = Part::new(part.component, next..end) else { break };
         // Taken before it is read: however many ask, what they are about to get fits.
-        let room = room(inner, STEP_BYTES).await?;
+        let step = inner.uploads.step_bytes();
+        let room = room(inner, step).await?;
         let library = Arc::clone(&inner.library);
         // A part is answered in one encoding.
         let encodings =
             encoding.map_or(encodings, |of| if of == Encoding::Plain { Encodings::PLAIN } else { encodings });
-        let read = blocking(move || library.read(rest, encodings, STEP_BYTES)).await?;
+        let read = blocking(move || library.read(rest, encodings, step)).await?;
         let Items { encoding: of, items } = match (read, encoding) {
             (Ok(items), None) => items,
             (Ok(items), Some(encoding)) if items.encoding == encoding => items,
@@ -90,6 +89,8 @@ async fn serve_part(inner: &Arc<Inner>, send: &mut SendStream, part: Part, encod
             chunks.push(Bytes::copy_from_slice(&AnswerHead { status: Status::Ok, encoding: of }.encode()));
             encoding = Some(of);
         }
+        let bytes: usize = items.iter().map(Bytes::len).sum();
+        inner.uploads.upload.wait(bytes as u64).await;
         chunks.extend(items.into_iter().flat_map(framed));
         write(send, &mut chunks).await?;
         drop(room);
@@ -102,6 +103,7 @@ async fn serve_item(inner: &Arc<Inner>, send: &mut SendStream, ItemKey(key): Ite
     let library = Arc::clone(&inner.library);
     match blocking(move || library.item(&key)).await? {
         Ok(item) => {
+            inner.uploads.upload.wait(item.len() as u64).await;
             let head = AnswerHead { status: Status::Ok, encoding: Encoding::Plain }.encode();
             let [length, item] = framed(item);
             write(send, &mut [Bytes::copy_from_slice(&head), length, item]).await

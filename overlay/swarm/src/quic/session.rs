@@ -274,8 +274,27 @@ impl Session {
     async fn tell(&self, inner: &Inner, mut send: SendStream) -> Result<(), SessionError> {
         let mut held = inner.library.held();
         let mut told = Held::default();
-        write(&mut send, &Control::Unchoke).await?;
+        let mut fetches = inner.fetches.subscribe();
+        let (mut is_served, mut is_interested) = (false, false);
+        let mut next_have = Instant::now();
         loop {
+            let decided = inner.uploads.decided.notified();
+            if is_served != inner.uploads.is_served(self.number) {
+                is_served = !is_served;
+                write(&mut send, if is_served { &Control::Unchoke } else { &Control::Choke }).await?;
+            }
+            if is_interested != (*fetches.borrow_and_update() > 0) {
+                is_interested = !is_interested;
+                write(&mut send, if is_interested { &Control::Interested } else { &Control::NotInterested }).await?;
+            }
+            if Instant::now() < next_have {
+                tokio::select! {
+                    () = decided => {}
+                    Ok(()) = fetches.changed() => {}
+                    () = tokio::time::sleep_until(next_have) => {}
+                }
+                continue;
+            }
             let now_held = Arc::clone(&held.borrow_and_update());
             for component in Component::ALL {
                 let (before, after) = (&told[component.index()], &now_held[component.index()]);
@@ -284,17 +303,23 @@ impl Session {
                 }
             }
             told.clone_from(&now_held);
-            if held.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            next_have = Instant::now() + HAVE_INTERVAL;
+            tokio::select! {
+                () = decided => {}
+                Ok(()) = fetches.changed() => {}
+                Ok(()) = held.changed() => {}
             }
-            tokio::time::sleep(HAVE_INTERVAL).await;
         }
     }
 
     async fn hear(&self, inner: &Inner, mut reader: ControlReader) -> Result<(), SessionError> {
         loop {
             let Some(message) = reader.next().await? else { continue };
-            self.apply(message)?;
+            match message {
+                Control::Interested => inner.uploads.update(|choker| choker.on_interest(&self.number, true)),
+                Control::NotInterested => inner.uploads.update(|choker| choker.on_interest(&self.number, false)),
+                message => self.apply(message)?,
+            }
             inner.changed();
         }
     }
@@ -321,6 +346,7 @@ impl Session {
                 }
             }
             Control::Peers(peers) => view.peers = Arc::new(peers.enrs),
+            Control::Interested | Control::NotInterested => {}
         }
         Ok(())
     }

@@ -23,8 +23,13 @@ use super::{
     Config, Identity, IdentityError, Library,
     identity::proved_node_id,
     session::{Close, Session, SessionError},
+    uploads::{Limits, Uploads},
 };
-use crate::reputation::{Offence, Reputation};
+use crate::{
+    choker::ChokerConfig,
+    geometry::Component,
+    reputation::{Offence, Reputation},
+};
 
 /// How long a handshake, with the first messages each way, may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -135,6 +140,9 @@ pub(super) struct Inner {
     pub(super) config: Config,
     pub(super) library: Arc<dyn Library>,
     pub(super) upload_buffer: Arc<Semaphore>,
+    pub(super) uploads: Uploads,
+    /// Downloads under way.
+    pub(super) fetches: watch::Sender<usize>,
     /// The own record as bytes, told in the hello.
     pub(super) record: watch::Receiver<Vec<u8>>,
     pub(super) tasks: TaskTracker,
@@ -183,6 +191,8 @@ impl Swarm {
             .map_err(|source| StartError::Bind { address, source })?;
         let inner = Arc::new(Inner {
             upload_buffer: Arc::new(Semaphore::new(config.upload_buffer.min(Semaphore::MAX_PERMITS))),
+            uploads: Uploads::new(config.limits),
+            fetches: watch::Sender::new(0),
             config,
             library,
             record,
@@ -196,6 +206,11 @@ impl Swarm {
             next_session: AtomicU64::new(0),
         });
         inner.tasks.spawn(accept(Arc::clone(&inner)));
+        let taking_turns = Arc::clone(&inner);
+        inner.tasks.spawn(async move {
+            let turns = taking_turns.uploads.take_turns(|| taking_turns.slots());
+            let _ = taking_turns.stop.run_until_cancelled(turns).await;
+        });
         Ok(Self { inner })
     }
 
@@ -250,6 +265,16 @@ impl Swarm {
         self.inner.changes.subscribe()
     }
 
+    /// The limits as they are.
+    pub fn limits(&self) -> Limits {
+        self.inner.uploads.limits()
+    }
+
+    /// Changes the limits from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.inner.uploads.set_limits(limits);
+    }
+
     /// Charges a peer with something; a peer that is barred for it is disconnected.
     pub fn charge(&self, peer: &NodeId, offence: Offence) {
         let bar = self.inner.reputation.lock().on_offence(Instant::now(), peer, offence);
@@ -263,6 +288,9 @@ impl Swarm {
     /// Credits a peer with bytes that were checked.
     pub fn credit(&self, peer: &NodeId, bytes: u64) {
         self.inner.reputation.lock().on_verified(Instant::now(), peer, bytes);
+        if let Some(session) = self.session(peer) {
+            self.inner.uploads.update(|choker| choker.on_given(&session.number(), bytes));
+        }
     }
 
     /// For how long a peer is still barred.
@@ -314,7 +342,7 @@ impl Inner {
         let others = sessions.iter().filter(|(id, _)| *id != peer).map(|(_, session)| session);
         let of_subnet = others.clone().filter(|session| same_subnet(session.address().ip(), ip)).count();
         let is_crowded = !ip.is_loopback() && of_subnet >= self.config.max_peers_of_subnet;
-        if others.count() >= self.config.max_peers || is_crowded { Err(ConnectError::Full) } else { Ok(()) }
+        if others.count() >= self.uploads.max_peers() || is_crowded { Err(ConnectError::Full) } else { Ok(()) }
     }
 
     /// Says hello on a new connection, and keeps its session.
@@ -341,10 +369,12 @@ impl Inner {
         if let Some(replaced) = replaced {
             replaced.close(Close::Duplicate);
         }
+        self.uploads.update(|choker| choker.on_connected(number));
         self.changed();
         let (inner, running) = (Arc::clone(self), Arc::clone(&session));
         self.tasks.spawn(async move {
             running.run(&inner, control).await;
+            inner.uploads.update(|choker| choker.on_disconnected(&number));
             let mut sessions = inner.sessions.lock();
             if sessions.get(&node_id).is_some_and(|of| Arc::ptr_eq(of, &running)) {
                 sessions.remove(&node_id);
@@ -353,6 +383,20 @@ impl Inner {
             inner.changed();
         });
         Ok(session)
+    }
+
+    /// How many peers are served at a time: all of them while this node holds a run that no peer holds whom it knows, since
+    /// nobody else could serve it.
+    fn slots(&self) -> usize {
+        let own = self.library.held().borrow().clone();
+        let views: Vec<_> = self.sessions.lock().values().map(|session| session.view().held).collect();
+        let is_sole = Component::ALL.into_iter().any(|component| {
+            let left = views
+                .iter()
+                .fold(own[component.index()].clone(), |left, held| left.difference(&held[component.index()]));
+            !left.is_empty()
+        });
+        if is_sole { self.uploads.max_peers() } else { ChokerConfig::default().slots }
     }
 
     /// Whether a new connection takes the place of another with the same peer. Of two that were dialled at the same time

@@ -93,6 +93,10 @@ pub enum Control {
     Unchoke,
     /// Type 5.
     Peers(Peers),
+    /// Type 6: the sender would ask for ranges.
+    Interested,
+    /// Type 7: it would not. So each connection begins.
+    NotInterested,
 }
 
 impl Control {
@@ -105,6 +109,8 @@ impl Control {
             Self::Choke => (3, Vec::new()),
             Self::Unchoke => (4, Vec::new()),
             Self::Peers(peers) => (5, peers.as_ssz_bytes()),
+            Self::Interested => (6, Vec::new()),
+            Self::NotInterested => (7, Vec::new()),
         };
         [&[kind], &payload[..]].concat()
     }
@@ -124,7 +130,9 @@ impl Control {
             3 if payload.is_empty() => Self::Choke,
             4 if payload.is_empty() => Self::Unchoke,
             5 => Self::Peers(Peers::from_ssz_bytes(payload).map_err(|_| malformed)?),
-            3 | 4 => return Err(malformed),
+            6 if payload.is_empty() => Self::Interested,
+            7 if payload.is_empty() => Self::NotInterested,
+            3 | 4 | 6 | 7 => return Err(malformed),
             _ => return Ok(None),
         };
         if message.is_within_limits() { Ok(Some(message)) } else { Err(malformed) }
@@ -144,7 +152,7 @@ impl Control {
             Self::Peers(peers) => {
                 peers.enrs.len() <= MAX_PEERS && peers.enrs.iter().all(|enr| enr.len() <= MAX_RECORD_BYTES)
             }
-            Self::Predict(_) | Self::Choke | Self::Unchoke => true,
+            Self::Predict(_) | Self::Choke | Self::Unchoke | Self::Interested | Self::NotInterested => true,
         }
     }
 }
@@ -257,12 +265,14 @@ mod tests {
             Control::Choke,
             Control::Unchoke,
             Control::Peers(peers),
+            Control::Interested,
+            Control::NotInterested,
         ];
         for message in messages {
             assert_eq!(Control::decode(&message.encode()), Ok(Some(message)));
         }
         assert_eq!(Predict::new(radius, 0).radius(), radius);
-        assert_eq!(Control::decode(&[6, 1, 2, 3]), Ok(None));
+        assert_eq!(Control::decode(&[8, 1, 2, 3]), Ok(None));
     }
 
     #[test]

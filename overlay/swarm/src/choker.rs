@@ -1,0 +1,229 @@
+//! Who is served: as many peers at a time as there are slots, by turns when there are more.
+//!
+//! A seeder has nothing to trade, so who was served least goes first: everybody who wants something gets a slot within a
+//! bounded number of rounds. Who gave us much lately goes before those who gave nothing. No I/O, no clock.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// How many are served, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChokerConfig {
+    /// Peers that are served at a time.
+    pub slots: usize,
+    /// How long a peer keeps a slot that others wait for.
+    pub round: Duration,
+    /// Slots of these that go by turns alone, whoever gave what.
+    pub by_turns: usize,
+}
+
+impl Default for ChokerConfig {
+    fn default() -> Self {
+        Self { slots: 16, round: Duration::from_secs(10), by_turns: 4 }
+    }
+}
+
+/// What is to be told to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<K> {
+    /// It is served from now on.
+    Unchoke(K),
+    /// It is not.
+    Choke(K),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    is_interested: bool,
+    /// Since when it has a slot.
+    slot: Option<Instant>,
+    /// When it last lost one; who never had one is first.
+    last: Option<Instant>,
+    /// Bytes that it gave in this round, and half of those before.
+    given: u64,
+}
+
+/// Decides who is served.
+#[derive(Debug)]
+pub struct Choker<K> {
+    config: ChokerConfig,
+    peers: BTreeMap<K, Peer>,
+    round_ends: Instant,
+}
+
+impl<K: Copy + Ord> Choker<K> {
+    /// Nobody is known.
+    pub fn new(now: Instant, config: ChokerConfig) -> Self {
+        Self { config, peers: BTreeMap::new(), round_ends: now + config.round }
+    }
+
+    /// A peer is there; it is choked, and wants nothing.
+    pub fn on_connected(&mut self, peer: K) {
+        self.peers.insert(peer, Peer { is_interested: false, slot: None, last: None, given: 0 });
+    }
+
+    /// A peer is gone, and its slot is free.
+    pub fn on_disconnected(&mut self, peer: &K) {
+        self.peers.remove(peer);
+    }
+
+    /// A peer wants something, or nothing any more.
+    pub fn on_interest(&mut self, peer: &K, is_interested: bool) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.is_interested = is_interested;
+        }
+    }
+
+    /// A peer gave us bytes that proved true.
+    pub fn on_given(&mut self, peer: &K, bytes: u64) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.given = peer.given.saturating_add(bytes);
+        }
+    }
+
+    /// Whether a peer is served.
+    pub fn is_served(&self, peer: &K) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.slot.is_some())
+    }
+
+    /// Changes how many are served at a time.
+    pub const fn set_slots(&mut self, slots: usize) {
+        self.config.slots = slots;
+    }
+
+    /// When to ask again, whatever happens.
+    pub const fn next_round(&self) -> Instant {
+        self.round_ends
+    }
+
+    /// What has changed. To be asked after every event, and when the round ends.
+    pub fn decide(&mut self, now: Instant) -> Vec<Verdict<K>> {
+        let is_round = now >= self.round_ends;
+        if is_round {
+            self.round_ends = now + self.config.round;
+        }
+        let mut verdicts = Vec::new();
+        let waiting = self.peers.values().filter(|peer| peer.is_interested && peer.slot.is_none()).count();
+        let held = self.peers.values().filter(|peer| peer.slot.is_some()).count();
+        let mut free = self.config.slots.saturating_sub(held);
+        if waiting > free {
+            // Slots that are not used are given up at once, the others after their round, the longest held first.
+            let mut holders: Vec<_> =
+                self.peers.iter().filter_map(|(key, peer)| Some((*key, *peer, peer.slot?))).collect();
+            holders.sort_by_key(|(_, peer, since)| (peer.is_interested, *since));
+            let keeps = self.keepers(&holders);
+            for (key, peer, since) in holders {
+                if free >= waiting {
+                    break;
+                }
+                let had_its_round = is_round && now >= since + self.config.round && !keeps.contains(&key);
+                if !peer.is_interested || had_its_round {
+                    self.set_slot(&key, now, false);
+                    verdicts.push(Verdict::Choke(key));
+                    free += 1;
+                }
+            }
+        }
+        let waits = |(key, peer): (&K, &Peer)| {
+            let was_choked = verdicts.contains(&Verdict::Choke(*key));
+            (peer.is_interested && peer.slot.is_none() && !was_choked).then_some((peer.last, *key))
+        };
+        let mut next: Vec<_> = self.peers.iter().filter_map(waits).collect();
+        next.sort();
+        for (_, key) in next.into_iter().take(free) {
+            self.set_slot(&key, now, true);
+            verdicts.push(Verdict::Unchoke(key));
+        }
+        if is_round {
+            self.peers.values_mut().for_each(|peer| peer.given /= 2);
+        }
+        verdicts
+    }
+
+    /// Holders that gave so much that they keep their slots: at most as many as do not go by turns.
+    fn keepers(&self, holders: &[(K, Peer, Instant)]) -> Vec<K> {
+        let mut givers: Vec<_> = holders.iter().filter(|(_, peer, _)| peer.given > 0).collect();
+        givers.sort_by_key(|(_, peer, _)| std::cmp::Reverse(peer.given));
+        let kept = self.config.slots.saturating_sub(self.config.by_turns.max(1));
+        givers.into_iter().take(kept).map(|(key, ..)| *key).collect()
+    }
+
+    fn set_slot(&mut self, key: &K, now: Instant, is_served: bool) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.slot = is_served.then_some(now);
+            peer.last = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: ChokerConfig = ChokerConfig { slots: 4, round: Duration::from_secs(10), by_turns: 2 };
+
+    fn choker(now: Instant, peers: u32) -> Choker<u32> {
+        let mut choker = Choker::new(now, CONFIG);
+        for peer in 0..peers {
+            choker.on_connected(peer);
+            choker.on_interest(&peer, true);
+        }
+        choker
+    }
+
+    #[test]
+    fn whoever_wants_something_is_served_at_once_while_there_are_slots() {
+        let now = Instant::now();
+        let mut choker = choker(now, 4);
+        assert_eq!(choker.decide(now), [0, 1, 2, 3].map(Verdict::Unchoke));
+        choker.on_connected(9);
+        choker.on_interest(&9, true);
+        assert_eq!(choker.decide(now), []);
+        // A slot that nobody uses is another's at once.
+        choker.on_interest(&2, false);
+        assert_eq!(choker.decide(now), [Verdict::Choke(2), Verdict::Unchoke(9)]);
+        choker.on_disconnected(&0);
+        choker.on_interest(&2, true);
+        assert_eq!(choker.decide(now), [Verdict::Unchoke(2)]);
+    }
+
+    #[test]
+    fn who_gave_most_keeps_its_slot_and_the_others_go_by_turns() {
+        let begun = Instant::now();
+        let mut choker = choker(begun, 10);
+        choker.decide(begun);
+        for round in 1..20 {
+            choker.on_given(&1, 1_000);
+            choker.decide(begun + CONFIG.round * round);
+            assert!(choker.is_served(&1), "in round {round}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_starves_and_no_slot_is_given_twice(
+            peers in 1..40_u32, gifts in prop::collection::vec((0..40_u32, 0..1_000_000_u64), 0..200),
+        ) {
+            let begun = Instant::now();
+            let mut choker = choker(begun, peers);
+            let mut served = BTreeSet::new();
+            // With two slots by turns, everybody had one after so many rounds.
+            for round in 0..=peers.div_ceil(2) {
+                for (peer, bytes) in &gifts {
+                    choker.on_given(peer, *bytes);
+                }
+                choker.decide(begun + CONFIG.round * round);
+                let now: BTreeSet<_> = (0..peers).filter(|peer| choker.is_served(peer)).collect();
+                prop_assert_eq!(now.len(), CONFIG.slots.min(peers as usize));
+                served.extend(now);
+            }
+            prop_assert_eq!(served.len() as u32, peers);
+        }
+    }
+}

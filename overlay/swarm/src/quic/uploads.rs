@@ -1,0 +1,148 @@
+//! Whom this node serves, and how much it moves: the choker and the limits, as sessions and requests ask them.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{
+    choker::{Choker, ChokerConfig, Verdict},
+    limits::TokenBucket,
+};
+
+/// Items are read and sent in steps of this, in bytes, or less under a low limit, so that something goes out all the time.
+pub(super) const STEP_BYTES: usize = 512 << 10;
+
+/// The least step, in bytes.
+const MIN_STEP: usize = 16 << 10;
+
+/// Steps a second under a limit.
+const STEPS_A_SECOND: u64 = 8;
+
+/// Limits that can be changed while running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes a second of answers to others, all together; `None` for no limit.
+    pub upload: Option<u64>,
+    /// Bytes a second of answers from others, all together; `None` for no limit.
+    pub download: Option<u64>,
+    /// Connections at once. Those that there are stay.
+    pub max_peers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { upload: None, download: None, max_peers: 128 }
+    }
+}
+
+/// A rate that many tasks share.
+#[derive(Debug)]
+pub(super) struct Rate {
+    bucket: Mutex<TokenBucket>,
+    changed: Notify,
+}
+
+impl Rate {
+    fn new(rate: Option<u64>) -> Self {
+        Self { bucket: Mutex::new(TokenBucket::new(Instant::now(), rate)), changed: Notify::new() }
+    }
+
+    fn set(&self, rate: Option<u64>) {
+        self.bucket.lock().set_rate(Instant::now(), rate);
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn get(&self) -> Option<u64> {
+        self.bucket.lock().rate()
+    }
+
+    /// Waits until so many bytes may be moved.
+    pub(super) async fn wait(&self, bytes: u64) {
+        loop {
+            let changed = self.changed.notified();
+            let until = match self.bucket.lock().take(Instant::now(), bytes) {
+                Ok(()) => return,
+                Err(until) => until,
+            };
+            match until {
+                Some(until) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(until.into()) => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+}
+
+/// Choker and limits.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    pub(super) upload: Rate,
+    pub(super) download: Rate,
+    max_peers: AtomicUsize,
+    choker: Mutex<Choker<u64>>,
+    /// Raised when somebody is choked or unchoked.
+    pub(super) decided: Notify,
+}
+
+impl Uploads {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            upload: Rate::new(limits.upload),
+            download: Rate::new(limits.download),
+            max_peers: AtomicUsize::new(limits.max_peers),
+            choker: Mutex::new(Choker::new(Instant::now(), ChokerConfig::default())),
+            decided: Notify::new(),
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits { upload: self.upload.get(), download: self.download.get(), max_peers: self.max_peers() }
+    }
+
+    pub(super) fn set_limits(&self, limits: Limits) {
+        self.upload.set(limits.upload);
+        self.download.set(limits.download);
+        self.max_peers.store(limits.max_peers, Ordering::Relaxed);
+    }
+
+    pub(super) fn max_peers(&self) -> usize {
+        self.max_peers.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of items that are read and sent at once.
+    pub(super) fn step_bytes(&self) -> usize {
+        let of_rate = |rate: u64| usize::try_from(rate / STEPS_A_SECOND).unwrap_or(STEP_BYTES);
+        self.upload.get().map_or(STEP_BYTES, |rate| of_rate(rate).clamp(MIN_STEP, STEP_BYTES))
+    }
+
+    /// Tells the choker of something, and acts on what it decides.
+    pub(super) fn update(&self, event: impl FnOnce(&mut Choker<u64>)) {
+        let mut choker = self.choker.lock();
+        event(&mut choker);
+        let verdicts: Vec<Verdict<u64>> = choker.decide(Instant::now());
+        drop(choker);
+        if !verdicts.is_empty() {
+            self.decided.notify_waiters();
+        }
+    }
+
+    pub(super) fn is_served(&self, session: u64) -> bool {
+        self.choker.lock().is_served(&session)
+    }
+
+    /// Lets peers take turns, for as long as this is awaited. `slots` says how many are served at a time.
+    pub(super) async fn take_turns(&self, slots: impl Fn() -> usize) {
+        loop {
+            let next = self.choker.lock().next_round();
+            tokio::time::sleep_until(next.into()).await;
+            let slots = slots();
+            self.update(|choker| choker.set_slots(slots));
+        }
+    }
+}
