@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Ask a running peer how it is
     Status(StatusArgs),
+    /// Show how many peers hold each era, as far as a running peer can see
+    Coverage(StatusArgs),
     /// Print this peer's node record
     Enr(EnrArgs),
     /// Show the main job on a small network inside this process
@@ -164,7 +166,7 @@ pub(crate) enum TrustCommand {
     /// Import a list from a file; which one it is follows from the root that it has
     Import(TrustImportArgs),
     /// Fetch the lists from peers, or from an HTTP mirror
-    Fetch(TrustFetchArgs),
+    Fetch(Box<TrustFetchArgs>),
 }
 
 /// Flags of `cairn trust import`.

@@ -12,7 +12,7 @@ use overlay::discovery::{ListenAddresses, Nat};
 use reqwest::Url;
 
 use crate::rpc::{AllowedHost, AllowedOrigin};
-use crate::swarm::QuicPort;
+use crate::swarm::{Limits, QuicPort};
 
 /// TCP port of the JSON-RPC.
 pub const DEFAULT_RPC_PORT: u16 = 8645;
@@ -32,6 +32,8 @@ pub struct NodeConfig {
     pub listen: ListenAddresses,
     /// UDP port for QUIC, over which ranges are served and fetched.
     pub quic: QuicPort,
+    /// What is moved over QUIC, at most; can be changed while the node runs.
+    pub limits: Limits,
     /// How other nodes reach this one.
     pub nat: Nat,
     /// Which addresses peers may have, and whether routing tables take only a few of one subnet. Peers on loopback
@@ -70,6 +72,7 @@ impl NodeConfig {
             key_file: None,
             listen: ListenAddresses::default(),
             quic: QuicPort::default(),
+            limits: Limits::default(),
             nat: Nat::default(),
             addresses: AddressPolicy::Internet,
             bootnodes: Vec::new(),

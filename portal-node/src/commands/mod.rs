@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod convert;
+mod coverage;
 mod demo;
 mod enr;
 mod fetch;
@@ -35,6 +36,7 @@ async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Verify(flags) => verify::verify(settings, flags).await,
         Command::Convert(flags) => convert::convert(settings, flags).await,
         Command::Status(flags) => status::status(settings, flags).await,
+        Command::Coverage(flags) => coverage::coverage(settings, flags).await,
         Command::Enr(flags) => enr::enr(settings, flags).await,
         Command::Demo(flags) => demo::demo(settings, flags).await,
     }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use cairn_node::{
-    HttpError, Node, NodeConfig, RpcConfig, StartError, http, rpc::RpcError, swarm::quic, trust::TrustStoreError,
+    HttpError, Node, NodeConfig, RpcConfig, StartError, http,
+    rpc::RpcError,
+    swarm::{Limits, quic},
+    trust::TrustStoreError,
 };
 use cairn_proto::routing::AddressPolicy;
 use overlay::{
@@ -86,6 +89,11 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
         Some(given) => named_bootnodes(given)?,
     };
     config.quic = args.quic.unwrap_or_default();
+    config.limits = Limits {
+        upload: args.upload_limit.map(|limit| limit.as_u64()),
+        download: args.download_limit.map(|limit| limit.as_u64()),
+        max_peers: args.max_peers.map_or(config.limits.max_peers, NonZeroUsize::get),
+    };
     config.headers_from = args.headers_from;
     let limits = &mut config.transfers;
     for (limit, given) in [

@@ -22,7 +22,7 @@ pub(crate) async fn trust(settings: &Settings, command: TrustCommand) -> Result<
     match command {
         TrustCommand::Show => show(settings),
         TrustCommand::Import(args) => import(settings, &args),
-        TrustCommand::Fetch(args) => fetch(settings, args).await,
+        TrustCommand::Fetch(args) => fetch(settings, *args).await,
     }
 }
 

@@ -131,6 +131,18 @@ pub(crate) struct NetworkArgs {
     #[arg(long, env = "CAIRN_QUIC", value_name = "PORT", value_parser = values::read::<QuicPort>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) quic: Option<QuicPort>,
+    /// Most bytes a second that others get over QUIC, such as 10MB [default: no limit]
+    #[arg(long, env = "CAIRN_UPLOAD_LIMIT", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) upload_limit: Option<ByteSize>,
+    /// Most bytes a second that ranges are fetched with over QUIC [default: no limit]
+    #[arg(long, env = "CAIRN_DOWNLOAD_LIMIT", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) download_limit: Option<ByteSize>,
+    /// Most QUIC connections at once [default: 128]
+    #[arg(long, env = "CAIRN_MAX_PEERS", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) max_peers: Option<NonZeroUsize>,
     /// How others reach this peer: none, extip:ADDR, extip:ADDR:PORT, upnp or auto [default: auto]
     #[arg(long, env = "CAIRN_NAT", value_name = "MODE", value_parser = values::read::<Nat>)]
     #[serde(deserialize_with = "values::optional")]
@@ -197,6 +209,9 @@ laid_over! {
     NetworkArgs {
         listen,
         quic,
+        upload_limit,
+        download_limit,
+        max_peers,
         nat,
         addresses,
         bootnodes,

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Config, Identity, IdentityError, Library,
+    Config, Held, Identity, IdentityError, Library,
     identity::proved_node_id,
     session::{Close, Session, SessionError},
     uploads::{Limits, Uploads},
@@ -263,6 +263,16 @@ impl Swarm {
     /// A number that changes whenever a session begins, ends, or hears of what its peer holds or whether it serves us.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// Bytes of answers to others, and from others, since the start.
+    pub fn moved(&self) -> (u64, u64) {
+        (self.inner.uploads.upload.moved(), self.inner.uploads.download.moved())
+    }
+
+    /// What this node itself holds.
+    pub fn held(&self) -> Arc<Held> {
+        self.inner.library.held().borrow().clone()
     }
 
     /// The limits as they are.

@@ -1,7 +1,7 @@
 //! Whom this node serves, and how much it moves: the choker and the limits, as sessions and requests ask them.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Instant,
 };
 
@@ -43,12 +43,17 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(super) struct Rate {
     bucket: Mutex<TokenBucket>,
+    moved: AtomicU64,
     changed: Notify,
 }
 
 impl Rate {
     fn new(rate: Option<u64>) -> Self {
-        Self { bucket: Mutex::new(TokenBucket::new(Instant::now(), rate)), changed: Notify::new() }
+        Self {
+            bucket: Mutex::new(TokenBucket::new(Instant::now(), rate)),
+            moved: AtomicU64::new(0),
+            changed: Notify::new(),
+        }
     }
 
     fn set(&self, rate: Option<u64>) {
@@ -60,8 +65,14 @@ impl Rate {
         self.bucket.lock().rate()
     }
 
+    /// Bytes that were moved in all.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
     /// Waits until so many bytes may be moved.
     pub(super) async fn wait(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
         loop {
             let changed = self.changed.notified();
             let until = match self.bucket.lock().take(Instant::now(), bytes) {

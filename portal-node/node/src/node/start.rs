@@ -220,7 +220,7 @@ async fn start_on(
         None => None,
         Some((socket, key)) => {
             let library = Arc::new(NodeLibrary::new(holdings.clone()));
-            let swarm = swarm::start(socket, key, &config.chain, &discovery, Arc::clone(&library))?;
+            let swarm = swarm::start(socket, key, &config, &discovery, Arc::clone(&library))?;
             running.swarm = Some(swarm.clone());
             Some((swarm, library))
         }
@@ -264,7 +264,15 @@ async fn start_on(
     );
     metrics.watch(status.snapshot());
     if let Some(rpc) = &config.rpc {
-        let server = RpcServer::start(rpc, discovery.clone(), &networks, status.clone(), client_version()).await?;
+        let server = RpcServer::start(
+            rpc,
+            discovery.clone(),
+            &networks,
+            status.clone(),
+            client_version(),
+            running.swarm.as_ref(),
+        )
+        .await?;
         running.rpc = Some(server);
     }
     let metrics_server = match config.metrics {

@@ -1,5 +1,6 @@
 //! JSON-RPC over HTTP and WebSocket: the methods of the specification's OpenRPC (`jsonrpc/src/methods`) for every
-//! sub-network of the registry, `discv5_*`, `web3_clientVersion`, and `cairn_status` for the command line.
+//! sub-network of the registry, `discv5_*`, `web3_clientVersion`, `cairn_status` for the command line, and what is moved
+//! over QUIC (`swarm`).
 //!
 //! A method takes its parameters (`params`), calls the service, and gives the result its shape (`results`): nothing
 //! lies between the request and the sub-network. Web pages are kept out unless they are allowed (`access`, `gate`).
@@ -13,12 +14,14 @@ pub(crate) mod params;
 pub(crate) mod ping;
 mod portal;
 mod results;
+mod swarm;
 mod trace;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cairn_swarm::quic::Swarm;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle};
@@ -64,8 +67,12 @@ impl RpcServer {
         networks: &[Arc<Network>],
         status: StatusSource,
         client_version: String,
+        quic: Option<&Swarm>,
     ) -> Result<Self, RpcError> {
-        let methods = methods(discovery, networks, status, client_version)?;
+        let mut methods = methods(discovery, networks, status, client_version)?;
+        if let Some(quic) = quic {
+            methods.merge(swarm::module(quic)?)?;
+        }
         let listen = |source| RpcError::Listen { address: config.listen, source };
         let limits = ServerConfig::builder()
             .max_connections(config.max_connections)

@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `coverage` | how many peers hold what |
 //! | `express` | single items for lookups |
 //! | `library` | what is served: store and archives |
 //! | `peers` | whom to dial, out of the node records that the node knows |
@@ -9,6 +10,7 @@
 //! | `sink` | what comes, checked block by block and put into an archive |
 //! | `fetch` | one archive from many peers |
 
+mod coverage;
 mod express;
 mod fetch;
 mod library;
@@ -22,15 +24,18 @@ use std::sync::Arc;
 
 use alloy_rlp::Encodable;
 use cairn_swarm::quic::{BoundSocket, Config, Identity, StartError, Swarm};
-use content_types::ChainSpec;
 use overlay::discovery::ListenAddresses;
 use overlay::{Discovery, Enr, Transport};
 use tokio::sync::watch;
 
+use crate::config::NodeConfig;
+
 pub use cairn_swarm::{
     download::Order,
-    quic::{self, FetchProgress},
+    quic::{self, FetchProgress, Limits},
 };
+pub(crate) use coverage::coverage;
+pub use coverage::{Coverage, EraCoverage};
 pub(crate) use express::Express;
 pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
@@ -97,11 +102,12 @@ pub(crate) fn port_entry(socket: &BoundSocket) -> (&'static str, u16) {
 pub(crate) fn start(
     socket: BoundSocket,
     key: [u8; 32],
-    chain: &ChainSpec,
+    config: &NodeConfig,
     discovery: &Discovery,
     library: Arc<NodeLibrary>,
 ) -> Result<Swarm, StartError> {
-    let config = Config::new(socket.address(), chain.chain_id(), chain.genesis_hash());
+    let (chain, limits) = (&config.chain, config.limits);
+    let config = Config { limits, ..Config::new(socket.address(), chain.chain_id(), chain.genesis_hash()) };
     let (sender, record) = watch::channel(encoded(&discovery.local_enr()));
     let mut updates = discovery.local_enr_updates();
     tokio::spawn(async move {

@@ -175,6 +175,21 @@ impl Parameter for bool {
     }
 }
 
+/// A limit in bytes a second; `None` lifts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) Option<u64>);
+
+impl Parameter for Rate {
+    const EXPECTED: &'static str = "bytes a second as a whole number, or \"none\"";
+
+    fn parse(value: &Value) -> Result<Self, Mismatch> {
+        match value.as_str() {
+            Some("none") => Ok(Self(None)),
+            _ => value.as_u64().map(|rate| Self(Some(rate))).ok_or(Mismatch(None)),
+        }
+    }
+}
+
 impl Parameter for u16 {
     const EXPECTED: &'static str = "a whole number from 0 to 65535";
 

@@ -1,0 +1,59 @@
+//! `cairn_limits`, `cairn_setLimits` and `cairn_coverage`: what is moved over QUIC, and who holds what.
+
+use cairn_swarm::quic::{Limits, Swarm};
+use jsonrpsee::RpcModule;
+use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::types::ErrorObjectOwned;
+use serde::Serialize;
+
+use super::params::{Arguments, Rate};
+use crate::swarm::coverage;
+
+/// Limits, in bytes a second; `null` is none.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LimitsResult {
+    upload_limit: Option<u64>,
+    download_limit: Option<u64>,
+    max_peers: usize,
+}
+
+impl From<Limits> for LimitsResult {
+    fn from(limits: Limits) -> Self {
+        Self { upload_limit: limits.upload, download_limit: limits.download, max_peers: limits.max_peers }
+    }
+}
+
+/// The methods, over a swarm.
+///
+/// # Errors
+/// When two methods have the same name.
+pub(crate) fn module(swarm: &Swarm) -> Result<RpcModule<()>, RegisterMethodError> {
+    let mut module = RpcModule::new(());
+    let of = swarm.clone();
+    module.register_method("cairn_limits", move |params, (), _| -> Result<LimitsResult, ErrorObjectOwned> {
+        Arguments::new(&params, &[])?;
+        Ok(of.limits().into())
+    })?;
+    let of = swarm.clone();
+    module.register_method("cairn_setLimits", move |params, (), _| -> Result<LimitsResult, ErrorObjectOwned> {
+        let arguments = Arguments::new(&params, &["uploadLimit", "downloadLimit", "maxPeers"])?;
+        let mut limits = of.limits();
+        let rate = |name| arguments.optional::<Rate>(name);
+        if let Some(Rate(upload)) = rate("uploadLimit")? {
+            limits.upload = upload;
+        }
+        if let Some(Rate(download)) = rate("downloadLimit")? {
+            limits.download = download;
+        }
+        if let Some(peers) = arguments.optional::<u16>("maxPeers")? {
+            limits.max_peers = usize::from(peers);
+        }
+        of.set_limits(limits);
+        Ok(limits.into())
+    })?;
+    let of = swarm.clone();
+    module
+        .register_method("cairn_coverage", move |params, (), _| Arguments::new(&params, &[]).map(|_| coverage(&of)))?;
+    Ok(module)
+}
