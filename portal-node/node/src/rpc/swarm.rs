@@ -1,6 +1,9 @@
-//! `cairn_limits`, `cairn_setLimits` and `cairn_coverage`: what is moved over QUIC, and who holds what.
+//! `cairn_swarm`, `cairn_limits`, `cairn_setLimits` and `cairn_coverage`: what is moved over QUIC, and who holds what.
 
-use cairn_swarm::quic::{Limits, Swarm};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cairn_swarm::quic::{Limits, Session, Swarm};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
@@ -24,12 +27,50 @@ impl From<Limits> for LimitsResult {
     }
 }
 
+/// A peer that is connected over QUIC.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PeerResult {
+    node_id: String,
+    address: SocketAddr,
+    client: String,
+    rtt_micros: u64,
+    serves_us: bool,
+}
+
+/// What was moved over QUIC since the start, in bytes of answers, and the peers.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SwarmResult {
+    uploaded: u64,
+    downloaded: u64,
+    peers: Vec<PeerResult>,
+}
+
+impl SwarmResult {
+    fn of(swarm: &Swarm) -> Self {
+        let peer = |session: &Arc<Session>| PeerResult {
+            node_id: session.node_id().to_string(),
+            address: session.address(),
+            client: String::from_utf8_lossy(&session.hello().client).into_owned(),
+            rtt_micros: u64::try_from(session.rtt().as_micros()).unwrap_or(u64::MAX),
+            serves_us: session.view().serves_us,
+        };
+        let (uploaded, downloaded) = swarm.moved();
+        Self { uploaded, downloaded, peers: swarm.sessions().iter().map(peer).collect() }
+    }
+}
+
 /// The methods, over a swarm.
 ///
 /// # Errors
 /// When two methods have the same name.
 pub(crate) fn module(swarm: &Swarm) -> Result<RpcModule<()>, RegisterMethodError> {
     let mut module = RpcModule::new(());
+    let of = swarm.clone();
+    module.register_method("cairn_swarm", move |params, (), _| {
+        Arguments::new(&params, &[]).map(|_| SwarmResult::of(&of))
+    })?;
     let of = swarm.clone();
     module.register_method("cairn_limits", move |params, (), _| -> Result<LimitsResult, ErrorObjectOwned> {
         Arguments::new(&params, &[])?;
