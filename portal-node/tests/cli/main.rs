@@ -11,4 +11,5 @@ mod output;
 mod peer;
 mod settings;
 mod support;
+mod swarm;
 mod trust;

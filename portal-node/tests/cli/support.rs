@@ -150,6 +150,11 @@ impl Call {
         (line, Ended::of(output, what))
     }
 
+    /// Starts it, with nobody to listen to it.
+    pub(crate) fn spawn(mut self) -> Child {
+        self.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs it to its end.
     pub(crate) fn end(mut self) -> Ended {
         let what = format!("{:?}", self.0);

@@ -1,0 +1,116 @@
+//! Ranges over QUIC between processes: from several peers, through the tracker, on after a kill, under limits.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use cairn_synthetic::SyntheticConfig;
+use serde_json::{Value, json};
+
+use crate::support::{Peer, World, in_time};
+
+const RANGE: [&str; 2] = ["0..96", "--out"];
+
+/// Calls a method of a peer's JSON-RPC.
+fn call(url: &str, method: &str, params: &Value) -> Value {
+    let address = url.strip_prefix("http://").unwrap();
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST / HTTP/1.0\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}",
+        body.len()
+    );
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut answer: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    answer["result"].take()
+}
+
+/// The report of a fetch over QUIC, which an item-by-item fetch does not give.
+fn received(report: &Value) -> u64 {
+    report["received"].as_u64().unwrap_or_else(|| panic!("not over QUIC: {report}"))
+}
+
+#[test]
+fn a_range_comes_over_quic_and_item_by_item_where_nobody_speaks_it() {
+    let world = World::new();
+    let first = world.seed("first", "none");
+    let second = world.seed("second", &first.enr());
+    let file = world.path("a.ere");
+    let both = format!("{},{}", first.enr(), second.enr());
+    let fetch = world.trusting("fetcher").arg("--json").arg("fetch").alone().args(["--bootnodes", &both]);
+    let report = fetch.args(RANGE).arg(&file).end().json();
+    assert!(received(&report) > 0 && report["invalid"] == 0, "{report}");
+    assert_eq!(fs::read(&file).unwrap(), fs::read(&world.archives[0]).unwrap());
+
+    let without = world.path("b.ere");
+    let silent = world.trusting("silent").arg("seed").arg(&world.archives[0]).args(["--quic", "none"]);
+    let silent = Peer::start(silent, "none");
+    let report = world.fetch(&silent).args(RANGE).arg(&without).end().text();
+    assert!(report.contains("b.ere"), "{report}");
+    assert_eq!(fs::read(&without).unwrap(), fs::read(&world.archives[0]).unwrap());
+}
+
+#[test]
+fn who_knows_a_third_peer_only_finds_the_seeder() {
+    let world = World::new();
+    let third = world.run("third", "none");
+    let _seeder = world.seed("seeder", &third.enr());
+    let file = world.path("found.ere");
+    let fetch = world.trusting("fetcher").arg("--json").arg("fetch").alone().args(["--bootnodes", &third.enr()]);
+    let report = fetch.args(RANGE).arg(&file).end().json();
+    assert!(received(&report) > 0, "{report}");
+    assert_eq!(fs::read(&file).unwrap(), fs::read(&world.archives[0]).unwrap());
+}
+
+#[test]
+fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
+    let world = World::of(SyntheticConfig { block_size: 30_000, ..SyntheticConfig::small() });
+    let seeder = world.seed("seeder", "none");
+    let folder = world.path("out");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("killed.ere");
+    let fetch = || world.trusting("fetcher").arg("--json").arg("fetch").alone().args(["--bootnodes", &seeder.enr()]);
+    let slow = fetch().args(["--download-limit", "400KB"]).args(RANGE).arg(&file);
+    let mut killed = slow.spawn();
+    let spool = folder.clone();
+    let whole = fs::metadata(&world.archives[0]).unwrap().len();
+    let spool = folder.clone();
+    in_time("half of the range", move || {
+        let size = || {
+            let files = fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap());
+            let spools = files.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "spool"));
+            spools.map(|entry| entry.metadata().unwrap().len()).sum::<u64>()
+        };
+        while size() < whole / 2 {
+            std::thread::yield_now();
+        }
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!file.exists());
+    let rest = fetch().args(RANGE).arg(&file).end().json();
+    let all = fetch().args(RANGE).arg(world.path("all.ere")).end().json();
+    assert!(received(&rest) < received(&all) * 2 / 3, "{rest} after a kill, {all} without one");
+    assert_eq!(fs::read(&file).unwrap(), fs::read(&world.archives[0]).unwrap());
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "hidden files are left");
+}
+
+#[test]
+fn limits_change_while_a_peer_runs_and_it_tells_what_is_held() {
+    let world = World::new();
+    let flags = ["--upload-limit", "5MB", "--max-peers", "7"];
+    let seeder = Peer::start(world.trusting("seeder").arg("seed").arg(&world.archives[0]).args(flags), "none");
+    let ask = |method: &str, params: Value| call(&seeder.rpc_url(), method, &params);
+    let limits = json!({ "uploadLimit": 5_000_000, "downloadLimit": null, "maxPeers": 7 });
+    assert_eq!(ask("cairn_limits", json!([])), limits);
+    let changed = json!({ "uploadLimit": null, "downloadLimit": 1000, "maxPeers": 7 });
+    assert_eq!(ask("cairn_setLimits", json!({ "uploadLimit": "none", "downloadLimit": 1000 })), changed);
+    assert_eq!(ask("cairn_limits", json!([])), changed);
+    world.trusting("other").args(["coverage", "--rpc", &seeder.rpc_url()]).end().exits(0);
+    assert_eq!(ask("cairn_swarm", json!([]))["peers"], json!([]));
+}
