@@ -77,7 +77,6 @@ fn a_fetch_that_was_killed_goes_on_where_it_stopped() {
     let fetch = || world.trusting("fetcher").arg("--json").arg("fetch").alone().args(["--bootnodes", &seeder.enr()]);
     let slow = fetch().args(["--download-limit", "400KB"]).args(RANGE).arg(&file);
     let mut killed = slow.spawn();
-    let spool = folder.clone();
     let whole = fs::metadata(&world.archives[0]).unwrap().len();
     let spool = folder.clone();
     in_time("half of the range", move || {

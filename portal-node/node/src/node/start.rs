@@ -28,7 +28,9 @@ use crate::pipeline::Pipeline;
 use crate::rpc::{RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
 use crate::status::StatusSource;
-use crate::swarm::{self, Express, NodeLibrary, Peers, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker};
+use crate::swarm::{
+    self, Express, NodeLibrary, PORT_ABOVE, Peers, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
+};
 use crate::tasks;
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{TrustStore, TrustStoreError};
@@ -339,7 +341,7 @@ async fn start_on(
     Ok(node)
 }
 
-/// A tracker at the address of QUIC, on the port after it or on a free one.
+/// A tracker at the address of QUIC, on a port above it or on a free one.
 async fn start_tracker(
     config: &NodeConfig,
     key: [u8; 32],
@@ -356,7 +358,7 @@ async fn start_tracker(
             state_file: config.serves().then(|| config.data_dir.join(TRACKER_FILE)),
         })
     };
-    match start(quic.port().checked_add(1).unwrap_or(0)).await {
+    match start(quic.port().checked_add(PORT_ABOVE).unwrap_or(0)).await {
         Err(cairn_tracker::Error::Listen { .. }) => start(0).await,
         started => started,
     }

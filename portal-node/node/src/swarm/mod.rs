@@ -42,12 +42,16 @@ pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use peers::Peers;
 pub(crate) use tracker::{TRACKER_KEY, TrackerConfig, keep_tracker, start as start_tracker};
 
+/// How far the UDP port of QUIC lies above that of discv5 unless told otherwise, and the tracker's above that. Peers on one
+/// machine often have discv5 on ports that follow each other.
+pub const PORT_ABOVE: u16 = 1000;
+
 /// Which UDP port QUIC takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum QuicPort {
-    /// The one after discv5's, or a free one if that is taken.
+    /// [`PORT_ABOVE`] discv5's, or a free one if that is taken.
     #[default]
-    Next,
+    Above,
     /// This one; 0 takes a free one.
     At(u16),
     /// No QUIC: neither served nor spoken.
@@ -81,9 +85,11 @@ pub(crate) fn bind(port: QuicPort, listen: ListenAddresses) -> Result<Option<Bou
     match port {
         QuicPort::Nowhere => Ok(None),
         QuicPort::At(port) => bind(port),
-        QuicPort::Next => {
-            let next =
-                discovery.map(|address| address.port()).filter(|port| *port > 0).and_then(|port| port.checked_add(1));
+        QuicPort::Above => {
+            let next = discovery
+                .map(|address| address.port())
+                .filter(|port| *port > 0)
+                .and_then(|port| port.checked_add(PORT_ABOVE));
             bind(next.unwrap_or(0)).or_else(|_| bind(0))
         }
     }
