@@ -134,6 +134,9 @@ pub(crate) struct FetchArgs {
     /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range. With --era, a folder
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
+    /// Mirrors of archive files (http://, https://, s3://BUCKET/PREFIX) for what no peer serves; for archives only
+    #[arg(long, env = "CAIRN_WEB_SEED", value_name = "URL", value_delimiter = ',', requires = "out")]
+    pub(crate) web_seed: Vec<String>,
     #[command(flatten)]
     pub(crate) profile: Profile,
     /// Blocks under way at once

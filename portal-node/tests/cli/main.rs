@@ -6,6 +6,7 @@ mod archives;
 mod client;
 mod demo;
 mod kill;
+mod mirror;
 mod network;
 mod output;
 mod peer;

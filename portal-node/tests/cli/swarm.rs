@@ -9,7 +9,10 @@ use std::{
 use cairn_synthetic::SyntheticConfig;
 use serde_json::{Value, json};
 
-use crate::support::{Peer, World, in_time};
+use crate::{
+    mirror,
+    support::{Peer, World, in_time},
+};
 
 const RANGE: [&str; 2] = ["0..96", "--out"];
 
@@ -112,4 +115,23 @@ fn limits_change_while_a_peer_runs_and_it_tells_what_is_held() {
     assert_eq!(ask("cairn_limits", json!([])), changed);
     world.trusting("other").args(["coverage", "--rpc", &seeder.rpc_url()]).end().exits(0);
     assert_eq!(ask("cairn_swarm", json!([]))["peers"], json!([]));
+}
+
+#[test]
+fn mirrors_give_what_no_peer_serves_and_one_that_lies_is_left_alone() {
+    // With proofs in the file, and with those that follow from an epoch.
+    for (world, range) in [(World::new(), "0..96"), (World::before_the_merge(), "0..48")] {
+        let original = fs::read(&world.archives[0]).unwrap();
+        let name = world.archives[0].file_name().unwrap().to_str().unwrap();
+        let mut damaged = original.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        let good = mirror::serve([(name.to_owned(), original.clone()), ("notes.txt".to_owned(), vec![1])]);
+        let bad = mirror::serve([(name.to_owned(), damaged)]);
+        let file = world.path(&format!("mirrored.{}", name.rsplit_once('.').unwrap().1));
+        let fetch = world.trusting("fetcher").args(["--json", "fetch"]).alone().args(["--bootnodes", "none"]);
+        let fetch = fetch.args(["--web-seed", &format!("{bad},{good}"), range, "--out"]).arg(&file);
+        fetch.end().exits(0).says("left alone");
+        assert_eq!(fs::read(&file).unwrap(), original);
+    }
 }

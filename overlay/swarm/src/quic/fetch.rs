@@ -119,8 +119,10 @@ pub enum FetchError {
 }
 
 /// What a checking thread tells.
+#[derive(Debug)]
 struct Checked {
-    peer: NodeId,
+    /// `None` if it came from elsewhere.
+    peer: Option<NodeId>,
     component: Component,
     number: u64,
     bytes: u64,
@@ -140,6 +142,31 @@ struct UnderWay {
     cancel: CancellationToken,
 }
 
+/// Tells a fetch of items that came from elsewhere: a mirror, say. It asks nobody for them any more.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    report: mpsc::WeakUnboundedSender<Checked>,
+}
+
+impl Outside {
+    /// An item was checked and put into the fetch's sink.
+    pub fn kept(&self, component: Component, number: u64, bytes: u64) {
+        self.tell(component, number, bytes, Ok(()));
+    }
+
+    /// An item could not be put: the fetch ends.
+    pub fn failed(&self, component: Component, number: u64, error: PutError) {
+        self.tell(component, number, 0, Err(error));
+    }
+
+    fn tell(&self, component: Component, number: u64, bytes: u64, outcome: Result<(), PutError>) {
+        if let Some(report) = self.report.upgrade() {
+            // A fetch that is over needs to know nothing.
+            let _ = report.send(Checked { peer: None, component, number, bytes, outcome });
+        }
+    }
+}
+
 /// A download over a swarm's sessions.
 pub struct Fetch {
     swarm: Swarm,
@@ -152,6 +179,7 @@ pub struct Fetch {
     told: mpsc::Receiver<Told>,
     to_check: Option<mpsc::UnboundedSender<ToCheck>>,
     checked: mpsc::UnboundedReceiver<Checked>,
+    report: mpsc::UnboundedSender<Checked>,
     tasks: TaskTracker,
     progress: watch::Sender<FetchProgress>,
     kept: u64,
@@ -191,12 +219,18 @@ impl Fetch {
             told,
             to_check: Some(to_check),
             checked,
+            report,
             tasks: TaskTracker::new(),
             progress: watch::Sender::new(FetchProgress::default()),
             kept: 0,
             received: 0,
             invalid: 0,
         }
+    }
+
+    /// What tells this fetch of items that were put into its sink by others.
+    pub fn outside(&self) -> Outside {
+        Outside { report: self.report.downgrade() }
     }
 
     /// How far it is, now and then.
@@ -217,8 +251,10 @@ impl Fetch {
         for request in self.under_way.values() {
             request.cancel.cancel();
         }
-        // The threads end when nothing more can come.
+        // The threads end when nothing more can come, and this with the last that tells.
         self.to_check = None;
+        let (closed, _) = mpsc::unbounded_channel();
+        self.report = closed;
         self.tasks.close();
         self.tasks.wait().await;
         // What was on its way to be kept is kept before this returns.
@@ -365,13 +401,17 @@ impl Fetch {
             Ok(()) => {
                 self.kept += bytes;
                 self.download.on_verified(component, number, bytes);
-                self.swarm.credit(&peer, bytes);
+                if let Some(peer) = peer {
+                    self.swarm.credit(&peer, bytes);
+                }
             }
             Err(PutError::Invalid(reason)) => {
-                tracing::warn!(%peer, ?component, number, reason, "a peer sent what is not the chain's");
                 self.invalid += 1;
                 self.download.on_invalid(component, number);
-                self.swarm.charge(&peer, Offence::Lie);
+                if let Some(peer) = peer {
+                    tracing::warn!(%peer, ?component, number, reason, "a peer sent what is not the chain's");
+                    self.swarm.charge(&peer, Offence::Lie);
+                }
             }
             Err(PutError::Failed(error)) => return Err(FetchError::Sink(error)),
         }
@@ -417,7 +457,7 @@ fn check(sink: &dyn Sink, items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>, repor
         let Some(ToCheck { peer, component, item }) = next else { return };
         let outcome = sink.put(component, item.number, item.encoding, &item.bytes);
         let bytes = item.bytes.len() as u64;
-        let checked = Checked { peer, component, number: item.number, bytes, outcome };
+        let checked = Checked { peer: Some(peer), component, number: item.number, bytes, outcome };
         if report.send(checked).is_err() {
             return;
         }

@@ -21,7 +21,7 @@ mod swarm;
 mod uploads;
 
 pub use config::Config;
-pub use fetch::{Fetch, FetchError, FetchOptions, FetchProgress, FetchedFrom, PutError, Sink};
+pub use fetch::{Fetch, FetchError, FetchOptions, FetchProgress, FetchedFrom, Outside, PutError, Sink};
 pub use identity::{Identity, IdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};
 pub use session::{ItemError, Session, SessionView};

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::peers::Peers;
 use super::sink::ArchiveSink;
+use super::web;
 use crate::workers::{Stopping, blocking};
 
 /// Why no archive was made.
@@ -44,6 +45,8 @@ pub struct WantedArchive {
     pub plan: Plan,
     /// In which order runs are fetched.
     pub order: Order,
+    /// Mirrors of archive files (`http`, `https`, `s3`) for what no peer serves.
+    pub web_seeds: Vec<String>,
 }
 
 /// The fetch of one archive.
@@ -53,6 +56,7 @@ pub struct ArchiveFetch {
     peers: Peers,
     name: Option<String>,
     eras: RangeInclusive<u64>,
+    web_seeds: Vec<String>,
 }
 
 impl ArchiveFetch {
@@ -62,7 +66,7 @@ impl ArchiveFetch {
         verifier: HeaderVerifier,
         wanted: WantedArchive,
     ) -> Result<Self, FetchArchiveError> {
-        let WantedArchive { folder, name, plan, order } = wanted;
+        let WantedArchive { folder, name, plan, order, web_seeds } = wanted;
         let eras = plan.blocks().start() / MAX_BLOCKS..=plan.blocks().end() / MAX_BLOCKS;
         let sink = Arc::new(blocking(move || ArchiveSink::resume(verifier, &folder, plan)).await??);
         let options = FetchOptions {
@@ -72,7 +76,7 @@ impl ArchiveFetch {
         };
         let kept: Arc<dyn Sink> = sink.clone();
         let fetch = Fetch::new(swarm, &options, sink.wanted(), sink.known(), &kept);
-        Ok(Self { fetch, sink, peers, name, eras })
+        Ok(Self { fetch, sink, peers, name, eras, web_seeds })
     }
 
     /// How far it is, now and then.
@@ -85,11 +89,14 @@ impl ArchiveFetch {
     /// # Errors
     /// [`FetchArchiveError`]. When `stop` is cancelled, what was fetched until then is kept for the next time.
     pub async fn run(self, stop: &CancellationToken) -> Result<PathBuf, FetchArchiveError> {
-        let Self { fetch, sink, peers, name, eras } = self;
+        let Self { fetch, sink, peers, name, eras, web_seeds } = self;
         let dialling = stop.child_token();
         let dialler = tokio::spawn(peers.keep_dialling(eras, dialling.clone()));
+        let filling = web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), fetch.progress());
+        let filler = tokio::spawn(dialling.clone().run_until_cancelled_owned(filling));
         let fetched = fetch.run(stop).await;
         dialling.cancel();
+        let _ = filler.await;
         // It ends with its token.
         let _ = dialler.await;
         fetched?;

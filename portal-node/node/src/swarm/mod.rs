@@ -8,6 +8,7 @@
 //! | `peers` | whom to dial, out of the node records that the node knows |
 //! | `tracker` | who holds an era: announced, and asked for |
 //! | `sink` | what comes, checked block by block and put into an archive |
+//! | `web` | what no peer serves, from mirrors |
 //! | `fetch` | one archive from many peers |
 
 mod coverage;
@@ -17,6 +18,7 @@ mod library;
 mod peers;
 mod sink;
 mod tracker;
+mod web;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;

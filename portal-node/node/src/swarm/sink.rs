@@ -2,7 +2,7 @@
 //! nothing that was put is fetched again by whoever goes on after a kill.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ const FLUSH_BYTES: usize = 128 << 10;
 pub(crate) struct ArchiveSink {
     verifier: HeaderVerifier,
     format: Format,
+    blocks: RangeInclusive<u64>,
     /// Headers that were proved and put.
     headers: RwLock<BTreeMap<u64, Arc<DecodedHeader>>>,
     /// Compressing is done outside of the lock of the writer.
@@ -45,7 +46,7 @@ impl ArchiveSink {
     /// # Errors
     /// As [`ArchiveWriter::resume`].
     pub(crate) fn resume(verifier: HeaderVerifier, folder: &Path, plan: Plan) -> Result<Self, ArchiveError> {
-        let format = plan.format();
+        let (format, blocks) = (plan.format(), plan.blocks());
         let writer = ArchiveWriter::resume(folder, plan)?;
         let mut headers = BTreeMap::new();
         for number in writer.plan().blocks() {
@@ -59,6 +60,7 @@ impl ArchiveSink {
         Ok(Self {
             verifier,
             format,
+            blocks,
             headers: RwLock::new(headers),
             encoders: Mutex::default(),
             assembly: Mutex::new(Assembly { writer: Some(writer), unflushed: 0 }),
@@ -79,6 +81,25 @@ impl ArchiveSink {
             writer.missing(record).into_iter().map(move |blocks| (component, *blocks.start()..blocks.end() + 1))
         })
         .collect()
+    }
+
+    /// The archive's blocks.
+    pub(crate) const fn plan_blocks(&self) -> &RangeInclusive<u64> {
+        &self.blocks
+    }
+
+    /// Whether an item belongs into the archive, and is missing.
+    pub(crate) fn wants(&self, component: Component, number: u64) -> bool {
+        let record = match component {
+            Component::Headers => Record::Header,
+            Component::Bodies => Record::Body,
+            Component::Receipts => Record::Receipts,
+        };
+        let assembly = self.assembly.lock();
+        let is_missing = |writer: &ArchiveWriter| {
+            writer.plan().components().has(record) && self.blocks.contains(&number) && !writer.holds(number, record)
+        };
+        assembly.writer.as_ref().is_some_and(is_missing)
     }
 
     /// The blocks whose headers are here.

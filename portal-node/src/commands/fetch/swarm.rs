@@ -48,7 +48,13 @@ pub(super) async fn fetch_eras(
     while first <= range.last {
         let blocks = BlockRange { first, last: first.saturating_add(MAX_BLOCKS - 1).min(range.last) };
         let plan = plan(node.chain(), format, blocks, args.profile)?;
-        let wanted = WantedArchive { folder: folder.to_owned(), name: None, plan, order: Order::RarestFirst };
+        let wanted = WantedArchive {
+            folder: folder.to_owned(),
+            name: None,
+            plan,
+            order: Order::RarestFirst,
+            web_seeds: args.web_seed.clone(),
+        };
         let limit = Duration::from_secs(args.timeout);
         let limits = Limits { nobody: limit, nothing: limit };
         let fetched = fetch_one(node, wanted, &format!("era {}", first / MAX_BLOCKS), limits).await;
@@ -72,8 +78,17 @@ pub(super) async fn fetch_range(
     file: &ArchiveFile,
 ) -> Result<bool, Failure> {
     let name = Some(file.name.clone());
-    let wanted = WantedArchive { folder: file.folder.clone(), name, plan: file.plan.clone(), order: Order::Sequential };
-    let limits = Limits { nobody: SEEK_TIME, nothing: Duration::from_secs(args.timeout) };
+    let wanted = WantedArchive {
+        folder: file.folder.clone(),
+        name,
+        plan: file.plan.clone(),
+        order: Order::Sequential,
+        web_seeds: args.web_seed.clone(),
+    };
+    let nothing = Duration::from_secs(args.timeout);
+    // With a mirror there is somebody.
+    let nobody = if args.web_seed.is_empty() { SEEK_TIME } else { nothing };
+    let limits = Limits { nobody, nothing };
     match fetch_one(node, wanted, "fetching blocks", limits).await {
         Ok((made, report)) => {
             if settings.json {

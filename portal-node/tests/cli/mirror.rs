@@ -1,0 +1,61 @@
+//! A mirror of archive files over HTTP on loopback: a listing, and files by Range.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+    thread,
+};
+
+/// Serves these files; the URL of their listing. It answers until the tests end.
+pub(crate) fn serve(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> String {
+    let files: Arc<BTreeMap<String, Vec<u8>>> = Arc::new(files.into_iter().collect());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let files = Arc::clone(&files);
+            thread::spawn(move || stream.and_then(|stream| converse(stream, &files)));
+        }
+    });
+    url
+}
+
+/// One request after the other.
+fn converse(stream: TcpStream, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut request, mut line, mut range) = (String::new(), String::new(), None);
+        if stream.read_line(&mut request)? == 0 {
+            return Ok(());
+        }
+        while stream.read_line(&mut line)? > 2 {
+            if let Some(value) = line.to_lowercase().strip_prefix("range: bytes=") {
+                let (first, last) = value.trim().split_once('-').unwrap();
+                range = Some((first.parse::<usize>().unwrap(), last.parse::<usize>().ok()));
+            }
+            line.clear();
+        }
+        let name = request.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
+        let (head, body) = match files.get(&name) {
+            None if name.is_empty() => {
+                let links: String = files.keys().map(|name| format!("<a href=\"{name}\">{name}</a>\n")).collect();
+                ("200 OK\r\ncontent-type: text/html".to_owned(), links.into_bytes())
+            }
+            None => ("404 Not Found".to_owned(), Vec::new()),
+            Some(file) => match range {
+                None => ("200 OK\r\naccept-ranges: bytes".to_owned(), file.clone()),
+                Some((first, last)) => {
+                    let end = last.map_or(file.len(), |last| (last + 1).min(file.len()));
+                    let head =
+                        format!("206 Partial Content\r\ncontent-range: bytes {first}-{}/{}", end - 1, file.len());
+                    (head, file[first..end].to_vec())
+                }
+            },
+        };
+        let body = if request.starts_with("HEAD") { (body.len(), Vec::new()) } else { (body.len(), body) };
+        write!(stream.get_mut(), "HTTP/1.1 {head}\r\netag: \"1\"\r\ncontent-length: {}\r\n\r\n", body.0)?;
+        stream.get_mut().write_all(&body.1)?;
+    }
+}
