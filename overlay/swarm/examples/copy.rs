@@ -25,6 +25,12 @@ use tokio::{
 const MAX_DATAGRAM: u16 = 8_900;
 const CHUNK: usize = 512 << 10;
 
+/// Who it is does not matter here.
+fn keypair() -> libp2p_identity::Keypair {
+    let secret = libp2p_identity::secp256k1::SecretKey::try_from_bytes([7; 32]).unwrap();
+    libp2p_identity::secp256k1::Keypair::from(secret).into()
+}
+
 fn transport() -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MAX_DATAGRAM);
@@ -41,7 +47,7 @@ fn endpoint(server: Option<ServerConfig>) -> Endpoint {
 }
 
 async fn serve_quic() {
-    let keypair = libp2p_identity::Keypair::from(libp2p_identity::secp256k1::Keypair::generate());
+    let keypair = keypair();
     let crypto = QuicServerConfig::try_from(libp2p_tls::make_server_config(&keypair).unwrap()).unwrap();
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(transport());
@@ -73,7 +79,7 @@ async fn receive_length(receive: &mut quinn::RecvStream) -> u64 {
 }
 
 async fn fetch_quic(address: SocketAddr, bytes: u64) {
-    let keypair = libp2p_identity::Keypair::from(libp2p_identity::secp256k1::Keypair::generate());
+    let keypair = keypair();
     let crypto = QuicClientConfig::try_from(libp2p_tls::make_client_config(&keypair, None).unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(transport());
