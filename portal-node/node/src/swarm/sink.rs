@@ -78,7 +78,7 @@ impl ArchiveSink {
         ];
         let held = kinds.into_iter().filter(|(_, record)| writer.plan().components().has(*record));
         held.flat_map(|(component, record)| {
-            writer.missing(record).into_iter().map(move |blocks| (component, *blocks.start()..blocks.end() + 1))
+            writer.missing(record).into_iter().map(move |blocks| (component, *blocks.start()..blocks.end().saturating_add(1)))
         })
         .collect()
     }
@@ -104,7 +104,7 @@ impl ArchiveSink {
 
     /// The blocks whose headers are here.
     pub(crate) fn known(&self) -> Vec<Range<u64>> {
-        self.headers.read().keys().map(|number| *number..number + 1).collect()
+        self.headers.read().keys().map(|number| *number..number.saturating_add(1)).collect()
     }
 
     /// Writes the file when everything was put, and returns its path; `None` if that was done before.

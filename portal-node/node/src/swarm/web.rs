@@ -102,7 +102,7 @@ impl Filling {
         let held = self.archive.archive().blocks();
         let mut runs = BTreeMap::<u64, (u64, u64)>::new();
         for (component, blocks) in self.sink.wanted() {
-            let (first, end) = (blocks.start.max(*held.start()), blocks.end.min(held.end() + 1));
+            let (first, end) = (blocks.start.max(*held.start()), blocks.end.min(held.end().saturating_add(1)));
             for number in (first..end).filter(|_| components.contains(&component)) {
                 let run = runs.entry(number / RUN_BLOCKS).or_insert((number, number));
                 *run = (run.0.min(number), run.1.max(number));

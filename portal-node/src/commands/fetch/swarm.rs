@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cairn_archive::{Format, MAX_BLOCKS};
+use cairn_archive::{ArchiveName, Format, MAX_BLOCKS};
 use cairn_node::{
     Node,
     swarm::{FetchArchiveError, FetchProgress, Order, WantedArchive},
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchiveFile, plan};
 use crate::{
-    cli::{ArchiveFormat, BlockRange, FetchArgs},
+    cli::{ArchiveFormat, BlockRange, FetchArgs, Profile},
     failure::Failure,
     output, progress,
     settings::Settings,
@@ -47,6 +47,13 @@ pub(super) async fn fetch_eras(
     let mut first = range.first;
     while first <= range.last {
         let blocks = BlockRange { first, last: first.saturating_add(MAX_BLOCKS - 1).min(range.last) };
+        let era = first / MAX_BLOCKS;
+        if let Some(there) = existing(folder, node.chain().name(), era, format, args.profile)? {
+            tracing::info!(era, file = %there.display(), "the era is there");
+            let Some(next) = blocks.last.checked_add(1) else { break };
+            first = next;
+            continue;
+        }
         let plan = plan(node.chain(), format, blocks, args.profile)?;
         let wanted = WantedArchive {
             folder: folder.to_owned(),
@@ -57,7 +64,7 @@ pub(super) async fn fetch_eras(
         };
         let limit = Duration::from_secs(args.timeout);
         let limits = Limits { nobody: limit, nothing: limit };
-        let fetched = fetch_one(node, wanted, &format!("era {}", first / MAX_BLOCKS), limits).await;
+        let fetched = fetch_one(node, wanted, &format!("era {era}"), limits).await;
         let (made, report) = fetched.map_err(Unmade::into_failure)?;
         if settings.json {
             output::json(&report)?;
@@ -68,6 +75,30 @@ pub(super) async fn fetch_eras(
         first = next;
     }
     Ok(())
+}
+
+/// The archive of an era that is in the folder already. It has its name because it is whole.
+fn existing(
+    folder: &Path,
+    network: &str,
+    era: u64,
+    format: Format,
+    profile: Profile,
+) -> Result<Option<PathBuf>, Failure> {
+    let failed = |error| Failure::io(folder, error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveName::parse);
+        let is_it = |name: &ArchiveName| {
+            let has_parts =
+                format == Format::Era1 || (name.proofs != profile.no_proofs && name.receipts != profile.no_receipts);
+            (name.network.as_str(), name.era, name.format) == (network, era, format) && has_parts
+        };
+        if name.is_some_and(|name| is_it(&name)) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Fetches one archive if anybody serves of it over QUIC; false if nobody does.
@@ -204,5 +235,25 @@ fn failure(error: FetchArchiveError) -> Failure {
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
         FetchArchiveError::Fetch(source) => Failure::of_files(source),
         FetchArchiveError::Stopping(_) => Failure::Internal(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_era_that_is_there_is_not_fetched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = Profile { no_proofs: false, no_receipts: false };
+        let there = |era, format, profile| existing(folder.path(), "mainnet", era, format, profile).unwrap().is_some();
+        for name in ["mainnet-00003-5ec1ffb8.ere", "mainnet-00004-5ec1ffb8-noproofs.ere", "sepolia-00005-5ec1ffb8.ere"]
+        {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::write(folder.path().join(".cairn-mainnet-6-0-8191-ere.spool"), "").unwrap();
+        assert!(there(3, Format::Ere, whole));
+        assert!(!there(3, Format::Era1, whole) && !there(5, Format::Ere, whole) && !there(6, Format::Ere, whole));
+        assert!(!there(4, Format::Ere, whole) && there(4, Format::Ere, Profile { no_proofs: true, ..whole }));
     }
 }
