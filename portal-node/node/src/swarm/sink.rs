@@ -78,7 +78,10 @@ impl ArchiveSink {
         ];
         let held = kinds.into_iter().filter(|(_, record)| writer.plan().components().has(*record));
         held.flat_map(|(component, record)| {
-            writer.missing(record).into_iter().map(move |blocks| (component, *blocks.start()..blocks.end().saturating_add(1)))
+            writer
+                .missing(record)
+                .into_iter()
+                .map(move |blocks| (component, *blocks.start()..blocks.end().saturating_add(1)))
         })
         .collect()
     }
