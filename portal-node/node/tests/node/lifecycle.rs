@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_node::{RpcConfig, StartError};
+use cairn_node::{NodeConfig, RpcConfig, StartError, swarm::QuicPort};
 use cairn_store::StoreError;
 use content_types::{ChainSpec, ContentKey, legacy_history};
 use overlay::discovery::Nat;
@@ -15,7 +15,9 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_identity_and_content_and_a_changed_record_gets_a_higher_sequence_number() {
     let world = World::new();
-    let node = world.start("node").await;
+    // Free ports for QUIC would be others each time.
+    let config = || NodeConfig { quic: QuicPort::Nowhere, ..world.config("node") };
+    let node = cairn_node::Node::start(config()).await.unwrap();
     let (id, enr) = (node.node_id(), node.enr());
     let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(5));
     let value = world.chain.block(5).unwrap().header_with_proof();
@@ -24,17 +26,17 @@ async fn a_restart_keeps_identity_and_content_and_a_changed_record_gets_a_higher
     stop(node).await;
 
     // The same address again: nothing in the record changes, nor does its number.
-    let mut config = world.config("node");
-    config.listen = std::net::SocketAddr::from(enr.udp4_socket().unwrap()).into();
-    let node = cairn_node::Node::start(config).await.unwrap();
+    let mut config_again = config();
+    config_again.listen = std::net::SocketAddr::from(enr.udp4_socket().unwrap()).into();
+    let node = cairn_node::Node::start(config_again).await.unwrap();
     assert_eq!(node.node_id(), id);
     assert_eq!(node.enr(), enr);
     assert_eq!(node.store().get(&key).unwrap(), Some(value.clone()));
     stop(node).await;
 
-    let mut config = world.config("node");
-    config.nat = Nat::ExternalIp("127.0.0.1".parse().unwrap(), Some(4000));
-    let node = cairn_node::Node::start(config).await.unwrap();
+    let mut elsewhere = config();
+    elsewhere.nat = Nat::ExternalIp("127.0.0.1".parse().unwrap(), Some(4000));
+    let node = cairn_node::Node::start(elsewhere).await.unwrap();
     assert_eq!(node.node_id(), id);
     assert!(node.enr().seq() > enr.seq());
     assert_eq!(node.enr().udp4(), Some(4000));
