@@ -137,14 +137,18 @@ async fn a_range_comes_from_several_peers_and_a_liar_is_barred() {
     let peers =
         [start(1, Blocks::new(0..3, None)), start(2, Blocks::new(0..2, None)), start(3, Blocks::new(0..3, Some(50)))];
     let (swarm, _) = start(9, Blocks::new(0..0, None));
-    for (_, address) in &peers {
-        swarm.connect(*address).await.unwrap();
-    }
+    swarm.connect(peers[2].1).await.unwrap();
     let kept = Arc::new(Kept::default());
     let sink: Arc<dyn Sink> = kept.clone();
     let fetch = Fetch::new(swarm.clone(), &options(), everything(), [], &sink);
-    let progress = fetch.progress();
-    fetch.run(&CancellationToken::new()).await.unwrap();
+    let mut progress = fetch.progress();
+    let running = tokio::spawn(async move { fetch.run(&CancellationToken::new()).await });
+    // Alone it is asked for all, its lies among it.
+    progress.wait_for(|progress| progress.invalid > 0).await.unwrap();
+    for (_, address) in &peers[..2] {
+        swarm.connect(*address).await.unwrap();
+    }
+    running.await.unwrap().unwrap();
     assert_eq!(kept.0.lock().len() as u64, 3 * BLOCKS);
     let liar = peers[2].0.node_id();
     assert!(swarm.barred_for(&liar).is_some());
