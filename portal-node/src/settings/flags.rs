@@ -127,7 +127,7 @@ pub(crate) struct NetworkArgs {
     )]
     #[serde(deserialize_with = "values::list")]
     pub(crate) listen: Option<Vec<SocketAddr>>,
-    /// UDP port for QUIC, over which ranges are served and fetched, or `none` [default: --listen's and 1000]
+    /// UDP port for QUIC, over which ranges are served and fetched, or `none` [default: 1000 above that of discv5]
     #[arg(long, env = "CAIRN_QUIC", value_name = "PORT", value_parser = values::read::<QuicPort>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) quic: Option<QuicPort>,

@@ -99,7 +99,10 @@ impl ArchiveFetch {
         let _ = filler.await;
         // It ends with its token.
         let _ = dialler.await;
-        fetched?;
+        if let Err(error) = fetched {
+            blocking(move || sink.abandon()).await?;
+            return Err(error.into());
+        }
         let made = blocking(move || sink.finish(name.as_deref())).await??;
         made.ok_or(FetchArchiveError::Stopping(Stopping))
     }

@@ -134,6 +134,15 @@ impl ArchiveSink {
         .map(Some)
     }
 
+    /// Leaves nothing behind if nothing was put; what was put stays for the next time.
+    pub(crate) fn abandon(&self) {
+        let is_empty = self.headers.read().is_empty();
+        let Some(writer) = self.assembly.lock().writer.take().filter(|_| is_empty) else { return };
+        if let Err(error) = writer.discard() {
+            tracing::debug!(%error, "hidden files of an archive that was not begun are left");
+        }
+    }
+
     fn header(&self, number: u64) -> Result<Arc<DecodedHeader>, PutError> {
         let header = self.headers.read().get(&number).cloned();
         header.ok_or_else(|| PutError::Failed(format!("block {number}: its header is not here").into()))
