@@ -124,10 +124,12 @@ proptest! {
                     drop(writer);
                     dir = next;
                     writer = ArchiveWriter::resume(dir.path(), plan.clone()).unwrap();
-                    if left == [1024, 1024] && flipped == [None, None] {
+                    let is_sound = left == [1024, 1024] && flipped == [None, None];
+                    if is_sound {
                         prop_assert!(flushed.iter().all(|(number, component)| writer.holds(*number, *component)));
                     }
-                    flushed = held(&writer);
+                    // Of files that were damaged, what is left may have to be put again after the next kill.
+                    flushed = if is_sound { held(&writer) } else { Vec::new() };
                 }
             }
             for number in plan.blocks().filter(|number| writer.holds(*number, Component::Header)) {
