@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
+use bytesize::ByteSize;
 use cairn_archive::MAX_BLOCKS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Seed(SeedArgs),
     /// Fetch headers, bodies, receipts or blocks by number or range, verified
     Fetch(FetchArgs),
+    /// Keep whole eras as archives within a budget: fetch what is missing, from many peers at once
+    Sync(SyncArgs),
     /// Show, import or fetch the lists that headers are proved against
     #[command(subcommand)]
     Trust(TrustCommand),
@@ -81,7 +84,8 @@ impl Command {
 /// Flags of `cairn seed`.
 #[derive(Debug, Args)]
 pub(crate) struct SeedArgs {
-    /// Archives or folders of them
+    /// Archives or folders of them; also buckets (s3://BUCKET/PREFIX, with the usual AWS_* variables) and folders on web
+    /// servers (https://HOST/DIR/)
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Offer everything again instead of going on where the last run stopped
@@ -131,6 +135,12 @@ pub(crate) struct FetchArgs {
     /// How to print it, or to write it into a file that is no archive [default: json]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<FetchFormat>,
+    /// Put the range into the store of the running peer at --rpc, as far as its radius and its capacity take it
+    #[arg(long, requires = "blocks", conflicts_with_all = ["era", "out", "what", "format", "web_seed", "parallel"])]
+    pub(crate) into_store: bool,
+    /// JSON-RPC of that peer
+    #[arg(long, env = "CAIRN_STATUS_RPC", default_value = "http://127.0.0.1:8645", value_name = "URL")]
+    pub(crate) rpc: String,
     /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range. With --era, a folder
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
@@ -142,6 +152,9 @@ pub(crate) struct FetchArgs {
     /// Blocks under way at once
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = values::count)]
     pub(crate) parallel: usize,
+    /// Show a line for each peer that a range comes from, too
+    #[arg(long)]
+    pub(crate) per_peer: bool,
     /// Most seconds to spend on a block; for an archive from many peers, to wait while nobody has what is missing
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
     pub(crate) timeout: u64,
@@ -159,6 +172,50 @@ impl FetchArgs {
         // One of the two is given, clap sees to that.
         self.blocks.or(self.era.map(of_eras)).unwrap_or(BlockRange { first: 0, last: 0 })
     }
+}
+
+/// Which eras `cairn sync` fetches first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SyncOrder {
+    /// By number
+    Sequential,
+    /// What the fewest peers hold, which keeps it alive
+    Rarest,
+}
+
+/// Flags of `cairn sync`.
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// An era of 8,192 blocks, or a range of them: 0..20 without 20, 0..=20 with it
+    #[arg(long, value_name = "ERAS")]
+    pub(crate) eras: BlockRange,
+    /// Which eras, and which runs of an era, come first
+    #[arg(long, value_enum, default_value = "rarest", value_name = "ORDER")]
+    pub(crate) order: SyncOrder,
+    /// Most bytes that all archives in the folder may take, such as 50GB; an era that is being put together takes up to its
+    /// size beside that. The first era that does not fit ends it [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = values::read::<ByteSize>)]
+    pub(crate) capacity: Option<ByteSize>,
+    /// Format of the archives
+    #[arg(long = "as", value_enum, default_value = "ere", value_name = "FORMAT")]
+    pub(crate) archive_format: ArchiveFormat,
+    /// Folder for the archives; what is whole is served at once [default: archives/ in the data folder, which run serves]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Mirrors of archive files (http://, https://, s3://BUCKET/PREFIX) for what no peer serves
+    #[arg(long, env = "CAIRN_WEB_SEED", value_name = "URL", value_delimiter = ',')]
+    pub(crate) web_seed: Vec<String>,
+    /// Eras under way at once
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = values::count)]
+    pub(crate) parallel: usize,
+    /// Show a line for each peer, too
+    #[arg(long)]
+    pub(crate) per_peer: bool,
+    /// Most seconds to wait while nobody has what is missing
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 /// Commands of `cairn trust`.

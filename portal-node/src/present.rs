@@ -1,13 +1,33 @@
 //! Parts of blocks as people and programs read them: JSON in the manner of the execution clients' `eth_*` methods, or
-//! the RLP that the chain commits to.
+//! the RLP that the chain commits to. And how a fetch's peers do, in a line each.
 
 use alloy_consensus::{BlockBody, Transaction, TxEnvelope};
 use alloy_primitives::{Bloom, Bytes as HexBytes, Log, U64, U128};
 use alloy_rlp::{Decodable, Header as RlpHeader};
 use bytes::Bytes;
-use cairn_node::Block;
+use cairn_node::{Block, swarm::PeerState};
 use content_types::ProvedHeader;
+use indicatif::BinaryBytes;
 use serde_json::{Map, Value, json};
+
+/// Characters of a node ID that tell it from others on a screen: `0x` and eight digits.
+const SHORT_ID: usize = 10;
+
+/// How a peer of a fetch does, in a line.
+pub(crate) fn peer(peer: &PeerState) -> String {
+    let PeerState { node_id, address, rate, received, requests, serves_us, offences, last_offence } = peer;
+    let id = node_id.get(..SHORT_ID).unwrap_or(node_id);
+    let (rate, received) = (BinaryBytes(*rate), BinaryBytes(*received));
+    let mut line = format!("peer {id} {address}  {rate}/s  {received}  {requests} requests");
+    if !serves_us {
+        line.push_str("  does not serve us now");
+    }
+    if let (1.., Some(last)) = (offences, last_offence) {
+        let plural = if *offences == 1 { "" } else { "s" };
+        line.push_str(&format!("  {offences} offence{plural} ({last})"));
+    }
+    line
+}
 
 /// A block's header and those of its parts that were asked for.
 pub(crate) struct Parts {

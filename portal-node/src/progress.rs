@@ -1,14 +1,20 @@
-//! Progress of whatever takes longer than a second: rate and time left on a terminal, silence elsewhere.
+//! Progress of whatever takes longer than a second: rate and time left on a terminal, silence elsewhere, unless somebody asks
+//! for a line for each peer.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     io::{self, IsTerminal},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use cairn_node::swarm::PeerState;
 use indicatif::{
-    BinaryBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+    BinaryBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState,
+    ProgressStyle,
 };
+
+use crate::{output, present};
 
 /// How often the bar is drawn, in draws a second.
 const DRAWS_A_SECOND: u8 = 8;
@@ -19,6 +25,13 @@ const TICK: Duration = Duration::from_millis(250);
 const COUNTED: &str = "{msg} {wide_bar} {counted}";
 /// What there is to say of work whose length nobody knows.
 const UNCOUNTED: &str = "{spinner} {msg} {elapsed}";
+
+/// How often lines are written where there is no terminal to draw on.
+const LINES_INTERVAL: Duration = Duration::from_secs(5);
+/// Peers that have a line on a terminal; those that gave most.
+const PEER_LINES: usize = 16;
+/// A peer's line on a terminal.
+const PEER: &str = "  {msg}";
 
 /// A bar that counts bytes. A total of 0 is one that is not known yet.
 pub(crate) fn bytes(total: u64, what: &str) -> ProgressBar {
@@ -33,6 +46,112 @@ pub(crate) fn items(total: u64, what: &str) -> ProgressBar {
 /// A spinner for work of unknown length.
 pub(crate) fn spinner(what: &str) -> ProgressBar {
     drawn(target(), None, what, style(UNCOUNTED))
+}
+
+/// How far something is that is made of items.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stand {
+    pub(crate) what: String,
+    pub(crate) items: u64,
+    pub(crate) done: u64,
+}
+
+/// Several fetches at once, a bar for each, and on request a line for each peer below them: redrawn in place on a terminal, a
+/// line now and then elsewhere.
+#[derive(Debug)]
+pub(crate) struct Board {
+    multi: MultiProgress,
+    wholes: BTreeMap<u64, ProgressBar>,
+    peers: Vec<ProgressBar>,
+    per_peer: bool,
+    is_drawn: bool,
+    last: Option<Lines>,
+}
+
+/// What was last said in lines.
+#[derive(Debug)]
+struct Lines {
+    at: Instant,
+    unsaid: Vec<String>,
+}
+
+impl Board {
+    /// An empty one.
+    pub(crate) fn new(per_peer: bool) -> Self {
+        let target = target();
+        let is_drawn = !target.is_hidden();
+        let multi = MultiProgress::with_draw_target(target);
+        Self { multi, wholes: BTreeMap::new(), peers: Vec::new(), per_peer, is_drawn, last: None }
+    }
+
+    /// Shows these fetches, and no others, and their peers.
+    pub(crate) fn show(&mut self, stands: &BTreeMap<u64, Stand>, peers: &[PeerState]) {
+        let gone: Vec<u64> = self.wholes.keys().filter(|key| !stands.contains_key(key)).copied().collect();
+        for bar in gone.into_iter().filter_map(|key| self.wholes.remove(&key)) {
+            self.multi.remove(&bar);
+        }
+        for (place, (key, stand)) in stands.iter().enumerate() {
+            let bar = self.wholes.entry(*key).or_insert_with(|| {
+                let bar = bar(ProgressDrawTarget::hidden(), stand.items, &stand.what, |of| HumanCount(of).to_string());
+                self.multi.insert(place, bar)
+            });
+            bar.set_length(stand.items);
+            bar.set_position(stand.done);
+            bar.set_message(stand.what.clone());
+        }
+        if self.per_peer && self.is_drawn {
+            self.draw(peers);
+        } else if self.per_peer {
+            self.say(stands, peers);
+        }
+    }
+
+    /// Writes something else, with the bars out of the way.
+    pub(crate) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.multi.suspend(write)
+    }
+
+    fn draw(&mut self, peers: &[PeerState]) {
+        let mut peers: Vec<_> = peers.iter().collect();
+        peers.sort_by_key(|peer| std::cmp::Reverse(peer.received));
+        peers.truncate(PEER_LINES);
+        while self.peers.len() > peers.len() {
+            self.peers.pop().iter().for_each(|bar| self.multi.remove(bar));
+        }
+        while self.peers.len() < peers.len() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style(PEER));
+            self.peers.push(self.multi.add(bar));
+        }
+        for (bar, peer) in self.peers.iter().zip(peers) {
+            bar.set_message(present::peer(peer));
+        }
+    }
+
+    /// The first time at once, then now and then; what was not said by then is said at the end.
+    fn say(&mut self, stands: &BTreeMap<u64, Stand>, peers: &[PeerState]) {
+        let wholes = stands.values().map(|stand| format!("{}: {} of {} items", stand.what, stand.done, stand.items));
+        let lines: Vec<_> = wholes.chain(peers.iter().map(|peer| format!("  {}", present::peer(peer)))).collect();
+        if peers.is_empty() {
+            return;
+        }
+        match &mut self.last {
+            Some(last) if last.at.elapsed() < LINES_INTERVAL => last.unsaid = lines,
+            _ => {
+                lines.iter().for_each(output::remark);
+                self.last = Some(Lines { at: Instant::now(), unsaid: Vec::new() });
+            }
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        if let Some(last) = &self.last {
+            last.unsaid.iter().for_each(output::remark);
+        }
+        // Bars that are left would stay on the screen.
+        let _ = self.multi.clear();
+    }
 }
 
 fn bar(target: ProgressDrawTarget, total: u64, what: &str, amount: fn(u64) -> String) -> ProgressBar {
@@ -133,6 +252,31 @@ mod tests {
         let screen = Screen::default();
         drawn(screen.target(), None, "preparing history", style(UNCOUNTED)).abandon();
         assert!(screen.drawn().contains("preparing history"), "{}", screen.drawn());
+    }
+
+    #[test]
+    fn a_board_has_a_line_for_each_peer_while_it_is_there() {
+        let peer = |digit: &str, received| PeerState {
+            node_id: format!("0x{}", digit.repeat(64)),
+            address: "127.0.0.1:4".parse().unwrap(),
+            rate: 0,
+            received,
+            requests: 3,
+            serves_us: true,
+            offences: 1,
+            last_offence: Some("slow".to_owned()),
+        };
+        let screen = Screen::default();
+        let mut board = Board::new(true);
+        (board.multi, board.is_drawn) = (MultiProgress::with_draw_target(screen.target()), true);
+        let stands = BTreeMap::from([(4, Stand { what: "era 4".to_owned(), items: 10, done: 5 })]);
+        board.show(&stands, &[peer("a", 5), peer("b", 7)]);
+        let drawn = screen.drawn();
+        for text in ["era 4", "5/10", "0xaaaaaaaa", "0xbbbbbbbb", "127.0.0.1:4", "3 requests", "1 offence (slow)"] {
+            assert!(drawn.contains(text), "no {text:?} in {drawn}");
+        }
+        board.show(&BTreeMap::new(), &[peer("c", 1)]);
+        assert_eq!((board.wholes.len(), board.peers.len()), (0, 1));
     }
 
     #[test]

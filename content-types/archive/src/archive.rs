@@ -95,6 +95,15 @@ impl Archive {
         Self::new(source, name.into(), Arc::new(EpochCache::new(1)))
     }
 
+    /// Opens any source that shares `cache` with other archives; `name` stands for it in errors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::open`].
+    pub fn from_source_with(source: Box<dyn ReadAt>, name: &str, cache: Arc<EpochCache>) -> Result<Self, ArchiveError> {
+        Self::new(source, name.into(), cache)
+    }
+
     fn new(source: Box<dyn ReadAt>, name: Arc<str>, cache: Arc<EpochCache>) -> Result<Self, ArchiveError> {
         let place = Place::archive(&name);
         let len = source.len().map_err(|error| place.clone().broken(error))?;
@@ -272,6 +281,20 @@ impl Archive {
         content::read_accumulator(self.records(), offset)
             .map(Some)
             .map_err(|rule| self.place().record(RecordType::ACCUMULATOR).offset(offset).broken(rule))
+    }
+
+    /// A component's data as it lies in its record: compressed, but for a total difficulty. What is in it is not looked
+    /// at, so that whoever passes it on need not compress it again. `None` where the archive's profile lacks the
+    /// component.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::header`]; [`Rule::TooLong`] for data over [`Component::stored_limit`].
+    pub fn stored(&self, number: u64, component: Component) -> Result<Option<Bytes>, ArchiveError> {
+        if !self.has(component) {
+            return Ok(None);
+        }
+        self.read(number, component, |records, at| Ok(content::stored(records, at, component)?.into())).map(Some)
     }
 
     /// Length of a component's content in bytes as its record claims it, told without decompressing. `None` where the

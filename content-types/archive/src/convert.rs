@@ -111,29 +111,28 @@ fn before_merge(source: &Archive, blocks: &RangeInclusive<u64>) -> Result<Range<
     Ok(*blocks.start()..low)
 }
 
+/// Copies in the order of the file that is written, so that nothing has to wait for its place.
 fn copy(source: &Archive, writer: &mut ArchiveWriter, progress: &mut impl FnMut(Step)) -> Result<(), ArchiveError> {
-    let components = writer.plan().components();
-    let blocks = writer.plan().blocks();
-    let total = blocks.end() - blocks.start() + 1;
-    for (number, done) in blocks.zip(1..) {
-        let missing = |component: Component| {
+    let plan = writer.plan().clone();
+    let total = plan.blocks.end() - plan.blocks.start() + 1;
+    let records_of_each = plan.components.iter().count() as u64;
+    let records = plan.records(usize::try_from(total).unwrap_or(usize::MAX));
+    for ((nth, component), done) in records.zip(1..) {
+        let number = plan.blocks.start() + nth as u64;
+        let missing = || {
             let kind = component.record_type(source.format());
             source.place().record(kind).block(number).broken(Rule::Missing(component))
         };
-        writer.put_header(&source.header(number)?)?;
-        writer.put_body(number, &source.body(number)?)?;
-        if components.has(Component::Receipts) {
-            let receipts = source.receipts(number)?.ok_or_else(|| missing(Component::Receipts))?;
-            writer.put_receipts(number, &receipts)?;
+        match component {
+            Component::Header => writer.put_header(&source.header(number)?)?,
+            Component::Body => writer.put_body(number, &source.body(number)?)?,
+            Component::Receipts => writer.put_receipts(number, &source.receipts(number)?.ok_or_else(missing)?)?,
+            Component::TotalDifficulty => {
+                writer.put_total_difficulty(number, total_difficulty(source, number)?.ok_or_else(missing)?)?;
+            }
+            Component::Proof => writer.put_proof(number, &source.header_with_proof(number)?.proof)?,
         }
-        if components.has(Component::TotalDifficulty) {
-            let value = total_difficulty(source, number)?.ok_or_else(|| missing(Component::TotalDifficulty))?;
-            writer.put_total_difficulty(number, value)?;
-        }
-        if components.has(Component::Proof) {
-            writer.put_proof(number, &source.header_with_proof(number)?.proof)?;
-        }
-        progress(Step::Read { blocks: done, total });
+        progress(Step::Read { blocks: done / records_of_each, total });
     }
     Ok(())
 }

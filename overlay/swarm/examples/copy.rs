@@ -1,18 +1,26 @@
-//! What the machine can do: bytes from several processes to one over loopback, nothing checked, nothing kept. The floor for
+//! What machine and path can do: bytes from several processes to one, nothing checked, nothing kept. The floor for
 //! `scripts/bench-swarm`.
 //!
 //! ```text
-//! copy serve quic|tcp        prints its address, and serves
-//! copy fetch quic|tcp BYTES ADDRESS…
+//! copy serve quic|quic-bbr|tcp [IP]     prints its address, and serves
+//! copy fetch quic|quic-bbr|tcp BYTES ADDRESS…
 //! ```
+//!
+//! QUIC's congestion control is CUBIC unless BBR is named; TCP's is the system's.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement ends by panicking, and prints")]
 
-use std::{env, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    env,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use quinn::{
     ClientConfig, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
+    congestion::BbrConfig,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use tokio::{
@@ -24,6 +32,8 @@ use tokio::{
 /// The same datagrams as the swarm's.
 const MAX_DATAGRAM: u16 = 8_900;
 const CHUNK: usize = 512 << 10;
+/// Enough for a gigabit a second over 100 ms.
+const WINDOW: u32 = 12 << 20;
 
 /// Who it is does not matter here.
 fn keypair() -> libp2p_identity::Keypair {
@@ -31,27 +41,31 @@ fn keypair() -> libp2p_identity::Keypair {
     libp2p_identity::secp256k1::Keypair::from(secret).into()
 }
 
-fn transport() -> Arc<TransportConfig> {
+fn transport(is_bbr: bool) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MAX_DATAGRAM);
     let mut transport = TransportConfig::default();
     transport.mtu_discovery_config(Some(mtu));
+    transport.stream_receive_window(WINDOW.into()).receive_window(WINDOW.into()).send_window(WINDOW.into());
+    if is_bbr {
+        transport.congestion_controller_factory(Arc::new(BbrConfig::default()));
+    }
     Arc::new(transport)
 }
 
-fn endpoint(server: Option<ServerConfig>) -> Endpoint {
+fn endpoint(ip: IpAddr, server: Option<ServerConfig>) -> Endpoint {
     let mut config = EndpointConfig::default();
     config.max_udp_payload_size(MAX_DATAGRAM).unwrap();
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::UdpSocket::bind((ip, 0)).unwrap();
     Endpoint::new(config, server, socket, Arc::new(TokioRuntime)).unwrap()
 }
 
-async fn serve_quic() {
+async fn serve_quic(ip: IpAddr, is_bbr: bool) {
     let keypair = keypair();
     let crypto = QuicServerConfig::try_from(libp2p_tls::make_server_config(&keypair).unwrap()).unwrap();
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport());
-    let endpoint = endpoint(Some(config));
+    config.transport_config(transport(is_bbr));
+    let endpoint = endpoint(ip, Some(config));
     println!("{}", endpoint.local_addr().unwrap());
     while let Some(incoming) = endpoint.accept().await {
         tokio::spawn(async move {
@@ -78,12 +92,13 @@ async fn receive_length(receive: &mut quinn::RecvStream) -> u64 {
     u64::from_le_bytes(length)
 }
 
-async fn fetch_quic(address: SocketAddr, bytes: u64) {
+async fn fetch_quic(address: SocketAddr, bytes: u64, is_bbr: bool) {
     let keypair = keypair();
     let crypto = QuicClientConfig::try_from(libp2p_tls::make_client_config(&keypair, None).unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport());
-    let endpoint = endpoint(None);
+    config.transport_config(transport(is_bbr));
+    let any = if address.ip().is_loopback() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+    let endpoint = endpoint(any.into(), None);
     let connection = endpoint.connect_with(config, address, "copy").unwrap().await.unwrap();
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
     send.write_all(&bytes.to_le_bytes()).await.unwrap();
@@ -95,8 +110,8 @@ async fn fetch_quic(address: SocketAddr, bytes: u64) {
     assert_eq!(got, bytes);
 }
 
-async fn serve_tcp() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn serve_tcp(ip: IpAddr) {
+    let listener = TcpListener::bind((ip, 0)).await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     while let Ok((mut stream, _)) = listener.accept().await {
         tokio::spawn(async move {
@@ -126,22 +141,27 @@ async fn fetch_tcp(address: SocketAddr, bytes: u64) {
 async fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", "quic"] => serve_quic().await,
-        ["serve", "tcp"] => serve_tcp().await,
-        ["fetch", kind @ ("quic" | "tcp"), bytes, ref addresses @ ..] => {
+        ["serve", kind, ref ip @ ..] => {
+            let ip = ip.first().map_or(Ipv4Addr::LOCALHOST.into(), |ip| ip.parse().unwrap());
+            match kind {
+                "tcp" => serve_tcp(ip).await,
+                _ => serve_quic(ip, kind == "quic-bbr").await,
+            }
+        }
+        ["fetch", kind, bytes, ref addresses @ ..] => {
             let bytes = bytes.parse::<u64>().unwrap() / addresses.len() as u64;
             let begun = Instant::now();
             let mut fetches = JoinSet::new();
             for address in addresses {
                 let address = address.parse().unwrap();
                 match kind {
-                    "quic" => fetches.spawn(fetch_quic(address, bytes)),
-                    _ => fetches.spawn(fetch_tcp(address, bytes)),
+                    "tcp" => fetches.spawn(fetch_tcp(address, bytes)),
+                    _ => fetches.spawn(fetch_quic(address, bytes, kind == "quic-bbr")),
                 };
             }
             fetches.join_all().await;
             println!("{:.3}", begun.elapsed().as_secs_f64());
         }
-        _ => panic!("copy serve quic|tcp, or copy fetch quic|tcp BYTES ADDRESS…"),
+        _ => panic!("copy serve quic|quic-bbr|tcp [IP], or copy fetch quic|quic-bbr|tcp BYTES ADDRESS…"),
     }
 }

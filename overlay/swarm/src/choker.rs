@@ -88,6 +88,13 @@ impl<K: Copy + Ord> Choker<K> {
         self.peers.get(peer).is_some_and(|peer| peer.slot.is_some())
     }
 
+    /// How many are served, and how many want to be and are not.
+    pub fn counts(&self) -> (usize, usize) {
+        let served = self.peers.values().filter(|peer| peer.slot.is_some()).count();
+        let waiting = self.peers.values().filter(|peer| peer.is_interested && peer.slot.is_none()).count();
+        (served, waiting)
+    }
+
     /// Changes how many are served at a time.
     pub const fn set_slots(&mut self, slots: usize) {
         self.config.slots = slots;

@@ -47,6 +47,17 @@ pub enum Offence {
 }
 
 impl Offence {
+    /// In a word or two, as progress and metrics say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lie => "lie",
+            Self::NotHeld => "not held",
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+            Self::Broken => "broken off",
+        }
+    }
+
     /// Points that it costs; `None` if no points make up for it.
     const fn cost(self) -> Option<i32> {
         match self {

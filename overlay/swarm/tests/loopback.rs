@@ -11,6 +11,7 @@ use std::{
 
 use alloy_primitives::B256;
 use bytes::Bytes;
+use cairn_archive::snappy::Encoder;
 use cairn_swarm::{
     download::DownloadConfig,
     geometry::{Component, Part, RUN_BLOCKS},
@@ -36,17 +37,29 @@ fn item(component: Component, number: u64) -> Bytes {
     (0..length).map(|at| (at as u64 * 31 + number * 7 + u64::from(component.code())) as u8).collect()
 }
 
+fn compressed(item: &Bytes) -> Bytes {
+    let mut stream = Vec::new();
+    Encoder::new().encode(item, &mut stream).unwrap();
+    stream.into()
+}
+
 /// Serves blocks, one of so many bodies wrong.
 struct Blocks {
     held: watch::Sender<Arc<Held>>,
     lie: Option<u64>,
+    encoding: Encoding,
 }
 
 impl Blocks {
     fn new(runs: Range<u64>, lie: Option<u64>) -> Arc<Self> {
         let mut held = Held::default();
         held.iter_mut().for_each(|of| assert!(of.insert(runs.clone())));
-        Arc::new(Self { held: watch::Sender::new(Arc::new(held)), lie })
+        Arc::new(Self { held: watch::Sender::new(Arc::new(held)), lie, encoding: Encoding::Plain })
+    }
+
+    fn compressed(runs: Range<u64>, lie: Option<u64>) -> Arc<Self> {
+        let blocks = Arc::into_inner(Self::new(runs, lie)).unwrap();
+        Arc::new(Self { encoding: Encoding::Snappy, ..blocks })
     }
 }
 
@@ -55,21 +68,26 @@ impl Library for Blocks {
         self.held.subscribe()
     }
 
-    fn read(&self, part: Part, _: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
+    fn read(&self, part: Part, encodings: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
         if !self.held.borrow()[part.component.index()].contains(part.first / RUN_BLOCKS) {
             return Err(NotServed::NotHeld);
         }
         let (mut items, mut bytes) = (Vec::new(), 0);
         for number in part.blocks().take_while(|number| *number < BLOCKS) {
             let is_lie = part.component == Component::Bodies && self.lie.is_some_and(|of| number.is_multiple_of(of));
-            let item = if is_lie { Bytes::from_static(b"a lie") } else { item(part.component, number) };
+            let item = match (is_lie, self.encoding) {
+                (true, _) => Bytes::from_static(b"a lie, and no stream"),
+                (false, Encoding::Plain) => item(part.component, number),
+                (false, Encoding::Snappy) => compressed(&item(part.component, number)),
+            };
             bytes += item.len();
             items.push(item);
             if bytes > max_bytes {
                 break;
             }
         }
-        Ok(Items { encoding: Encoding::Plain, items })
+        assert!(encodings.has(self.encoding));
+        Ok(Items { encoding: self.encoding, items })
     }
 
     fn item(&self, key: &ContentKey) -> Result<Bytes, NotServed> {
@@ -84,7 +102,7 @@ impl Library for Blocks {
 struct Kept(Mutex<BTreeMap<(Component, u64), Bytes>>);
 
 impl Sink for Kept {
-    fn put(&self, component: Component, number: u64, _: Encoding, bytes: &Bytes) -> Result<(), PutError> {
+    fn put(&self, component: Component, number: u64, bytes: &Bytes) -> Result<(), PutError> {
         if *bytes != item(component, number) {
             return Err(PutError::Invalid("not the item".into()));
         }
@@ -97,7 +115,7 @@ impl Sink for Kept {
 struct Full;
 
 impl Sink for Full {
-    fn put(&self, _: Component, _: u64, _: Encoding, _: &Bytes) -> Result<(), PutError> {
+    fn put(&self, _: Component, _: u64, _: &Bytes) -> Result<(), PutError> {
         Err(PutError::Failed("the disk is full".into()))
     }
 }
@@ -134,8 +152,16 @@ fn options() -> FetchOptions {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_range_comes_from_several_peers_and_a_liar_is_barred() {
-    let peers =
-        [start(1, Blocks::new(0..3, None)), start(2, Blocks::new(0..2, None)), start(3, Blocks::new(0..3, Some(50)))];
+    from_several_with_a_liar(Blocks::new(0..3, Some(50))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_decompressed_is_a_lie() {
+    from_several_with_a_liar(Blocks::compressed(0..3, Some(50))).await;
+}
+
+async fn from_several_with_a_liar(liar: Arc<Blocks>) {
+    let peers = [start(1, Blocks::new(0..3, None)), start(2, Blocks::compressed(0..2, None)), start(3, liar)];
     let (swarm, _) = start(9, Blocks::new(0..0, None));
     swarm.connect(peers[2].1).await.unwrap();
     let kept = Arc::new(Kept::default());

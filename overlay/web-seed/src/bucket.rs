@@ -14,11 +14,14 @@ use reqwest::Url;
 
 use crate::error::{Reason, innermost};
 use crate::listing::MAX_FILES;
-use crate::mirror::install_cryptography;
+use crate::mirror::{Location, install_cryptography};
 use crate::options::{CONNECT_TIMEOUT, Options, S3Options};
+use crate::place::Found;
 
 /// For how long a signed address is good: it is made anew for each request, and a request that was begun goes on.
 const SIGNED_FOR: Duration = Duration::from_secs(900);
+/// For how long a listing is tried again.
+const RETRY_TIME: Duration = Duration::from_secs(30);
 /// Credentials for the addresses of public buckets, whose signature is cut off again.
 const NOBODY: &str = "anonymous";
 
@@ -27,6 +30,8 @@ const NOBODY: &str = "anonymous";
 pub(crate) struct Bucket {
     store: AmazonS3,
     signs: bool,
+    /// Whether there is a key. Without one the machine is asked for a role, which only some machines have.
+    has_key: bool,
 }
 
 impl Bucket {
@@ -61,29 +66,33 @@ impl Bucket {
             builder = builder.with_client_options(client.with_allow_http(plain));
         }
         let retries = usize::try_from(options.attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-        let retry = RetryConfig { max_retries: retries, ..RetryConfig::default() };
+        let retry = RetryConfig { max_retries: retries, retry_timeout: RETRY_TIME, ..RetryConfig::default() };
+        let has_key = builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_some();
         let store = builder.with_bucket_name(name).with_retry(retry).build();
-        Ok((Self { store: store.map_err(|error| reason(&error))?, signs }, prefix))
+        Ok((Self { store: store.map_err(|error| reason(&error))?, signs, has_key }, prefix))
     }
 
     /// The archives under `prefix`, at any depth, or the one that is there.
-    pub(crate) async fn archives(&self, prefix: &Path) -> Result<BTreeMap<String, Path>, Reason> {
+    pub(crate) async fn archives(&self, prefix: &Path) -> Result<BTreeMap<String, Found>, Reason> {
         let mut files = BTreeMap::new();
         if let Some(name) = prefix.filename().filter(|name| ArchiveName::is_archive(name)) {
-            files.insert(name.to_owned(), prefix.clone());
+            files.insert(name.to_owned(), Found { location: Location::Object(prefix.clone()), stamp: None });
             return Ok(files);
         }
         let mut objects = self.store.list(Some(prefix));
         let mut seen = 0;
         while let Some(object) = objects.next().await {
-            let path = object.map_err(|error| reason(&error))?.location;
+            let object = object.map_err(|error| self.refusal(&error))?;
             seen += 1;
             if seen > MAX_FILES {
                 return Err(Reason::Listing { limit: MAX_FILES, unit: "files" });
             }
-            let name = path.filename().map(str::to_owned);
+            let name = object.location.filename().map(str::to_owned);
             if let Some(name) = name.filter(|name| ArchiveName::is_archive(name)) {
-                files.entry(name).or_insert(path);
+                // Some services give no tag; length and time are there always.
+                let tag = object.e_tag.unwrap_or_default();
+                let stamp = Some(format!("{tag} {} {}", object.size, object.last_modified.timestamp_millis()));
+                files.entry(name).or_insert(Found { location: Location::Object(object.location), stamp });
             }
         }
         Ok(files)
@@ -92,17 +101,42 @@ impl Bucket {
     /// An address at which anybody may read the file at `path` for a while.
     pub(crate) async fn address(&self, path: &Path) -> Result<Url, Reason> {
         let signed = self.store.signed_url(Method::GET, path, SIGNED_FOR).await;
-        let mut url = signed.map_err(|error| reason(&error))?;
+        let mut url = signed.map_err(|error| self.refusal(&error))?;
         if !self.signs {
             url.set_query(None);
         }
         Ok(url)
+    }
+
+    /// Why a request about the whole bucket failed: a status that it stands for itself, or else the library's words.
+    fn refusal(&self, error: &object_store::Error) -> Reason {
+        let text = innermost(error);
+        match status_in(&text) {
+            Some(404) => Reason::NoBucket,
+            Some(401 | 403) => Reason::Denied { code: code_in(&text).unwrap_or("no reason given").to_owned() },
+            Some(_) => reason(error),
+            // The machine was asked for a role: what it answered says nothing to somebody who forgot the key.
+            None if self.signs && !self.has_key => Reason::NoKey(text),
+            None => reason(error),
+        }
     }
 }
 
 fn reason(error: &object_store::Error) -> Reason {
     match error {
         object_store::Error::NotFound { .. } => Reason::NotFound,
-        other => Reason::Bucket(innermost(other)),
+        // An answer in XML has many lines.
+        other => Reason::Bucket(innermost(other).split_whitespace().collect::<Vec<_>>().join(" ")),
     }
+}
+
+/// The status in a text of the library about an answer, which tells it in no other way.
+fn status_in(text: &str) -> Option<u16> {
+    text.split_once("status code: ")?.1.get(..3)?.parse().ok()
+}
+
+/// What S3 calls a refusal, out of the body of its answer.
+fn code_in(text: &str) -> Option<&str> {
+    let code = text.split_once("<Code>")?.1.split_once("</Code>")?.0;
+    code.chars().all(|c| c.is_ascii_alphanumeric()).then_some(code)
 }

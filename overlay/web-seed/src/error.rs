@@ -37,6 +37,19 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether it lies with the file, so that trying again brings nothing until the file is another one.
+    pub fn is_of_file(&self) -> bool {
+        matches!(&self.reason, Reason::Costly { .. } | Reason::Archive(_))
+    }
+
+    /// Whether it lies with what was asked for or with the credentials, which do not change by themselves as a rule.
+    pub fn is_settled(&self) -> bool {
+        matches!(
+            &self.reason,
+            Reason::Address(_) | Reason::Denied { .. } | Reason::NoBucket | Reason::NoKey(_) | Reason::NotFound
+        )
+    }
 }
 
 impl From<Error> for io::Error {
@@ -134,6 +147,24 @@ pub enum Reason {
     /// The file breaks a rule of its format.
     #[error("{}", .0.rule)]
     Archive(#[source] Box<ArchiveError>),
+    /// The server wants other credentials.
+    #[error(
+        "access is refused ({code}): check the credentials, for a bucket AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and \
+         AWS_DEFAULT_REGION; AWS_SKIP_SIGNATURE=true reads a public bucket without any"
+    )]
+    Denied {
+        /// What the server calls it.
+        code: String,
+    },
+    /// The service has no such bucket.
+    #[error("there is no such bucket: check its name, and AWS_ENDPOINT_URL if it is not Amazon's")]
+    NoBucket,
+    /// There are no credentials, and the machine gave none either.
+    #[error(
+        "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket \
+         (this machine's own role: {0})"
+    )]
+    NoKey(String),
     /// The bucket's own error.
     #[error("{0}")]
     Bucket(String),

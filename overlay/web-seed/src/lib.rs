@@ -13,21 +13,33 @@
 //! | `download` | a range, whatever it takes: again after a break, later when the server is busy |
 //! | `source` | the few bytes here and there that an index takes |
 //! | [`records`] | records out of pieces of any size |
+//! | [`depot`] | archives that are served from a bucket or a web server: listed again and again, read as they are asked for |
+//! | [`pieces`] | what is kept of them in memory |
+//! | `object` | one of them as positioned reads, and what is fetched ahead |
+//! | `place` | what a URL stands for |
+//! | `health` | a server that does not answer is not waited for each time |
 
 pub mod archive;
+pub mod depot;
 pub mod error;
 pub mod options;
+pub mod pieces;
 pub mod records;
 pub mod seed;
 
 mod bucket;
 mod download;
+mod health;
 mod listing;
 mod mirror;
+mod object;
+mod place;
 mod source;
 
 pub use archive::{Reading, WebArchive};
+pub use depot::{Depot, Listed};
 pub use error::{Error, Reason};
 pub use options::{Options, S3Options};
+pub use pieces::PieceCache;
 pub use records::Record;
 pub use seed::{SeedFile, WebSeed};

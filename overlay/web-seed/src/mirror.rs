@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::path::Path;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::sync::Semaphore;
@@ -97,8 +97,11 @@ impl Version {
 
     /// What makes the server send nothing of another version. Weak tags are not allowed there.
     fn if_range(&self) -> Option<&str> {
-        let strong = self.etag.as_deref().filter(|tag| !tag.starts_with("W/"));
-        strong.or_else(|| self.modified.as_deref().filter(|_| self.etag.is_none()))
+        self.strong_tag().or_else(|| self.modified.as_deref().filter(|_| self.etag.is_none()))
+    }
+
+    fn strong_tag(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|tag| !tag.starts_with("W/"))
     }
 }
 
@@ -136,8 +139,14 @@ impl Mirror {
         let mut request = self.client.get(url).header(RANGE, format!("bytes={asked}"));
         // A server that compresses on its way would count the bytes of something else.
         request = request.header(ACCEPT_ENCODING, "identity");
-        if let Some(validator) = known.and_then(Version::if_range) {
-            request = request.header(IF_RANGE, validator);
+        // A bucket knows If-Match, which costs no whole file when it does not match; for others If-Range does better,
+        // because servers that know neither are told by the 200 that they answer.
+        if let Some(known) = known {
+            request = match (location, known.strong_tag(), known.if_range()) {
+                (Location::Object(_), Some(tag), _) => request.header(IF_MATCH, tag),
+                (_, _, Some(validator)) => request.header(IF_RANGE, validator),
+                _ => request,
+            };
         }
         let body = self.send(request).await?;
         if body.status() == StatusCode::OK {
@@ -220,7 +229,10 @@ fn refusal(answer: &Response, is_known: bool) -> Failure {
     let status = answer.status();
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Reason::NotFound.into(),
-        StatusCode::RANGE_NOT_SATISFIABLE if is_known => Reason::Changed.into(),
+        StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED if is_known => Reason::Changed.into(),
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+            Reason::Denied { code: format!("status {}", status.as_u16()) }.into()
+        }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             // The header may also be a date; then the usual wait has to do.
             let seconds = text(answer.headers(), RETRY_AFTER).and_then(|text| text.trim().parse().ok());

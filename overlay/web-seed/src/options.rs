@@ -40,6 +40,19 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// For a place of one's own that others are served from: they do not wait long, and ask again.
+    pub fn serving() -> Self {
+        Self {
+            concurrency: 32,
+            stall: Duration::from_secs(8),
+            attempts: 3,
+            back_off: Duration::from_millis(200),
+            s3: S3Options::Environment,
+        }
+    }
+}
+
 /// How buckets are reached.
 #[derive(Clone, PartialEq, Eq)]
 pub enum S3Options {

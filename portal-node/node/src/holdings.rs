@@ -92,7 +92,8 @@ impl Holdings {
         Ok(self.workers.write(move || holdings.put_blocking(&content)).await??)
     }
 
-    fn put_blocking(&self, content: &VerifiedContent) -> Result<Placement, StoreError> {
+    /// The same, on a thread that may block.
+    pub(crate) fn put_blocking(&self, content: &VerifiedContent) -> Result<Placement, StoreError> {
         let key = content.key();
         if self.contains_blocking(key) {
             return Ok(Placement::AlreadyStored);

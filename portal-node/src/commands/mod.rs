@@ -8,6 +8,7 @@ mod fetch;
 mod peer;
 mod run;
 mod status;
+mod sync;
 mod synthetic;
 mod trust;
 mod verify;
@@ -32,6 +33,7 @@ async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Run(_) | Command::Seed(_) => Ok(()),
         Command::Fetch(flags) => fetch::fetch(settings, flags).await,
+        Command::Sync(flags) => sync::sync(settings, flags).await,
         Command::Trust(command) => trust::trust(settings, command).await,
         Command::Verify(flags) => verify::verify(settings, flags).await,
         Command::Convert(flags) => convert::convert(settings, flags).await,

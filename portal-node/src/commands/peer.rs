@@ -4,13 +4,14 @@ use std::{
     env,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use cairn_node::{
     HttpError, Node, NodeConfig, RpcConfig, StartError, http,
     rpc::RpcError,
+    seeding,
     swarm::{Limits, quic},
     trust::TrustStoreError,
 };
@@ -29,13 +30,15 @@ use crate::{
     advice::with_advice,
     bootnodes,
     failure::{Failure, cannot_listen},
-    origin, output,
+    files, origin, output,
     settings::{NetworkArgs, NodeArgs, Settings},
     values::{Addresses, Bootnode, Endpoint, Setting},
 };
 
 /// Room for content of a peer that only fetches, in bytes.
 const FETCHER_CAPACITY: u64 = 0;
+/// The folder in a storage peer's data folder that eras are synced into, and that it serves.
+const ARCHIVES_DIR: &str = "archives";
 /// Where a peer that only fetches listens, unless told otherwise.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Longest answer that is read from a running peer, in bytes.
@@ -136,12 +139,22 @@ fn address_policy(config: &NodeConfig) -> AddressPolicy {
 /// Starts a peer that stores nothing, with a key and a port of its own, so that it can run beside a storage peer. Its
 /// folder goes when the second value is dropped.
 pub(crate) async fn start_fetcher(settings: &Settings, flags: NetworkArgs) -> Result<(Node, TempDir), Failure> {
+    start_passing(settings, flags, Vec::new()).await
+}
+
+/// The same of one that serves archives while it fetches.
+pub(crate) async fn start_passing(
+    settings: &Settings,
+    flags: NetworkArgs,
+    seeds: Vec<PathBuf>,
+) -> Result<(Node, TempDir), Failure> {
     let scratch = tempfile::tempdir().map_err(|error| Failure::io(&env::temp_dir(), error))?;
     let mut args = settings.fetcher(flags);
     args.listen.get_or_insert_with(|| vec![ANY_PORT]);
     let mut config = networked(settings, args)?;
     config.data_dir = scratch.path().to_owned();
     config.capacity = FETCHER_CAPACITY;
+    config.seeds = seeds;
     config.rpc = None;
     Ok((start_any(config).await?, scratch))
 }
@@ -158,9 +171,36 @@ pub(crate) async fn start(config: NodeConfig) -> Result<Node, Failure> {
     Ok(node)
 }
 
+/// The folder in a storage peer's data folder that eras are synced into; made when it is missing, so that a peer notices what
+/// comes later.
+pub(crate) fn archives_folder(data_dir: &Path) -> Result<PathBuf, Failure> {
+    let folder = data_dir.join(ARCHIVES_DIR);
+    std::fs::create_dir_all(&folder).map_err(|error| Failure::io(&folder, error))?;
+    Ok(folder)
+}
+
+/// Checks that there is something to seed where a command says. A bucket that does not answer is for later.
+pub(crate) async fn check_seeds(seeds: &[PathBuf]) -> Result<(), Failure> {
+    let (urls, paths): (Vec<_>, Vec<_>) = seeds.iter().cloned().partition(|seed| seeding::url_of(seed).is_some());
+    files::archives(&paths)?;
+    for url in urls.iter().filter_map(|seed| seeding::url_of(seed)) {
+        seeding::check_url(url).map_err(|error| Failure::Configuration(error.to_string()))?;
+        match seeding::count_at(url).await {
+            Ok(0) => return Err(Failure::Io(format!("{url}: no .era1, .ere or .erae file is listed there"))),
+            Ok(_) => {}
+            Err(error) if error.is_settled() => return Err(Failure::Network(error.to_string())),
+            Err(error) => tracing::warn!(%error, "not to be seeded now: it is tried again every minute"),
+        }
+    }
+    Ok(())
+}
+
 async fn start_any(config: NodeConfig) -> Result<Node, Failure> {
     for path in &config.seeds {
-        if !path.exists() {
+        if let Some(url) = seeding::url_of(path) {
+            let named = |error| Failure::Configuration(format!("{}: {error}", origin::named("seed")));
+            seeding::check_url(url).map_err(named)?;
+        } else if !path.exists() {
             return Err(Failure::Io(format!("{}: no such file or folder to seed: check the path", path.display())));
         }
     }

@@ -14,7 +14,7 @@ use super::peer;
 use crate::{
     cli::SeedArgs,
     failure::Failure,
-    files, output, progress,
+    output, progress,
     settings::{NodeArgs, Settings},
     signals::Signals,
 };
@@ -32,9 +32,16 @@ async fn run_from(
     options: SeedOptions,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let config = peer::config(settings, flags)?;
+    let mut config = peer::config(settings, flags)?;
     let capacity = config.capacity;
+    // What was synced came from the network, and is served without being offered to it.
     let seeds = !config.seeds.is_empty();
+    match peer::archives_folder(&config.data_dir) {
+        Ok(synced) if config.seeds.iter().any(|seed| seed.canonicalize().ok() == synced.canonicalize().ok()) => {}
+        Ok(synced) => config.seeds.push(synced),
+        // Of a data folder that cannot be one, the start says more.
+        Err(failure) => tracing::debug!(%failure, "no folder for eras that are synced"),
+    }
     let mut starting = pin!(peer::start(config));
     let node = tokio::select! {
         started = &mut starting => started?,
@@ -63,7 +70,10 @@ async fn run_from(
 
 pub(crate) async fn seed(settings: &Settings, args: SeedArgs, signals: &mut Signals) -> Result<(), Failure> {
     // Named here and empty is a mistake; a folder of `run --seed` may fill later.
-    files::archives(&args.paths)?;
+    tokio::select! {
+        checked = peer::check_seeds(&args.paths) => checked?,
+        () = signals.next() => return Err(Failure::Interrupted),
+    }
     let mut flags = settings.node(args.node);
     flags.seed = Some(args.paths.into_iter().chain(flags.seed.unwrap_or_default()).collect());
     let options = SeedOptions { from_start: args.from_start, ..SeedOptions::default() };

@@ -87,7 +87,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',', value_parser = values::read::<Share>)]
     #[serde(deserialize_with = "values::list")]
     pub(crate) shares: Option<Vec<Share>>,
-    /// Archives (.era1, .ere) or folders of them, served in place without a copy
+    /// Archives (.era1, .ere) or folders of them, served in place without a copy; also s3://BUCKET/PREFIX, https://HOST/DIR/
     #[arg(long = "seed", env = "CAIRN_SEED", value_name = "PATH", value_delimiter = ',')]
     pub(crate) seed: Option<Vec<PathBuf>>,
     /// File with the peer's secp256k1 key in hex [default: node.key in the data folder, made when missing]

@@ -89,14 +89,6 @@ pub enum StoreError {
         /// Bytes that a value has at most.
         max: usize,
     },
-    /// An archive cannot be opened.
-    #[error("cannot seed {path}: {reason}")]
-    Archive {
-        /// The archive's file.
-        path: PathBuf,
-        /// What the reader says.
-        reason: String,
-    },
 }
 
 impl StoreError {

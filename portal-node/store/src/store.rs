@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    ops::{ControlFlow, RangeInclusive},
+    ops::{ControlFlow, Range, RangeInclusive},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -223,7 +223,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Archive`] when the archive is no file, or [`StoreError`] when the index fails.
+    /// [`StoreError`] when the index fails.
     pub fn add_archive(&self, archive: Archive, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
         self.archives.add(archive, prover)
     }
@@ -231,6 +231,13 @@ impl Store {
     /// Serves an archive no longer.
     pub fn remove_archive(&self, path: &Path) {
         self.archives.remove(path);
+    }
+
+    /// Bodies as RLP or slim receipts of consecutive blocks, from the first on, each in snappy's framing format as an ere
+    /// file has it: as many as come to `max_bytes`, and one at least. Empty where the first does not lie in an archive so.
+    /// Each was checked against the chain, like what [`get`](Self::get) returns.
+    pub fn compressed(&self, content_type: history::ContentType, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
+        self.archives.compressed(component_of(content_type), blocks, max_bytes)
     }
 
     /// The archives that were added, and whether their files are there.
@@ -245,10 +252,7 @@ impl Store {
     /// [`StoreError`] when the index fails.
     pub fn run(&self, content_type: history::ContentType, run: u64) -> Result<RunBits, StoreError> {
         let mut bits = RunBits::default();
-        let component = match content_type {
-            history::ContentType::BlockBody => Component::Body,
-            history::ContentType::BlockReceipts => Component::Receipts,
-        };
+        let component = component_of(content_type);
         let Some(first) = run.checked_mul(history::BLOCKS_PER_RUN) else { return Ok(bits) };
         for (place, number) in (first..=first | (history::BLOCKS_PER_RUN - 1)).enumerate() {
             let id = history::ContentKey::new(content_type, number).content_id();
@@ -337,6 +341,13 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("config", &self.core.config).finish_non_exhaustive()
+    }
+}
+
+const fn component_of(content_type: history::ContentType) -> Component {
+    match content_type {
+        history::ContentType::BlockBody => Component::Body,
+        history::ContentType::BlockReceipts => Component::Receipts,
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
 
 mod archives;
+mod bucket;
 mod client;
 mod demo;
 mod kill;
@@ -13,4 +14,5 @@ mod peer;
 mod settings;
 mod support;
 mod swarm;
+mod sync;
 mod trust;

@@ -17,7 +17,7 @@ use crate::{
 const RANGE: [&str; 2] = ["0..96", "--out"];
 
 /// Calls a method of a peer's JSON-RPC.
-fn call(url: &str, method: &str, params: &Value) -> Value {
+pub(crate) fn call(url: &str, method: &str, params: &Value) -> Value {
     let address = url.strip_prefix("http://").unwrap();
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
     let mut stream = TcpStream::connect(address).unwrap();

@@ -1,17 +1,14 @@
-//! The end of writing: what was given is checked as a whole and copied into its place.
+//! The end of writing: what was given is checked as a whole, and what waited for its turn is copied into its place.
 
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use alloy_primitives::B256;
 use content_types::header::{EpochRecord, HeaderRecord};
 
-use super::records::RecordWriter;
-use super::{ArchiveWriter, BUFFER_LEN};
+use super::ArchiveWriter;
 use crate::component::{Component, Format, MAX_BLOCKS};
 use crate::e2store::RecordType;
 use crate::error::{ArchiveError, Mismatch, Rule};
-use crate::index::Offsets;
 use crate::name::ArchiveName;
 
 impl ArchiveWriter {
@@ -27,7 +24,7 @@ impl ArchiveWriter {
         self.finish_with(|_, _| {})
     }
 
-    /// [`ArchiveWriter::finish`], telling now and then how many bytes of how many are written.
+    /// [`ArchiveWriter::finish`], telling now and then how many bytes of how many are in their places.
     ///
     /// # Errors
     ///
@@ -116,47 +113,36 @@ impl ArchiveWriter {
         name: &str,
         progress: &mut dyn FnMut(u64, u64),
     ) -> std::io::Result<PathBuf> {
-        let target = self.spool.target(&self.dir)?;
-        let mut out = RecordWriter::new(BufWriter::with_capacity(BUFFER_LEN, target.file()));
-        out.write(RecordType::VERSION, &[])?;
-        let mut offsets = vec![Offsets::default(); self.facts.len()];
-        let mut data = Vec::new();
-        let mut written = 0;
-        for (nth, component) in self.plan.records(self.facts.len()) {
-            self.spool.get(nth, component, &mut data)?;
-            offsets[nth][component.slot()] = out.write(component.record_type(self.plan.format), &data)?;
-            written += data.len() as u64;
-            progress(written, self.spool.len());
+        while self.spool.place_some()? {
+            progress(self.spool.placed_len(), self.spool.len());
         }
+        progress(self.spool.placed_len(), self.spool.len());
         if let Some(root) = accumulator {
-            out.write(RecordType::ACCUMULATOR, root.as_slice())?;
+            self.spool.end_with(RecordType::ACCUMULATOR, root.as_slice())?;
         }
-        let (kind, index) = self.index_record(out.position(), &offsets);
-        out.write(kind, &index)?;
-        out.into_inner().flush()?;
-        let path = target.publish(name)?;
-        // What cannot be removed is only litter: the archive is there.
-        let _ = self.spool.discard();
-        Ok(path)
+        let (kind, index) = self.index_record(self.spool.end())?;
+        self.spool.end_with(kind, &index)?;
+        self.spool.publish(name)
     }
 
     /// The index record that lies at `position`.
-    fn index_record(&self, position: u64, offsets: &[Offsets]) -> (RecordType, Vec<u8>) {
+    fn index_record(&self, position: u64) -> std::io::Result<(RecordType, Vec<u8>)> {
         let (kind, slots) = match self.plan.format {
             Format::Era1 => (RecordType::BLOCK_INDEX, vec![Component::Header]),
             Format::Ere => (RecordType::DYNAMIC_BLOCK_INDEX, self.plan.components.iter().collect()),
         };
         let mut index = self.plan.blocks.start().to_le_bytes().to_vec();
-        for block in offsets {
+        for nth in 0..self.facts.len() {
             for component in &slots {
+                let offset = self.spool.offset(nth, *component).ok_or(std::io::ErrorKind::NotFound)?;
                 // Two's complement makes the difference negative, as the format wants it.
-                index.extend_from_slice(&block[component.slot()].wrapping_sub(position).to_le_bytes());
+                index.extend_from_slice(&offset.wrapping_sub(position).to_le_bytes());
             }
         }
         if self.plan.format == Format::Ere {
             index.extend_from_slice(&(slots.len() as u64).to_le_bytes());
         }
-        index.extend_from_slice(&(offsets.len() as u64).to_le_bytes());
-        (kind, index)
+        index.extend_from_slice(&(self.facts.len() as u64).to_le_bytes());
+        Ok((kind, index))
     }
 }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 /// Attempts to find a temporary name that is free, before giving up.
 const MAX_ATTEMPTS: u32 = 1000;
 
-/// A file under a temporary name in its folder. Dropped, it is removed.
+/// A file under a temporary name in its folder. Dropped, it is removed, unless it is to be kept.
 #[derive(Debug)]
 pub(crate) struct TemporaryFile {
     file: File,
     /// `None` once the file has its final name: the temporary one may by then be another file's.
     path: Option<PathBuf>,
+    is_kept: bool,
 }
 
 impl TemporaryFile {
@@ -21,7 +22,7 @@ impl TemporaryFile {
         for attempt in 0..MAX_ATTEMPTS {
             let path = dir.join(format!(".cairn-{process}-{attempt}.tmp"));
             match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Self { file, path: Some(path) }),
+                Ok(file) => return Ok(Self { file, path: Some(path), is_kept: false }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -29,10 +30,10 @@ impl TemporaryFile {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "no temporary file name is free in the folder"))
     }
 
-    /// One under a name that nobody else uses, in the place of what an earlier attempt left there.
-    pub(crate) fn replace(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-        Ok(Self { file, path: Some(path.to_owned()) })
+    /// One under a name that nobody else uses, with what an earlier attempt left there. It stays until somebody removes it.
+    pub(crate) fn keep(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Self { file, path: Some(path.to_owned()), is_kept: true })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -40,7 +41,7 @@ impl TemporaryFile {
     }
 
     /// Brings the file to the disk, then under `name` in its folder, in the place of any file of that name.
-    pub(crate) fn publish(mut self, name: &str) -> io::Result<PathBuf> {
+    pub(crate) fn publish(&mut self, name: &str) -> io::Result<PathBuf> {
         self.file.sync_all()?;
         let temporary = self.path.as_deref().ok_or(io::ErrorKind::NotFound)?;
         let path = temporary.with_file_name(name);
@@ -55,7 +56,7 @@ impl TemporaryFile {
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         // A file that cannot be removed is only litter.
-        let _ = self.path.as_deref().map(fs::remove_file);
+        let _ = self.path.as_deref().filter(|_| !self.is_kept).map(fs::remove_file);
     }
 }
 
@@ -83,7 +84,7 @@ mod tests {
         drop(TemporaryFile::create(dir.path()).unwrap());
         assert!(names(dir.path()).is_empty());
 
-        let published = TemporaryFile::create(dir.path()).unwrap();
+        let mut published = TemporaryFile::create(dir.path()).unwrap();
         let other = TemporaryFile::create(dir.path()).unwrap();
         published.file().write_all(b"content").unwrap();
         let path = published.publish("final").unwrap();

@@ -1,8 +1,13 @@
-//! The journal of a spool that outlives its process: what was spooled, and where it lies.
+//! The journal of a spool that outlives its process: what was put, and where it lies.
 //!
-//! A head that names the plan, then entries of fixed length, each with a checksum of its own and one of the data that it
-//! stands for. Data is written before its entry. After a power cut the disk may have the entry without the data, so on
-//! resuming an entry counts only if both checksums are right.
+//! A head that names the plan, then entries of fixed length, each with a checksum of its own and one of the record that it
+//! stands for. Records are written before their entries. After a power cut the disk may have the entry without the record,
+//! so on resuming an entry counts if both checksums are right, and for no other reason. A record that was copied from the
+//! spool into its place has two entries.
+//!
+//! Entries that do not count stay in the journal: nothing is written anew, so there is no moment at which a kill could
+//! cost the others. What is put later may come to lie where their records were meant to be. Then they fail their checksum
+//! still; or else the bytes are the same, and they are right about them.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,7 +20,7 @@ use crate::write::plan::Plan;
 /// The first bytes of a journal.
 const MAGIC: &[u8; 8] = b"cairnjnl";
 /// Version of the journal's layout. A journal of another is begun anew, and its spool with it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of an entry.
 pub(crate) const ENTRY_LEN: usize = 28;
 /// Attempts to lock a journal that others create and remove at the same time.
@@ -46,15 +51,27 @@ fn component_bits(plan: &Plan) -> u8 {
     plan.components.iter().fold(0, |bits, component| bits | 1 << component.slot())
 }
 
-/// What was spooled, and where.
+/// The file that a record lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Region {
+    /// The spool, where records wait.
+    Spool,
+    /// The archive that is being written.
+    Target,
+}
+
+/// What was put, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// The block's position in the plan.
     pub(crate) nth: u32,
     pub(crate) component: Component,
+    pub(crate) region: Region,
+    /// Where the record's header lies, with the data behind it.
     pub(crate) offset: u64,
+    /// Bytes of the data.
     pub(crate) length: u32,
-    /// CRC-32C of the data.
+    /// CRC-32C of header and data.
     pub(crate) checksum: u32,
 }
 
@@ -64,7 +81,7 @@ impl Entry {
         let mut bytes = [0; ENTRY_LEN];
         let fields = [
             &self.nth.to_le_bytes()[..],
-            &[self.component.slot() as u8, 0, 0, 0],
+            &[self.component.slot() as u8, self.region as u8, 0, 0],
             &self.offset.to_le_bytes(),
             &self.length.to_le_bytes(),
             &self.checksum.to_le_bytes(),
@@ -88,12 +105,13 @@ impl Entry {
             return None;
         }
         let (nth, fields) = fields.split_first_chunk()?;
-        let ([slot, 0, 0, 0], fields) = fields.split_first_chunk()? else { return None };
+        let ([slot, region, 0, 0], fields) = fields.split_first_chunk()? else { return None };
         let (offset, fields) = fields.split_first_chunk()?;
         let (length, fields) = fields.split_first_chunk()?;
         Some(Self {
             nth: u32::from_le_bytes(*nth),
             component: *Component::ALL.get(usize::from(*slot))?,
+            region: *[Region::Spool, Region::Target].get(usize::from(*region))?,
             offset: u64::from_le_bytes(*offset),
             length: u32::from_le_bytes(*length),
             checksum: u32::from_le_bytes(fields.try_into().ok()?),
@@ -111,7 +129,7 @@ pub(crate) struct Paths {
     pub(crate) dir: PathBuf,
     pub(crate) spool: PathBuf,
     pub(crate) journal: PathBuf,
-    /// The archive while it is being written. After a kill the next attempt writes over it.
+    /// The archive while it is being written.
     pub(crate) target: PathBuf,
 }
 
@@ -180,10 +198,11 @@ mod tests {
     proptest! {
         #[test]
         fn entries_round_trip_and_no_other_bytes_are_one(
-            nth: u32, slot in 0..Component::COUNT, offset: u64, length: u32, checksum: u32, at in 0..ENTRY_LEN, flip in 1..=255_u8,
+            nth: u32, slot in 0..Component::COUNT, is_placed: bool, offset: u64, length: u32, checksum: u32, at in 0..ENTRY_LEN, flip in 1..=255_u8,
         ) {
             let head = head(&Plan::era1("private", 0..=3));
-            let entry = Entry { nth, component: Component::ALL[slot], offset, length, checksum };
+            let region = if is_placed { Region::Target } else { Region::Spool };
+            let entry = Entry { nth, component: Component::ALL[slot], region, offset, length, checksum };
             let mut bytes = entry.encode(&head);
             prop_assert_eq!(Entry::decode(&bytes, &head), Some(entry));
             prop_assert_eq!(Entry::decode(&bytes, b"of another plan"), None);

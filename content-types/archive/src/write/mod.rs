@@ -1,26 +1,28 @@
 //! Writes era1 and ere files.
 //!
-//! Blocks come component by component, in any order and from any number of sources; an ere file has all headers before
-//! all bodies, so whatever comes is compressed into a spool first and copied into its place at the end.
-//! Memory stays below two megabytes for a whole era. The file appears under its final name when it is complete and on
-//! the disk, never before; after a kill, what may be left is one hidden file `.cairn-*.tmp` without any meaning.
+//! Blocks come component by component, in any order and from any number of sources. What comes is compressed; a record
+//! whose place in the file is known is written to it, and the others wait in a spool until all in front of them are there.
+//! So what comes in the order of the file costs least: an ere file has all headers before all bodies, an era1 file has
+//! block after block. Memory stays at about two megabytes for a whole era. The file appears under its final name when it is
+//! complete and on the disk, never before; after a kill, what may be left is one hidden file `.cairn-*.tmp` without any
+//! meaning.
 //!
-//! A writer that was made by [`ArchiveWriter::resume`] keeps its spool under a hidden name that follows from the plan,
-//! with a journal beside it: `.cairn-{network}-{era}-{first}-{last}-{format}{components}.spool` and `.journal`. After
-//! [`ArchiveWriter::flush`] what was given outlives the process, after [`ArchiveWriter::sync`] a power cut. The next writer
-//! of the same plan goes on from there. Both files are gone once the archive is in its place, or with
-//! [`ArchiveWriter::discard`].
+//! A writer that was made by [`ArchiveWriter::resume`] keeps what it has under hidden names that follow from the plan:
+//! `.cairn-{network}-{era}-{first}-{last}-{format}{components}`, and `.tmp` for the file as far as it is written, `.spool`,
+//! and `.journal` of what lies where. After [`ArchiveWriter::flush`] what was given outlives the process, after
+//! [`ArchiveWriter::sync`] a power cut. The next writer of the same plan goes on from there. All are gone once the archive is
+//! in its place, or with [`ArchiveWriter::discard`].
 
 mod assemble;
 mod file;
 mod journal;
 mod plan;
-mod records;
+mod resume;
 mod spool;
 mod tail;
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
@@ -39,9 +41,6 @@ use crate::snappy::{self, Encoder};
 use spool::Spool;
 
 pub use plan::Plan;
-
-/// Bytes collected before they are written.
-const BUFFER_LEN: usize = 1 << 18;
 
 /// What is remembered of each block: enough to check that the blocks make up a chain, and for the accumulator.
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,7 +91,6 @@ fn name_of(dir: &Path, plan: &Plan) -> Arc<str> {
 
 /// Assembles one archive file.
 pub struct ArchiveWriter {
-    dir: PathBuf,
     name: Arc<str>,
     plan: Plan,
     facts: Vec<Facts>,
@@ -109,13 +107,13 @@ impl ArchiveWriter {
     ///
     /// [`Rule::Unwritable`] when the blocks lie in more than one era, [`Rule::Io`].
     pub fn create(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
-        let dir = dir.as_ref().to_owned();
-        let name = name_of(&dir, &plan);
+        let dir = dir.as_ref();
+        let name = name_of(dir, &plan);
         let place = Place::archive(&name);
         let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
-        let spool = Spool::create(&dir, count).map_err(|error| place.broken(error))?;
+        let spool = Spool::create(dir, &plan, count).map_err(|error| place.broken(error))?;
         let facts = vec![Facts::default(); count];
-        Ok(Self { dir, name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
+        Ok(Self { name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
     }
 
     /// Starts the file that `plan` describes in the folder `dir`, or goes on with it where another writer of the same plan
@@ -128,19 +126,19 @@ impl ArchiveWriter {
     ///
     /// As [`ArchiveWriter::create`]; [`Rule::InUse`] when another writer of the same plan is at work.
     pub fn resume(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
-        let dir = dir.as_ref().to_owned();
-        let name = name_of(&dir, &plan);
+        let dir = dir.as_ref();
+        let name = name_of(dir, &plan);
         let place = Place::archive(&name);
         let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
         let mut facts = vec![Facts::default(); count];
         let start = *plan.blocks.start();
-        let spool = Spool::resume(&dir, &plan, count, |nth, component, data| {
+        let spool = Spool::resume(dir, &plan, count, |nth, component, data| {
             let known = facts.get_mut(nth).map(|facts| facts.learn(component, start + nth as u64, data));
             known.is_some_and(|known| known.is_ok())
         });
         let spool = spool.map_err(|error| place.clone().broken(error))?;
         let spool = spool.ok_or_else(|| place.broken(Rule::InUse))?;
-        Ok(Self { dir, name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
+        Ok(Self { name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
     }
 
     /// What is being written.

@@ -63,15 +63,25 @@ impl Plan {
         self.blocks.contains(&number).then(|| (number - self.blocks.start()) as usize)
     }
 
-    /// The records of the file in their order: the position of the block, and the component.
-    pub(crate) fn records(&self, count: usize) -> Vec<(usize, Component)> {
+    /// A record of a file of `count` blocks by its position among those of blocks: the position of its block, and its
+    /// component.
+    pub(crate) fn record(&self, count: usize, position: usize) -> Option<(usize, Component)> {
         use Component::{Body, Header, Proof, Receipts, TotalDifficulty};
         // The order of the records of an ere file, which is not that of the slots in its index.
         let order = [Header, Body, Receipts, Proof, TotalDifficulty];
-        let components = order.into_iter().filter(|component| self.components.has(*component));
-        match self.format {
-            Format::Era1 => (0..count).flat_map(|nth| components.clone().map(move |each| (nth, each))).collect(),
-            Format::Ere => components.flat_map(|each| (0..count).map(move |nth| (nth, each))).collect(),
-        }
+        let mut components = order.into_iter().filter(|component| self.components.has(*component));
+        let (nth, which) = match self.format {
+            Format::Era1 => {
+                let each = components.clone().count();
+                (position.checked_div(each)?, position.checked_rem(each)?)
+            }
+            Format::Ere => (position.checked_rem(count)?, position.checked_div(count)?),
+        };
+        components.nth(which).filter(|_| nth < count).map(|component| (nth, component))
+    }
+
+    /// The records of blocks in the order of the file.
+    pub(crate) fn records(&self, count: usize) -> impl Iterator<Item = (usize, Component)> + use<'_> {
+        (0..).map_while(move |position| self.record(count, position))
     }
 }

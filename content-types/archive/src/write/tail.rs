@@ -42,17 +42,23 @@ impl Tail {
         self.pending.len()
     }
 
-    /// Adds bytes and returns their offset. If it fails, nothing was added, and nothing that was before is lost.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        if self.pending.len() + bytes.len() > BUFFER_LEN {
+    /// Adds bytes that come in parts and returns their offset. If it fails, nothing was added, and nothing that was before
+    /// is lost.
+    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> io::Result<u64> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.pending.len() + length > BUFFER_LEN {
             self.flush()?;
         }
         let offset = self.position();
-        if bytes.len() > BUFFER_LEN {
-            self.file.write_all_at(bytes, offset)?;
-            self.written += bytes.len() as u64;
+        if length > BUFFER_LEN {
+            let mut at = offset;
+            for part in parts {
+                self.file.write_all_at(part, at)?;
+                at += part.len() as u64;
+            }
+            self.written = at;
         } else {
-            self.pending.extend_from_slice(bytes);
+            parts.iter().for_each(|part| self.pending.extend_from_slice(part));
         }
         Ok(offset)
     }
@@ -90,7 +96,7 @@ mod tests {
             let mut added = Vec::new();
             for (length, value, flush) in pieces {
                 let piece = vec![value; length];
-                added.push((tail.append(&piece).unwrap(), piece));
+                added.push((tail.append(&[&piece[..length / 3], &piece[length / 3..]]).unwrap(), piece));
                 if flush {
                     tail.flush().unwrap();
                 }
@@ -106,13 +112,13 @@ mod tests {
     #[test]
     fn a_full_disk_loses_nothing() {
         let mut tail = Tail::new(tempfile::tempfile().unwrap(), 0);
-        tail.append(b"before").unwrap();
+        tail.append(&[b"before"]).unwrap();
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let file = std::mem::replace(&mut tail.file, full);
         assert_eq!(tail.flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(tail.append(&vec![1; BUFFER_LEN]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(tail.append(&[&vec![1; BUFFER_LEN]]).unwrap_err().kind(), io::ErrorKind::StorageFull);
         tail.file = file;
-        assert_eq!(tail.append(b"after").unwrap(), 6);
+        assert_eq!(tail.append(&[b"after"]).unwrap(), 6);
         tail.flush().unwrap();
         let mut found = [0; 11];
         tail.read(&mut found, 0).unwrap();

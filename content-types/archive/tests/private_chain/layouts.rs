@@ -178,6 +178,31 @@ fn an_unknown_kind_of_proof_is_named() {
 }
 
 #[test]
+fn stored_data_is_bounded_and_of_its_component() {
+    let chain = Chain::of_all_times();
+    let mut records = records(&ere(&chain, [Component::Proof]));
+    let proofs: Vec<_> = (0..records.len()).filter(|at| records[*at].0 == PROOF).collect();
+    let limit = Component::Proof.stored_limit();
+    records[proofs[1]].1 = vec![7; limit as usize];
+    records[proofs[2]].1 = vec![7; limit as usize + 1];
+    let file = assemble(&records, &[HEADER, BODY, PROOF], &[HEADER, BODY, PROOF]);
+    let archive = open(file.clone());
+    // What is in it is the caller's business.
+    assert_eq!(archive.stored(1, Component::Proof).unwrap().unwrap()[..], vec![7; limit as usize]);
+    let too_long = archive.stored(2, Component::Proof).unwrap_err();
+    assert!(matches!(too_long.rule, Rule::TooLong { length, limit: most } if (length, most) == (limit + 1, limit)));
+    assert_eq!(archive.stored(2, Component::Receipts).unwrap(), None);
+    let outside = archive.stored(chain.last() + 1, Component::Proof).unwrap_err();
+    assert!(matches!(outside.rule, Rule::OutOfRange(_)), "{outside}");
+
+    let mut file = file.to_vec();
+    let at = archive.extent(Component::Proof, 3..=3).unwrap().starts[0] as usize;
+    file[at..at + 2].copy_from_slice(&RECEIPTS.0);
+    let wrong = open(file).stored(3, Component::Proof).unwrap_err();
+    assert!(matches!(wrong.rule, Rule::WrongType { expected: PROOF, found: RECEIPTS }), "{wrong}");
+}
+
+#[test]
 fn what_follows_a_cut_is_missing_and_the_rest_stays_usable() {
     let chain = Chain::before_merge(6);
     let dir = tempfile::tempdir().unwrap();
@@ -249,7 +274,7 @@ fn read_everything(archive: &Archive) {
         let _ = (archive.header_with_proof(number), archive.body(number), archive.receipts(number));
         let _ = (archive.total_difficulty(number), archive.proof(number));
         for component in Component::ALL {
-            let _ = archive.component_len(number, component);
+            let _ = (archive.component_len(number, component), archive.stored(number, component));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is written is read again, in each profile, and verifies.
 
 use cairn_archive::verify::verify_archive;
-use cairn_archive::{Archive, ArchiveName, Component, Components, Format, Rule};
+use cairn_archive::{Archive, ArchiveName, Component, Components, Format, Rule, proof_record, snappy};
 use content_types::block::{ReceiptsEncoding, transcode};
 
 use crate::chain::Chain;
@@ -13,6 +13,23 @@ pub(crate) fn assert_holds(archive: &Archive, chain: &Chain) {
         let block = &chain.blocks[number as usize];
         assert_eq!(archive.header(number).unwrap(), block.header.0);
         assert_eq!(archive.body(number).unwrap(), block.body.0);
+        for component in Component::ALL {
+            let stored = archive.stored(number, component).unwrap();
+            assert_eq!(stored.is_some(), components.has(component));
+            let expected = match component {
+                Component::Header => archive.header(number).unwrap(),
+                Component::Body => archive.body(number).unwrap(),
+                Component::Receipts => archive.receipts(number).unwrap().map(|each| each.bytes).unwrap_or_default(),
+                Component::Proof => block.proof.as_ref().map(proof_record::encode).unwrap_or_default().into(),
+                Component::TotalDifficulty => block.total_difficulty.to_le_bytes_vec().into(),
+            };
+            if let Some(stored) = stored {
+                let is_plain = component == Component::TotalDifficulty;
+                let content =
+                    if is_plain { stored.into() } else { snappy::decode(&stored, component.limit()).unwrap() };
+                assert_eq!(content, expected, "{component} of block {number}");
+            }
+        }
         let receipts = archive.receipts(number).unwrap();
         assert_eq!(receipts.is_some(), components.has(Component::Receipts));
         if let Some(receipts) = receipts {

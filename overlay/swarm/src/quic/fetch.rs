@@ -17,13 +17,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Session, Swarm,
+    fetch_progress::{Blames, FetchProgress, FetchedFrom},
     fetch_request::{Arrived, PartRequest, Told},
 };
 use crate::{
-    download::{Download, DownloadConfig, PeerKey, Progress, RequestId, Step},
+    download::{Download, DownloadConfig, PeerKey, RequestId, Step},
     geometry::Component,
     reputation::Offence,
-    wire::Encoding,
 };
 
 /// Events of requests that wait to be taken note of; what they carry is bounded by the buffer.
@@ -51,7 +51,7 @@ pub trait Sink: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`PutError`] says whether the item was wrong or could not be kept.
-    fn put(&self, component: Component, number: u64, encoding: Encoding, item: &Bytes) -> Result<(), PutError>;
+    fn put(&self, component: Component, number: u64, item: &Bytes) -> Result<(), PutError>;
 }
 
 /// What is fetched, and how.
@@ -77,34 +77,6 @@ impl Default for FetchOptions {
             seed: 0,
         }
     }
-}
-
-/// What came from one peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FetchedFrom {
-    /// The peer.
-    pub peer: NodeId,
-    /// Bytes a second now.
-    pub rate: u64,
-    /// Bytes received.
-    pub received: u64,
-    /// Whether it serves us now.
-    pub is_choked: bool,
-}
-
-/// How far a fetch is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FetchProgress {
-    /// The whole.
-    pub total: Progress,
-    /// Bytes of items that were checked and kept, as they came over the wire.
-    pub kept: u64,
-    /// Bytes of answers received.
-    pub received: u64,
-    /// Items that were wrong.
-    pub invalid: u64,
-    /// The peers that are asked.
-    pub peers: Vec<FetchedFrom>,
 }
 
 /// Why a fetch ended before everything was there.
@@ -185,6 +157,7 @@ pub struct Fetch {
     kept: u64,
     received: u64,
     invalid: u64,
+    blames: Blames,
 }
 
 impl Fetch {
@@ -225,6 +198,7 @@ impl Fetch {
             kept: 0,
             received: 0,
             invalid: 0,
+            blames: Blames::default(),
         }
     }
 
@@ -363,6 +337,7 @@ impl Fetch {
             }
             Step::Offence { peer, offence } => {
                 if let Some((session, _)) = self.sessions.get(&peer) {
+                    self.blames.note(session.node_id(), offence);
                     self.swarm.charge(&session.node_id(), offence);
                 }
             }
@@ -410,6 +385,7 @@ impl Fetch {
                 self.download.on_invalid(component, number);
                 if let Some(peer) = peer {
                     tracing::warn!(%peer, ?component, number, reason, "a peer sent what is not the chain's");
+                    self.blames.note(peer, Offence::Lie);
                     self.swarm.charge(&peer, Offence::Lie);
                 }
             }
@@ -421,8 +397,16 @@ impl Fetch {
     fn report(&self) {
         let of_peer = |peer: crate::download::PeerProgress| {
             let (session, _) = self.sessions.get(&peer.peer)?;
-            let (rate, received, is_choked) = (peer.rate, peer.received, peer.is_choked);
-            Some(FetchedFrom { peer: session.node_id(), rate, received, is_choked })
+            let node_id = session.node_id();
+            Some(FetchedFrom {
+                peer: node_id,
+                address: session.address(),
+                rate: peer.rate,
+                received: peer.received,
+                requests: peer.requests,
+                is_choked: peer.is_choked,
+                blame: self.blames.of(&node_id),
+            })
         };
         self.progress.send_replace(FetchProgress {
             total: self.download.progress(),
@@ -455,7 +439,10 @@ fn check(sink: &dyn Sink, items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>, repor
     loop {
         let next = items.lock().blocking_recv();
         let Some(ToCheck { peer, component, item }) = next else { return };
-        let outcome = sink.put(component, item.number, item.encoding, &item.bytes);
+        let outcome = match item.encoding.decode(component, &item.bytes) {
+            Ok(plain) => sink.put(component, item.number, &plain),
+            Err(error) => Err(PutError::Invalid(error.to_string())),
+        };
         let bytes = item.bytes.len() as u64;
         let checked = Checked { peer: Some(peer), component, number: item.number, bytes, outcome };
         if report.send(checked).is_err() {

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use content_types::limits::{MAX_BODY_LENGTH, MAX_HEADER_WITH_PROOF_LENGTH, MAX_RECEIPTS_LENGTH};
 use quinn::{RecvStream, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Session, Swarm};
 use crate::{
     download::{End, RequestId},
-    geometry::{Component, Part},
+    geometry::Part,
     wire::{AnswerHead, Encoding, Encodings, FrameReader, Request, Status},
 };
 
@@ -23,24 +22,6 @@ const CANCELLED: VarInt = VarInt::from_u32(2);
 
 /// A request that has not even been sent after so long is given up.
 const OPEN_TIME: Duration = Duration::from_secs(10);
-
-/// What snappy's framing adds at most: ten bytes for a stream, and for each chunk of 64 kB eight, when it does not compress.
-const fn snappy_len(plain: usize) -> usize {
-    plain + plain / 1024 + 64
-}
-
-/// The longest item of a component, in bytes.
-const fn max_item_len(component: Component, encoding: Encoding) -> usize {
-    let plain = match component {
-        Component::Headers => MAX_HEADER_WITH_PROOF_LENGTH,
-        Component::Bodies => MAX_BODY_LENGTH,
-        Component::Receipts => MAX_RECEIPTS_LENGTH,
-    };
-    match encoding {
-        Encoding::Plain => plain,
-        Encoding::Snappy => snappy_len(plain),
-    }
-}
 
 /// An item as it came, unchecked. It takes up room until it is dropped.
 #[derive(Debug)]
@@ -131,7 +112,7 @@ impl PartRequest {
     }
 
     async fn items(&self, receive: &mut RecvStream, encoding: Encoding) -> End {
-        let mut frames = FrameReader::new(max_item_len(self.part.component, encoding));
+        let mut frames = FrameReader::new(encoding.max_item_len(self.part.component));
         let mut numbers = self.part.blocks();
         let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
         loop {
@@ -157,7 +138,7 @@ impl PartRequest {
                 // Held by the frame that it is part of, if by any.
                 *chunk = Bytes::new();
             }
-            self.swarm.inner.uploads.download.wait(bytes).await;
+            self.swarm.inner.uploads.download.wait(self.part.component, bytes).await;
             let items = if whole.is_empty() { Vec::new() } else { self.with_room(whole, encoding).await };
             if self.tell.send(Told::Arrived { id: self.id, bytes, items }).await.is_err() {
                 return End::Broken;

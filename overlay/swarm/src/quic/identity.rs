@@ -1,13 +1,14 @@
 //! Who is at the other end: certificates as [libp2p's TLS](https://github.com/libp2p/specs/blob/master/tls/tls.md) has them,
 //! signed by the key of the node's record.
 
-use std::{any::Any, sync::Arc};
+use std::any::Any;
 
 use alloy_primitives::keccak256;
 use content_types::NodeId;
 use libp2p_identity::{Keypair, PeerId, PublicKey, secp256k1};
 use rustls::pki_types::CertificateDer;
 
+use super::certificates;
 use crate::wire::ALPN;
 
 /// Bytes of a peer ID before the key: multihash "identity", and its length.
@@ -53,11 +54,8 @@ impl Identity {
     }
 
     pub(super) fn server_config(&self) -> Result<rustls::ServerConfig, IdentityError> {
-        let config = libp2p_tls::make_server_config(&self.keypair);
-        let mut config = config.map_err(|error| IdentityError::Certificate(error.to_string()))?;
+        let mut config = certificates::server_config(&self.keypair)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        // Secrets of connections are written nowhere, whatever the environment says.
-        config.key_log = Arc::new(rustls::NoKeyLog);
         Ok(config)
     }
 
@@ -65,10 +63,8 @@ impl Identity {
     pub(super) fn client_config(&self, peer: &[u8; 33]) -> Result<rustls::ClientConfig, IdentityError> {
         let key = secp256k1::PublicKey::try_from_bytes(peer).map_err(|_| IdentityError::Public)?;
         let peer = PublicKey::from(key).to_peer_id();
-        let config = libp2p_tls::make_client_config(&self.keypair, Some(peer));
-        let mut config = config.map_err(|error| IdentityError::Certificate(error.to_string()))?;
+        let mut config = certificates::client_config(&self.keypair, peer)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        config.key_log = Arc::new(rustls::NoKeyLog);
         Ok(config)
     }
 }

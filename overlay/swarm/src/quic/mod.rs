@@ -3,27 +3,34 @@
 //! | module | what |
 //! |---|---|
 //! | `identity` | certificates by the node's key, and the node ID that a handshake proved |
+//! | `certificates` | TLS as libp2p has it, with the fastest cipher |
 //! | `config` | what an endpoint is started with, and the sizes of QUIC's windows |
 //! | `swarm` | the endpoint: dials, accepts, knows the sessions |
 //! | `session` | one connection: hello, control messages both ways, requests |
 //! | `serve` | answers to requests, out of a [`Library`] |
 //! | `uploads` | whom this node serves, and how much it moves |
+//! | `stats` | the same as figures, for whoever looks |
 //! | `fetch` | a [`Download`](crate::download::Download) done over the sessions, into a [`Sink`] |
 
+mod certificates;
 mod config;
 mod fetch;
+mod fetch_progress;
 mod fetch_request;
 mod identity;
 mod library;
 mod serve;
 mod session;
+mod stats;
 mod swarm;
 mod uploads;
 
 pub use config::Config;
-pub use fetch::{Fetch, FetchError, FetchOptions, FetchProgress, FetchedFrom, Outside, PutError, Sink};
+pub use fetch::{Fetch, FetchError, FetchOptions, Outside, PutError, Sink};
+pub use fetch_progress::{Blame, FetchProgress, FetchedFrom};
 pub use identity::{Identity, IdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};
 pub use session::{ItemError, Session, SessionView};
+pub use stats::{StatsSource, SwarmStats};
 pub use swarm::{BoundSocket, ConnectError, PeerAddress, StartError, Swarm};
 pub use uploads::Limits;

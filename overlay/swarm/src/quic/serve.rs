@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use content_types::{ContentKey, history, legacy_history};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Items, NotServed, Session, swarm::Inner, uploads::STEP_BYTES};
 use crate::{
-    geometry::Part,
+    geometry::{Component, Part},
     wire::{AnswerHead, Encoding, Encodings, ItemKey, MAX_REQUEST_BYTES, Request, Status, frame_head},
 };
 
@@ -90,7 +91,7 @@ async fn serve_part(inner: &Arc<Inner>, send: &mut SendStream, part: Part, encod
             encoding = Some(of);
         }
         let bytes: usize = items.iter().map(Bytes::len).sum();
-        inner.uploads.upload.wait(bytes as u64).await;
+        inner.uploads.upload.wait(part.component, bytes as u64).await;
         chunks.extend(items.into_iter().flat_map(framed));
         write(send, &mut chunks).await?;
         drop(room);
@@ -103,13 +104,24 @@ async fn serve_item(inner: &Arc<Inner>, send: &mut SendStream, ItemKey(key): Ite
     let library = Arc::clone(&inner.library);
     match blocking(move || library.item(&key)).await? {
         Ok(item) => {
-            inner.uploads.upload.wait(item.len() as u64).await;
+            inner.uploads.upload.wait(component_of(&key), item.len() as u64).await;
             let head = AnswerHead { status: Status::Ok, encoding: Encoding::Plain }.encode();
             let [length, item] = framed(item);
             write(send, &mut [Bytes::copy_from_slice(&head), length, item]).await
         }
         Err(NotServed::NotHeld) => refuse(send, Status::NotHeld).await,
         Err(NotServed::Busy) => refuse(send, Status::Busy).await,
+    }
+}
+
+/// What an item is counted as.
+const fn component_of(key: &ContentKey) -> Component {
+    match key {
+        ContentKey::History(history::ContentKey::BlockBody { .. })
+        | ContentKey::LegacyHistory(legacy_history::ContentKey::Body(_)) => Component::Bodies,
+        ContentKey::History(history::ContentKey::BlockReceipts { .. })
+        | ContentKey::LegacyHistory(legacy_history::ContentKey::Receipts(_)) => Component::Receipts,
+        ContentKey::LegacyHistory(_) => Component::Headers,
     }
 }
 

@@ -141,6 +141,8 @@ pub(super) struct Inner {
     pub(super) library: Arc<dyn Library>,
     pub(super) upload_buffer: Arc<Semaphore>,
     pub(super) uploads: Uploads,
+    /// Bars that were put on peers since the start.
+    pub(super) bars: AtomicU64,
     /// Downloads under way.
     pub(super) fetches: watch::Sender<usize>,
     /// The own record as bytes, told in the hello.
@@ -192,6 +194,7 @@ impl Swarm {
         let inner = Arc::new(Inner {
             upload_buffer: Arc::new(Semaphore::new(config.upload_buffer.min(Semaphore::MAX_PERMITS))),
             uploads: Uploads::new(config.limits),
+            bars: AtomicU64::new(0),
             fetches: watch::Sender::new(0),
             config,
             library,
@@ -267,7 +270,8 @@ impl Swarm {
 
     /// Bytes of answers to others, and from others, since the start.
     pub fn moved(&self) -> (u64, u64) {
-        (self.inner.uploads.upload.moved(), self.inner.uploads.download.moved())
+        let Uploads { upload, download, .. } = &self.inner.uploads;
+        (upload.moved().iter().sum(), download.moved().iter().sum())
     }
 
     /// What this node itself holds.
@@ -289,6 +293,7 @@ impl Swarm {
     pub fn charge(&self, peer: &NodeId, offence: Offence) {
         let bar = self.inner.reputation.lock().on_offence(Instant::now(), peer, offence);
         let Some(bar) = bar else { return };
+        self.inner.bars.fetch_add(1, Ordering::Relaxed);
         tracing::info!(%peer, ?offence, seconds = bar.as_secs(), "a peer is barred");
         if let Some(session) = self.inner.sessions.lock().get(peer).cloned() {
             session.close(Close::Barred);

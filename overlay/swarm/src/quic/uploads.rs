@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     choker::{Choker, ChokerConfig, Verdict},
+    geometry::Component,
     limits::TokenBucket,
 };
 
@@ -43,7 +44,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(super) struct Rate {
     bucket: Mutex<TokenBucket>,
-    moved: AtomicU64,
+    moved: [AtomicU64; Component::COUNT],
     changed: Notify,
 }
 
@@ -51,7 +52,7 @@ impl Rate {
     fn new(rate: Option<u64>) -> Self {
         Self {
             bucket: Mutex::new(TokenBucket::new(Instant::now(), rate)),
-            moved: AtomicU64::new(0),
+            moved: Default::default(),
             changed: Notify::new(),
         }
     }
@@ -65,14 +66,14 @@ impl Rate {
         self.bucket.lock().rate()
     }
 
-    /// Bytes that were moved in all.
-    pub(super) fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
+    /// Bytes that were moved in all, by [`Component::index`].
+    pub(super) fn moved(&self) -> [u64; Component::COUNT] {
+        std::array::from_fn(|of| self.moved[of].load(Ordering::Relaxed))
     }
 
-    /// Waits until so many bytes may be moved.
-    pub(super) async fn wait(&self, bytes: u64) {
-        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    /// Waits until so many bytes of a component may be moved.
+    pub(super) async fn wait(&self, component: Component, bytes: u64) {
+        self.moved[component.index()].fetch_add(bytes, Ordering::Relaxed);
         loop {
             let changed = self.changed.notified();
             let until = match self.bucket.lock().take(Instant::now(), bytes) {
@@ -141,6 +142,11 @@ impl Uploads {
         if !verdicts.is_empty() {
             self.decided.notify_waiters();
         }
+    }
+
+    /// How many are served, and how many wait for that.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        self.choker.lock().counts()
     }
 
     pub(super) fn is_served(&self, session: u64) -> bool {

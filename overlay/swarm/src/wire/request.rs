@@ -1,5 +1,8 @@
 //! What a stream of a connection asks for: a part of a run, or one item by its content key.
 
+use bytes::Bytes;
+use cairn_archive::snappy::{self, SnappyError};
+use content_types::limits::{MAX_BODY_LENGTH, MAX_HEADER_WITH_PROOF_LENGTH, MAX_RECEIPTS_LENGTH};
 use content_types::{ContentKey, SubNetwork};
 use ssz_derive::{Decode, Encode};
 
@@ -33,6 +36,34 @@ impl Encoding {
             1 => Some(Self::Snappy),
             _ => None,
         }
+    }
+
+    /// The longest item of a component, in bytes.
+    pub const fn max_item_len(self, component: Component) -> usize {
+        match self {
+            Self::Plain => plain_limit(component),
+            Self::Snappy => plain_limit(component) + plain_limit(component) / 4 + 1024,
+        }
+    }
+
+    /// The item itself, of bytes as they came: at most as long as an item of the component may be.
+    ///
+    /// # Errors
+    ///
+    /// [`SnappyError`] for bytes that are none in this encoding.
+    pub fn decode(self, component: Component, bytes: &Bytes) -> Result<Bytes, SnappyError> {
+        match self {
+            Self::Plain => Ok(bytes.clone()),
+            Self::Snappy => snappy::decode(bytes, plain_limit(component)).map(Bytes::from),
+        }
+    }
+}
+
+const fn plain_limit(component: Component) -> usize {
+    match component {
+        Component::Headers => MAX_HEADER_WITH_PROOF_LENGTH,
+        Component::Bodies => MAX_BODY_LENGTH,
+        Component::Receipts => MAX_RECEIPTS_LENGTH,
     }
 }
 

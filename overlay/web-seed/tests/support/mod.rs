@@ -1,5 +1,7 @@
 //! A web server on loopback that behaves well, or in one of the ways in which mirrors do not; and archives to serve.
 
+#![allow(dead_code, reason = "each of the tests uses a part of it")]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub(crate) enum Manner {
     Busy(u32, &'static str),
     /// Each answer leads to another address, so many times.
     Redirects(u32),
+    /// Each answer is this status, with S3's name for it.
+    Refuses(u16, &'static str),
 }
 
 #[derive(Debug)]
@@ -117,7 +121,12 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
         }
         (manner, state.etag.clone(), state.files.get(path).cloned())
     };
-    let sent = respond(&mut stream, &manner, &target, &etag, range, header("if-range"), file, &state).await;
+    let is_changed = header("if-match").is_some_and(|tag| tag != etag);
+    let sent = if is_changed {
+        stream.write_all(b"HTTP/1.1 412 Changed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await
+    } else {
+        respond(&mut stream, &manner, &target, &etag, range, header("if-range"), file, &state).await
+    };
     state.lock().unwrap().open -= 1;
     sent
 }
@@ -145,10 +154,15 @@ async fn respond(
                 format!("HTTP/1.1 302 Found\r\nlocation: {target}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             return stream.write_all(head.as_bytes()).await;
         }
+        Manner::Refuses(status, code) => {
+            let body = format!("<?xml version=\"1.0\"?>\n<Error>\n<Code>{code}</Code></Error>");
+            let head = format!("HTTP/1.1 {status} No\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            return stream.write_all((head + &body).as_bytes()).await;
+        }
         _ => {}
     }
     if target.contains("list-type=2") {
-        let page = bucket_page(&state.lock().unwrap().files);
+        let page = bucket_page(&state.lock().unwrap().files, etag);
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}", page.len());
         return stream.write_all(head.as_bytes()).await;
     }
@@ -198,14 +212,15 @@ async fn respond(
 }
 
 /// A ListObjectsV2 answer with the files of the bucket `/eras`.
-fn bucket_page(files: &HashMap<String, Bytes>) -> String {
+fn bucket_page(files: &HashMap<String, Bytes>, etag: &str) -> String {
+    let etag = etag.replace('"', "&quot;");
     let contents: String = files
         .iter()
         .filter_map(|(path, file)| Some((path.strip_prefix("/eras/")?, file)))
         .map(|(key, file)| {
             format!(
                 "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
-                 <ETag>&quot;one&quot;</ETag><Size>{}</Size></Contents>",
+                 <ETag>{etag}</ETag><Size>{}</Size></Contents>",
                 file.len()
             )
         })

@@ -6,10 +6,12 @@
 mod observer;
 mod server;
 mod snapshot;
+mod swarm;
 
 use std::fmt;
 
 use cairn_store::Event;
+use cairn_swarm::quic::StatsSource;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -160,6 +162,11 @@ impl Metrics {
     /// Has `snapshot` asked at every scrape.
     pub(crate) fn watch(&self, snapshot: Snapshot) {
         self.registry.lock().register_collector(Box::new(snapshot));
+    }
+
+    /// Has the endpoint of the swarm asked at every scrape.
+    pub(crate) fn watch_swarm(&self, swarm: StatsSource) {
+        self.registry.lock().register_collector(Box::new(swarm::SwarmSnapshot(swarm)));
     }
 
     /// The metrics as OpenMetrics text.

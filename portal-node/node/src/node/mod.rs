@@ -21,7 +21,7 @@ use crate::pipeline::{Refusal, VerifiedContent};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
 use crate::status::{Status, StatusSource};
-use crate::swarm::{ArchiveFetch, FetchArchiveError, Peers, WantedArchive};
+use crate::swarm::{ArchiveFetch, EraSync, FetchArchiveError, Peers, StoreFetches, SyncOptions, WantedArchive};
 use crate::trust::peers::TrustFetcher;
 use crate::trust::{PeerFetch, TrustStore};
 use crate::workers::Workers;
@@ -47,6 +47,7 @@ pub struct Node {
     status: StatusSource,
     metrics_server: Option<MetricsServer>,
     peers: Option<Peers>,
+    store_fetches: Option<StoreFetches>,
     data_dir: std::path::PathBuf,
 }
 
@@ -148,6 +149,21 @@ impl Node {
     pub async fn fetch_archive(&self, wanted: WantedArchive) -> Result<ArchiveFetch, FetchArchiveError> {
         let peers = self.peers.clone().ok_or(FetchArchiveError::NoQuic)?;
         ArchiveFetch::begin(peers.swarm.clone(), peers, self.trust.verifier(), wanted).await
+    }
+
+    /// Eras into a folder, from whoever serves them over QUIC.
+    ///
+    /// # Errors
+    /// [`FetchArchiveError::NoQuic`] when this node does not speak QUIC.
+    pub fn sync(&self, options: SyncOptions) -> Result<EraSync, FetchArchiveError> {
+        let peers = self.peers.clone().ok_or(FetchArchiveError::NoQuic)?;
+        let (verifier, archives) = (self.trust.verifier(), Arc::clone(&self.archives));
+        Ok(EraSync::new(peers, verifier, archives, self.chain().name(), options))
+    }
+
+    /// Fetches ranges into this node's own store; `None` if this node does not speak QUIC.
+    pub fn store_fetches(&self) -> Option<&StoreFetches> {
+        self.store_fetches.as_ref()
     }
 
     fn seed_source(&self) -> SeedSource {

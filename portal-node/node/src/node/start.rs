@@ -29,7 +29,7 @@ use crate::rpc::{RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
 use crate::status::StatusSource;
 use crate::swarm::{
-    self, Express, NodeLibrary, PORT_ABOVE, Peers, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
+    self, Express, NodeLibrary, PORT_ABOVE, Peers, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
 };
 use crate::tasks;
 use crate::trust::peers::TrustFetcher;
@@ -265,6 +265,19 @@ async fn start_on(
         Arc::clone(&archives),
     );
     metrics.watch(status.snapshot());
+    let peers = quic.as_ref().map(|(swarm, _)| Peers {
+        swarm: swarm.clone(),
+        networks: networks.clone(),
+        named: config.bootnodes.clone(),
+        tracker: running.tracker.clone(),
+        addresses: config.addresses,
+    });
+    let store_fetches = peers.clone().map(|peers| {
+        StoreFetches::new(peers, pipeline.clone(), holdings.clone(), running.tasks.clone(), running.stop.clone())
+    });
+    if let Some(swarm) = &running.swarm {
+        metrics.watch_swarm(swarm.stats_source());
+    }
     if let Some(rpc) = &config.rpc {
         let server = RpcServer::start(
             rpc,
@@ -272,7 +285,7 @@ async fn start_on(
             &networks,
             status.clone(),
             client_version(),
-            running.swarm.as_ref(),
+            store_fetches.as_ref(),
         )
         .await?;
         running.rpc = Some(server);
@@ -298,21 +311,13 @@ async fn start_on(
     };
     run(Arc::clone(&archives).watch().boxed());
     run(Arc::clone(&archives).keep_proving().boxed());
-    let peers = quic.map(|(swarm, library)| {
+    if let Some((_, library)) = quic {
         run(keep_held(library, Arc::clone(&archives), workers.clone()).boxed());
-        let tracker = running.tracker.clone();
-        if let Some(tracker) = &tracker {
+        if let Some(tracker) = &running.tracker {
             let keep = keep_tracker(Arc::clone(tracker), Arc::clone(&archives), networks.clone(), config.addresses);
             run(keep.boxed());
         }
-        Peers {
-            swarm,
-            networks: networks.clone(),
-            named: config.bootnodes.clone(),
-            tracker,
-            addresses: config.addresses,
-        }
-    });
+    }
     run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
         run(trust_fetcher.clone().keep_fetching().boxed());
@@ -333,6 +338,7 @@ async fn start_on(
         status,
         metrics_server,
         peers,
+        store_fetches,
         data_dir: config.data_dir,
     };
     if config.offer_seeds {

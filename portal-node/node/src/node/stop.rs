@@ -20,7 +20,7 @@ impl Node {
         // What still refers to the store goes first, or it could not be closed with a checkpoint.
         let (store, users) = self.holdings.into_store();
         drop((self.fetcher, self.archives, self.headers, self.status, self.networks, self.metrics));
-        drop((self.trust_fetcher, self.peers));
+        drop((self.trust_fetcher, self.peers, self.store_fetches));
         users.close();
         // Tasks that have ended may not be gone yet, and a job on a thread of its own ends by itself.
         let _ = tokio::time::timeout(RELEASE_TIME, users.wait()).await;

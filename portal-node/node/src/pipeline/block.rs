@@ -7,7 +7,7 @@ use content_types::block::validate::{BodyError, ReceiptsError};
 use content_types::block::{BodyEncoding, ReceiptsEncoding, transcode, validate};
 use content_types::{ContentKey, HeaderVerifier, ProvedHeader, history, legacy_history};
 
-use super::{Pipeline, Refusal, VerifiedContent, check_length, kind, verify_header};
+use super::{Needs, Pipeline, Refusal, Roots, VerifiedContent, check_length, kind, verify_header};
 use crate::headers::BlockId;
 
 /// A block, unchecked but for a header that was proved before.
@@ -44,6 +44,42 @@ impl Pipeline {
             self.metrics.validated(kind, refusal.label());
             refusal
         })
+    }
+
+    /// Checks the header of a block by its proof, and gives it under both of its keys. Blocks.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the rule that was broken, or what was missing to judge.
+    pub(crate) fn validate_header(&self, number: u64, encoded: &Bytes) -> Result<[VerifiedContent; 2], Refusal> {
+        let by_number = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
+        let checked = check_length(&by_number, encoded)
+            .and_then(|()| verify_header(&self.trust.verifier(), &BlockId::Number(number), encoded));
+        self.metrics.validated(kind(&by_number), checked.as_ref().map_or_else(Refusal::label, |_| "valid"));
+        let header = checked?;
+        self.headers.remember(header.clone());
+        let by_hash = ContentKey::from(legacy_history::ContentKey::HeaderByHash(header.hash()));
+        Ok([by_number, by_hash].map(|key| VerifiedContent { key, value: encoded.clone(), header: header.clone() }))
+    }
+
+    /// Checks a body or a receipt list against the header of its block. Blocks.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the rule that was broken.
+    pub(crate) fn validate_part(
+        &self,
+        key: ContentKey,
+        value: Bytes,
+        header: &ProvedHeader,
+    ) -> Result<VerifiedContent, Refusal> {
+        let check = || {
+            let Needs::Header(id) = Needs::of(&key) else { return Err(Refusal::NotBlockData) };
+            check_length(&key, &value)?;
+            id.check(header.number(), header.hash())?;
+            Roots::compute(&key, &value)?.check(header.header())
+        };
+        let checked = check();
+        self.metrics.validated(kind(&key), checked.as_ref().map_or_else(Refusal::label, |()| "valid"));
+        checked.map(|()| VerifiedContent { key, value, header: header.clone() })
     }
 }
 

@@ -19,6 +19,8 @@ pub const PAYLOAD_TYPE_REQUIRED: i32 = -39006;
 pub const PEER_FAILED: i32 = -32001;
 /// Content that was refused because it does not prove true.
 pub const CONTENT_REFUSED: i32 = -32002;
+/// A fetch into the store that is not begun now.
+pub const FETCH_NOT_BEGUN: i32 = -32004;
 /// A node record that is not known and was not found.
 pub const RECORD_NOT_FOUND: i32 = -32003;
 
@@ -75,6 +77,10 @@ pub(super) fn peer_failed(why: impl ToString) -> ErrorObjectOwned {
 
 pub(super) fn content_refused(why: impl ToString) -> ErrorObjectOwned {
     plain(CONTENT_REFUSED, format!("content refused: {}", why.to_string()))
+}
+
+pub(super) fn fetch_not_begun(why: impl ToString) -> ErrorObjectOwned {
+    plain(FETCH_NOT_BEGUN, why.to_string())
 }
 
 pub(super) fn record_not_found(node_id: impl std::fmt::Display) -> ErrorObjectOwned {

@@ -21,7 +21,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cairn_swarm::quic::Swarm;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle};
@@ -31,6 +30,7 @@ use overlay::Discovery;
 use crate::config::RpcConfig;
 use crate::networks::Network;
 use crate::status::{Status, StatusSource};
+use crate::swarm::StoreFetches;
 use access::Access;
 use gate::GateLayer;
 use params::Arguments;
@@ -67,11 +67,11 @@ impl RpcServer {
         networks: &[Arc<Network>],
         status: StatusSource,
         client_version: String,
-        quic: Option<&Swarm>,
+        store_fetches: Option<&StoreFetches>,
     ) -> Result<Self, RpcError> {
         let mut methods = methods(discovery, networks, status, client_version)?;
-        if let Some(quic) = quic {
-            methods.merge(swarm::module(quic)?)?;
+        if let Some(fetches) = store_fetches {
+            methods.merge(swarm::module(fetches)?)?;
         }
         let listen = |source| RpcError::Listen { address: config.listen, source };
         let limits = ServerConfig::builder()

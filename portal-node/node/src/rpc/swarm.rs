@@ -1,7 +1,9 @@
-//! `cairn_swarm`, `cairn_limits`, `cairn_setLimits` and `cairn_coverage`: what is moved over QUIC, and who holds what.
+//! `cairn_swarm`, `cairn_limits`, `cairn_setLimits`, `cairn_coverage` and `cairn_fetch`: what is moved over QUIC, who holds
+//! what, and ranges into this node's store.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_swarm::quic::{Limits, Session, Swarm};
 use jsonrpsee::RpcModule;
@@ -9,8 +11,12 @@ use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde::Serialize;
 
+use super::error::{fetch_not_begun, invalid_params};
 use super::params::{Arguments, Rate};
-use crate::swarm::coverage;
+use crate::swarm::{NotBegun, StoreFetchState, StoreFetches, StoreRange, coverage};
+
+/// How long `cairn_fetch` waits while nobody serves what is missing, in seconds, unless told otherwise.
+const PATIENCE_SECONDS: u16 = 60;
 
 /// Limits, in bytes a second; `null` is none.
 #[derive(Clone, Debug, Serialize)]
@@ -61,12 +67,13 @@ impl SwarmResult {
     }
 }
 
-/// The methods, over a swarm.
+/// The methods, over a swarm and what is fetched from it.
 ///
 /// # Errors
 /// When two methods have the same name.
-pub(crate) fn module(swarm: &Swarm) -> Result<RpcModule<()>, RegisterMethodError> {
+pub(crate) fn module(fetches: &StoreFetches) -> Result<RpcModule<()>, RegisterMethodError> {
     let mut module = RpcModule::new(());
+    let swarm = fetches.swarm();
     let of = swarm.clone();
     module.register_method("cairn_swarm", move |params, (), _| {
         Arguments::new(&params, &[]).map(|_| SwarmResult::of(&of))
@@ -96,5 +103,15 @@ pub(crate) fn module(swarm: &Swarm) -> Result<RpcModule<()>, RegisterMethodError
     let of = swarm.clone();
     module
         .register_method("cairn_coverage", move |params, (), _| Arguments::new(&params, &[]).map(|_| coverage(&of)))?;
+    let fetches = fetches.clone();
+    module.register_method("cairn_fetch", move |params, (), _| -> Result<StoreFetchState, ErrorObjectOwned> {
+        let arguments = Arguments::new(&params, &["first", "last", "patience"])?;
+        let range = StoreRange { first: arguments.required("first")?, last: arguments.required("last")? };
+        let patience = arguments.optional::<u16>("patience")?.unwrap_or(PATIENCE_SECONDS);
+        fetches.ask(range, Duration::from_secs(patience.into())).map_err(|error| match error {
+            NotBegun::Empty => invalid_params(error.to_string()),
+            NotBegun::TooMany | NotBegun::Stopping => fetch_not_begun(error),
+        })
+    })?;
     Ok(module)
 }

@@ -1,5 +1,6 @@
 //! The archives of this node: found in the seed folders, opened, served in place by the store, and dropped when their
-//! file is gone. The folders are looked at again and again, so files may come and go while the node runs.
+//! file is gone. The folders are looked at again and again, so files may come and go while the node runs. `depots` does the
+//! same for buckets.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_archive::{Archive, ArchiveError, EpochCache};
+use cairn_archive::{Archive, ArchiveError, EpochCache, Format};
 use cairn_store::StoreError;
+use cairn_web_seed::Depot;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::depots::{self, DepotProblem, LIST_INTERVAL, Origin};
 use crate::headers::{ArchiveProver, HeaderSource, Lineage};
 use crate::holdings::Holdings;
 use crate::trust::TrustStore;
@@ -48,19 +51,30 @@ pub enum ArchiveProblem {
     /// The store does not serve it.
     #[error(transparent)]
     Store(StoreError),
+    /// The bucket or web server cannot be listed, or a file of it not be opened.
+    #[error(transparent)]
+    Web(cairn_web_seed::Error),
 }
 
 /// The archives of a node.
 pub struct Archives {
-    seeds: Vec<PathBuf>,
+    /// Files and folders.
+    paths: Vec<PathBuf>,
+    pub(super) depots: Vec<Arc<Depot>>,
     holdings: Holdings,
     trust: Arc<TrustStore>,
     headers: Arc<HeaderSource>,
     prover: ArchiveProver,
-    workers: Workers,
-    epochs: Arc<EpochCache>,
-    shelf: Mutex<Shelf>,
+    pub(super) workers: Workers,
+    pub(super) epochs: Arc<EpochCache>,
+    pub(super) shelf: Mutex<Shelf>,
     scanned: watch::Sender<bool>,
+    /// Depots are looked at by one at a time, so that no archive is opened twice.
+    pub(super) looking: tokio::sync::Mutex<()>,
+    /// Whether all depots were looked at once.
+    pub(super) looked: watch::Sender<bool>,
+    /// Raised when an archive was opened, or a depot that failed answers again.
+    pub(super) news: watch::Sender<()>,
     /// Raised when headers of archives without proofs were proved.
     proofs: watch::Sender<()>,
 }
@@ -71,6 +85,8 @@ pub(super) struct Served {
     pub(super) archive: Archive,
     /// What is proved of it, if it holds no proofs of its own.
     pub(super) lineage: Option<Arc<Lineage>>,
+    /// Where it comes from if it is no file.
+    pub(super) origin: Option<Origin>,
 }
 
 impl Served {
@@ -81,13 +97,14 @@ impl Served {
 }
 
 #[derive(Default)]
-struct Shelf {
-    open: BTreeMap<PathBuf, Served>,
+pub(super) struct Shelf {
+    pub(super) open: BTreeMap<PathBuf, Served>,
     problems: BTreeMap<PathBuf, ArchiveProblem>,
+    pub(super) depot_problems: BTreeMap<PathBuf, DepotProblem>,
 }
 
 impl Archives {
-    /// Archives in `seeds`, whose headers `trust` and `headers` prove. Called within the runtime that searches run on.
+    /// Archives in `seeds`, paths and URLs, whose headers `trust` and `headers` prove. Called within the runtime that searches run on.
     pub(crate) fn new(
         seeds: Vec<PathBuf>,
         holdings: Holdings,
@@ -95,23 +112,30 @@ impl Archives {
         headers: Arc<HeaderSource>,
         workers: Workers,
     ) -> Self {
+        let (paths, depots, depot_problems) = depots::split(seeds);
         Self {
-            seeds,
+            paths,
+            looked: watch::Sender::new(depots.is_empty()),
+            depots,
             holdings,
             prover: ArchiveProver::new(Arc::clone(&trust), &headers),
             trust,
             headers,
             workers,
             epochs: Arc::new(EpochCache::new(CACHED_EPOCHS)),
-            shelf: Mutex::default(),
+            shelf: Mutex::new(Shelf { depot_problems, ..Shelf::default() }),
             scanned: watch::Sender::new(false),
+            news: watch::Sender::new(()),
+            looking: tokio::sync::Mutex::default(),
             proofs: watch::Sender::new(()),
         }
     }
 
-    /// The archives that are open now, by their first blocks.
+    /// The archives that are open now, by their first blocks, but for those that have been out of reach for a while: what
+    /// is told to others would not hold.
     pub fn list(&self) -> Vec<Archive> {
-        self.served().into_iter().map(|served| served.archive).collect()
+        let is_down = |served: &Served| served.origin.as_ref().is_some_and(|origin| origin.depot.is_down());
+        self.served().into_iter().filter(|served| !is_down(served)).map(|served| served.archive).collect()
     }
 
     pub(super) fn served(&self) -> Vec<Served> {
@@ -127,17 +151,28 @@ impl Archives {
 
     /// Seeds that are not served, and why.
     pub fn problems(&self) -> Vec<ArchiveProblem> {
-        self.shelf.lock().problems.values().cloned().collect()
+        let shelf = self.shelf.lock();
+        let of_depots = shelf.depot_problems.values().map(|found| &found.problem);
+        shelf.problems.values().chain(of_depots).cloned().collect()
     }
 
-    /// Waits until the seed folders were looked at once.
+    /// Waits until the seed folders were looked at once. Buckets, which may not answer, are not waited for.
     pub async fn wait_until_scanned(&self) {
         // The sender lives as long as this does.
         let _ = self.scanned.subscribe().wait_for(|scanned| *scanned).await;
     }
 
-    /// Looks at the seed folders now: opens what is new, drops what is gone.
+    /// Whether buckets and web servers were looked at once, too.
+    pub(super) fn has_looked(&self) -> bool {
+        *self.looked.borrow()
+    }
+
+    /// Looks at all seeds now: opens what is new, drops what is gone.
     pub async fn scan(self: &Arc<Self>) {
+        tokio::join!(self.scan_folders(), self.look_at_depots());
+    }
+
+    async fn scan_folders(self: &Arc<Self>) {
         let archives = Arc::clone(self);
         if self.workers.read(move || archives.scan_blocking()).await.is_ok() {
             self.scanned.send_replace(true);
@@ -145,20 +180,33 @@ impl Archives {
     }
 
     pub(crate) async fn watch(self: Arc<Self>) {
-        loop {
-            self.scan().await;
-            if self.seeds.is_empty() {
-                return;
+        let watch_folders = async {
+            loop {
+                self.scan_folders().await;
+                if !self.has_seeds() {
+                    return;
+                }
+                tokio::time::sleep(SCAN_INTERVAL).await;
             }
-            tokio::time::sleep(SCAN_INTERVAL).await;
-        }
+        };
+        let watch_depots = async {
+            while !self.depots.is_empty() {
+                self.look_at_depots().await;
+                tokio::time::sleep(LIST_INTERVAL).await;
+            }
+        };
+        tokio::join!(watch_folders, watch_depots);
+    }
+
+    fn has_seeds(&self) -> bool {
+        !self.paths.is_empty() || !self.depots.is_empty()
     }
 
     /// Looks for what proves the headers of archives that have no proofs, again and again until all are proved.
     pub(crate) async fn keep_proving(self: Arc<Self>) {
         self.wait_until_scanned().await;
         let (mut wait, mut lists) = (FIRST_PROVE_WAIT, self.trust.changes());
-        while !self.seeds.is_empty() {
+        while self.has_seeds() {
             let lineages: Vec<_> = self.served().into_iter().filter_map(|served| served.lineage).collect();
             let unproved = || lineages.iter().map(|lineage| lineage.unproved_count()).sum::<u64>();
             let before = unproved();
@@ -199,10 +247,15 @@ impl Archives {
         self.proofs.subscribe()
     }
 
+    /// Tells when archives were opened, or can be read again.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
     fn scan_blocking(&self) {
         let mut problems = BTreeMap::new();
         let mut found = Vec::new();
-        for seed in &self.seeds {
+        for seed in &self.paths {
             match archive_files(seed) {
                 Ok(files) => found.extend(files),
                 Err(source) => {
@@ -235,11 +288,15 @@ impl Archives {
             self.shelf.lock().open.iter().map(|(path, served)| (path.clone(), served.clone())).collect();
         for (path, served) in open {
             if let Err(error) = served.archive.check_identity() {
-                tracing::warn!(archive = %path.display(), %error, "archive no longer served");
-                self.holdings.store().remove_archive(&path);
-                self.shelf.lock().open.remove(&path);
+                self.remove(&path, &error);
             }
         }
+    }
+
+    pub(super) fn remove(&self, path: &Path, why: &dyn std::fmt::Display) {
+        tracing::warn!(archive = %path.display(), %why, "archive no longer served");
+        self.holdings.store().remove_archive(path);
+        self.shelf.lock().open.remove(path);
     }
 
     fn open(&self, path: &Path) -> Result<(), ArchiveProblem> {
@@ -247,6 +304,18 @@ impl Archives {
         let archive = Archive::open_with(path, Arc::clone(&self.epochs)).map_err(problem)?;
         if let Some(damage) = archive.damage() {
             tracing::warn!(archive = %path.display(), %damage, "archive is damaged; what is left of it is served");
+        }
+        self.serve(path, archive, None)
+    }
+
+    /// Has the store serve an archive that was opened. Blocks on what is read of it.
+    pub(super) fn serve(&self, path: &Path, archive: Archive, origin: Option<Origin>) -> Result<(), ArchiveProblem> {
+        if origin.is_some() && archive.format() == Format::Era1 {
+            tracing::warn!(
+                archive = %path.display(),
+                "an era1 archive is read whole for what proves its headers; `cairn convert --to ere` makes one that has the \
+                 proofs in it"
+            );
         }
         let lineage = Lineage::of(&archive, self.trust.chain()).map(Arc::new);
         if lineage.is_some() {
@@ -260,7 +329,8 @@ impl Archives {
         self.holdings.store().add_archive(archive.clone(), prover).map_err(ArchiveProblem::Store)?;
         tracing::info!(archive = %path.display(), blocks = ?archive.blocks(), "archive served in place");
         let is_bare = lineage.is_some();
-        self.shelf.lock().open.insert(path.to_owned(), Served { archive, lineage });
+        self.shelf.lock().open.insert(path.to_owned(), Served { archive, lineage, origin });
+        self.news.send_replace(());
         if is_bare {
             self.prover.want();
         }

@@ -1,6 +1,7 @@
 //! The job that offers archives to the network: block after block, checked, planned, sent, with a bounded number of
 //! offers under way. When peers are slow it is slow; when nobody is there it waits.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use cairn_archive::Archive;
 use content_types::{ContentKey, legacy_history};
+use futures::future::select_all;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -180,48 +182,92 @@ impl Job {
     async fn offer_all(&self) -> Result<(), Stopping> {
         let SeedSource { archives, trust, workers, .. } = &self.source;
         archives.wait_until_scanned().await;
-        let (file, list, from_start) = (self.source.position_file.clone(), archives.served(), self.options.from_start);
-        let load = move || {
-            let position = if from_start { Position::start(&file) } else { Position::load(&file) };
-            let keyed: Vec<_> = list.into_iter().map(|served| (Key::of(&served.archive), served)).collect();
-            (position, keyed)
-        };
-        let (mut position, keyed) = workers.read(load).await?;
-        let mut left: Vec<Rest> = keyed.into_iter().map(|(key, served)| self.rest(served, key, &position)).collect();
+        let (file, from_start) = (self.source.position_file.clone(), self.options.from_start);
+        let load = move || if from_start { Position::start(&file) } else { Position::load(&file) };
+        let mut position = workers.read(load).await?;
+        let (mut known, mut left) = (BTreeSet::new(), Vec::new());
 
-        let (mut lists, mut proofs) = (trust.changes(), archives.proofs());
-        let mut has_lists = false;
+        let (mut lists, mut proofs, mut news) = (trust.changes(), archives.proofs(), archives.news());
+        let (mut has_lists, mut has_news) = (false, false);
         loop {
             lists.mark_unchanged();
             proofs.mark_unchanged();
+            news.mark_unchanged();
+            self.pick_up(&mut known, &mut left, &position).await?;
             for rest in &mut left {
                 // With a thousand archives, what proves one of them is no reason to read the others again.
-                if has_lists || rest.unproved != Some(rest.served.unproved_count()) {
+                let may_be_back = has_news && rest.served.origin.is_some();
+                if has_lists || may_be_back || rest.unproved != Some(rest.served.unproved_count()) {
                     self.progress.send_modify(|progress| progress.finished = false);
                     position = self.offer_archive(rest, position).await?;
                 }
             }
             left.retain(|rest| !rest.runs.is_empty());
-            if left.is_empty() {
-                return Ok(());
-            }
             has_lists = lists.has_changed().unwrap_or(false);
+            has_news = news.has_changed().unwrap_or(false);
             // Lists are on their way as a rule; who could prove the rest may never turn up.
-            if trust.missing().is_empty() && !has_lists && !proofs.has_changed().unwrap_or(false) {
+            let is_settled = trust.missing().is_empty() && !has_lists && !proofs.has_changed().unwrap_or(false);
+            if (left.is_empty() || is_settled) && !has_news && archives.has_looked() {
                 self.finish();
             }
-            // Both outlive the job.
+            // All outlive the job.
             let changed = tokio::select! {
                 changed = lists.changed() => {
                     has_lists = true;
                     changed
                 }
                 changed = proofs.changed() => changed,
+                changed = news.changed() => {
+                    has_news = true;
+                    changed
+                }
             };
             if changed.is_err() {
                 return Ok(());
             }
         }
+    }
+
+    /// Adds the archives that were opened since. One whose file was replaced takes the place of the one before.
+    async fn pick_up(
+        &self,
+        known: &mut BTreeSet<Key>,
+        left: &mut Vec<Rest>,
+        position: &Position,
+    ) -> Result<(), Stopping> {
+        let list = self.source.archives.served();
+        let key = |served: &Served| match &served.origin {
+            Some(origin) => Key::of_object(&served.archive, origin.stamp.as_deref()),
+            None => Key::of(&served.archive),
+        };
+        let load = move || list.into_iter().map(|served| (key(&served), served)).collect::<Vec<_>>();
+        for (key, served) in self.source.workers.read(load).await? {
+            if !known.insert(key.clone()) {
+                continue;
+            }
+            left.retain(|rest| {
+                let is_replaced = rest.key.is_of_same(&key);
+                if is_replaced {
+                    self.forget(rest);
+                }
+                !is_replaced
+            });
+            left.push(self.rest(served, key, position));
+        }
+        Ok(())
+    }
+
+    /// Counts an archive no longer.
+    fn forget(&self, rest: &Rest) {
+        let all = blocks(&rest.served.archive);
+        let pending: u64 = rest.runs.iter().map(|run| run.blocks.end - run.blocks.start).sum();
+        let waiting: u64 = rest.runs.iter().map(|run| run.waiting).sum();
+        self.progress.send_modify(|progress| {
+            let total = all.end - all.start;
+            progress.blocks_total = progress.blocks_total.saturating_sub(total);
+            progress.blocks_done = progress.blocks_done.saturating_sub(total.saturating_sub(pending));
+            progress.blocks_waiting = progress.blocks_waiting.saturating_sub(waiting);
+        });
     }
 
     /// What a position leaves of an archive.
@@ -249,8 +295,18 @@ impl Job {
         let mut settled = starts.first().copied().unwrap_or(end);
         let (mut refused, mut waiting) = (Refused::default(), Refused::default());
         let SeedSource { pipeline, workers, .. } = &self.source;
-        let prepare =
-            |blocks: &Range<u64>| prepare::run(pipeline.clone(), workers.clone(), rest.served.clone(), blocks.clone());
+        let prepare = |blocks: &Range<u64>| {
+            let run = prepare::run(pipeline.clone(), workers.clone(), rest.served.clone(), blocks.clone());
+            let (networks, is_remote) = (self.source.networks.clone(), rest.served.origin.is_some());
+            async move {
+                // What lies in a bucket is not read for nobody.
+                if is_remote && !networks.is_empty() {
+                    let storage = networks.iter().map(|network| offer::wait_for_storage(network.overlay()).boxed());
+                    select_all(storage).await;
+                }
+                run.await
+            }
+        };
         let jobs: Vec<_> = runs.iter().map(|run| prepare(&run.blocks)).collect();
         let mut prepared = pin!(ahead(&self.tasks, jobs.into_iter()));
         for (place, run) in runs.into_iter().enumerate() {

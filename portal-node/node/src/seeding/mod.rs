@@ -4,6 +4,7 @@
 mod archives;
 #[cfg(test)]
 mod bare_tests;
+mod depots;
 mod job;
 mod offer;
 mod plan;
@@ -13,6 +14,7 @@ mod refused;
 mod slow;
 
 pub use archives::{ArchiveProblem, Archives, archive_files};
+pub use depots::{check_url, count_at, url_of};
 pub(crate) use job::SeedSource;
 pub use job::{SeedHandle, SeedOptions, SeedProgress};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_proto::wire::AcceptCode;
-use content_types::{ContentId, NodeId};
+use content_types::{ContentId, Distance, NodeId};
 use futures::{StreamExt, stream};
 use overlay::service::{PutReport, RequestError, TransferFailure};
 use overlay::{Enr, Overlay};
@@ -211,6 +211,13 @@ pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
         if !peers.is_empty() {
             return peers;
         }
+        tokio::time::sleep(NO_PEERS_WAIT).await;
+    }
+}
+
+/// Waits until there is a peer that stores anything: one that only fetches has a radius, too, of nothing.
+pub(super) async fn wait_for_storage(overlay: &Overlay) {
+    while wait_for_peers(overlay).await.iter().all(|(peer, _)| peer.radius == Distance::ZERO) {
         tokio::time::sleep(NO_PEERS_WAIT).await;
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use alloy_primitives::keccak256;
 use cairn_archive::Archive;
 use serde::{Deserialize, Serialize};
 
@@ -16,21 +17,33 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// Which archive a position is of: its whole path, for two folders may have files of the same name, and the state of the
 /// file there, for what was refused of a damaged one is offered when it has been repaired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     path: String,
     file: State,
 }
 
 /// What changes when a file is written to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct State {
     bytes: u64,
-    /// Nanoseconds since 1970; 0 if the file system does not say.
+    /// Nanoseconds since 1970; 0 if the file system does not say. Of what is in a bucket, a hash of what tells it apart.
     modified: u64,
 }
 
 impl Key {
+    /// The key of an archive that lies in a bucket, where `stamp` tells its states apart.
+    pub(super) fn of_object(archive: &Archive, stamp: Option<&str>) -> Self {
+        let hash = keccak256(stamp.unwrap_or_default());
+        let modified = hash.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+        Self { path: archive.name().to_owned(), file: State { bytes: archive.file_len(), modified } }
+    }
+
+    /// Whether two are of the same archive, in whatever state.
+    pub(super) fn is_of_same(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+
     /// The key of an archive as its file is now. Blocks on the disk.
     pub(super) fn of(archive: &Archive) -> Self {
         let path = archive.path().and_then(|path| std::path::absolute(path).ok());
@@ -136,5 +149,10 @@ mod tests {
         file.set_len(1000).unwrap();
         file.set_modified(UNIX_EPOCH).unwrap();
         assert!(Key::of(&archive) != touched && before.path == touched.path, "the length counts by itself");
+
+        let [one, other] = ["one", "other"].map(|stamp| Key::of_object(&archive, Some(stamp)));
+        position.advance(&one, 32).unwrap();
+        assert_eq!((position.next(&one), position.next(&other)), (Some(32), None));
+        assert!(one.is_of_same(&other));
     }
 }

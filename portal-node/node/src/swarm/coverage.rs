@@ -1,10 +1,13 @@
 //! How many peers hold what, as far as this node can see: from what the peers that it is connected with say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cairn_archive::MAX_BLOCKS;
+use cairn_archive::write::Plan;
+use cairn_archive::{Component as Record, MAX_BLOCKS};
 use cairn_swarm::geometry::{Component, RUN_BLOCKS};
-use cairn_swarm::quic::Swarm;
+use cairn_swarm::quic::{Held, Swarm};
+use content_types::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// Runs of an era.
@@ -65,4 +68,48 @@ pub(crate) fn coverage(swarm: &Swarm) -> Coverage {
     let eras =
         eras.into_iter().map(|(era, [headers, bodies, receipts])| EraCoverage { era, headers, bodies, receipts });
     Coverage { peers: sessions.len(), eras: eras.collect() }
+}
+
+/// What each connected peer says to hold.
+pub(super) fn holdings(swarm: &Swarm) -> BTreeMap<NodeId, Arc<Held>> {
+    swarm.sessions().iter().map(|session| (session.node_id(), session.view().held)).collect()
+}
+
+/// How many peers hold the scarcest run of an archive, and how many the most common one.
+pub(super) fn holders<'a>(plan: &Plan, held: impl Iterator<Item = &'a Arc<Held>> + Clone) -> (u32, u32) {
+    let runs = plan.blocks().start() / RUN_BLOCKS..=plan.blocks().end() / RUN_BLOCKS;
+    let kinds = [
+        (Component::Headers, Record::Header),
+        (Component::Bodies, Record::Body),
+        (Component::Receipts, Record::Receipts),
+    ];
+    let wanted = kinds.into_iter().filter(|(_, record)| plan.components().has(*record));
+    let counts = wanted.flat_map(|(component, _)| {
+        let held = held.clone();
+        let count = move |run| held.clone().filter(|held| held[component.index()].contains(run)).count() as u32;
+        runs.clone().map(count)
+    });
+    counts.fold((u32::MAX, 0), |(fewest, most), count| (fewest.min(count), most.max(count)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_era_is_as_rare_as_its_scarcest_run() {
+        let plan = Plan::era1("test", 8192..=16383);
+        let holding = |runs: std::ops::Range<u64>| {
+            let mut held = Held::default();
+            held.iter_mut().for_each(|held| assert!(held.insert(runs.clone())));
+            Arc::new(held)
+        };
+        let count = |held: &[Arc<Held>]| holders(&plan, held.iter());
+        assert_eq!(count(&[]), (0, 0));
+        assert_eq!(count(&[holding(0..32), holding(64..96)]), (0, 0));
+        assert_eq!(count(&[holding(32..64), holding(0..40)]), (1, 2));
+        let mut without_receipts = Held::clone(&holding(32..64));
+        without_receipts[Component::Receipts.index()] = cairn_swarm::geometry::RunSet::default();
+        assert_eq!(count(&[holding(32..64), Arc::new(without_receipts)]), (1, 2));
+    }
 }

@@ -26,6 +26,14 @@ pub enum FetchArchiveError {
     /// The archive cannot be written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The folder cannot be looked at.
+    #[error("{folder}: {source}")]
+    Folder {
+        /// Which one.
+        folder: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// What came could not be kept.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -89,20 +97,45 @@ impl ArchiveFetch {
     /// # Errors
     /// [`FetchArchiveError`]. When `stop` is cancelled, what was fetched until then is kept for the next time.
     pub async fn run(self, stop: &CancellationToken) -> Result<PathBuf, FetchArchiveError> {
-        let Self { fetch, sink, peers, name, eras, web_seeds } = self;
         let dialling = stop.child_token();
-        let dialler = tokio::spawn(peers.keep_dialling(eras, dialling.clone()));
-        let filling = web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), fetch.progress());
-        let filler = tokio::spawn(dialling.clone().run_until_cancelled_owned(filling));
-        let fetched = fetch.run(stop).await;
+        let dialler = tokio::spawn(self.peers.clone().keep_dialling(self.eras.clone(), dialling.clone()));
+        let fetched = self.fetch(stop).await;
         dialling.cancel();
-        let _ = filler.await;
         // It ends with its token.
         let _ = dialler.await;
+        fetched?.finish().await
+    }
+
+    /// Fetches everything from whoever gets connected.
+    ///
+    /// # Errors
+    /// As [`ArchiveFetch::run`].
+    pub(super) async fn fetch(self, stop: &CancellationToken) -> Result<Fetched, FetchArchiveError> {
+        let Self { fetch, sink, name, web_seeds, .. } = self;
+        let filling = web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), fetch.progress());
+        let ending = stop.child_token();
+        let filler = tokio::spawn(ending.clone().run_until_cancelled_owned(filling));
+        let fetched = fetch.run(stop).await;
+        ending.cancel();
+        let _ = filler.await;
         if let Err(error) = fetched {
             blocking(move || sink.abandon()).await?;
             return Err(error.into());
         }
+        Ok(Fetched { sink, name })
+    }
+}
+
+/// An archive of which everything was fetched, and which is not written yet.
+pub(super) struct Fetched {
+    sink: Arc<ArchiveSink>,
+    name: Option<String>,
+}
+
+impl Fetched {
+    /// Writes the file; returns its path.
+    pub(super) async fn finish(self) -> Result<PathBuf, FetchArchiveError> {
+        let Self { sink, name } = self;
         let made = blocking(move || sink.finish(name.as_deref())).await??;
         made.ok_or(FetchArchiveError::Stopping(Stopping))
     }

@@ -37,11 +37,19 @@ impl NodeLibrary {
 }
 
 /// The key of an item in the encoding that ranges are made of.
-fn key_of(component: Component, number: u64) -> ContentKey {
+pub(super) fn key_of(component: Component, number: u64) -> ContentKey {
     match component {
         Component::Headers => legacy_history::ContentKey::HeaderByNumber(number).into(),
         Component::Bodies => history::ContentKey::BlockBody { number }.into(),
         Component::Receipts => history::ContentKey::BlockReceipts { number }.into(),
+    }
+}
+
+const fn content_type_of(component: Component) -> Option<history::ContentType> {
+    match component {
+        Component::Headers => None,
+        Component::Bodies => Some(history::ContentType::BlockBody),
+        Component::Receipts => Some(history::ContentType::BlockReceipts),
     }
 }
 
@@ -50,7 +58,15 @@ impl Library for NodeLibrary {
         self.held.subscribe()
     }
 
-    fn read(&self, part: Part, _: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
+    fn read(&self, part: Part, encodings: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
+        if encodings.has(Encoding::Snappy)
+            && let Some(content_type) = content_type_of(part.component)
+        {
+            let items = self.holdings.store().compressed(content_type, part.blocks(), max_bytes);
+            if !items.is_empty() {
+                return Ok(Items { encoding: Encoding::Snappy, items });
+            }
+        }
         let (mut items, mut bytes) = (Vec::new(), 0);
         for number in part.blocks() {
             // An error is reported by the store, and another peer has it.

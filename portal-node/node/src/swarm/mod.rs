@@ -10,13 +10,23 @@
 //! | `sink` | what comes, checked block by block and put into an archive |
 //! | `web` | what no peer serves, from mirrors |
 //! | `fetch` | one archive from many peers |
+//! | `sync` | many archives, within a budget |
+//! | `shelf` | the folder that they go into |
+//! | `store_fetch` | ranges into the node's own store |
+//! | `store_sink` | what comes, checked item by item and put into the store |
+//! | `progress` | how a fetch's peers do, for whoever asks |
 
 mod coverage;
 mod express;
 mod fetch;
 mod library;
 mod peers;
+mod progress;
+mod shelf;
 mod sink;
+mod store_fetch;
+mod store_sink;
+mod sync;
 mod tracker;
 mod web;
 
@@ -42,6 +52,9 @@ pub(crate) use express::Express;
 pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use peers::Peers;
+pub use progress::{PeerState, peers_of};
+pub use store_fetch::{NotBegun, StoreFetchPhase, StoreFetchState, StoreFetches, StoreRange};
+pub use sync::{EraEnd, EraSync, SyncOptions, SyncProgress};
 pub(crate) use tracker::{TRACKER_KEY, TrackerConfig, keep_tracker, start as start_tracker};
 
 /// How far the UDP port of QUIC lies above that of discv5 unless told otherwise, and the tracker's above that. Peers on one

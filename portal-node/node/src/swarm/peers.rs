@@ -61,6 +61,16 @@ impl Peers {
         let _ = stop.run_until_cancelled(dialling).await;
     }
 
+    /// The same of those that are known alone.
+    pub(crate) async fn keep_dialling_known(self, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.dial_known()).await;
+    }
+
+    /// The same of those of whom the tracker knows that they hold one of some eras.
+    pub(crate) async fn keep_dialling_providers(self, eras: RangeInclusive<u64>, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.dial_providers(eras)).await;
+    }
+
     /// Asks the tracker again and again; the record of a peer that it names is sought over discv5.
     async fn dial_providers(&self, eras: RangeInclusive<u64>) {
         let Some(tracker) = &self.tracker else { return };

@@ -13,7 +13,6 @@ use cairn_archive::write::{ArchiveWriter, Plan};
 use cairn_archive::{ArchiveError, Component as Record, Format, Receipts};
 use cairn_swarm::geometry::Component;
 use cairn_swarm::quic::{PutError, Sink};
-use cairn_swarm::wire::Encoding;
 use content_types::block::{BodyEncoding, ReceiptsEncoding, validate};
 use content_types::header::DecodedHeader;
 use content_types::{HeaderError, HeaderProof, HeaderVerifier, HeaderWithProof};
@@ -219,7 +218,7 @@ fn told_difficulty(proof: &HeaderProof) -> Option<U256> {
 }
 
 impl Sink for ArchiveSink {
-    fn put(&self, component: Component, number: u64, _: Encoding, item: &Bytes) -> Result<(), PutError> {
+    fn put(&self, component: Component, number: u64, item: &Bytes) -> Result<(), PutError> {
         let invalid = |error: &dyn std::fmt::Display| PutError::Invalid(error.to_string());
         match component {
             Component::Headers => self.put_header(number, item),

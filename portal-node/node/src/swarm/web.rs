@@ -11,7 +11,6 @@ use bytes::Bytes;
 use cairn_archive::{Component as Record, Components, Format, proof_record};
 use cairn_swarm::geometry::{Component, RUN_BLOCKS};
 use cairn_swarm::quic::{FetchProgress, Outside, PutError, Sink};
-use cairn_swarm::wire::Encoding;
 use cairn_web_seed::{Options, WebArchive, WebSeed};
 use content_types::block::{ReceiptsEncoding, transcode};
 use content_types::header::{DecodedHeader, EpochRecord, HeaderRecord};
@@ -201,7 +200,7 @@ impl Filling {
         if !sink.wants(component, number) {
             return Ok(());
         }
-        let put = blocking(move || sink.put(component, number, Encoding::Plain, &item)).await;
+        let put = blocking(move || sink.put(component, number, &item)).await;
         match put.map_err(|_| MirrorError::Sink)? {
             Ok(()) => {
                 self.outside.kept(component, number, bytes);

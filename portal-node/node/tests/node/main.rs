@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
 
 mod browser;
+mod buckets;
 mod headers;
 mod lifecycle;
 mod metrics;

@@ -2,7 +2,8 @@
 
 mod archive;
 mod hand_over;
-mod swarm;
+mod into_store;
+pub(super) mod swarm;
 
 use std::{
     io::Write,
@@ -25,6 +26,9 @@ use archive::ArchiveFile;
 use hand_over::hand_over;
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
+    if args.into_store {
+        return into_store::fetch(settings, &args).await;
+    }
     let target = Target::of(settings, &args)?;
     let (node, _scratch) = peer::start_fetcher(settings, args.network.clone()).await?;
     let outcome = fetch_with(&node, settings, &args, target).await;

@@ -2,26 +2,30 @@
 //! or `.era1`.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     pin::pin,
     time::{Duration, Instant},
 };
 
-use cairn_archive::{ArchiveName, Format, MAX_BLOCKS};
+use cairn_archive::{ArchiveName, Format, MAX_BLOCKS, write::Plan};
 use cairn_node::{
     Node,
-    swarm::{FetchArchiveError, FetchProgress, Order, WantedArchive},
+    swarm::{FetchArchiveError, FetchProgress, Order, WantedArchive, peers_of},
 };
-use indicatif::{HumanBytes, ProgressBar};
+use content_types::ChainSpec;
+use indicatif::HumanBytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchiveFile, plan};
 use crate::{
+    advice::advice,
     cli::{ArchiveFormat, BlockRange, FetchArgs, Profile},
     failure::Failure,
-    output, progress,
+    output,
+    progress::{Board, Stand},
     settings::Settings,
 };
 
@@ -39,42 +43,53 @@ pub(super) async fn fetch_eras(
     folder: &Path,
 ) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| Failure::io(folder, error))?;
-    let format = match args.archive_format {
-        ArchiveFormat::Era1 => Format::Era1,
-        ArchiveFormat::Ere => Format::Ere,
-    };
+    let format = format_of(args.archive_format);
     let range = args.range();
-    let mut first = range.first;
-    while first <= range.last {
-        let blocks = BlockRange { first, last: first.saturating_add(MAX_BLOCKS - 1).min(range.last) };
-        let era = first / MAX_BLOCKS;
+    for era in range.first / MAX_BLOCKS..=range.last / MAX_BLOCKS {
         if let Some(there) = existing(folder, node.chain().name(), era, format, args.profile)? {
             tracing::info!(era, file = %there.display(), "the era is there");
-            let Some(next) = blocks.last.checked_add(1) else { break };
-            first = next;
             continue;
         }
-        let plan = plan(node.chain(), format, blocks, args.profile)?;
         let wanted = WantedArchive {
             folder: folder.to_owned(),
             name: None,
-            plan,
+            plan: plan_of(node.chain(), format, era, args.profile)?,
             order: Order::RarestFirst,
             web_seeds: args.web_seed.clone(),
         };
         let limit = Duration::from_secs(args.timeout);
         let limits = Limits { nobody: limit, nothing: limit };
-        let fetched = fetch_one(node, wanted, &format!("era {era}"), limits).await;
+        let fetched = fetch_one(node, wanted, &format!("era {era}"), limits, args.per_peer).await;
         let (made, report) = fetched.map_err(Unmade::into_failure)?;
         if settings.json {
             output::json(&report)?;
         } else {
             output::line(made.display())?;
         }
-        let Some(next) = blocks.last.checked_add(1) else { break };
-        first = next;
     }
     Ok(())
+}
+
+pub(in crate::commands) fn format_of(format: ArchiveFormat) -> Format {
+    match format {
+        ArchiveFormat::Era1 => Format::Era1,
+        ArchiveFormat::Ere => Format::Ere,
+    }
+}
+
+/// The archive of an era. As era1 the one in which the merge lies ends with it.
+pub(in crate::commands) fn plan_of(
+    chain: &ChainSpec,
+    format: Format,
+    era: u64,
+    profile: Profile,
+) -> Result<Plan, Failure> {
+    let first = era.saturating_mul(MAX_BLOCKS);
+    let last = first.saturating_add(MAX_BLOCKS - 1);
+    let last_mined = chain.merge_block().map_or(u64::MAX, |merge| merge.saturating_sub(1));
+    let is_cut = format == Format::Era1 && chain.is_pre_merge(first);
+    let last = if is_cut { last.min(last_mined) } else { last };
+    plan(chain, format, BlockRange { first, last }, profile)
 }
 
 /// The archive of an era that is in the folder already. It has its name because it is whole.
@@ -120,7 +135,7 @@ pub(super) async fn fetch_range(
     // With a mirror there is somebody.
     let nobody = if args.web_seed.is_empty() { SEEK_TIME } else { nothing };
     let limits = Limits { nobody, nothing };
-    match fetch_one(node, wanted, "fetching blocks", limits).await {
+    match fetch_one(node, wanted, "fetching blocks", limits, args.per_peer).await {
         Ok((made, report)) => {
             if settings.json {
                 output::json(&report)?
@@ -163,6 +178,7 @@ async fn fetch_one(
     wanted: WantedArchive,
     what: &str,
     limits: Limits,
+    per_peer: bool,
 ) -> Result<(PathBuf, serde_json::Value), Unmade> {
     let begun = Instant::now();
     let fetch = match node.fetch_archive(wanted).await {
@@ -171,7 +187,7 @@ async fn fetch_one(
     };
     let updates = fetch.progress();
     let stop = CancellationToken::new();
-    let bar = progress::items(0, what);
+    let mut board = Board::new(per_peer);
     let mut running = pin!(fetch.run(&stop));
     let mut last_kept = (0, Instant::now());
     let made = loop {
@@ -180,7 +196,7 @@ async fn fetch_one(
             () = tokio::time::sleep(LOOK) => {}
         }
         let now = updates.borrow().clone();
-        show(&bar, what, &now);
+        show(&mut board, what, &now);
         if now.kept > last_kept.0 || now.total.unreachable < now.total.missing {
             last_kept = (now.kept, Instant::now());
             continue;
@@ -189,7 +205,7 @@ async fn fetch_one(
         if last_kept.1.elapsed() > limit {
             stop.cancel();
             let _ = running.await;
-            bar.finish_and_clear();
+            drop(board);
             let Missing { missing, wanted, peers } = Missing::of(&now);
             let failure = Failure::NotFound(format!(
                 "{what}: nobody serves {missing} of {wanted} items ({peers} peers with QUIC connected, waited {} s); what came \
@@ -199,9 +215,10 @@ async fn fetch_one(
             return Err(if now.kept == 0 { Unmade::Nobody(failure) } else { Unmade::Failed(failure) });
         }
     };
-    bar.finish_and_clear();
-    let made = made.map_err(|error| Unmade::Failed(failure(error)))?;
     let last = updates.borrow().clone();
+    show(&mut board, what, &last);
+    drop(board);
+    let made = made.map_err(|error| Unmade::Failed(failure(error)))?;
     let seconds = begun.elapsed().as_secs_f64();
     let report = json!({
         "to": made, "seconds": seconds, "received": last.received, "kept": last.kept, "invalid": last.invalid,
@@ -222,17 +239,25 @@ impl Missing {
     }
 }
 
-fn show(bar: &ProgressBar, what: &str, now: &FetchProgress) {
-    bar.set_length(now.total.wanted);
-    bar.set_position(now.total.wanted - now.total.missing);
-    let rate: u64 = now.peers.iter().map(|peer| peer.rate).sum();
-    bar.set_message(format!("{what}, {} peers, {}/s", now.peers.len(), HumanBytes(rate)));
+fn show(board: &mut Board, what: &str, now: &FetchProgress) {
+    board.show(&BTreeMap::from([(0, stand(what, now))]), &peers_of(now));
 }
 
-fn failure(error: FetchArchiveError) -> Failure {
+/// How far a fetch is.
+pub(in crate::commands) fn stand(what: &str, now: &FetchProgress) -> Stand {
+    let rate: u64 = now.peers.iter().map(|peer| peer.rate).sum();
+    Stand {
+        what: format!("{what}, {} peers, {}/s", now.peers.len(), HumanBytes(rate)),
+        items: now.total.wanted,
+        done: now.total.wanted.saturating_sub(now.total.missing),
+    }
+}
+
+pub(in crate::commands) fn failure(error: FetchArchiveError) -> Failure {
     match &error {
         FetchArchiveError::Archive(error) => Failure::archive(error),
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
+        FetchArchiveError::Folder { source, .. } => Failure::Io(format!("{error}{}", advice(source))),
         FetchArchiveError::Fetch(source) => Failure::of_files(source),
         FetchArchiveError::Stopping(_) => Failure::Internal(error.to_string()),
     }
@@ -241,6 +266,16 @@ fn failure(error: FetchArchiveError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_era_of_the_merge_ends_with_it_as_era1() {
+        let (chain, whole) = (ChainSpec::mainnet(), Profile { no_proofs: false, no_receipts: false });
+        let blocks = |format, era| plan_of(&chain, format, era, whole).map(|plan| plan.blocks()).ok();
+        assert_eq!(blocks(Format::Era1, 2), Some(16_384..=24_575));
+        assert_eq!(blocks(Format::Era1, 1896), Some(15_532_032..=15_537_393));
+        assert_eq!(blocks(Format::Era1, 1897), None);
+        assert_eq!(blocks(Format::Ere, 1896), Some(15_532_032..=15_540_223));
+    }
 
     #[test]
     fn an_era_that_is_there_is_not_fetched_again() {

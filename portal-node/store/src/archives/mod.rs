@@ -1,19 +1,20 @@
 //! Archives served in place: found by block number through arithmetic, by block hash through the index. They are never
-//! evicted and count for no budget. One whose file vanishes drops out, and is back when the file is.
+//! evicted and count for no budget. One whose file vanishes drops out, and is back when the file is. An archive that is no
+//! file, but lies in a bucket, goes by its name instead of a path, and is back when it is added again.
 
 mod proof;
 mod seed;
 
 use std::{
     collections::BTreeMap,
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_archive::{Archive, Component, EpochCache};
+use cairn_archive::{Archive, Component, EpochCache, Format};
 use content_types::{
     ContentKey,
     block::{BodyEncoding, ReceiptsEncoding},
@@ -47,6 +48,8 @@ pub(crate) struct Archives {
 
 struct Added {
     prover: Arc<dyn HeaderProver>,
+    /// Whether it can be opened again by its path.
+    is_file: bool,
     /// The file's blocks, whether it is there or not.
     blocks: RangeInclusive<u64>,
     state: State,
@@ -75,11 +78,12 @@ impl Archives {
     }
 
     pub(crate) fn add(&self, archive: Archive, prover: Arc<dyn HeaderProver>) -> Result<(), StoreError> {
-        let Some(path) = archive.path().map(Path::to_owned) else {
-            return Err(StoreError::Archive { path: archive.name().into(), reason: "it is no file".into() });
-        };
+        let is_file = archive.path().is_some();
+        let path = archive.path().map_or_else(|| archive.name().into(), Path::to_owned);
+        // What was added by this name before may begin elsewhere.
+        self.close(&path);
         let (state, blocks) = self.serve(&path, archive, &prover)?;
-        self.added.write().insert(path.clone(), Added { prover, blocks, state });
+        self.added.write().insert(path.clone(), Added { prover, is_file, blocks, state });
         (self.core.events)(&Event::ArchiveAdded { path });
         Ok(())
     }
@@ -105,18 +109,42 @@ impl Archives {
         for seed in self.holding(number) {
             match seed.read(number, piece, hash.as_ref()) {
                 Ok(value) => return Ok(Some(value)),
-                Err(Refusal::Gone(reason)) => self.gone(&seed, reason),
-                Err(Refusal::NotNow(reason)) => {
-                    tracing::debug!(path = %seed.path.display(), number, ?piece, reason, "not served from the archive");
-                }
-                Err(Refusal::Corrupt(reason)) => {
-                    let path = seed.path.clone();
-                    tracing::warn!(path = %path.display(), number, ?piece, reason, "an archive is corrupt");
-                    (self.core.events)(&Event::ArchiveCorrupt { path, block: number, reason });
-                }
+                Err(refusal) => self.refused(&seed, number, piece, refusal),
             }
         }
         Ok(None)
+    }
+
+    /// Pieces of consecutive blocks as an ere file has them, in snappy's framing format, from the first block on: as many as
+    /// come to `max_bytes`, and one at least. None where the first does not lie in an archive in this way.
+    pub(crate) fn compressed(&self, component: Component, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
+        let piece = match component {
+            Component::Body => Piece::Body(BodyEncoding::Rlp),
+            Component::Receipts => Piece::Receipts(ReceiptsEncoding::Slim),
+            Component::Header | Component::TotalDifficulty | Component::Proof => return Vec::new(),
+        };
+        for seed in self.holding(blocks.start) {
+            match seed.compressed(piece, blocks.clone(), max_bytes) {
+                Ok(pieces) => return pieces,
+                Err(refusal) => self.refused(&seed, blocks.start, piece, refusal),
+            }
+        }
+        Vec::new()
+    }
+
+    /// Acts on the reason why an archive does not serve a piece.
+    fn refused(&self, seed: &Seed, number: u64, piece: Piece, refusal: Refusal) {
+        match refusal {
+            Refusal::Gone(reason) => self.gone(seed, reason),
+            Refusal::NotNow(reason) => {
+                tracing::debug!(path = %seed.path.display(), number, ?piece, reason, "not served from the archive");
+            }
+            Refusal::Corrupt(reason) => {
+                let path = seed.path.clone();
+                tracing::warn!(path = %path.display(), number, ?piece, reason, "an archive is corrupt");
+                (self.core.events)(&Event::ArchiveCorrupt { path, block: number, reason });
+            }
+        }
     }
 
     /// Whether some archive has a value, as far as can be told without reading it.
@@ -175,13 +203,16 @@ impl Archives {
         archive: Archive,
         prover: &Arc<dyn HeaderProver>,
     ) -> Result<(State, RangeInclusive<u64>), StoreError> {
+        // The headers of an ere file lie in a row, those of an era1 file all over it: one in a bucket would be read whole, so
+        // its blocks are found by number alone.
+        let is_cheap = archive.path().is_some() || archive.format() == Format::Ere;
         let seed = Arc::new(Seed::new(path.to_owned(), archive, prover.clone()));
         let known =
             self.core.index.engine().get(&archived::of_file(path)).map_err(|error| self.core.index_failed(error))?;
         let is_indexed = known.is_some() && seed.fingerprint().ok() == known;
         let blocks = seed.blocks();
         self.open.write().insert((*blocks.start(), path.to_owned()), seed.clone());
-        let state = if is_indexed { State::Served(seed) } else { State::Indexing(seed, *blocks.start()) };
+        let state = if is_indexed || !is_cheap { State::Served(seed) } else { State::Indexing(seed, *blocks.start()) };
         Ok((state, blocks))
     }
 
@@ -224,7 +255,8 @@ impl Archives {
     }
 
     fn reopen(&self, path: &Path) {
-        let Some(prover) = self.added.read().get(path).map(|added| added.prover.clone()) else { return };
+        let prover = self.added.read().get(path).filter(|added| added.is_file).map(|added| added.prover.clone());
+        let Some(prover) = prover else { return };
         // Not there yet, or not readable: it is looked for again.
         let Ok(archive) = Archive::open_with(path, self.epochs.clone()) else { return };
         let Ok((state, blocks)) = self.serve(path, archive, &prover) else { return };

@@ -2,7 +2,7 @@
 //! the speed of hashing; that it was good is remembered in a bit.
 
 use std::{
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     path::PathBuf,
     sync::{
         Arc,
@@ -12,7 +12,7 @@ use std::{
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_archive::{Archive, ArchiveError, Component, Rule};
+use cairn_archive::{Archive, ArchiveError, Component, Format, Rule};
 use content_types::{
     HeaderProof, HeaderWithProof, ProvedHeader,
     block::{BodyEncoding, ReceiptsEncoding, transcode, validate},
@@ -140,6 +140,45 @@ impl Seed {
             Err(_) => {}
         }
         found
+    }
+
+    /// Pieces of consecutive blocks as the file has them, compressed, from the first block on: as many as come to
+    /// `max_bytes`, and one at least.
+    pub(super) fn compressed(&self, piece: Piece, blocks: Range<u64>, max_bytes: usize) -> Result<Vec<Bytes>, Refusal> {
+        let is_stored_so = match piece {
+            Piece::Header => false,
+            Piece::Body(encoding) => encoding == BodyEncoding::Rlp,
+            Piece::Receipts(encoding) => encoding == ReceiptsEncoding::Slim && self.archive.format() == Format::Ere,
+        };
+        if !is_stored_so {
+            return Err(Refusal::NotNow("the archive stores it in another encoding".into()));
+        }
+        let archive = self.archive.pinned()?;
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        for number in blocks {
+            match self.compressed_piece(&archive, number, piece) {
+                Ok(stored) => {
+                    bytes += stored.len();
+                    pieces.push(stored);
+                }
+                // It is met again by whoever asks for this one first.
+                Err(_) if !pieces.is_empty() => break,
+                Err(refusal) => return Err(refusal),
+            }
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        Ok(pieces)
+    }
+
+    fn compressed_piece(&self, pinned: &Archive, number: u64, piece: Piece) -> Result<Bytes, Refusal> {
+        let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
+        if !self.bits(piece.component()).0.get(place) {
+            self.read(number, piece, None)?;
+        }
+        let stored = pinned.stored(number, piece.component())?;
+        stored.ok_or_else(|| Refusal::NotNow("the archive has none".into()))
     }
 
     fn read_checked(&self, number: u64, piece: Piece, hash: Option<&B256>, is_good: bool) -> Result<Bytes, Refusal> {

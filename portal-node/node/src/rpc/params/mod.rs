@@ -190,6 +190,14 @@ impl Parameter for Rate {
     }
 }
 
+impl Parameter for u64 {
+    const EXPECTED: &'static str = "a whole number";
+
+    fn parse(value: &Value) -> Result<Self, Mismatch> {
+        value.as_u64().ok_or(Mismatch(None))
+    }
+}
+
 impl Parameter for u16 {
     const EXPECTED: &'static str = "a whole number from 0 to 65535";
 

@@ -1,0 +1,94 @@
+//! What a URL stands for: a folder on a web server, a bucket or a part of one, or a single file on either; and what is there
+//! now.
+
+use std::collections::BTreeMap;
+
+use object_store::path::Path;
+use reqwest::Url;
+
+use crate::bucket::Bucket;
+use crate::download::Attempts;
+use crate::error::Reason;
+use crate::listing::{self, MAX_PAGE};
+use crate::mirror::{Location, Mirror};
+use crate::options::Options;
+
+/// Where archives are listed.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Page(Url),
+    Prefix(Path),
+}
+
+/// A file that is listed.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) location: Location,
+    /// Tells this state of the file from others, where the listing does.
+    pub(crate) stamp: Option<String>,
+}
+
+impl Place {
+    /// The place, and how the server is spoken to. No request is made.
+    pub(crate) fn of(url: &str, options: Options) -> Result<(Self, Mirror), Reason> {
+        let parsed = Url::parse(url).map_err(|error| Reason::Address(error.to_string()))?;
+        match parsed.scheme() {
+            "http" | "https" => Ok((Self::Page(parsed), Mirror::new(None, options)?)),
+            "s3" => {
+                let (bucket, prefix) = Bucket::open(&parsed, &options)?;
+                Ok((Self::Prefix(prefix), Mirror::new(Some(bucket), options)?))
+            }
+            _ => Err(Reason::Address("it has to start with https://, http:// or s3://".to_owned())),
+        }
+    }
+
+    /// The archives that are there now, by name. None is no error.
+    pub(crate) async fn list(&self, mirror: &Mirror) -> Result<BTreeMap<String, Found>, Reason> {
+        match (self, &mirror.bucket) {
+            (Self::Page(url), _) => {
+                let files = listed(mirror, url).await?.into_iter();
+                let found = |url| Found { location: Location::Url(url), stamp: None };
+                Ok(files.map(|(name, url)| (name, found(url))).collect())
+            }
+            (Self::Prefix(prefix), Some(bucket)) => bucket.archives(prefix).await,
+            (Self::Prefix(_), None) => Err(Reason::NotFound),
+        }
+    }
+}
+
+impl Location {
+    /// What stands for the file in errors and logs, at a mirror whose own URL is `mirror`.
+    pub(crate) fn name(&self, mirror: &str) -> String {
+        match self {
+            Self::Url(url) => without_password(url.as_str()),
+            Self::Object(path) => {
+                let bucket = mirror.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+                format!("s3://{}/{path}", bucket.unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// The archives at a URL: itself, or what the listing there links to.
+async fn listed(mirror: &Mirror, url: &Url) -> Result<BTreeMap<String, Url>, Reason> {
+    if let Some(name) = listing::archive_name(url) {
+        return Ok([(name, url.clone())].into());
+    }
+    let mut attempts = Attempts::default();
+    loop {
+        let failure = match mirror.page(url, MAX_PAGE).await {
+            Ok((page, base)) => return listing::archives(&page, &base),
+            Err(failure) => failure,
+        };
+        tokio::time::sleep(attempts.after(failure, &mirror.options)?).await;
+    }
+}
+
+/// A URL as it may appear in errors and logs: what stands between `//` and `@`, or behind `?`, can be a secret.
+pub(crate) fn without_password(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
+    // They fail for URLs that have no place for either.
+    let _ = (parsed.set_username(""), parsed.set_password(None));
+    parsed.set_query(None);
+    parsed.into()
+}

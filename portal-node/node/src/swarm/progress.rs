@@ -1,0 +1,50 @@
+//! How a fetch and its peers do, in a form that goes over JSON-RPC too.
+
+use std::net::SocketAddr;
+
+use cairn_swarm::quic::{FetchProgress, FetchedFrom};
+use serde::{Deserialize, Serialize};
+
+/// How one peer of a fetch does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerState {
+    /// Its node ID.
+    pub node_id: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Bytes a second now.
+    pub rate: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Requests under way.
+    pub requests: usize,
+    /// Whether it serves us now.
+    pub serves_us: bool,
+    /// How often it was charged with something.
+    pub offences: u32,
+    /// With what the last time: `lie`, `not held`, `silent`, `slow`, `broken off`.
+    pub last_offence: Option<String>,
+}
+
+impl From<&FetchedFrom> for PeerState {
+    fn from(of: &FetchedFrom) -> Self {
+        Self {
+            node_id: of.peer.to_string(),
+            address: of.address,
+            rate: of.rate,
+            received: of.received,
+            requests: of.requests,
+            serves_us: !of.is_choked,
+            offences: of.blame.offences,
+            last_offence: of.blame.last.map(|offence| offence.name().to_owned()),
+        }
+    }
+}
+
+/// The peers of a fetch, in the order of their node IDs.
+pub fn peers_of(progress: &FetchProgress) -> Vec<PeerState> {
+    let mut peers: Vec<PeerState> = progress.peers.iter().map(PeerState::from).collect();
+    peers.sort_by(|a, b| a.node_id.cmp(&b.node_id));
+    peers
+}
