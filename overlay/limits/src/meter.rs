@@ -1,0 +1,115 @@
+//! A bucket of tokens for each address or subnet, for what costs us more than the one who sends it.
+//!
+//! Charging the connection would be no limit: whoever has used up its allowance connects anew. So the address is charged,
+//! and for strangers its whole subnet. Addresses of this machine are all one.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use hashlink::LinkedHashMap;
+
+use crate::holder::{Subnet, is_local};
+use crate::rate::TokenBucket;
+
+/// Buckets that are kept. Whoever has been silent for longest is forgotten first, and so has a full one when it comes back: an
+/// attacker who wants that needs so many subnets.
+const MAX_BUCKETS: usize = 8192;
+
+/// What one sender may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Tokens a second.
+    pub rate: u64,
+    /// Tokens at once.
+    pub burst: u64,
+}
+
+/// Who is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Payer {
+    Subnet(Subnet),
+    Local(IpAddr),
+}
+
+/// Buckets by sender.
+#[derive(Debug)]
+pub struct Meter {
+    allowance: Allowance,
+    buckets: LinkedHashMap<Payer, TokenBucket>,
+}
+
+impl Meter {
+    /// Nobody has used anything yet.
+    pub fn new(allowance: Allowance) -> Self {
+        Self { allowance, buckets: LinkedHashMap::new() }
+    }
+
+    /// Charges the sender at `ip` with `cost` tokens; whether it may go on. What goes over its allowance is owed: it has to
+    /// wait until that has flowed in.
+    pub fn charge(&mut self, now: Instant, ip: IpAddr, cost: u64) -> bool {
+        let payer = match Subnet::of_stranger(ip) {
+            Some(subnet) => Payer::Subnet(subnet),
+            None => {
+                debug_assert!(is_local(ip));
+                Payer::Local(ip.to_canonical())
+            }
+        };
+        let Allowance { rate, burst } = self.allowance;
+        let mut bucket = self.buckets.remove(&payer).unwrap_or_else(|| TokenBucket::with_burst(now, rate, burst));
+        let may_go_on = bucket.take(now, cost).is_ok();
+        // Behind all others: it was heard of last.
+        self.buckets.insert(payer, bucket);
+        if self.buckets.len() > MAX_BUCKETS {
+            self.buckets.pop_front();
+        }
+        may_go_on
+    }
+
+    /// Senders that are remembered.
+    pub fn len(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Whether nobody is.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ALLOWANCE: Allowance = Allowance { rate: 1_000, burst: 5_000 };
+
+    /// Sends `cost` a hundred times a second; how often that was let through.
+    fn pressed(meter: &mut Meter, begun: Instant, ip: [u8; 4], cost: u64, seconds: u64) -> u64 {
+        let times = (0..seconds * 100).map(|nth| begun + Duration::from_millis(nth * 10));
+        times.filter(|now| meter.charge(*now, ip.into(), cost)).count() as u64
+    }
+
+    #[test]
+    fn the_rate_is_kept_however_often_one_asks_and_from_wherever_in_the_subnet() {
+        let begun = Instant::now();
+        let mut meter = Meter::new(ALLOWANCE);
+        let passed = pressed(&mut meter, begun, [8, 8, 8, 1], 100, 10);
+        assert!((140..=151).contains(&passed), "{passed} of 1,000: a burst of 50 and 10 a second");
+        let now = begun + Duration::from_secs(10);
+        assert!(!meter.charge(now, [8, 8, 8, 2].into(), 100), "the neighbour has used it up");
+        assert!(meter.charge(now, [8, 8, 4, 2].into(), 100), "others have their own");
+        assert_eq!(meter.len(), 2);
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let now = Instant::now();
+        let mut meter = Meter::new(ALLOWANCE);
+        for sender in 0..2 * MAX_BUCKETS {
+            let [.., a, b] = (sender as u32).to_be_bytes();
+            meter.charge(now, [9, a, b, 1].into(), 1);
+        }
+        assert_eq!(meter.len(), MAX_BUCKETS);
+    }
+}
