@@ -146,7 +146,7 @@ impl Ledger {
         match self.check(&holder, amount) {
             Ok(()) if self.is_somebody_kept_waiting() => Err(Full::Total(self.quota.total)),
             Ok(()) => Ok(self.hold(now, holder, amount)),
-            Err(full @ Full::Total(_)) => {
+            Err(full) => {
                 if !self.make_room(now, &holder, amount) {
                     return Err(full);
                 }
@@ -155,7 +155,6 @@ impl Ledger {
                 self.serve_waiting(now);
                 Ok(hold)
             }
-            Err(full) => Err(full),
         }
     }
 
@@ -289,15 +288,12 @@ impl Ledger {
         while let Some(Waiter { id, holder, amount }) = self.waiting.get(at).map(|of| Waiter { ..*of }) {
             match self.check(&holder, amount) {
                 Ok(()) => {}
+                Err(_) if self.make_room(now, &holder, amount) => {}
+                Err(Full::Total(_)) => return,
                 // Its own share is used up, which is no reason for others to wait.
                 Err(Full::Peer(_) | Full::Newcomer(_) | Full::Subnet(_)) => {
                     at += 1;
                     continue;
-                }
-                Err(Full::Total(_)) => {
-                    if !self.make_room(now, &holder, amount) {
-                        return;
-                    }
                 }
             }
             self.waiting.remove(at);
@@ -308,32 +304,40 @@ impl Ledger {
         }
     }
 
-    /// Revokes what makes no progress until `amount` is free for `holder`. Takes from nobody who has less than `holder` would
-    /// have then, so that nobody drives others out; and from nobody if that would not be enough.
+    /// Revokes what makes no progress until `amount` fits into every limit of `holder`. Takes from nobody if that would not
+    /// be enough.
     fn make_room(&mut self, now: Instant, holder: &Holder, amount: u64) -> bool {
         let Some(idle) = self.quota.yields_after else { return false };
-        let wanted = self.total.saturating_add(amount).saturating_sub(self.quota.total);
-        let own = self.of_peer(holder).saturating_add(amount);
-        let mut candidates: Vec<_> = self
+        let mut idle: Vec<Idle> = self
             .holds
             .iter()
-            .filter(|(_, hold)| hold.holder != *holder && now.saturating_duration_since(hold.marked) >= idle)
-            .map(|(id, hold)| (self.of_peer(&hold.holder), hold.marked, *id, hold.amount))
-            .filter(|(of_peer, ..)| *of_peer >= own)
+            .filter(|(_, hold)| now.saturating_duration_since(hold.marked) >= idle)
+            .map(|(id, hold)| (*id, hold.holder, hold.amount, hold.marked))
             .collect();
         // Who has most goes first, and of that what has stood still for longest.
-        candidates.sort_by_key(|(of_peer, marked, id, _)| (std::cmp::Reverse(*of_peer), *marked, *id));
-        let mut freed = 0_u64;
-        let enough = candidates.iter().take_while(|(.., amount)| {
-            let is_needed = freed < wanted;
-            freed += if is_needed { amount } else { &0 };
-            is_needed
-        });
-        let chosen: Vec<_> = enough.map(|(_, _, id, _)| *id).collect();
-        if freed < wanted {
+        idle.sort_by_key(|(id, of, _, marked)| (std::cmp::Reverse(self.of_peer(of)), *marked, *id));
+        let over = |limit: u64, held: u64| held.saturating_add(amount).saturating_sub(limit);
+        let mut chosen = Vec::new();
+        // The narrowest limit first: what its own holds give up counts for the wider ones, too.
+        if holder.is_somebody() {
+            let own = over(self.peer_limit(holder), self.of_peer(holder));
+            if !choose(&idle, &mut chosen, own, |of| of == holder) {
+                return false;
+            }
+            if let Some(subnet) = holder.subnet() {
+                let of_subnet = over(self.quota.of_subnet, self.of_subnet(holder));
+                if !choose(&idle, &mut chosen, of_subnet, |of| of.subnet() == Some(subnet)) {
+                    return false;
+                }
+            }
+        }
+        // Of others only those who have at least as much as it would have then: nobody drives others out.
+        let own = self.of_peer(holder).saturating_add(amount);
+        let is_fair = |of: &Holder| of == holder || self.of_peer(of) >= own;
+        if !choose(&idle, &mut chosen, over(self.quota.total, self.total), is_fair) {
             return false;
         }
-        for id in chosen {
+        for (id, ..) in chosen {
             self.remove(id);
             self.decisions.push_back(Decision::Revoked(id));
         }
@@ -373,6 +377,24 @@ impl Ledger {
         self.next += 1;
         self.next
     }
+}
+
+/// A hold that makes no progress: whose, how much, and since when.
+type Idle = (HoldId, Holder, u64, Instant);
+
+/// Adds to `chosen` the first of the idle holds that may go, until those that may come to `wanted`; whether they do.
+fn choose(idle: &[Idle], chosen: &mut Vec<Idle>, wanted: u64, may_go: impl Fn(&Holder) -> bool) -> bool {
+    let mut freed: u64 = chosen.iter().filter(|(_, of, ..)| may_go(of)).map(|(_, _, amount, _)| amount).sum();
+    for hold in idle {
+        if freed >= wanted {
+            break;
+        }
+        if may_go(&hold.1) && !chosen.contains(hold) {
+            freed = freed.saturating_add(hold.2);
+            chosen.push(*hold);
+        }
+    }
+    freed >= wanted
 }
 
 /// Takes `amount` off a count, and forgets the key at zero: who had something once takes no room for ever.

@@ -1,14 +1,13 @@
 //! A bucket of tokens for each address or subnet, for what costs us more than the one who sends it.
 //!
-//! Charging the connection would be no limit: whoever has used up its allowance connects anew. So the address is charged,
-//! and for strangers its whole subnet. Addresses of this machine are all one.
+//! Charging the connection would be no limit: whoever has used up its allowance connects anew, with another node ID at that.
+//! So the whole subnet is charged; on a local network, which is in one hand, the peer.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use hashlink::LinkedHashMap;
 
-use crate::holder::{Subnet, is_local};
+use crate::holder::{Holder, Subnet};
 use crate::rate::TokenBucket;
 
 /// Buckets that are kept. Whoever has been silent for longest is forgotten first, and so has a full one when it comes back: an
@@ -28,7 +27,7 @@ pub struct Allowance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Payer {
     Subnet(Subnet),
-    Local(IpAddr),
+    Neighbour(Holder),
 }
 
 /// Buckets by sender.
@@ -44,16 +43,10 @@ impl Meter {
         Self { allowance, buckets: LinkedHashMap::new() }
     }
 
-    /// Charges the sender at `ip` with `cost` tokens; whether it may go on. What goes over its allowance is owed: it has to
-    /// wait until that has flowed in.
-    pub fn charge(&mut self, now: Instant, ip: IpAddr, cost: u64) -> bool {
-        let payer = match Subnet::of_stranger(ip) {
-            Some(subnet) => Payer::Subnet(subnet),
-            None => {
-                debug_assert!(is_local(ip));
-                Payer::Local(ip.to_canonical())
-            }
-        };
+    /// Charges a sender with `cost` tokens; whether it may go on. What goes over its allowance is owed: it has to wait until
+    /// that has flowed in.
+    pub fn charge(&mut self, now: Instant, sender: &Holder, cost: u64) -> bool {
+        let payer = sender.subnet().map_or(Payer::Neighbour(*sender), Payer::Subnet);
         let Allowance { rate, burst } = self.allowance;
         let mut bucket = self.buckets.remove(&payer).unwrap_or_else(|| TokenBucket::with_burst(now, rate, burst));
         let may_go_on = bucket.take(now, cost).is_ok();
@@ -84,10 +77,14 @@ mod tests {
 
     const ALLOWANCE: Allowance = Allowance { rate: 1_000, burst: 5_000 };
 
+    fn peer(id: u8, ip: [u8; 4]) -> Holder {
+        Holder::peer([id; 32], ip.into())
+    }
+
     /// Sends `cost` a hundred times a second; how often that was let through.
     fn pressed(meter: &mut Meter, begun: Instant, ip: [u8; 4], cost: u64, seconds: u64) -> u64 {
         let times = (0..seconds * 100).map(|nth| begun + Duration::from_millis(nth * 10));
-        times.filter(|now| meter.charge(*now, ip.into(), cost)).count() as u64
+        times.filter(|now| meter.charge(*now, &peer(1, ip), cost)).count() as u64
     }
 
     #[test]
@@ -97,9 +94,11 @@ mod tests {
         let passed = pressed(&mut meter, begun, [8, 8, 8, 1], 100, 10);
         assert!((140..=151).contains(&passed), "{passed} of 1,000: a burst of 50 and 10 a second");
         let now = begun + Duration::from_secs(10);
-        assert!(!meter.charge(now, [8, 8, 8, 2].into(), 100), "the neighbour has used it up");
-        assert!(meter.charge(now, [8, 8, 4, 2].into(), 100), "others have their own");
+        assert!(!meter.charge(now, &peer(2, [8, 8, 8, 2]), 100), "the neighbour has used it up");
+        assert!(meter.charge(now, &peer(1, [8, 8, 4, 2]), 100), "others have their own");
         assert_eq!(meter.len(), 2);
+        assert!(meter.charge(now, &peer(3, [127, 0, 0, 1]), 9_000) && meter.charge(now, &peer(4, [127, 0, 0, 1]), 9_000));
+        assert!(!meter.charge(now, &peer(3, [127, 0, 0, 1]), 1), "on one machine each peer has its own");
     }
 
     #[test]
@@ -108,7 +107,7 @@ mod tests {
         let mut meter = Meter::new(ALLOWANCE);
         for sender in 0..2 * MAX_BUCKETS {
             let [.., a, b] = (sender as u32).to_be_bytes();
-            meter.charge(now, [9, a, b, 1].into(), 1);
+            meter.charge(now, &peer(0, [9, a, b, 1]), 1);
         }
         assert_eq!(meter.len(), MAX_BUCKETS);
     }

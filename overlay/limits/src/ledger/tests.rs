@@ -71,7 +71,13 @@ fn who_takes_nothing_loses_its_place_to_whoever_waits() {
         assert!(ledger.take(now, local(id), 1).is_ok());
     }
     assert_eq!(ledger.take(now, local(6), 1), Err(Full::Total(4)), "the only one left makes progress");
-    assert_eq!(ledger.take(now + IDLE * 9, local(2), 1), Err(Full::Total(4)), "it would have two, the others one");
+    let later = now + IDLE * 9;
+    let own = ledger.take(later, local(2), 1).unwrap();
+    assert!(matches!(ledger.poll_output(), Some(Decision::Revoked(_))), "its own idle one made room, not the others'");
+    assert_eq!(ledger.of_peer(&local(2)), 1);
+    assert_eq!(ledger.take(later, local(2), 1), Err(Full::Total(4)), "it would have two, the others one");
+    ledger.release(later, own);
+    assert!(ledger.take(later, local(2), 1).is_ok());
     // What was revoked is gone: giving it back changes nothing.
     ledger.release(now, idle[1]);
     assert_eq!(ledger.total(), 4);
