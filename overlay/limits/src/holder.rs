@@ -60,11 +60,23 @@ pub struct Holder {
     subnet: Option<Subnet>,
 }
 
+/// Who stands for what a holder does: see [`Holder::payer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Payer {
+    /// All peers of a subnet together.
+    Subnet(Subnet),
+    /// One peer of a local network.
+    Neighbour(Peer),
+}
+
 /// What the limit for one peer is counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Peer {
+pub enum Peer {
+    /// A node ID that is proved.
     Id([u8; 32]),
+    /// An address of somebody whose node ID is not known.
     Address(IpAddr),
+    /// Nobody in particular.
     Nobody,
 }
 
@@ -82,6 +94,12 @@ impl Holder {
     /// This node itself, or what is for no peer alone: only the limit for all holds.
     pub const fn nobody() -> Self {
         Self { peer: Peer::Nobody, subnet: None }
+    }
+
+    /// Who stands for what the holder does over a longer time: its subnet, because node IDs cost nothing; on a local network,
+    /// which is in one hand, itself.
+    pub fn payer(&self) -> Payer {
+        self.subnet.map_or(Payer::Neighbour(self.peer), Payer::Subnet)
     }
 
     /// Whether limits for a single peer hold.

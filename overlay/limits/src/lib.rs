@@ -27,9 +27,9 @@ pub mod meter;
 pub mod quota;
 pub mod rate;
 
-pub use holder::{Holder, Subnet};
+pub use holder::{Holder, Payer, Subnet};
 pub use ledger::Ledger;
 pub use limiter::{Limiter, Permit};
-pub use meter::Meter;
+pub use meter::{Allowance, Meter};
 pub use quota::{Full, Quota};
 pub use rate::TokenBucket;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hashlink::LinkedHashMap;
 
-use crate::holder::{Holder, Subnet};
+use crate::holder::{Holder, Payer};
 use crate::rate::TokenBucket;
 
 /// Buckets that are kept. Whoever has been silent for longest is forgotten first, and so has a full one when it comes back: an
@@ -21,13 +21,6 @@ pub struct Allowance {
     pub rate: u64,
     /// Tokens at once.
     pub burst: u64,
-}
-
-/// Who is charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Payer {
-    Subnet(Subnet),
-    Neighbour(Holder),
 }
 
 /// Buckets by sender.
@@ -46,7 +39,7 @@ impl Meter {
     /// Charges a sender with `cost` tokens; whether it may go on. What goes over its allowance is owed: it has to wait until
     /// that has flowed in.
     pub fn charge(&mut self, now: Instant, sender: &Holder, cost: u64) -> bool {
-        let payer = sender.subnet().map_or(Payer::Neighbour(*sender), Payer::Subnet);
+        let payer = sender.payer();
         let Allowance { rate, burst } = self.allowance;
         let mut bucket = self.buckets.remove(&payer).unwrap_or_else(|| TokenBucket::with_burst(now, rate, burst));
         let may_go_on = bucket.take(now, cost).is_ok();
@@ -97,7 +90,9 @@ mod tests {
         assert!(!meter.charge(now, &peer(2, [8, 8, 8, 2]), 100), "the neighbour has used it up");
         assert!(meter.charge(now, &peer(1, [8, 8, 4, 2]), 100), "others have their own");
         assert_eq!(meter.len(), 2);
-        assert!(meter.charge(now, &peer(3, [127, 0, 0, 1]), 9_000) && meter.charge(now, &peer(4, [127, 0, 0, 1]), 9_000));
+        assert!(
+            meter.charge(now, &peer(3, [127, 0, 0, 1]), 9_000) && meter.charge(now, &peer(4, [127, 0, 0, 1]), 9_000)
+        );
         assert!(!meter.charge(now, &peer(3, [127, 0, 0, 1]), 1), "on one machine each peer has its own");
     }
 

@@ -8,6 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cairn_limits::Payer;
+use hashlink::LruCache;
+
+/// Peers, or subnets, of which it is remembered when they lost a slot, after they are gone.
+const MAX_GONE: usize = 1024;
+
 /// How many are served, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChokerConfig {
@@ -36,6 +42,8 @@ pub enum Verdict<K> {
 
 #[derive(Debug, Clone, Copy)]
 struct Peer {
+    /// Who stands for it when it comes back.
+    payer: Payer,
     is_interested: bool,
     /// Since when it has a slot.
     slot: Option<Instant>,
@@ -50,23 +58,29 @@ struct Peer {
 pub struct Choker<K> {
     config: ChokerConfig,
     peers: BTreeMap<K, Peer>,
+    /// When those who are gone had a slot last: whoever connects anew is no nearer to the next one for it.
+    gone: LruCache<Payer, Instant>,
     round_ends: Instant,
 }
 
 impl<K: Copy + Ord> Choker<K> {
     /// Nobody is known.
     pub fn new(now: Instant, config: ChokerConfig) -> Self {
-        Self { config, peers: BTreeMap::new(), round_ends: now + config.round }
+        Self { config, peers: BTreeMap::new(), gone: LruCache::new(MAX_GONE), round_ends: now + config.round }
     }
 
     /// A peer is there; it is choked, and wants nothing.
-    pub fn on_connected(&mut self, peer: K) {
-        self.peers.insert(peer, Peer { is_interested: false, slot: None, last: None, given: 0 });
+    pub fn on_connected(&mut self, peer: K, payer: Payer) {
+        let last = self.gone.get(&payer).copied();
+        self.peers.insert(peer, Peer { payer, is_interested: false, slot: None, last, given: 0 });
     }
 
     /// A peer is gone, and its slot is free.
-    pub fn on_disconnected(&mut self, peer: &K) {
-        self.peers.remove(peer);
+    pub fn on_disconnected(&mut self, now: Instant, peer: &K) {
+        let Some(gone) = self.peers.remove(peer) else { return };
+        if let Some(last) = gone.slot.map(|_| now).or(gone.last) {
+            self.gone.insert(gone.payer, last);
+        }
     }
 
     /// A peer wants something, or nothing any more.
@@ -169,16 +183,23 @@ impl<K: Copy + Ord> Choker<K> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use cairn_limits::Holder;
     use proptest::prelude::*;
 
     use super::*;
 
     const CONFIG: ChokerConfig = ChokerConfig { slots: 4, round: Duration::from_secs(10), by_turns: 2 };
 
+    /// A peer of a network of its own.
+    fn payer(peer: u32) -> Payer {
+        let [_, a, b, c] = peer.to_be_bytes();
+        Holder::peer([0; 32], [9 + a, b, c, 1].into()).payer()
+    }
+
     fn choker(now: Instant, peers: u32) -> Choker<u32> {
         let mut choker = Choker::new(now, CONFIG);
         for peer in 0..peers {
-            choker.on_connected(peer);
+            choker.on_connected(peer, payer(peer));
             choker.on_interest(&peer, true);
         }
         choker
@@ -189,15 +210,31 @@ mod tests {
         let now = Instant::now();
         let mut choker = choker(now, 4);
         assert_eq!(choker.decide(now), [0, 1, 2, 3].map(Verdict::Unchoke));
-        choker.on_connected(9);
+        choker.on_connected(9, payer(9));
         choker.on_interest(&9, true);
         assert_eq!(choker.decide(now), []);
         // A slot that nobody uses is another's at once.
         choker.on_interest(&2, false);
         assert_eq!(choker.decide(now), [Verdict::Choke(2), Verdict::Unchoke(9)]);
-        choker.on_disconnected(&0);
+        choker.on_disconnected(now, &0);
         choker.on_interest(&2, true);
         assert_eq!(choker.decide(now), [Verdict::Unchoke(2)]);
+    }
+
+    #[test]
+    fn whoever_connects_anew_waits_behind_those_who_had_no_slot_yet() {
+        let begun = Instant::now();
+        let mut choker = choker(begun, 5);
+        assert_eq!(choker.decide(begun).len(), 4);
+        // It had a slot, and comes back under another number from the same network.
+        choker.on_disconnected(begun, &0);
+        choker.on_connected(10, payer(0));
+        choker.on_interest(&10, true);
+        assert_eq!(choker.decide(begun), [Verdict::Unchoke(4)]);
+        choker.on_disconnected(begun, &1);
+        choker.on_connected(11, payer(11));
+        choker.on_interest(&11, true);
+        assert_eq!(choker.decide(begun), [Verdict::Unchoke(11)], "a stranger goes before it");
     }
 
     #[test]

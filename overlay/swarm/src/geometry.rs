@@ -8,6 +8,10 @@ use content_types::{Distance, NodeId, history};
 /// Blocks of a run, which is aligned: its first block is a multiple of this.
 pub const RUN_BLOCKS: u64 = history::BLOCKS_PER_RUN;
 
+/// Blocks above this are in no prediction: far above any chain's head for decades. What a peer says of the head is a number
+/// from the wire, and the walk over all that lies below it has to end: it takes a millisecond with this one.
+pub const MAX_BLOCK: u64 = (1 << 27) - 1;
+
 /// Ranges of runs that a [`RunSet`] holds at most. What a peer says beyond that is not noted.
 pub const MAX_RUN_RANGES: usize = 4096;
 
@@ -150,20 +154,70 @@ impl RunSet {
         true
     }
 
-    /// Adds all runs of another set, as far as [`MAX_RUN_RANGES`] allows.
-    pub fn union(&mut self, other: &Self) {
-        for range in other.ranges() {
-            self.insert(range);
+    /// Replaces what is known of the runs of a window by `ranges`, which are ascending, apart, and within it. As far as
+    /// [`MAX_RUN_RANGES`] allows; false if there would be more. One pass, however scattered they are.
+    pub fn replace(&mut self, window: Range<u64>, ranges: &[Range<u64>]) -> bool {
+        let mut merged = Vec::with_capacity(self.ranges.len() + ranges.len());
+        let before = self.ranges.iter().map(|range| range.start..range.end.min(window.start));
+        let behind = self.ranges.iter().map(|range| range.start.max(window.end)..range.end);
+        for range in before.chain(ranges.iter().cloned()).chain(behind).filter(|range| range.start < range.end) {
+            match merged.last_mut() {
+                Some(Range { end, .. }) if *end >= range.start => *end = range.end.max(*end),
+                _ => merged.push(range),
+            }
         }
+        let fits = merged.len() <= MAX_RUN_RANGES;
+        merged.truncate(MAX_RUN_RANGES);
+        self.ranges = merged;
+        fits
     }
 
-    /// The runs of this set that are not in the other, as far as [`MAX_RUN_RANGES`] allows.
-    pub fn difference(&self, other: &Self) -> Self {
-        let mut left = self.clone();
-        for range in other.ranges() {
-            left.remove(range);
+    /// Adds all runs of another set, as far as [`MAX_RUN_RANGES`] allows. One pass over both.
+    pub fn union(&mut self, other: &Self) {
+        let (mut own, mut others) =
+            (std::mem::take(&mut self.ranges).into_iter().peekable(), other.ranges().peekable());
+        let mut merged: Vec<Range<u64>> = Vec::new();
+        loop {
+            let is_own = match (own.peek(), others.peek()) {
+                (Some(own), Some(other)) => own.start <= other.start,
+                (own, _) => own.is_some(),
+            };
+            let Some(range) = (if is_own { own.next() } else { others.next() }) else { break };
+            match merged.last_mut() {
+                Some(Range { end, .. }) if *end >= range.start => *end = range.end.max(*end),
+                _ => merged.push(range),
+            }
         }
-        left
+        merged.truncate(MAX_RUN_RANGES);
+        self.ranges = merged;
+    }
+
+    /// The runs of this set that are not in the other, as far as [`MAX_RUN_RANGES`] allows. One pass over both.
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut others = other.ranges.iter().peekable();
+        let mut left = Vec::new();
+        for Range { mut start, end } in self.ranges() {
+            while let Some(other) = others.peek() {
+                if other.end <= start {
+                    others.next();
+                } else if other.start >= end {
+                    break;
+                } else {
+                    if start < other.start {
+                        left.push(start..other.start);
+                    }
+                    start = other.end;
+                    if start >= end {
+                        break;
+                    }
+                }
+            }
+            if start < end {
+                left.push(start..end);
+            }
+        }
+        left.truncate(MAX_RUN_RANGES);
+        Self { ranges: left }
     }
 
     /// The last run below a bound.
@@ -188,7 +242,7 @@ impl RunSet {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// The runs of a component up to `last_block` of which each block's content ID on the History network lies within
+    /// The runs of a component up to `last_block`, and [`MAX_BLOCK`] at most, of which each block's content ID on the History network lies within
     /// `radius` of a node: those that a peer holds if it has all that it should. None of headers, whose content IDs have no
     /// order.
     pub fn predicted(component: Component, node: &NodeId, radius: &Distance, last_block: u64) -> Self {
@@ -198,7 +252,10 @@ impl RunSet {
             Component::Receipts => history::ContentType::BlockReceipts,
         };
         let mut runs = Self::default();
-        for blocks in history::blocks_within(content_type, node, radius, last_block) {
+        if *radius == Distance::ZERO {
+            return runs;
+        }
+        for blocks in history::blocks_within(content_type, node, radius, last_block.min(MAX_BLOCK)) {
             let (first, end) = (blocks.start().div_ceil(RUN_BLOCKS), (blocks.end() + 1) / RUN_BLOCKS);
             if first < end && !runs.insert(first..end) {
                 break;
@@ -235,6 +292,54 @@ mod tests {
                 prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
             }
         }
+    }
+
+    fn set(runs: &BTreeSet<u64>) -> RunSet {
+        let mut set = RunSet::default();
+        runs.iter().for_each(|run| assert!(set.insert(*run..*run + 1)));
+        set
+    }
+
+    proptest! {
+        #[test]
+        fn sets_are_joined_parted_and_replaced_in_one_pass(
+            a in prop::collection::btree_set(0..200_u64, 0..120), b in prop::collection::btree_set(0..200_u64, 0..120),
+            first in 0..150_u64, len in 0..80_u64,
+        ) {
+            let (runs, other) = (set(&a), set(&b));
+            let mut union = runs.clone();
+            union.union(&other);
+            prop_assert_eq!(union, set(&(&a | &b)));
+            prop_assert_eq!(runs.difference(&other), set(&(&a - &b)));
+            let window = first..first + len;
+            let within: BTreeSet<u64> = b.iter().copied().filter(|run| window.contains(run)).collect();
+            let without: BTreeSet<u64> = a.iter().copied().filter(|run| !window.contains(run)).collect();
+            let mut replaced = runs;
+            prop_assert!(replaced.replace(window, &set(&within).ranges().collect::<Vec<_>>()));
+            prop_assert_eq!(replaced, set(&(&within | &without)));
+        }
+    }
+
+    #[test]
+    fn no_number_from_the_wire_makes_a_prediction_long() {
+        // A walk over all of them would take days.
+        for radius in [Distance::ZERO, Distance::from_log2(0), Distance::from_log2(239), Distance::MAX] {
+            let runs = RunSet::predicted(Component::Bodies, &[7; 32].into(), &radius, u64::MAX);
+            assert!(runs.ranges().all(|range| range.end <= (MAX_BLOCK + 1) / RUN_BLOCKS));
+        }
+    }
+
+    #[test]
+    fn what_is_too_scattered_is_cut_off_where_it_becomes_too_much() {
+        let scattered = |from: u64| (0..MAX_RUN_RANGES as u64).map(move |at| (from + 2 * at)..(from + 2 * at + 1));
+        let mut runs = RunSet::default();
+        assert!(runs.replace(0..1 << 20, &scattered(0).collect::<Vec<_>>()));
+        assert!(!runs.replace(1 << 20..1 << 21, &scattered(1 << 20).collect::<Vec<_>>()));
+        assert_eq!(runs.ranges().len(), MAX_RUN_RANGES);
+        let mut other = RunSet::default();
+        assert!(other.replace(0..1 << 22, &scattered(1 << 21).collect::<Vec<_>>()));
+        other.union(&runs);
+        assert_eq!(other.ranges().len(), MAX_RUN_RANGES);
     }
 
     #[test]

@@ -7,15 +7,11 @@
 //! | [`wire`] | what goes over the streams of a connection |
 //! | [`download`] | what is asked of whom: picker, request queues, endgame; no I/O |
 //! | [`choker`] | who is served; no I/O |
-//! | [`limits`] | rates that are kept; no I/O |
-//! | [`reputation`] | what peers earned and lost; no I/O |
 //! | [`quic`] | the driver: connections, and the state machines' steps done over them |
 
 pub mod choker;
 pub mod download;
 pub mod geometry;
-pub mod limits;
 pub mod quic;
 mod random;
-pub mod reputation;
 pub mod wire;

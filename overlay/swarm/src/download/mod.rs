@@ -25,11 +25,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cairn_peer_book::Offence;
+
 use self::{blocks::Blocks, peer::Peer, picker::Picker};
-use crate::{
-    geometry::{Component, Part, RUN_BLOCKS, Run, RunSet},
-    reputation::Offence,
-};
+use crate::geometry::{Component, Part, RUN_BLOCKS, Run, RunSet};
 
 pub use self::{
     config::{DownloadConfig, Order},
@@ -38,6 +37,10 @@ pub use self::{
 
 /// How often rates are sampled and silence is looked for.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Whoever has delivered nothing for so long, for whichever reason, is not counted as a holder of anything until it delivers: a
+/// claim alone keeps nobody else from being asked.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request is taken over at the end if its peer needs twice as long as the one that takes it, and this.
 const STEAL_MARGIN: Duration = Duration::from_millis(50);
@@ -94,6 +97,8 @@ pub enum End {
     NotHeld,
     /// The peer has too many requests under way.
     Busy,
+    /// It brought so little for so long that others have got its room.
+    Slow,
     /// The stream broke, the answer was malformed, or the peer calls the request so.
     Broken,
 }
@@ -105,7 +110,8 @@ pub struct Progress {
     pub wanted: u64,
     /// Of those, missing.
     pub missing: u64,
-    /// Of the missing, those that no connected peer holds.
+    /// Of the missing, those that no connected peer holds of which anything is to be hoped: whoever claims and does not deliver
+    /// does not count.
     pub unreachable: u64,
     /// About how many bytes the missing ones have.
     pub missing_bytes: u64,
@@ -136,6 +142,8 @@ struct Request {
     left: Blocks,
     /// Bytes that it is still believed to bring.
     expected: u64,
+    /// Bytes that it has brought.
+    brought: u64,
     begun: Instant,
     /// When it last brought something, or began.
     last: Instant,
@@ -201,7 +209,7 @@ impl Download {
     /// A peer is gone. What was asked of it is asked of others.
     pub fn on_disconnected(&mut self, peer: PeerKey) {
         self.cancel_requests(peer);
-        if let Some(peer) = self.peers.remove(&peer) {
+        if let Some(peer) = self.peers.remove(&peer).filter(|peer| peer.is_credible) {
             for slot in peer.held.iter() {
                 self.picker.change_holders(slot, false);
             }
@@ -215,8 +223,13 @@ impl Download {
         let held = self.picker.held(component, runs);
         let Some(peer) = self.peers.get_mut(&peer) else { return };
         for slot in 0..self.picker.len() {
-            if self.picker.component(slot) == Some(component) && peer.held.set(slot, held.contains(slot)) {
-                self.picker.change_holders(slot, held.contains(slot));
+            if self.picker.component(slot) == Some(component) && !held.contains(slot) {
+                // It says itself that it has lost it: when it has it again, that is news.
+                peer.denied.set(slot, false);
+            }
+            let is_held = held.contains(slot) && !peer.denied.contains(slot);
+            if self.picker.component(slot) == Some(component) && peer.held.set(slot, is_held) && peer.is_credible {
+                self.picker.change_holders(slot, is_held);
             }
         }
     }
@@ -242,11 +255,13 @@ impl Download {
     pub fn on_bytes(&mut self, now: Instant, id: RequestId, bytes: u64) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         request.last = now;
+        request.brought = request.brought.saturating_add(bytes);
         let arrived = bytes.min(request.expected);
         request.expected -= arrived;
         self.in_flight = self.in_flight.saturating_sub(arrived);
         self.last_bytes = now;
-        if let Some(peer) = self.peers.get_mut(&request.peer) {
+        let key = request.peer;
+        if let Some(peer) = self.peers.get_mut(&key) {
             peer.on_bytes(now, bytes, arrived, &self.config);
         }
     }
@@ -256,6 +271,20 @@ impl Download {
         let Some(request) = self.requests.get_mut(&id) else { return false };
         let is_in_run = self.picker.run(request.slot).is_some_and(|run| run.blocks().contains(&number));
         is_in_run && request.left.remove(Blocks::place(number))
+    }
+
+    /// An item of a peer could not be judged: it is not asked for the run again, whatever it claims to hold. False if that was
+    /// so before.
+    pub fn on_doubtful(&mut self, peer: PeerKey, component: Component, number: u64) -> bool {
+        self.picker.slot(Run::of(component, number)).is_some_and(|slot| self.deny(peer, slot))
+    }
+
+    /// Something of a peer was checked and kept: it is one that delivers.
+    pub fn on_delivered(&mut self, now: Instant, peer: PeerKey) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.last_delivery = now;
+            self.picker.believe(peer, true);
+        }
     }
 
     /// An item of so many bytes was checked and kept. False if it was here before.
@@ -287,9 +316,12 @@ impl Download {
             End::Closed if left.is_empty() => peer.on_served(),
             End::Choked | End::Busy => peer.pause(now),
             End::Closed | End::NotHeld => {
-                peer.held.set(slot, false);
-                self.picker.change_holders(slot, false);
+                self.deny(key, slot);
                 self.charge(key, Offence::NotHeld);
+            }
+            End::Slow => {
+                peer.pause(now);
+                self.charge(key, Offence::Slow);
             }
             End::Broken => {
                 peer.pause(now);
@@ -330,6 +362,15 @@ impl Download {
         })
     }
 
+    /// A peer lacks a run, or has only what cannot be used of it, whatever it says.
+    fn deny(&mut self, peer: PeerKey, slot: usize) -> bool {
+        let Some(peer) = self.peers.get_mut(&peer) else { return false };
+        if peer.held.set(slot, false) && peer.is_credible {
+            self.picker.change_holders(slot, false);
+        }
+        peer.denied.set(slot, true)
+    }
+
     fn charge(&mut self, peer: PeerKey, offence: Offence) {
         self.steps.push_back(Step::Offence { peer, offence });
     }
@@ -353,12 +394,25 @@ impl Download {
             }
             self.charge(key, Offence::Silent);
         }
-        let timeout = self.config.request_timeout;
-        let late: Vec<_> = self.requests.iter().filter(|(_, request)| now >= request.last + timeout).collect();
-        let late: Vec<_> = late.into_iter().map(|(id, request)| (*id, request.peer)).collect();
-        for (id, key) in late {
+        // A request ends that has brought nothing for a long time; and one that has been trickling for as long.
+        let (timeout, min_rate) = (self.config.request_timeout, self.config.min_rate);
+        let offence = |request: &Request| {
+            let least = min_rate.saturating_mul(now.saturating_duration_since(request.begun).as_secs());
+            let trickles = now >= request.begun + timeout && request.brought < least;
+            let is_silent = now >= request.last + timeout;
+            if is_silent { Some(Offence::Silent) } else { trickles.then_some(Offence::Slow) }
+        };
+        let late = self.requests.iter().filter_map(|(id, request)| Some((*id, request.peer, offence(request)?)));
+        for (id, key, offence) in late.collect::<Vec<_>>() {
             self.cancel(id);
-            self.charge(key, Offence::Silent);
+            self.charge(key, offence);
+        }
+        // Only what was delivered counts: a peer that claims all and never serves, or never anything that can be used, keeps
+        // neither mirrors nor the end of a fetch waiting. It is asked on all the same, and counts again when it delivers.
+        for peer in self.peers.values_mut() {
+            if now >= peer.last_delivery + CLAIM_PATIENCE {
+                self.picker.believe(peer, false);
+            }
         }
     }
 
@@ -400,7 +454,7 @@ impl Download {
         peer.requests.push_back(id);
         peer.in_flight += expected;
         self.in_flight += expected;
-        self.requests.insert(id, Request { peer: key, slot, left, expected, begun: now, last: now });
+        self.requests.insert(id, Request { peer: key, slot, left, expected, brought: 0, begun: now, last: now });
         self.picker.ask(slot, left);
         self.steps.push_back(Step::Request { id, peer: key, part });
         true

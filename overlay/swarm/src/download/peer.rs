@@ -17,6 +17,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Peer {
     /// The wanted runs that it holds.
     pub(super) held: Bitmap,
+    /// Those that it turned out not to hold, or not so that they can be used, whatever it says.
+    pub(super) denied: Bitmap,
+    /// Whether it counts as a holder: it is new, or has delivered lately.
+    pub(super) is_credible: bool,
+    /// When something of it was checked and kept last, or when it was connected.
+    pub(super) last_delivery: Instant,
     pub(super) is_choked: bool,
     pub(super) window: Window,
     /// The requests to it that are under way, the oldest first.
@@ -39,6 +45,9 @@ impl Peer {
         window.set_rtt(rtt);
         Self {
             held: Bitmap::new(runs),
+            denied: Bitmap::new(runs),
+            is_credible: true,
+            last_delivery: now,
             is_choked: true,
             window,
             requests: VecDeque::new(),

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::{DownloadConfig, Order, bitmap::Bitmap, blocks::Blocks};
+use super::{DownloadConfig, Order, bitmap::Bitmap, blocks::Blocks, peer::Peer};
 use crate::{
     geometry::{Component, Part, RUN_BLOCKS, Run, RunSet},
     random::mix,
@@ -287,6 +287,15 @@ impl Picker {
             (0, 1) => self.unreachable -= missing,
             (1, 0) => self.unreachable += missing,
             _ => {}
+        }
+    }
+
+    /// Counts a peer among the holders of what it holds, or not.
+    pub(super) fn believe(&mut self, peer: &mut Peer, is_credible: bool) {
+        if std::mem::replace(&mut peer.is_credible, is_credible) != is_credible {
+            for slot in peer.held.iter() {
+                self.change_holders(slot, is_credible);
+            }
         }
     }
 

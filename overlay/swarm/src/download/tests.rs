@@ -6,11 +6,12 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
+use cairn_peer_book::{Book, Who};
 use content_types::NodeId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{random::mix, reputation::Reputation};
+use crate::random::mix;
 
 const BLOCKS: u64 = 1500;
 
@@ -101,6 +102,10 @@ fn node_id(peer: u64) -> NodeId {
     id.into()
 }
 
+fn who(peer: u64) -> Who {
+    Who::new(node_id(peer), [127, 0, 0, 1].into())
+}
+
 fn all_runs() -> RunSet {
     let mut runs = RunSet::default();
     assert!(runs.insert(0..BLOCKS.div_ceil(RUN_BLOCKS)));
@@ -114,7 +119,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
     let config = DownloadConfig { order, ..DownloadConfig::default() };
     let wanted = Component::ALL.map(|component| (component, 0..BLOCKS));
     let mut download = Download::new(begun, config, wanted, [], seed);
-    let mut reputation = Reputation::default();
+    let mut book = Book::default();
     let mut events: BinaryHeap<Reverse<(u64, u64, Event)>> = BinaryHeap::new();
     let mut order = 0;
     let mut push = |events: &mut BinaryHeap<_>, at: u64, event: Event| {
@@ -168,7 +173,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                 continue;
             }
             Step::Offence { peer: PeerKey(key), offence } => {
-                if reputation.on_offence(at(now), &node_id(key), offence).is_some() {
+                if book.on_offence(at(now), &who(key), offence).is_some() {
                     outcome.barred.push(key);
                     is_there[key as usize] = false;
                     download.on_disconnected(PeerKey(key));
@@ -224,7 +229,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                     if component == Component::Bodies && mix(seed, number).is_multiple_of(of));
                 if is_wrong {
                     download.on_invalid(component, number);
-                    assert!(reputation.on_offence(at(now), &node_id(key), Offence::Lie).is_some());
+                    assert!(book.on_offence(at(now), &who(key), Offence::Lie).is_some());
                     outcome.barred.push(key);
                     is_there[key as usize] = false;
                     download.on_disconnected(PeerKey(key));
@@ -232,7 +237,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                     assert!(download.on_verified(component, number, bytes), "{component:?} {number} came twice");
                     outcome.useful_bytes += bytes;
                     outcome.kept += 1;
-                    reputation.on_verified(at(now), &node_id(key), bytes);
+                    book.on_verified(at(now), &node_id(key), bytes);
                 }
             }
             Event::Choke { peer: key, is_choked } => {

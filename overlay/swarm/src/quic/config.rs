@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::Limits;
 use alloy_primitives::B256;
+use cairn_limits::{Allowance, Quota};
+use cairn_peer_book::PeerBook;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::BbrConfig};
+
+use super::Limits;
 
 /// Datagrams that are tried at most, in bytes: as much as jumbo frames carry. On a path that carries less this costs a few
 /// probes a connection.
@@ -49,9 +52,37 @@ pub struct Config {
     pub max_peers_of_subnet: usize,
     /// Requests of one peer that are answered at once.
     pub max_requests: u16,
-    /// Bytes of answers in memory, for all peers together.
+    /// Bytes of answers in memory, for all peers together; one peer may have an eighth.
     pub upload_buffer: usize,
+    /// The node's book of peers, which all of its networks share.
+    pub book: PeerBook,
 }
+
+/// The least share of the buffer for answers that one peer has, in bytes: two steps, so that one is read while the other is
+/// sent.
+const MIN_UPLOAD_BUFFER_OF_PEER: u64 = 1 << 20;
+
+/// An answer that has not moved for so long makes room for another's, if that waits.
+const ANSWER_IDLE: Duration = Duration::from_secs(1);
+
+/// A connection that has moved next to nothing for so long makes room for a new one when there are as many as there may be.
+const SESSION_IDLE: Duration = Duration::from_secs(60);
+
+/// Handshakes of peers that dialled us, at once.
+pub(super) const MAX_HANDSHAKES: u64 = 64;
+
+/// While more handshakes than these are under way, an address has to show that it is its sender's before it takes a place.
+pub(super) const UNPROVED_HANDSHAKES: u64 = 8;
+
+/// A handshake takes a few round trips. One that takes longer makes room for others that wait.
+const HANDSHAKE_IDLE: Duration = Duration::from_secs(2);
+
+/// What the control messages of a subnet may cost, in bytes: what a peer holds is told in some kilobytes, and then changes.
+pub(super) const CONTROL: Allowance = Allowance { rate: 64 << 10, burst: 4 << 20 };
+
+/// What single items may be sent to a subnet of peers that are not served, in bytes: lookups need some, and whoever wants more
+/// waits for its turn like all others.
+pub(super) const ITEMS_TO_CHOKED: Allowance = Allowance { rate: 512 << 10, burst: 8 << 20 };
 
 impl Config {
     /// The defaults at an address, for a chain.
@@ -65,7 +96,27 @@ impl Config {
             max_peers_of_subnet: 16,
             max_requests: 64,
             upload_buffer: 32 << 20,
+            book: PeerBook::default(),
         }
+    }
+
+    /// Room for answers in memory.
+    pub(super) fn room(&self) -> Quota {
+        let total = self.upload_buffer as u64;
+        let of_peer = (total / 8).max(MIN_UPLOAD_BUFFER_OF_PEER).min(total);
+        Quota::new(total).of_peer(of_peer).yields_after(ANSWER_IDLE)
+    }
+
+    /// Places for connections: two for one peer, since two ends that dial each other at the same time have two for a moment.
+    pub(super) fn sessions(&self, max_peers: usize) -> Quota {
+        let of_subnet = self.max_peers_of_subnet as u64;
+        Quota::new(max_peers as u64).of_peer(2).of_subnet(of_subnet).yields_after(SESSION_IDLE)
+    }
+
+    /// Places for handshakes.
+    pub(super) fn handshakes() -> Quota {
+        let of_subnet = Quota::new(MAX_HANDSHAKES).of_subnet;
+        Quota::new(MAX_HANDSHAKES).of_subnet(of_subnet).yields_after(HANDSHAKE_IDLE)
     }
 
     pub(super) fn transport(&self) -> Arc<TransportConfig> {

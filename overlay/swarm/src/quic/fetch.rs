@@ -2,7 +2,7 @@
 //! of their own, and who sent what is wrong is barred.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZero,
     ops::Range,
     sync::Arc,
@@ -10,7 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use content_types::NodeId;
+use cairn_limits::{Limiter, Quota};
+use cairn_peer_book::{Offence, Who};
+use content_types::limits::MAX_RECEIPTS_LENGTH;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,11 +25,26 @@ use super::{
 use crate::{
     download::{Download, DownloadConfig, PeerKey, RequestId, Step},
     geometry::Component,
-    reputation::Offence,
 };
 
 /// Events of requests that wait to be taken note of; what they carry is bounded by the buffer.
 const EVENTS: usize = 256;
+
+/// Bytes of items that are not whole, of all requests together. What has come counts from its first byte: a length is only a
+/// claim.
+const MAX_PARTIAL: u64 = 64 << 20;
+
+/// The same of one peer: the longest item, and some.
+const MAX_PARTIAL_OF_PEER: u64 = MAX_RECEIPTS_LENGTH as u64 + (4 << 20);
+
+/// A request that has brought next to nothing for so long loses its room to others that wait for some.
+const PARTIAL_IDLE: Duration = Duration::from_secs(2);
+
+/// How often it is looked at what has changed about sessions, at most: a peer can change what it holds as often as it likes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long nobody has to serve what is missing before headers that could not be judged end a fetch.
+const DOUBT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -35,13 +52,20 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Why an item was not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
-    /// It is not what the chain says. Whoever sent it lied.
-    #[error("{0}")]
-    Invalid(String),
-    /// It cannot be kept. The download stops.
+    /// It is not what the chain says: the sender's fault.
     #[error(transparent)]
-    Failed(Box<dyn std::error::Error + Send + Sync>),
+    Invalid(Source),
+    /// It cannot be judged with the trust lists that are here. The sender may lie about where the chain ends, or the lists
+    /// may end before: it is asked of others.
+    #[error(transparent)]
+    Doubtful(Source),
+    /// It cannot be kept: the disk's fault, or this node's. The download stops.
+    #[error(transparent)]
+    Failed(Source),
 }
+
+/// What lies behind an error.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Checks items and keeps them.
 pub trait Sink: Send + Sync + 'static {
@@ -84,7 +108,17 @@ impl Default for FetchOptions {
 pub enum FetchError {
     /// What came could not be kept.
     #[error(transparent)]
-    Sink(Box<dyn std::error::Error + Send + Sync>),
+    Sink(Source),
+    /// Nobody serves what is missing but with headers that cannot be judged here.
+    #[error("block {number} and maybe others cannot be proved here: {source} ({peers} peers sent such headers)")]
+    Unproved {
+        /// The first such block.
+        number: u64,
+        /// How many peers sent such headers.
+        peers: usize,
+        /// What is missing to judge.
+        source: Source,
+    },
     /// It was stopped.
     #[error("it was stopped")]
     Stopped,
@@ -94,7 +128,7 @@ pub enum FetchError {
 #[derive(Debug)]
 struct Checked {
     /// `None` if it came from elsewhere.
-    peer: Option<NodeId>,
+    peer: Option<(PeerKey, Who)>,
     component: Component,
     number: u64,
     bytes: u64,
@@ -103,7 +137,7 @@ struct Checked {
 
 /// An item on its way to be checked.
 struct ToCheck {
-    peer: NodeId,
+    peer: (PeerKey, Who),
     component: Component,
     item: Arrived,
 }
@@ -147,6 +181,7 @@ pub struct Fetch {
     under_way: BTreeMap<RequestId, UnderWay>,
     buffer: Arc<Semaphore>,
     buffer_bytes: usize,
+    partial: Limiter,
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     to_check: Option<mpsc::UnboundedSender<ToCheck>>,
@@ -158,6 +193,17 @@ pub struct Fetch {
     received: u64,
     invalid: u64,
     blames: Blames,
+    doubts: Doubts,
+}
+
+/// Headers that could not be judged.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// The first block of which one came last, and why it could not be judged.
+    first: Option<(u64, Source)>,
+    peers: BTreeSet<PeerKey>,
+    /// Since when nobody else serves what is missing.
+    since: Option<Instant>,
 }
 
 impl Fetch {
@@ -188,6 +234,12 @@ impl Fetch {
             under_way: BTreeMap::new(),
             buffer: Arc::new(Semaphore::new(buffer)),
             buffer_bytes: buffer,
+            partial: Limiter::new(
+                Quota::new(MAX_PARTIAL)
+                    .of_peer(MAX_PARTIAL_OF_PEER)
+                    .of_subnet(MAX_PARTIAL_OF_PEER)
+                    .yields_after(PARTIAL_IDLE),
+            ),
             tell,
             told,
             to_check: Some(to_check),
@@ -199,6 +251,7 @@ impl Fetch {
             received: 0,
             invalid: 0,
             blames: Blames::default(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -244,6 +297,7 @@ impl Fetch {
         let mut changes = self.swarm.changes();
         let mut next_report = Instant::now();
         self.look_at_sessions();
+        let (mut has_changed, mut next_look) = (false, Instant::now() + LOOK_INTERVAL);
         loop {
             let wait = loop {
                 match self.download.poll(Instant::now()) {
@@ -256,7 +310,14 @@ impl Fetch {
             if now >= next_report {
                 next_report = now + PROGRESS_INTERVAL;
                 self.report();
+                self.end_in_doubt(now)?;
             }
+            if has_changed && now >= next_look {
+                (has_changed, next_look) = (false, now + LOOK_INTERVAL);
+                self.look_at_sessions();
+                continue;
+            }
+            let wait = if has_changed { wait.min(next_look) } else { wait };
             tokio::select! {
                 Some(told) = self.told.recv() => {
                     self.on_told(told);
@@ -270,7 +331,7 @@ impl Fetch {
                         self.on_checked(checked)?;
                     }
                 }
-                Ok(()) = changes.changed() => self.look_at_sessions(),
+                Ok(()) = changes.changed(), if !has_changed => has_changed = true,
                 () = tokio::time::sleep_until(wait.into()) => self.look_at_rtts(),
                 () = stop.cancelled() => return Err(FetchError::Stopped),
             }
@@ -325,6 +386,7 @@ impl Fetch {
                     tell: self.tell.clone(),
                     buffer: Arc::clone(&self.buffer),
                     buffer_bytes: self.buffer_bytes,
+                    partial: self.partial.clone(),
                     cancel: cancel.clone(),
                 };
                 self.under_way.insert(id, UnderWay { peer, component: part.component, cancel });
@@ -338,7 +400,7 @@ impl Fetch {
             Step::Offence { peer, offence } => {
                 if let Some((session, _)) = self.sessions.get(&peer) {
                     self.blames.note(session.node_id(), offence);
-                    self.swarm.charge(&session.node_id(), offence);
+                    self.swarm.charge(&session.who(), offence);
                 }
             }
             Step::Wait(_) | Step::Finished => {}
@@ -357,7 +419,7 @@ impl Fetch {
                     if self.download.on_item(id, item.number)
                         && let Some(to_check) = &self.to_check
                     {
-                        let (peer, component) = (session.node_id(), request.component);
+                        let (peer, component) = ((request.peer, session.who()), request.component);
                         // Its threads end with this, not before.
                         let _ = to_check.send(ToCheck { peer, component, item });
                     }
@@ -376,22 +438,51 @@ impl Fetch {
             Ok(()) => {
                 self.kept += bytes;
                 self.download.on_verified(component, number, bytes);
-                if let Some(peer) = peer {
-                    self.swarm.credit(&peer, bytes);
+                if let Some((key, who)) = peer {
+                    self.download.on_delivered(Instant::now(), key);
+                    self.swarm.credit(&who.node_id, bytes);
                 }
             }
             Err(PutError::Invalid(reason)) => {
                 self.invalid += 1;
                 self.download.on_invalid(component, number);
-                if let Some(peer) = peer {
-                    tracing::warn!(%peer, ?component, number, reason, "a peer sent what is not the chain's");
-                    self.blames.note(peer, Offence::Lie);
-                    self.swarm.charge(&peer, Offence::Lie);
+                if let Some((_, who)) = peer {
+                    tracing::warn!(peer = %who.node_id, ?component, number, %reason, "a peer sent what is not the chain's");
+                    self.blames.note(who.node_id, Offence::Lie);
+                    self.swarm.charge(&who, Offence::Lie);
                 }
+            }
+            Err(PutError::Doubtful(reason)) => {
+                self.download.on_invalid(component, number);
+                if let Some((key, who)) = peer {
+                    tracing::debug!(peer = %who.node_id, ?component, number, %reason, "a peer sent what cannot be judged");
+                    // For one run it is not asked again, whatever it claims; the fetch goes on with others.
+                    if self.download.on_doubtful(key, component, number) {
+                        self.blames.note(who.node_id, Offence::Doubt);
+                        self.swarm.charge(&who, Offence::Doubt);
+                    }
+                    self.doubts.peers.insert(key);
+                }
+                self.doubts.first = Some((number, reason));
             }
             Err(PutError::Failed(error)) => return Err(FetchError::Sink(error)),
         }
         Ok(())
+    }
+
+    /// Ends the fetch when nobody is left who serves what is missing but those whose headers cannot be judged.
+    fn end_in_doubt(&mut self, now: Instant) -> Result<(), FetchError> {
+        let progress = self.download.progress();
+        if self.doubts.first.is_none() || progress.unreachable < progress.missing {
+            self.doubts.since = None;
+            return Ok(());
+        }
+        let since = *self.doubts.since.get_or_insert(now);
+        if now < since + DOUBT_PATIENCE {
+            return Ok(());
+        }
+        let peers = self.doubts.peers.len();
+        self.doubts.first.take().map_or(Ok(()), |(number, source)| Err(FetchError::Unproved { number, peers, source }))
     }
 
     fn report(&self) {
@@ -441,7 +532,7 @@ fn check(sink: &dyn Sink, items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>, repor
         let Some(ToCheck { peer, component, item }) = next else { return };
         let outcome = match item.encoding.decode(component, &item.bytes) {
             Ok(plain) => sink.put(component, item.number, &plain),
-            Err(error) => Err(PutError::Invalid(error.to_string())),
+            Err(error) => Err(PutError::Invalid(error.into())),
         };
         let bytes = item.bytes.len() as u64;
         let checked = Checked { peer: Some(peer), component, number: item.number, bytes, outcome };

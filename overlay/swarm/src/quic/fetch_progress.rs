@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use cairn_peer_book::Offence;
 use content_types::NodeId;
 
-use crate::{download::Progress, reputation::Offence};
+use crate::download::Progress;
 
 /// Peers whose offences a fetch remembers; far more than take part in it at a time.
 const MAX_BLAMED: usize = 1024;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use cairn_limits::{Holder, Limiter, Permit};
 use quinn::{RecvStream, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ const CANCELLED: VarInt = VarInt::from_u32(2);
 
 /// A request that has not even been sent after so long is given up.
 const OPEN_TIME: Duration = Duration::from_secs(10);
+
+/// Steps in which room is taken for items that are not whole, in bytes.
+const ROOM_STEP: u64 = 64 << 10;
 
 /// An item as it came, unchecked. It takes up room until it is dropped.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(super) struct PartRequest {
     pub(super) tell: mpsc::Sender<Told>,
     pub(super) buffer: Arc<Semaphore>,
     pub(super) buffer_bytes: usize,
+    /// Room for items that are not whole.
+    pub(super) partial: Limiter,
     pub(super) cancel: CancellationToken,
 }
 
@@ -111,12 +117,45 @@ impl PartRequest {
         whole.into_iter().map(arrived).collect()
     }
 
+    /// Takes or gives back room for what has come of an item that is not whole. `None`: this request made so little progress
+    /// that another has got its room.
+    async fn hold(&self, holder: Holder, room: &mut Option<Permit>, pending: usize) -> Option<()> {
+        let wanted = (pending as u64).div_ceil(ROOM_STEP) * ROOM_STEP;
+        let held = room.as_ref().map_or(0, Permit::amount);
+        if room.as_ref().is_some_and(Permit::is_revoked) {
+            return None;
+        }
+        if wanted > held {
+            // What is read on meanwhile stays with its sender.
+            let more = self.partial.take(holder, wanted - held).await.ok()?;
+            match room {
+                Some(room) => room.join(more),
+                None => *room = Some(more),
+            }
+        } else if wanted == 0 {
+            *room = None;
+        } else if let Some(room) = room {
+            room.shrink(wanted);
+        }
+        Some(())
+    }
+
     async fn items(&self, receive: &mut RecvStream, encoding: Encoding) -> End {
+        let holder = self.session.holder();
+        let mut room: Option<Permit> = None;
         let mut frames = FrameReader::new(encoding.max_item_len(self.part.component));
         let mut numbers = self.part.blocks();
         let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
         loop {
-            let read = match receive.read_chunks(&mut chunks).await {
+            let reading = receive.read_chunks(&mut chunks);
+            let read = match &room {
+                Some(room) => tokio::select! {
+                    read = reading => read,
+                    () = room.revoked() => return End::Slow,
+                },
+                None => reading.await,
+            };
+            let read = match read {
                 Ok(Some(read)) => read,
                 Ok(None) => return if frames.finish().is_ok() { End::Closed } else { End::Broken },
                 Err(_) => return End::Broken,
@@ -137,6 +176,12 @@ impl PartRequest {
                 }
                 // Held by the frame that it is part of, if by any.
                 *chunk = Bytes::new();
+            }
+            if let Some(room) = &room {
+                room.progress(bytes);
+            }
+            if self.hold(holder, &mut room, frames.pending()).await.is_none() {
+                return End::Slow;
             }
             self.swarm.inner.uploads.download.wait(self.part.component, bytes).await;
             let items = if whole.is_empty() { Vec::new() } else { self.with_room(whole, encoding).await };

@@ -1,11 +1,14 @@
 //! Answers to requests, out of the library.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use cairn_limits::{Holder, Permit};
 use content_types::{ContentKey, history, legacy_history};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Items, NotServed, Session, swarm::Inner, uploads::STEP_BYTES};
 use crate::{
@@ -16,8 +19,11 @@ use crate::{
 /// How long a request may take to arrive.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// How long the other side may leave what it asked for unread.
+/// How long the other side may leave what it asked for unread. It loses its room long before that if others wait.
 const STALL_TIME: Duration = Duration::from_secs(30);
+
+/// What a request for an item costs a peer that is not served, beside the item, in bytes.
+const ITEM_COST: u64 = 4 << 10;
 
 /// The code of an answer that is broken off.
 const BROKEN_OFF: VarInt = VarInt::from_u32(1);
@@ -30,10 +36,22 @@ pub(super) async fn serve(inner: &Arc<Inner>, session: &Session, mut send: SendS
         let _ = send.reset(BROKEN_OFF);
         return;
     };
+    let is_served = inner.uploads.is_served(session.number());
+    let holder = session.holder();
     let outcome = match Request::decode(&request) {
-        Ok(Request::Part(..)) if !inner.uploads.is_served(session.number()) => refuse(&mut send, Status::Choked).await,
-        Ok(Request::Part(part, encodings)) => serve_part(inner, &mut send, part, encodings).await,
-        Ok(Request::Item(key)) => serve_item(inner, &mut send, key).await,
+        Ok(Request::Part(..)) if !is_served => refuse(&mut send, Status::Choked).await,
+        Ok(Request::Part(part, encodings)) => serve_part(inner, holder, &mut send, part, encodings).await,
+        Ok(Request::Item(_)) if !is_served && !may_have_items(inner, &holder, ITEM_COST) => {
+            refuse(&mut send, Status::Busy).await
+        }
+        Ok(Request::Item(key)) => {
+            let sent = serve_item(inner, holder, &mut send, key).await;
+            if let (Ok(bytes), false) = (&sent, is_served) {
+                // What it has got is owed: the next ones wait for it.
+                may_have_items(inner, &holder, *bytes);
+            }
+            sent.map(drop)
+        }
         Err(_) => refuse(&mut send, Status::BadRequest).await,
     };
     match outcome {
@@ -52,22 +70,37 @@ enum Broken {
     Write(#[from] WriteError),
     #[error("nobody reads it")]
     Stalled,
+    #[error("there is no room for an answer: {0}")]
+    NoRoom(#[from] cairn_limits::Full),
     #[error("the peer stops")]
     Stopping,
 }
 
-async fn refuse(send: &mut SendStream, status: Status) -> Result<(), Broken> {
-    write(send, &mut [Bytes::copy_from_slice(&AnswerHead { status, encoding: Encoding::Plain }.encode())]).await
+/// Charges a peer that is not served for an item; whether it may have it.
+fn may_have_items(inner: &Inner, peer: &Holder, cost: u64) -> bool {
+    inner.items_to_choked.lock().charge(Instant::now(), peer, cost)
 }
 
-async fn serve_part(inner: &Arc<Inner>, send: &mut SendStream, part: Part, encodings: Encodings) -> Result<(), Broken> {
+async fn refuse(send: &mut SendStream, status: Status) -> Result<(), Broken> {
+    let head = AnswerHead { status, encoding: Encoding::Plain }.encode();
+    write(send, None, &mut [Bytes::copy_from_slice(&head)]).await
+}
+
+async fn serve_part(
+    inner: &Arc<Inner>,
+    holder: Holder,
+    send: &mut SendStream,
+    part: Part,
+    encodings: Encodings,
+) -> Result<(), Broken> {
     let (mut next, end) = (part.first, part.blocks().end);
     let mut encoding = None;
     while next < end {
         let Some(rest) = Part::new(part.component, next..end) else { break };
-        // Taken before it is read: however many ask, what they are about to get fits.
+        // Taken before it is read: however many ask, what they are about to get fits. Each peer has its share, and whoever
+        // does not read what it asked for loses it to those who wait.
         let step = inner.uploads.step_bytes();
-        let room = room(inner, step).await?;
+        let mut room = room(inner, holder, step).await?;
         let library = Arc::clone(&inner.library);
         // A part is answered in one encoding.
         let encodings =
@@ -91,27 +124,37 @@ async fn serve_part(inner: &Arc<Inner>, send: &mut SendStream, part: Part, encod
             encoding = Some(of);
         }
         let bytes: usize = items.iter().map(Bytes::len).sum();
+        room.shrink(bytes as u64);
         inner.uploads.upload.wait(part.component, bytes as u64).await;
         chunks.extend(items.into_iter().flat_map(framed));
-        write(send, &mut chunks).await?;
-        drop(room);
+        write(send, Some(&room), &mut chunks).await?;
     }
     Ok(())
 }
 
-async fn serve_item(inner: &Arc<Inner>, send: &mut SendStream, ItemKey(key): ItemKey) -> Result<(), Broken> {
-    let _room = room(inner, STEP_BYTES).await?;
+/// Answers with an item; how many bytes it has.
+async fn serve_item(
+    inner: &Arc<Inner>,
+    holder: Holder,
+    send: &mut SendStream,
+    ItemKey(key): ItemKey,
+) -> Result<u64, Broken> {
+    let mut room = room(inner, holder, STEP_BYTES).await?;
     let library = Arc::clone(&inner.library);
-    match blocking(move || library.item(&key)).await? {
+    let refused = match blocking(move || library.item(&key)).await? {
         Ok(item) => {
-            inner.uploads.upload.wait(component_of(&key), item.len() as u64).await;
+            let bytes = item.len() as u64;
+            room.shrink(bytes);
+            inner.uploads.upload.wait(component_of(&key), bytes).await;
             let head = AnswerHead { status: Status::Ok, encoding: Encoding::Plain }.encode();
             let [length, item] = framed(item);
-            write(send, &mut [Bytes::copy_from_slice(&head), length, item]).await
+            write(send, Some(&room), &mut [Bytes::copy_from_slice(&head), length, item]).await?;
+            return Ok(bytes);
         }
-        Err(NotServed::NotHeld) => refuse(send, Status::NotHeld).await,
-        Err(NotServed::Busy) => refuse(send, Status::Busy).await,
-    }
+        Err(NotServed::NotHeld) => Status::NotHeld,
+        Err(NotServed::Busy) => Status::Busy,
+    };
+    refuse(send, refused).await.map(|()| 0)
 }
 
 /// What an item is counted as.
@@ -130,16 +173,32 @@ fn framed(item: Bytes) -> [Bytes; 2] {
     [Bytes::copy_from_slice(frame_head(length).as_bytes()), item]
 }
 
-async fn room(inner: &Inner, bytes: usize) -> Result<OwnedSemaphorePermit, Broken> {
-    let bytes = u32::try_from(bytes.min(inner.config.upload_buffer)).unwrap_or(u32::MAX);
-    Arc::clone(&inner.upload_buffer).acquire_many_owned(bytes).await.map_err(|_| Broken::Stopping)
+async fn room(inner: &Inner, holder: Holder, bytes: usize) -> Result<Permit, Broken> {
+    let bytes = bytes.min(inner.config.upload_buffer) as u64;
+    Ok(inner.room.take(holder, bytes).await?)
 }
 
 async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Broken> {
     tokio::task::spawn_blocking(job).await.map_err(|_| Broken::Stopping)
 }
 
-async fn write(send: &mut SendStream, chunks: &mut [Bytes]) -> Result<(), Broken> {
-    tokio::time::timeout(STALL_TIME, send.write_all_chunks(chunks)).await.map_err(|_| Broken::Stalled)??;
+/// Writes as fast as the other side reads. Its room is lost if it does not, and somebody waits for that.
+async fn write(send: &mut SendStream, room: Option<&Permit>, chunks: &mut [Bytes]) -> Result<(), Broken> {
+    let mut rest = chunks;
+    while !rest.is_empty() {
+        let writing = tokio::time::timeout(STALL_TIME, send.write_chunks(rest));
+        let written = match room {
+            Some(room) => tokio::select! {
+                written = writing => written,
+                () = room.revoked() => return Err(Broken::Stalled),
+            },
+            None => writing.await,
+        };
+        let written = written.map_err(|_| Broken::Stalled)??;
+        if let Some(room) = room {
+            room.progress(written.bytes as u64);
+        }
+        rest = rest.get_mut(written.chunks..).unwrap_or_default();
+    }
     Ok(())
 }

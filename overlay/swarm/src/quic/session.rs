@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use cairn_limits::{Holder, Permit};
+use cairn_peer_book::{Offence, Who};
 use content_types::{ContentKey, NodeId};
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
@@ -17,14 +19,18 @@ use crate::{
     geometry::{Component, RunSet},
     wire::{
         AnswerHead, Control, ControlError, Encodings, FrameError, FrameReader, Have, Hello, ItemKey, MAX_CONTROL_BYTES,
-        Request, Status, frame_head,
+        Predict, Request, Status, frame_head,
     },
 };
 
-/// Bytes of control messages that a peer may send at once, and then a second: what it holds is told in a few kilobytes.
-const CONTROL_BURST: u64 = 4 << 20;
-/// See [`CONTROL_BURST`].
-const CONTROL_RATE: u64 = 16 << 10;
+/// What a control message costs beside its bytes, in bytes: it wakes whoever looks at sessions.
+const MESSAGE_COST: u64 = 256;
+
+/// What a prediction costs, in bytes: the walk over a chain's blocks takes a millisecond.
+const PREDICT_COST: u64 = 64 << 10;
+
+/// How often it is looked at how much a session has moved.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is held is told anew this often at most.
 const HAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,12 +94,16 @@ pub enum SessionError {
     /// More control messages than anybody has use for.
     #[error("too many control messages")]
     Flood,
+    /// The session moved next to nothing, and another wanted its place.
+    #[error("there are as many connections as there may be, and this one was idle")]
+    Crowded,
 }
 
 impl SessionError {
     pub(super) fn close(&self) -> Close {
         match self {
             Self::OtherChain(_) => Close::OtherChain,
+            Self::Crowded => Close::Full,
             _ => Close::Protocol,
         }
     }
@@ -139,6 +149,12 @@ pub struct Session {
     view: Mutex<SessionView>,
 }
 
+/// What is moved on a connection in both directions, in bytes.
+fn moved(connection: &Connection) -> u64 {
+    let stats = connection.stats();
+    stats.udp_tx.bytes.saturating_add(stats.udp_rx.bytes)
+}
+
 /// The control streams, handed from the start to the run of a session.
 pub(super) struct ControlStreams {
     send: SendStream,
@@ -165,7 +181,8 @@ impl Session {
         };
         write(&mut send, &Control::Hello(own)).await?;
         let mut reader = ControlReader::new(connection.accept_uni().await?);
-        let Some(Control::Hello(hello)) = reader.next().await? else { return Err(SessionError::Hello) };
+        let sender = Holder::peer(node_id, connection.remote_address().ip());
+        let Some(Control::Hello(hello)) = reader.next(inner, &sender).await? else { return Err(SessionError::Hello) };
         if (hello.chain_id, hello.genesis) != (inner.config.chain_id, inner.config.genesis) {
             return Err(SessionError::OtherChain(hello.chain_id));
         }
@@ -208,6 +225,16 @@ impl Session {
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.connection.close_reason().is_some()
+    }
+
+    /// The peer, and where it is.
+    pub fn who(&self) -> Who {
+        Who::new(self.node_id, self.address().ip())
+    }
+
+    /// The peer as one that has a part of what all share.
+    pub(super) fn holder(&self) -> Holder {
+        Holder::peer(self.node_id, self.address().ip())
     }
 
     pub(super) const fn direction(&self) -> Direction {
@@ -255,20 +282,39 @@ impl Session {
         tokio::time::timeout(ITEM_TIME, fetch).await.unwrap_or(Err(ItemError::TimedOut))
     }
 
-    /// Until the connection ends: tells what is held, hears what the peer holds, answers its requests.
-    pub(super) async fn run(self: &Arc<Self>, inner: &Arc<Inner>, control: ControlStreams) {
+    /// Until the connection ends, or loses its place to another: tells what is held, hears what the peer holds, answers its
+    /// requests.
+    pub(super) async fn run(self: &Arc<Self>, inner: &Arc<Inner>, control: ControlStreams, place: &Permit) {
         let ControlStreams { send, reader } = control;
         let outcome = tokio::select! {
             outcome = self.tell(inner, send) => outcome,
             outcome = self.hear(inner, reader) => outcome,
             outcome = self.answer(inner) => outcome,
+            () = self.show_progress(place) => Err(SessionError::Crowded),
             () = inner.stop.cancelled() => Ok(()),
         };
         let why = outcome.as_ref().map_or_else(SessionError::close, |()| Close::Stopping);
         if let Err(error) = outcome {
             tracing::debug!(peer = %self.node_id, %error, "a connection ended");
+            if matches!(error, SessionError::Flood) {
+                inner.charge(&self.who(), Offence::Flood);
+            }
         }
         self.close(why);
+    }
+
+    /// Tells how much is moved, for as long as the session has its place.
+    async fn show_progress(&self, place: &Permit) {
+        let mut before = moved(&self.connection);
+        loop {
+            tokio::select! {
+                () = place.revoked() => return,
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
+            }
+            let now = moved(&self.connection);
+            place.progress(now.saturating_sub(before));
+            before = now;
+        }
     }
 
     async fn tell(&self, inner: &Inner, mut send: SendStream) -> Result<(), SessionError> {
@@ -314,7 +360,7 @@ impl Session {
 
     async fn hear(&self, inner: &Inner, mut reader: ControlReader) -> Result<(), SessionError> {
         loop {
-            let Some(message) = reader.next().await? else { continue };
+            let Some(message) = reader.next(inner, &self.holder()).await? else { continue };
             match message {
                 Control::Interested => inner.uploads.update(|choker| choker.on_interest(&self.number, true)),
                 Control::NotInterested => inner.uploads.update(|choker| choker.on_interest(&self.number, false)),
@@ -324,31 +370,46 @@ impl Session {
         }
     }
 
+    /// Takes note of a message. What takes long is done before the lock is taken: nobody else changes what a peer holds.
     fn apply(&self, message: Control) -> Result<(), SessionError> {
+        let held = match &message {
+            Control::Hello(_) => return Err(SessionError::Hello),
+            Control::Have(have) => Some(self.with_have(have)),
+            Control::Predict(predict) => Some(self.with_prediction(predict)),
+            _ => None,
+        };
         let mut view = self.view.lock();
         view.revision += 1;
+        if let Some(held) = held {
+            view.held = Arc::new(held);
+        }
         match message {
-            Control::Hello(_) => return Err(SessionError::Hello),
             Control::Choke => view.serves_us = false,
             Control::Unchoke => view.serves_us = true,
-            Control::Have(have) => {
-                let component = Component::of_code(have.component);
-                let held = component.and_then(|of| Arc::make_mut(&mut view.held).get_mut(of.index()));
-                if held.is_some_and(|held| !have.apply(held)) {
-                    tracing::debug!(peer = %self.node_id, "a peer's runs are too scattered to be noted all");
-                }
-            }
-            Control::Predict(predict) => {
-                let held = Arc::make_mut(&mut view.held);
-                for component in Component::ALL {
-                    let runs = RunSet::predicted(component, &self.node_id, &predict.radius(), predict.last_block);
-                    held[component.index()].union(&runs);
-                }
-            }
             Control::Peers(peers) => view.peers = Arc::new(peers.enrs),
-            Control::Interested | Control::NotInterested => {}
+            _ => {}
         }
         Ok(())
+    }
+
+    /// What the peer holds, with what it says of a window.
+    fn with_have(&self, have: &Have) -> Held {
+        let mut held = Held::clone(&self.view().held);
+        let component = Component::of_code(have.component);
+        if component.and_then(|of| held.get_mut(of.index())).is_some_and(|held| !have.apply(held)) {
+            tracing::debug!(peer = %self.node_id, "a peer's runs are too scattered to be noted all");
+        }
+        held
+    }
+
+    /// What the peer holds, with what follows from its radius.
+    fn with_prediction(&self, predict: &Predict) -> Held {
+        let mut held = Held::clone(&self.view().held);
+        for component in Component::ALL {
+            let runs = RunSet::predicted(component, &self.node_id, &predict.radius(), predict.last_block);
+            held[component.index()].union(&runs);
+        }
+        held
     }
 
     async fn answer(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), SessionError> {
@@ -387,28 +448,31 @@ struct ControlReader {
     stream: RecvStream,
     frames: FrameReader,
     chunk: Bytes,
-    began: Instant,
-    read: u64,
 }
 
 impl ControlReader {
     fn new(stream: RecvStream) -> Self {
         let frames = FrameReader::new(MAX_CONTROL_BYTES);
-        Self { stream, frames, chunk: Bytes::new(), began: Instant::now(), read: 0 }
+        Self { stream, frames, chunk: Bytes::new() }
     }
 
-    /// The next message; `None` for one of a type that is not known.
-    async fn next(&mut self) -> Result<Option<Control>, SessionError> {
+    /// The next message; `None` for one of a type that is not known. Its sender is charged with what it costs.
+    async fn next(&mut self, inner: &Inner, sender: &Holder) -> Result<Option<Control>, SessionError> {
         loop {
             if let Some(frame) = self.frames.push(&mut self.chunk)? {
-                return Ok(Control::decode(&frame)?);
+                let message = Control::decode(&frame)?;
+                let more = match &message {
+                    Some(Control::Have(have)) => have.cost(),
+                    Some(Control::Predict(_)) => PREDICT_COST,
+                    _ => 0,
+                };
+                if !inner.charge_control(sender, MESSAGE_COST + frame.len() as u64 + more) {
+                    return Err(SessionError::Flood);
+                }
+                return Ok(message);
             }
             let chunk = self.stream.read_chunk(MAX_CONTROL_BYTES, true).await?.ok_or(SessionError::Ended)?;
             self.chunk = chunk.bytes;
-            self.read += self.chunk.len() as u64;
-            if self.read > CONTROL_BURST + self.began.elapsed().as_secs().saturating_mul(CONTROL_RATE) {
-                return Err(SessionError::Flood);
-            }
         }
     }
 }

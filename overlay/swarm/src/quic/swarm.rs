@@ -10,32 +10,31 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cairn_limits::{Holder, Limiter, Meter};
+use cairn_peer_book::{Offence, Who};
 use content_types::NodeId;
 use parking_lot::Mutex;
 use quinn::{
     ConnectionError, Endpoint, Incoming, TokioRuntime,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config, Held, Identity, IdentityError, Library,
+    config::{CONTROL, ITEMS_TO_CHOKED, UNPROVED_HANDSHAKES},
     identity::proved_node_id,
     session::{Close, Session, SessionError},
     uploads::{Limits, Uploads},
 };
-use crate::{
-    choker::ChokerConfig,
-    geometry::Component,
-    reputation::{Offence, Reputation},
-};
+use crate::{choker::ChokerConfig, geometry::Component};
 
 /// How long a handshake, with the first messages each way, may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
-/// Handshakes of peers that dialled us, at once.
-const MAX_HANDSHAKES: usize = 64;
+/// What a handshake costs its sender's subnet, in bytes of control messages: some thousand of them take as long.
+const HANDSHAKE_COST: u64 = 32 << 10;
 
 /// Room in the socket for datagrams that have come and for those that go, in bytes; the system may give less.
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -139,7 +138,12 @@ pub struct Swarm {
 pub(super) struct Inner {
     pub(super) config: Config,
     pub(super) library: Arc<dyn Library>,
-    pub(super) upload_buffer: Arc<Semaphore>,
+    /// Bytes of answers in memory.
+    pub(super) room: Limiter,
+    /// What control messages cost, by sender.
+    pub(super) control: Mutex<Meter>,
+    /// Single items to peers that are not served.
+    pub(super) items_to_choked: Mutex<Meter>,
     pub(super) uploads: Uploads,
     /// Bars that were put on peers since the start.
     pub(super) bars: AtomicU64,
@@ -154,7 +158,9 @@ pub(super) struct Inner {
     sessions: Mutex<BTreeMap<NodeId, Arc<Session>>>,
     /// Counts everything that changes about sessions.
     changes: watch::Sender<u64>,
-    reputation: Mutex<Reputation>,
+    /// Places for sessions, and for handshakes of those who dialled us.
+    places: Limiter,
+    handshakes: Limiter,
     next_session: AtomicU64,
 }
 
@@ -188,11 +194,15 @@ impl Swarm {
         let BoundSocket { socket, address } = socket;
         let crypto = QuicServerConfig::try_from(identity.server_config()?)?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(config.transport()).max_incoming(MAX_HANDSHAKES);
+        server.transport_config(config.transport()).max_incoming(MAX_INCOMING);
         let endpoint = Endpoint::new(config.endpoint(), Some(server), socket, Arc::new(TokioRuntime))
             .map_err(|source| StartError::Bind { address, source })?;
         let inner = Arc::new(Inner {
-            upload_buffer: Arc::new(Semaphore::new(config.upload_buffer.min(Semaphore::MAX_PERMITS))),
+            room: Limiter::new(config.room()),
+            control: Mutex::new(Meter::new(CONTROL)),
+            items_to_choked: Mutex::new(Meter::new(ITEMS_TO_CHOKED)),
+            places: Limiter::new(config.sessions(config.limits.max_peers)),
+            handshakes: Limiter::new(Config::handshakes()),
             uploads: Uploads::new(config.limits),
             bars: AtomicU64::new(0),
             fetches: watch::Sender::new(0),
@@ -205,10 +215,10 @@ impl Swarm {
             endpoint,
             sessions: Mutex::default(),
             changes: watch::Sender::new(0),
-            reputation: Mutex::default(),
             next_session: AtomicU64::new(0),
         });
         inner.tasks.spawn(accept(Arc::clone(&inner)));
+        inner.tasks.spawn(keep_out_the_barred(Arc::clone(&inner)));
         let taking_turns = Arc::clone(&inner);
         inner.tasks.spawn(async move {
             let turns = taking_turns.uploads.take_turns(|| taking_turns.slots());
@@ -286,23 +296,18 @@ impl Swarm {
 
     /// Changes the limits from now on.
     pub fn set_limits(&self, limits: Limits) {
+        self.inner.places.set_quota(self.inner.config.sessions(limits.max_peers));
         self.inner.uploads.set_limits(limits);
     }
 
     /// Charges a peer with something; a peer that is barred for it is disconnected.
-    pub fn charge(&self, peer: &NodeId, offence: Offence) {
-        let bar = self.inner.reputation.lock().on_offence(Instant::now(), peer, offence);
-        let Some(bar) = bar else { return };
-        self.inner.bars.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(%peer, ?offence, seconds = bar.as_secs(), "a peer is barred");
-        if let Some(session) = self.inner.sessions.lock().get(peer).cloned() {
-            session.close(Close::Barred);
-        }
+    pub fn charge(&self, who: &Who, offence: Offence) {
+        self.inner.charge(who, offence);
     }
 
     /// Credits a peer with bytes that were checked.
     pub fn credit(&self, peer: &NodeId, bytes: u64) {
-        self.inner.reputation.lock().on_verified(Instant::now(), peer, bytes);
+        self.inner.config.book.credit(Instant::now(), peer, bytes);
         if let Some(session) = self.session(peer) {
             self.inner.uploads.update(|choker| choker.on_given(&session.number(), bytes));
         }
@@ -310,7 +315,7 @@ impl Swarm {
 
     /// For how long a peer is still barred.
     pub fn barred_for(&self, peer: &NodeId) -> Option<Duration> {
-        self.inner.reputation.lock().barred_for(Instant::now(), peer)
+        self.inner.config.book.barred_for(Instant::now(), peer, None)
     }
 
     /// Closes all connections and stops.
@@ -346,18 +351,28 @@ impl Inner {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    pub(super) fn charge(&self, who: &Who, offence: Offence) {
+        let Some(bar) = self.config.book.charge(Instant::now(), who, offence) else { return };
+        self.bars.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(peer = %who.node_id, ?offence, seconds = bar.as_secs(), "a peer is barred");
+        if let Some(session) = self.sessions.lock().get(&who.node_id).cloned() {
+            session.close(Close::Barred);
+        }
+    }
+
+    /// Charges the sender of control messages; whether it may go on.
+    pub(super) fn charge_control(&self, sender: &Holder, cost: u64) -> bool {
+        self.control.lock().charge(Instant::now(), sender, cost)
+    }
+
     fn check(&self, peer: &NodeId, ip: IpAddr) -> Result<(), ConnectError> {
         if *peer == self.identity.node_id() {
             return Err(ConnectError::Own);
         }
-        if let Some(left) = self.reputation.lock().barred_for(Instant::now(), peer) {
-            return Err(ConnectError::Barred(left));
+        match self.config.book.barred_for(Instant::now(), peer, Some(ip)) {
+            Some(left) => Err(ConnectError::Barred(left)),
+            None => Ok(()),
         }
-        let sessions = self.sessions.lock();
-        let others = sessions.iter().filter(|(id, _)| *id != peer).map(|(_, session)| session);
-        let of_subnet = others.clone().filter(|session| same_subnet(session.address().ip(), ip)).count();
-        let is_crowded = !ip.is_loopback() && of_subnet >= self.config.max_peers_of_subnet;
-        if others.count() >= self.uploads.max_peers() || is_crowded { Err(ConnectError::Full) } else { Ok(()) }
     }
 
     /// Says hello on a new connection, and keeps its session.
@@ -369,6 +384,11 @@ impl Inner {
     ) -> Result<Arc<Session>, ConnectError> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
         let closing = connection.clone();
+        let holder = Holder::peer(node_id, connection.remote_address().ip());
+        let Ok(place) = self.places.try_take(holder, 1) else {
+            closing.close(Close::Full.code(), b"");
+            return Err(ConnectError::Full);
+        };
         let begun = Session::begin(self, connection, node_id, number, direction).await;
         let (session, control) = begun.inspect_err(|error| closing.close(error.close().code(), b""))?;
         let replaced = {
@@ -384,12 +404,12 @@ impl Inner {
         if let Some(replaced) = replaced {
             replaced.close(Close::Duplicate);
         }
-        self.uploads.update(|choker| choker.on_connected(number));
+        self.uploads.update(|choker| choker.on_connected(number, holder.payer()));
         self.changed();
         let (inner, running) = (Arc::clone(self), Arc::clone(&session));
         self.tasks.spawn(async move {
-            running.run(&inner, control).await;
-            inner.uploads.update(|choker| choker.on_disconnected(&number));
+            running.run(&inner, control, &place).await;
+            inner.uploads.update(|choker| choker.on_disconnected(Instant::now(), &number));
             let mut sessions = inner.sessions.lock();
             if sessions.get(&node_id).is_some_and(|of| Arc::ptr_eq(of, &running)) {
                 sessions.remove(&node_id);
@@ -423,48 +443,72 @@ impl Inner {
     }
 }
 
+/// First datagrams that wait to be looked at. They take no place for a handshake.
+const MAX_INCOMING: usize = 1024;
+
+/// Ends connections with peers that any of the node's networks has barred.
+async fn keep_out_the_barred(inner: Arc<Inner>) {
+    let mut bars = inner.config.book.bars();
+    while let Some(Ok(())) = inner.stop.run_until_cancelled(bars.changed()).await {
+        bars.mark_unchanged();
+        let sessions: Vec<_> = inner.sessions.lock().values().cloned().collect();
+        let now = Instant::now();
+        let is_barred = |session: &Session| {
+            inner.config.book.barred_for(now, &session.node_id(), Some(session.address().ip())).is_some()
+        };
+        sessions.iter().filter(|session| is_barred(session)).for_each(|session| session.close(Close::Barred));
+    }
+}
+
 async fn accept(inner: Arc<Inner>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     loop {
         let incoming = tokio::select! {
             incoming = inner.endpoint.accept() => incoming,
             () = inner.stop.cancelled() => return,
         };
         let Some(incoming) = incoming else { return };
-        let Ok(place) = Arc::clone(&handshakes).try_acquire_owned() else {
+        let address = incoming.remote_address();
+        let holder = Holder::address(address.ip());
+        // An address that may be false costs its owner a round trip as soon as others wait, and nobody a place.
+        if !incoming.remote_address_validated() && inner.handshakes.total() >= UNPROVED_HANDSHAKES {
+            if let Err(error) = incoming.retry() {
+                tracing::trace!(%address, %error, "a first datagram was passed over");
+            }
+            continue;
+        }
+        let is_stranger = cairn_limits::Subnet::of_stranger(address.ip()).is_some();
+        if is_stranger && !inner.charge_control(&holder, HANDSHAKE_COST) {
+            incoming.ignore();
+            continue;
+        }
+        let Ok(place) = inner.handshakes.try_take(holder, 1) else {
             incoming.ignore();
             continue;
         };
         let accepting = Arc::clone(&inner);
         inner.tasks.spawn(async move {
-            let address = incoming.remote_address();
             let accepted = tokio::time::timeout(HANDSHAKE_TIME, accept_one(&accepting, incoming));
             let outcome = tokio::select! {
                 outcome = accepted => outcome.unwrap_or(Err(ConnectError::TimedOut)),
+                () = place.revoked() => Err(ConnectError::TimedOut),
                 () = accepting.stop.cancelled() => return,
             };
             if let Err(error) = outcome {
                 tracing::debug!(%address, %error, "a connection was not accepted");
             }
-            drop(place);
         });
     }
 }
 
 async fn accept_one(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), ConnectError> {
     let address = incoming.remote_address();
-    // An address that may be false costs its owner a round trip as soon as others wait.
-    if !incoming.remote_address_validated() && inner.endpoint.open_connections() >= MAX_HANDSHAKES {
-        let _ = incoming.retry();
-        return Ok(());
-    }
     let connection = incoming.await?;
     let Some(node_id) = proved_node_id(connection.peer_identity()) else {
         connection.close(Close::Identity.code(), b"");
         return Err(IdentityError::Public.into());
     };
     if let Err(error) = inner.check(&node_id, address.ip()) {
-        connection.close(Close::Full.code(), b"");
+        connection.close(Close::Barred.code(), b"");
         return Err(error);
     }
     inner.begin(connection, node_id, Direction::In).await.map(drop)
@@ -480,12 +524,4 @@ fn bind(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     socket.bind(&address.into())?;
     Ok(socket.into())
-}
-
-fn same_subnet(a: IpAddr, b: IpAddr) -> bool {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
-        (IpAddr::V6(a), IpAddr::V6(b)) => a.octets()[..6] == b.octets()[..6],
-        _ => false,
-    }
 }

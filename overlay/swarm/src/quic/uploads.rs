@@ -5,13 +5,13 @@ use std::{
     time::Instant,
 };
 
+use cairn_limits::TokenBucket;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
     choker::{Choker, ChokerConfig, Verdict},
     geometry::Component,
-    limits::TokenBucket,
 };
 
 /// Items are read and sent in steps of this, in bytes, or less under a low limit, so that something goes out all the time.

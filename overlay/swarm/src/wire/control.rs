@@ -182,21 +182,22 @@ impl Have {
 
     /// Applies the message to what is known of its sender; false if that would become too many ranges.
     pub fn apply(&self, to: &mut RunSet) -> bool {
-        let mut run = self.first_run;
-        let mut fits = to.remove(run..run + self.runs.len() as u64 * 8);
-        let mut begun = None;
-        for bit in self.runs.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)) {
-            match (bit, begun) {
-                (true, None) => begun = Some(run),
-                (false, Some(first)) => {
-                    fits &= to.insert(first..run);
-                    begun = None;
-                }
-                _ => {}
+        let window = self.first_run..self.first_run.saturating_add(self.runs.len() as u64 * 8);
+        let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
+        let bits = self.runs.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+        for (run, _) in window.clone().zip(bits).filter(|(_, is_held)| *is_held) {
+            match ranges.last_mut() {
+                Some(last) if last.end == run => last.end += 1,
+                _ => ranges.push(run..run + 1),
             }
-            run += 1;
         }
-        fits && begun.is_none_or(|first| to.insert(first..run))
+        to.replace(window, &ranges)
+    }
+
+    /// What it costs to take note of it, in bytes of a message that costs no more than to read it.
+    pub const fn cost(&self) -> u64 {
+        // Each bit may begin a range of its own.
+        self.runs.len() as u64 * 8
     }
 }
 

@@ -80,6 +80,11 @@ impl FrameReader {
         }
     }
 
+    /// Bytes that have come of a frame that is not whole.
+    pub fn pending(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The stream has ended.
     ///
     /// # Errors
