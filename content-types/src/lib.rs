@@ -8,12 +8,15 @@
 //! | [`chain`] | what tells one chain from another: forks, beacon clock, trust roots, as a value |
 //! | [`trust`] | the frozen lists behind the trust roots; none exists in memory unchecked |
 //! | [`header`] | headers and the four kinds of proof that make one a [`ProvedHeader`] |
+//! | [`verify`] | the one verifier: what is checked is a type, what is refused says whose fault it is |
+//! | [`block_id`] | which block is meant |
 //! | [`merkle`] | SSZ merkle trees and branches |
 //!
 //! Everything here is a pure function of its arguments: bytes and a [`ChainSpec`] in, a value or an error that names
 //! the broken rule out.
 
 pub mod block;
+pub mod block_id;
 pub mod chain;
 pub mod content_key;
 pub mod distance;
@@ -25,7 +28,9 @@ pub mod limits;
 pub mod merkle;
 pub mod sub_network;
 pub mod trust;
+pub mod verify;
 
+pub use block_id::BlockId;
 pub use chain::ChainSpec;
 pub use content_key::{ContentKey, KeyError};
 pub use distance::Distance;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cairn_node::{BlockId, Node};
 use content_types::{
     ContentKey, HeaderVerifier, NodeId, block, history::ContentKey as HistoryKey,
-    legacy_history::ContentKey as LegacyKey,
+    legacy_history::ContentKey as LegacyKey, verify,
 };
 use futures::{StreamExt, stream};
 use overlay::service::{LookupError, LookupTrace, TracedAnswer};
@@ -145,8 +145,8 @@ async fn is_proved(node: &Node, verifier: &HeaderVerifier, piece: Piece, value: 
     }
     let Ok(header) = node.fetch().header(BlockId::Number(piece.number)).await else { return false };
     match piece.part {
-        Part::Body => block::validate::body(header.header(), block::BodyEncoding::Rlp, value).is_ok(),
-        _ => block::validate::receipts(header.header(), block::ReceiptsEncoding::Slim, value).is_ok(),
+        Part::Body => verify::body(header.header(), block::BodyEncoding::Rlp, value.clone()).is_ok(),
+        _ => verify::receipts(header.header(), block::ReceiptsEncoding::Slim, value.clone()).is_ok(),
     }
 }
 

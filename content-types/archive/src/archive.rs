@@ -328,6 +328,12 @@ impl Archive {
         }
     }
 
+    /// Whether a header's proof takes the tree of its epoch, and that has to be built: all headers of the archive are read for
+    /// that.
+    pub fn needs_tree(&self) -> bool {
+        !self.has(Component::Proof) && !self.epoch.cache.has(self.epoch.key)
+    }
+
     /// The tree over the archive's headers from before the merge, from the cache or built now by reading them all. What is
     /// damaged is made good from its neighbours where that can be done.
     ///

@@ -17,6 +17,11 @@ const DEFAULT_CAPACITY: usize = 8;
 pub(crate) struct Cell(Mutex<Option<Arc<EpochTree>>>);
 
 impl Cell {
+    /// Whether the tree is there. One that is being built now is not.
+    fn is_built(&self) -> bool {
+        self.0.try_lock().is_ok_and(|tree| tree.is_some())
+    }
+
     /// The tree, built now if it was not before. Others who want the same tree wait; a failure is not kept.
     pub(crate) fn get_or_build<E>(&self, build: impl FnOnce() -> Result<EpochTree, E>) -> Result<Arc<EpochTree>, E> {
         let mut tree = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,6 +49,12 @@ impl EpochCache {
     /// A key that no other archive uses with this cache.
     pub(crate) fn new_key(&self) -> u64 {
         self.next_key.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the tree for `key` is there.
+    pub(crate) fn has(&self, key: u64) -> bool {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.iter().any(|(held, cell)| *held == key && cell.is_built())
     }
 
     /// The cell for `key`, which becomes the one last used. The lock is not held while a tree is built.

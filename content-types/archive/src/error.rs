@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_primitives::{B256, U256};
 use content_types::HeaderError;
 use content_types::block::Malformed;
-use content_types::block::validate::{BodyError, ReceiptsError};
+use content_types::verify::Unverified;
 
 use crate::component::Component;
 use crate::e2store::RecordType;
@@ -237,12 +237,9 @@ pub enum Rule {
     /// A proof is of a kind this program knows.
     #[error("proofs of kind {0} are unknown to this version")]
     ProofKind(u64),
-    /// A body is the one its header commits to.
+    /// A body, or receipts, are those their header commits to.
     #[error("{0}")]
-    Body(#[source] Box<BodyError>),
-    /// Receipts are those their header commits to.
-    #[error("{0}")]
-    Receipts(#[source] Box<ReceiptsError>),
+    Unverified(#[source] Box<Unverified>),
     /// Block data can be written in another encoding.
     #[error("{0}")]
     Malformed(#[from] Malformed),

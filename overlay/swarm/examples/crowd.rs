@@ -22,6 +22,7 @@ use std::{
 
 use alloy_primitives::{B256, hex};
 use bytes::Bytes;
+use cairn_limits::Holder;
 use cairn_swarm::{
     geometry::{Component, Part, RUN_BLOCKS},
     quic::{
@@ -30,6 +31,7 @@ use cairn_swarm::{
     wire::Encodings,
 };
 use content_types::{ContentKey, history};
+use futures::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -41,12 +43,12 @@ impl Library for Nothing {
         self.0.subscribe()
     }
 
-    fn read(&self, _: Part, _: Encodings, _: usize) -> Result<Items, NotServed> {
-        Err(NotServed::NotHeld)
+    fn read(&self, _: Holder, _: Part, _: Encodings, _: usize) -> BoxFuture<'_, Result<Items, NotServed>> {
+        Box::pin(async { Err(NotServed::NotHeld) })
     }
 
-    fn item(&self, _: &ContentKey) -> Result<Bytes, NotServed> {
-        Err(NotServed::NotHeld)
+    fn item(&self, _: Holder, _: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>> {
+        Box::pin(async { Err(NotServed::NotHeld) })
     }
 }
 

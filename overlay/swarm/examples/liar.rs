@@ -11,12 +11,14 @@ use std::{env, fs, future::pending, net::SocketAddr, sync::Arc};
 
 use alloy_primitives::hex;
 use bytes::Bytes;
+use cairn_limits::Holder;
 use cairn_swarm::{
     geometry::{Component, Part},
     quic::{Config, Held, Identity, Items, Library, NotServed, PeerAddress, Session, Swarm},
     wire::{Encoding, Encodings},
 };
 use content_types::{ContentKey, history, legacy_history};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch};
 
@@ -26,7 +28,6 @@ const LIE_EVERY: u64 = 100;
 struct Liar {
     held: watch::Sender<Arc<Held>>,
     source: Mutex<Option<Arc<Session>>>,
-    runtime: Handle,
 }
 
 impl Library for Liar {
@@ -34,7 +35,17 @@ impl Library for Liar {
         self.held.subscribe()
     }
 
-    fn read(&self, part: Part, _: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
+    fn read(&self, _: Holder, part: Part, _: Encodings, max_bytes: usize) -> BoxFuture<'_, Result<Items, NotServed>> {
+        Box::pin(self.items(part, max_bytes))
+    }
+
+    fn item(&self, _: Holder, _: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>> {
+        Box::pin(async { Err(NotServed::NotHeld) })
+    }
+}
+
+impl Liar {
+    async fn items(&self, part: Part, max_bytes: usize) -> Result<Items, NotServed> {
         let source = self.source.lock().clone().ok_or(NotServed::NotHeld)?;
         let (mut items, mut bytes) = (Vec::new(), 0);
         for number in part.blocks() {
@@ -43,7 +54,7 @@ impl Library for Liar {
                 Component::Bodies => history::ContentKey::BlockBody { number }.into(),
                 Component::Receipts => history::ContentKey::BlockReceipts { number }.into(),
             };
-            let Ok(item) = self.runtime.block_on(source.item(&key)) else { break };
+            let Ok(item) = source.item(&key).await else { break };
             let mut item = Vec::from(item);
             if part.component == Component::Bodies && number.is_multiple_of(LIE_EVERY) {
                 let middle = item.len() / 2;
@@ -56,10 +67,6 @@ impl Library for Liar {
             }
         }
         if items.is_empty() { Err(NotServed::NotHeld) } else { Ok(Items { encoding: Encoding::Plain, items }) }
-    }
-
-    fn item(&self, _: &ContentKey) -> Result<Bytes, NotServed> {
-        Err(NotServed::NotHeld)
     }
 }
 
@@ -74,7 +81,7 @@ async fn main() {
         panic!("liar KEY_FILE LISTEN CHAIN_ID GENESIS OTHER_KEY_FILE OTHER_ADDRESS");
     };
     let library =
-        Arc::new(Liar { held: watch::Sender::default(), source: Mutex::default(), runtime: Handle::current() });
+        Arc::new(Liar { held: watch::Sender::default(), source: Mutex::default() });
     let listen: SocketAddr = listen.parse().unwrap();
     let config = Config::new(listen, chain_id.parse().unwrap(), genesis.parse().unwrap());
     let record = watch::Sender::new(Vec::new()).subscribe();

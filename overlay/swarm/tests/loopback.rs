@@ -12,6 +12,7 @@ use std::{
 use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn_archive::snappy::Encoder;
+use cairn_limits::Holder;
 use cairn_swarm::{
     download::DownloadConfig,
     geometry::{Component, Part, RUN_BLOCKS},
@@ -22,6 +23,10 @@ use cairn_swarm::{
     wire::{Encoding, Encodings, Status},
 };
 use content_types::{ContentKey, history};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +73,27 @@ impl Library for Blocks {
         self.held.subscribe()
     }
 
-    fn read(&self, part: Part, encodings: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
+    fn read(
+        &self,
+        _: Holder,
+        part: Part,
+        encodings: Encodings,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Items, NotServed>> {
+        ready(self.items(part, encodings, max_bytes)).boxed()
+    }
+
+    fn item(&self, _: Holder, key: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>> {
+        let item = match key {
+            ContentKey::History(history::ContentKey::BlockBody { number }) => Ok(item(Component::Bodies, number)),
+            _ => Err(NotServed::NotHeld),
+        };
+        ready(item).boxed()
+    }
+}
+
+impl Blocks {
+    fn items(&self, part: Part, encodings: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
         if !self.held.borrow()[part.component.index()].contains(part.first / RUN_BLOCKS) {
             return Err(NotServed::NotHeld);
         }
@@ -88,13 +113,6 @@ impl Library for Blocks {
         }
         assert!(encodings.has(self.encoding));
         Ok(Items { encoding: self.encoding, items })
-    }
-
-    fn item(&self, key: &ContentKey) -> Result<Bytes, NotServed> {
-        match key {
-            ContentKey::History(history::ContentKey::BlockBody { number }) => Ok(item(Component::Bodies, *number)),
-            _ => Err(NotServed::NotHeld),
-        }
     }
 }
 

@@ -1,16 +1,20 @@
 //! What this node holds: the store, and the archives served in place. Reading and writing block, so they run on the
 //! disk's workers; only verified content can be put in.
 
+use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_store::{Item, Placement, Store, StoreError};
-use content_types::{ContentId, ContentKey, Distance, NodeId, SubNetwork};
+use cairn_archive::Component;
+use cairn_limits::Holder;
+use cairn_store::{Item, Placement, ReadCost, Store, StoreError};
+use content_types::{ContentId, ContentKey, Distance, NodeId, SubNetwork, history, legacy_history};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::pipeline::VerifiedContent;
-use crate::workers::{Stopping, Workers};
+use crate::workers::{PeerRead, Stopping, Workers};
 
 /// Why the disk did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -18,20 +22,49 @@ pub enum HoldingsError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A peer asks for what lies in an archive, and so many archives are being read for peers that it would have to
-    /// wait.
-    #[error("too many archives are being read for peers")]
+    /// A peer asks, and so much is being read for peers, or for this one, that it would have to wait.
+    #[error("too much is being read for peers")]
     Busy,
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
 }
 
-/// Where the content of a key is found.
-enum Found {
-    InStore(Bytes),
-    InArchive,
-    Nowhere,
+/// Consecutive pieces of content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pieces {
+    /// Whether each is in snappy's framing format, as an archive has it; otherwise as its sub-network has it.
+    pub(crate) is_compressed: bool,
+    /// From the first that was asked for on, without a gap.
+    pub(crate) items: Vec<Bytes>,
+}
+
+/// A stretch of blocks that a peer asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedPart {
+    pub(crate) component: Component,
+    pub(crate) blocks: Range<u64>,
+    /// Whether compressed pieces will do.
+    pub(crate) takes_compressed: bool,
+    /// Bytes at which the answer ends.
+    pub(crate) max_bytes: usize,
+}
+
+impl WantedPart {
+    /// The key of one of its pieces in the encoding that ranges are made of.
+    fn key(&self, number: u64) -> Option<ContentKey> {
+        part_key(self.component, number)
+    }
+}
+
+/// The key of a piece of a range: headers by number, bodies as RLP and slim receipts.
+pub(crate) fn part_key(component: Component, number: u64) -> Option<ContentKey> {
+    Some(match component {
+        Component::Header => legacy_history::ContentKey::HeaderByNumber(number).into(),
+        Component::Body => history::ContentKey::BlockBody { number }.into(),
+        Component::Receipts => history::ContentKey::BlockReceipts { number }.into(),
+        Component::TotalDifficulty | Component::Proof => return None,
+    })
 }
 
 /// Store and archives. Cheap to clone.
@@ -64,26 +97,64 @@ impl Holdings {
         Ok(self.workers.read(move || holdings.store.get(&key)).await??)
     }
 
-    /// The same for a peer, which may be [`HoldingsError::Busy`].
-    pub(crate) async fn get_for_peer(&self, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
-        let (holdings, key) = (self.clone(), *key);
-        let find = move || -> Result<Found, StoreError> {
-            let store = &holdings.store;
-            Ok(match store.get_by_id(key.sub_network(), &key.content_id())? {
-                Some(value) => Found::InStore(value),
-                None if store.contains(&key)? => Found::InArchive,
-                None => Found::Nowhere,
-            })
+    /// The same for a peer, within what peers share: this and [`part_for_peer`](Self::part_for_peer) are the only ways on
+    /// which they read, whatever protocol they speak.
+    ///
+    /// # Errors
+    /// [`HoldingsError::Busy`] when it would have to wait.
+    pub(crate) async fn get_for_peer(&self, peer: Holder, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
+        let key = *key;
+        let Some(cost) = self.for_peer(peer, PeerRead::Store, move |store| store.cost(&key)).await? else {
+            return Ok(None);
         };
-        match self.workers.read(find).await?? {
-            Found::InStore(value) => Ok(Some(value)),
-            Found::Nowhere => Ok(None),
-            Found::InArchive => {
-                let holdings = self.clone();
-                let read = self.workers.read_archive_for_peer(move || holdings.store.get(&key)).await?;
-                Ok(read.ok_or(HoldingsError::Busy)??)
+        self.for_peer(peer, read_of(cost), move |store| store.get(&key)).await
+    }
+
+    /// Pieces of a stretch of blocks for a peer, from the first on: as many as come to the bytes that it asks for, and one at
+    /// least; none if the first is not here.
+    ///
+    /// # Errors
+    /// [`HoldingsError::Busy`] when it would have to wait.
+    pub(crate) async fn part_for_peer(&self, peer: Holder, part: WantedPart) -> Result<Pieces, HoldingsError> {
+        let none = Pieces { is_compressed: false, items: Vec::new() };
+        let Some(first) = part.key(part.blocks.start) else { return Ok(none) };
+        let cost = self.for_peer(peer, PeerRead::Store, move |store| store.cost(&first)).await?;
+        let Some(cost) = cost else { return Ok(none) };
+        self.for_peer(peer, read_of(cost), move |store| {
+            let WantedPart { component, blocks, takes_compressed, max_bytes } = &part;
+            if cost != ReadCost::Stored {
+                if *takes_compressed {
+                    let items = store.compressed(*component, blocks.clone(), *max_bytes);
+                    if !items.is_empty() {
+                        return Ok(Pieces { is_compressed: true, items });
+                    }
+                }
+                let items = store.from_archive(*component, blocks.clone(), *max_bytes);
+                return Ok(Pieces { is_compressed: false, items });
             }
-        }
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            for key in blocks.clone().map_while(|number| part.key(number)) {
+                let Some(item) = store.get_by_id(key.sub_network(), &key.content_id())? else { break };
+                bytes += item.len();
+                items.push(item);
+                if bytes >= *max_bytes {
+                    break;
+                }
+            }
+            Ok(Pieces { is_compressed: false, items })
+        })
+        .await
+    }
+
+    async fn for_peer<T: Send + 'static>(
+        &self,
+        peer: Holder,
+        what: PeerRead,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, HoldingsError> {
+        let holdings = self.clone();
+        let read = self.workers.read_for_peer(peer, what, move || read(&holdings.store)).await?;
+        Ok(read.ok_or(HoldingsError::Busy)??)
     }
 
     /// Stores content if it lies within the radius and neither store nor archives have it. Durable on return.
@@ -135,6 +206,20 @@ impl Holdings {
     }
 }
 
+/// A peer of which only the node ID is known here, as one that shares reads with others.
+pub(crate) fn reader(peer: NodeId) -> Holder {
+    Holder::peer(peer, Ipv4Addr::UNSPECIFIED.into())
+}
+
+/// The places that a read of such a cost takes one of.
+const fn read_of(cost: ReadCost) -> PeerRead {
+    match cost {
+        ReadCost::Stored => PeerRead::Store,
+        ReadCost::Archive => PeerRead::Archive,
+        ReadCost::EpochTree => PeerRead::Tree,
+    }
+}
+
 /// Whether what was put is here now.
 pub(crate) fn is_held(placement: Placement) -> bool {
     match placement {
@@ -146,8 +231,6 @@ pub(crate) fn is_held(placement: Placement) -> bool {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-
-    use content_types::{history, legacy_history};
 
     use super::*;
     use crate::testing::Fixture;
@@ -161,14 +244,23 @@ mod tests {
         let header = Some(chain.block(5).unwrap().header_with_proof());
         let nowhere = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(1 << 40));
 
-        assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), header);
+        let peer = Holder::peer([7; 32], [127, 0, 0, 1].into());
+        let part =
+            |blocks| WantedPart { component: Component::Body, blocks, takes_compressed: false, max_bytes: 1 << 20 };
+        assert_eq!(holdings.get_for_peer(peer, &archived).await.unwrap(), header);
+        let bodies: Vec<_> = (5..8).map(|number| chain.block(number).unwrap().body).collect();
+        assert_eq!(holdings.part_for_peer(peer, part(5..8)).await.unwrap().items, bodies);
+        let compressed = WantedPart { takes_compressed: true, ..part(5..8) };
+        assert!(holdings.part_for_peer(peer, compressed).await.unwrap().is_compressed);
         let busy = holdings.workers.all_archive_reads_for_peers().await;
-        assert!(matches!(holdings.get_for_peer(&archived).await, Err(HoldingsError::Busy)));
+        assert!(matches!(holdings.get_for_peer(peer, &archived).await, Err(HoldingsError::Busy)));
+        assert!(matches!(holdings.part_for_peer(peer, part(5..8)).await, Err(HoldingsError::Busy)));
+        assert_eq!(holdings.part_for_peer(peer, part(1 << 40..(1 << 40) + 2)).await.unwrap().items, [&b"body"[..]]);
         assert_eq!(holdings.get(&archived).await.unwrap(), header);
-        assert_eq!(holdings.get_for_peer(&stored).await.unwrap().as_deref(), Some(&b"body"[..]));
-        assert_eq!(holdings.get_for_peer(&nowhere).await.unwrap(), None);
+        assert_eq!(holdings.get_for_peer(peer, &stored).await.unwrap().as_deref(), Some(&b"body"[..]));
+        assert_eq!(holdings.get_for_peer(peer, &nowhere).await.unwrap(), None);
         drop(busy);
-        assert_eq!(holdings.get_for_peer(&archived).await.unwrap(), header);
+        assert_eq!(holdings.get_for_peer(peer, &archived).await.unwrap(), header);
     }
 
     #[tokio::test]

@@ -4,19 +4,40 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_limits::{Allowance, Holder, Limiter, Meter, Quota};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
+use tokio::time::Instant;
 
 /// Jobs that read files at once. A slow disk should not take the threads of the processor's work.
 const READS: usize = 32;
 /// Jobs that write files at once. Writers that wait together share one sync, so many are good; reads have their own
 /// places, so that neither waits for the other.
 const WRITES: usize = 32;
-/// Jobs at once that read archives for peers. Such a read is short, or it first builds the tree of an epoch out of
-/// 8,192 headers: whoever asks all over the archives has one built for each request.
-const PEER_ARCHIVE_READS: usize = 4;
+/// Jobs at once that read for peers: fewer than there are places for reads, so that users have the others. One peer may have
+/// some of them, and the peers of a subnet a quarter.
+const PEER_READS: Quota = Quota::new(24).of_peer(6);
+/// Jobs at once that read archives for peers, which takes decompression and, the first time, a check.
+const PEER_ARCHIVE_READS: Quota = Quota::new(8).of_peer(4);
+/// Trees of epochs that are built for peers at once, out of 8,192 headers each: whoever asks all over the archives has one
+/// built for each request.
+const PEER_TREES: Quota = Quota::new(1);
+/// Trees that the peers of a subnet may have built.
+const TREES_OF_SUBNET: Allowance = Allowance { rate: 1, burst: 8 };
 /// How long such a job waits for a place. What is asked for can be had elsewhere, so that it is better to say so soon.
-const PEER_ARCHIVE_PATIENCE: Duration = Duration::from_millis(250);
+const PEER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// What is read for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerRead {
+    /// The index, or a value in the store.
+    Store,
+    /// An archive.
+    Archive,
+    /// An archive of which the tree of its epoch has to be built before.
+    Tree,
+}
 
 /// Places for blocking work. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,7 +45,10 @@ pub(crate) struct Workers {
     cpu: Arc<Semaphore>,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
-    peer_archive_reads: Arc<Semaphore>,
+    peer_reads: Limiter,
+    peer_archive_reads: Limiter,
+    peer_trees: Limiter,
+    trees_of_subnet: Arc<Mutex<Meter>>,
 }
 
 /// The runtime is stopping, so the job was not run or its result is lost.
@@ -40,7 +64,10 @@ impl Workers {
             cpu: Arc::new(Semaphore::new(cores)),
             reads: Arc::new(Semaphore::new(READS)),
             writes: Arc::new(Semaphore::new(WRITES)),
-            peer_archive_reads: Arc::new(Semaphore::new(PEER_ARCHIVE_READS)),
+            peer_reads: Limiter::new(PEER_READS),
+            peer_archive_reads: Limiter::new(PEER_ARCHIVE_READS),
+            peer_trees: Limiter::new(PEER_TREES),
+            trees_of_subnet: Arc::new(Mutex::new(Meter::new(TREES_OF_SUBNET))),
         }
     }
 
@@ -74,25 +101,39 @@ impl Workers {
         run(place(&self.writes).await?, job).await
     }
 
-    /// Runs work that reads an archive for a peer; `None` when too much of it is under way.
+    /// Runs work that reads for a peer; `None` when too much of it is under way, in all or for this peer.
     ///
     /// # Errors
     /// [`Stopping`] when the runtime goes down before it is done.
-    pub(crate) async fn read_archive_for_peer<T: Send + 'static>(
+    pub(crate) async fn read_for_peer<T: Send + 'static>(
         &self,
+        peer: Holder,
+        what: PeerRead,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Option<T>, Stopping> {
-        match tokio::time::timeout(PEER_ARCHIVE_PATIENCE, place(&self.peer_archive_reads)).await {
-            Ok(place) => run(place?, job).await.map(Some),
-            Err(_) => Ok(None),
+        let places = match what {
+            PeerRead::Store => &self.peer_reads,
+            PeerRead::Archive => &self.peer_archive_reads,
+            PeerRead::Tree => &self.peer_trees,
+        };
+        if what == PeerRead::Tree && !self.trees_of_subnet.lock().charge(Instant::now().into_std(), &peer, 1) {
+            return Ok(None);
         }
+        let Ok(permit) = places.take_within(peer, 1, PEER_PATIENCE).await else { return Ok(None) };
+        // The permit goes into the job: one whose caller stopped waiting still counts until it ends.
+        blocking(move || {
+            let result = job();
+            drop(permit);
+            result
+        })
+        .await
+        .map(Some)
     }
 
     /// Takes all places for reading archives for peers, as many requests do.
     #[cfg(test)]
-    pub(crate) async fn all_archive_reads_for_peers(&self) -> OwnedSemaphorePermit {
-        let all = u32::try_from(PEER_ARCHIVE_READS).unwrap();
-        Arc::clone(&self.peer_archive_reads).acquire_many_owned(all).await.unwrap()
+    pub(crate) async fn all_archive_reads_for_peers(&self) -> cairn_limits::Permit {
+        self.peer_archive_reads.take(Holder::nobody(), PEER_ARCHIVE_READS.total).await.unwrap()
     }
 }
 

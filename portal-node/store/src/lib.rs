@@ -45,4 +45,4 @@ pub use events::{Event, EventSink};
 pub use index::{Batch, Index, IndexEngine, Order, SledEngine, Visit};
 pub use ledger::Usage;
 pub use record::Item;
-pub use store::{Entry, RunBits, Stats, Store};
+pub use store::{Entry, ReadCost, RunBits, Stats, Store};

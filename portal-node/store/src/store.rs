@@ -233,11 +233,28 @@ impl Store {
         self.archives.remove(path);
     }
 
-    /// Bodies as RLP or slim receipts of consecutive blocks, from the first on, each in snappy's framing format as an ere
-    /// file has it: as many as come to `max_bytes`, and one at least. Empty where the first does not lie in an archive so.
-    /// Each was checked against the chain, like what [`get`](Self::get) returns.
-    pub fn compressed(&self, content_type: history::ContentType, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
-        self.archives.compressed(component_of(content_type), blocks, max_bytes)
+    /// What it takes to read the value under a key, told by the index; `None` where it is neither stored nor in an archive.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the index fails.
+    pub fn cost(&self, key: &ContentKey) -> Result<Option<ReadCost>, StoreError> {
+        if self.contains_id(key.sub_network(), &key.content_id())? {
+            return Ok(Some(ReadCost::Stored));
+        }
+        self.archives.cost(key)
+    }
+
+    /// Bodies as RLP or slim receipts of consecutive blocks out of archives, from the first on, each in snappy's framing
+    /// format as an ere file has it: as many as come to `max_bytes`, and one at least. Empty where the first does not lie in
+    /// an archive so. Each was checked against the chain, like what [`get`](Self::get) returns.
+    pub fn compressed(&self, component: Component, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
+        self.archives.compressed(component, blocks, max_bytes)
+    }
+
+    /// The same in the encodings of the wire, headers with their proofs among them. The archive's file is opened once.
+    pub fn from_archive(&self, component: Component, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
+        self.archives.plain(component, blocks, max_bytes)
     }
 
     /// The archives that were added, and whether their files are there.
@@ -342,6 +359,17 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("config", &self.core.config).finish_non_exhaustive()
     }
+}
+
+/// What it takes to read a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadCost {
+    /// A read of the store.
+    Stored,
+    /// A few reads of an archive's file, and decompression.
+    Archive,
+    /// All headers of an archive are read first, for the tree that its proofs are built from.
+    EpochTree,
 }
 
 const fn component_of(content_type: history::ContentType) -> Component {

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use alloy_primitives::{B256, U256};
-use content_types::block::{BodyEncoding, validate};
+use content_types::block::BodyEncoding;
 use content_types::header::{DecodedHeader, HeaderError};
+use content_types::verify::{self, Unverified};
 use content_types::{HeaderProof, HeaderVerifier};
 
 use crate::archive::{Archive, receipts_encoding};
@@ -188,6 +189,7 @@ impl Work<'_> {
     /// Checks all components of one block. An error means that the file cannot be read.
     fn check_block(&self, nth: usize, part: &mut Part<'_>) -> Result<Facts, ArchiveError> {
         let components = self.archive.components();
+        let rule = |unverified: Unverified| Rule::Unverified(Box::new(unverified));
         let mut facts = Facts::default();
         let header = self.check(nth, Component::Header, part, |this, at, place, part| {
             let header = content::decode_header(this.content(at, Component::Header, place, part)?)?;
@@ -207,7 +209,7 @@ impl Work<'_> {
             .check(nth, Component::Body, part, |this, at, place, part| {
                 let body = this.content(at, Component::Body, place, part)?;
                 let Some(header) = &header else { return Ok(()) };
-                validate::body(header.header(), BodyEncoding::Rlp, &body).map_err(|error| Rule::Body(Box::new(error)))
+                verify::body(header.header(), BodyEncoding::Rlp, body.into()).map(drop).map_err(rule)
             })?
             .is_some();
         if components.has(Component::Receipts) {
@@ -215,8 +217,9 @@ impl Work<'_> {
                 .check(nth, Component::Receipts, part, |this, at, place, part| {
                     let receipts = this.content(at, Component::Receipts, place, part)?;
                     let Some(header) = &header else { return Ok(()) };
-                    validate::receipts(header.header(), receipts_encoding(this.archive.format()), &receipts)
-                        .map_err(|error| Rule::Receipts(Box::new(error)))
+                    verify::receipts(header.header(), receipts_encoding(this.archive.format()), receipts.into())
+                        .map(drop)
+                        .map_err(rule)
                 })?
                 .is_some();
         }

@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use cairn_limits::{Limiter, Quota};
 use cairn_peer_book::{Offence, Who};
-use content_types::limits::MAX_RECEIPTS_LENGTH;
+use content_types::{
+    limits::MAX_RECEIPTS_LENGTH,
+    verify::{Fault, Unverified},
+};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,6 +65,15 @@ pub enum PutError {
     /// It cannot be kept: the disk's fault, or this node's. The download stops.
     #[error(transparent)]
     Failed(Source),
+}
+
+impl From<Unverified> for PutError {
+    fn from(unverified: Unverified) -> Self {
+        match unverified.fault() {
+            Fault::Sender => Self::Invalid(unverified.into()),
+            Fault::Lists => Self::Doubtful(unverified.into()),
+        }
+    }
 }
 
 /// What lies behind an error.

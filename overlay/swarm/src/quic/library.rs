@@ -1,7 +1,9 @@
-//! What a peer serves: asked on threads of their own, for reading files blocks.
+//! What a peer serves. Who asks is told with each question, so that whoever reads can give each its share.
 
 use bytes::Bytes;
+use cairn_limits::Holder;
 use content_types::ContentKey;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{
@@ -35,17 +37,23 @@ pub trait Library: Send + Sync + 'static {
     /// What is held, as it changes.
     fn held(&self) -> watch::Receiver<std::sync::Arc<Held>>;
 
-    /// Items of a part from its first one on: as many as come to `max_bytes`, and one at least. Blocks.
+    /// Items of a part from its first one on, for `peer`: as many as come to `max_bytes`, and one at least.
     ///
     /// # Errors
     ///
-    /// [`NotServed`] if the first one cannot be had.
-    fn read(&self, part: Part, encodings: Encodings, max_bytes: usize) -> Result<Items, NotServed>;
+    /// [`NotServed`] if the first one cannot be had, or not now.
+    fn read(
+        &self,
+        peer: Holder,
+        part: Part,
+        encodings: Encodings,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Items, NotServed>>;
 
-    /// An item by its key, in the encoding of its sub-network. Blocks.
+    /// An item by its key for `peer`, in the encoding of its sub-network.
     ///
     /// # Errors
     ///
-    /// [`NotServed`] if it cannot be had.
-    fn item(&self, key: &ContentKey) -> Result<Bytes, NotServed>;
+    /// [`NotServed`] if it cannot be had, or not now.
+    fn item(&self, peer: Holder, key: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>>;
 }

@@ -72,8 +72,6 @@ enum Broken {
     Stalled,
     #[error("there is no room for an answer: {0}")]
     NoRoom(#[from] cairn_limits::Full),
-    #[error("the peer stops")]
-    Stopping,
 }
 
 /// Charges a peer that is not served for an item; whether it may have it.
@@ -101,11 +99,10 @@ async fn serve_part(
         // does not read what it asked for loses it to those who wait.
         let step = inner.uploads.step_bytes();
         let mut room = room(inner, holder, step).await?;
-        let library = Arc::clone(&inner.library);
         // A part is answered in one encoding.
         let encodings =
             encoding.map_or(encodings, |of| if of == Encoding::Plain { Encodings::PLAIN } else { encodings });
-        let read = blocking(move || library.read(rest, encodings, step)).await?;
+        let read = inner.library.read(holder, rest, encodings, step).await;
         let Items { encoding: of, items } = match (read, encoding) {
             (Ok(items), None) => items,
             (Ok(items), Some(encoding)) if items.encoding == encoding => items,
@@ -140,8 +137,7 @@ async fn serve_item(
     ItemKey(key): ItemKey,
 ) -> Result<u64, Broken> {
     let mut room = room(inner, holder, STEP_BYTES).await?;
-    let library = Arc::clone(&inner.library);
-    let refused = match blocking(move || library.item(&key)).await? {
+    let refused = match inner.library.item(holder, key).await {
         Ok(item) => {
             let bytes = item.len() as u64;
             room.shrink(bytes);
@@ -176,10 +172,6 @@ fn framed(item: Bytes) -> [Bytes; 2] {
 async fn room(inner: &Inner, holder: Holder, bytes: usize) -> Result<Permit, Broken> {
     let bytes = bytes.min(inner.config.upload_buffer) as u64;
     Ok(inner.room.take(holder, bytes).await?)
-}
-
-async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Broken> {
-    tokio::task::spawn_blocking(job).await.map_err(|_| Broken::Stopping)
 }
 
 /// Writes as fast as the other side reads. Its room is lost if it does not, and somebody waits for that.

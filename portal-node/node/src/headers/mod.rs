@@ -9,7 +9,6 @@ pub(crate) mod answers;
 mod asker;
 mod cache;
 mod client;
-mod id;
 mod lineage;
 mod misses;
 mod network;
@@ -25,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use content_types::block_id::{BlockId, ParseBlockIdError};
+use content_types::verify::{self, Unverified};
 use content_types::{ContentKey, ProvedHeader};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
@@ -37,9 +38,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::holdings::{Holdings, HoldingsError};
+use crate::holdings::{self, Holdings, HoldingsError};
 use crate::http::HttpError;
-use crate::pipeline::{Refusal, verify_header};
 use crate::trust::TrustStore;
 use crate::workers::{Stopping, Workers};
 use cache::HeaderCache;
@@ -50,7 +50,6 @@ use reach::Reach;
 
 pub use answers::ClientError;
 pub(crate) use asker::Asker;
-pub use id::{BlockId, ParseBlockIdError};
 pub(crate) use lineage::Lineage;
 pub(crate) use prover::ArchiveProver;
 pub use proving::ProvingError;
@@ -110,7 +109,7 @@ pub enum NoHeader {
     Holdings(#[from] HoldingsError),
     /// What is there, or came, does not prove true.
     #[error(transparent)]
-    Refused(#[from] Box<Refusal>),
+    Refused(#[from] Box<Unverified>),
     /// A search ended without it a moment ago, so that no other is made for a peer.
     #[error("nobody had it a moment ago")]
     MissedLately,
@@ -348,14 +347,14 @@ impl HeaderSource {
         let key = ContentKey::from(id.header_key());
         let held = match asker {
             Asker::User => self.holdings.get(&key).await,
-            Asker::Peer(_) => self.holdings.get_for_peer(&key).await,
+            Asker::Peer(peer) => self.holdings.get_for_peer(holdings::reader(peer), &key).await,
         };
         self.prove(id, held?.ok_or(NoHeader::NotHeld)?).await
     }
 
     async fn prove(&self, id: BlockId, header_with_proof: Bytes) -> Result<ProvedHeader, NoHeader> {
         let verifier = self.trust.verifier();
-        let proved = self.workers.cpu(move || verify_header(&verifier, &id, &header_with_proof)).await?;
+        let proved = self.workers.cpu(move || verify::header(&verifier, &id, &header_with_proof)).await?;
         proved.map_err(|refusal| Box::new(refusal).into())
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cairn_peer_book::PeerBook;
 use cairn_store::{Budgets, Chain, Store, StoreConfig, StoreError};
 use cairn_swarm::quic::BoundSocket;
 use enr::CombinedKey;
@@ -89,6 +90,7 @@ struct Prepared {
     key: CombinedKey,
     previous: Option<Enr>,
     trust: Arc<TrustStore>,
+    book: PeerBook,
 }
 
 impl Node {
@@ -131,7 +133,7 @@ impl Drop for Unclaimed {
 
 async fn start(config: NodeConfig) -> Result<Node, StartError> {
     let workers = Workers::new();
-    let Prepared { key, previous, trust } = prepare(&config, &workers).await?;
+    let Prepared { key, previous, trust, book } = prepare(&config, &workers).await?;
     let socket = swarm::bind(config.quic, config.listen)?;
     let mut discovery = discovery_config(&config, &key, previous)?;
     let key = discovery.key;
@@ -149,7 +151,7 @@ async fn start(config: NodeConfig) -> Result<Node, StartError> {
     let mut opened = None;
     running.tracker.clone_from(&tracker);
     let quic = socket.map(|socket| (socket, key));
-    match start_on(&mut running, &mut opened, config, trust, workers, quic).await {
+    match start_on(&mut running, &mut opened, config, (trust, book), workers, quic).await {
         Ok(node) => Ok(node),
         Err(error) => {
             running.stop().await;
@@ -170,7 +172,8 @@ async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<Prepared, Sta
             let key = identity::load_or_create_key(&key_file)?;
             let previous = identity::last_record(&data_dir, &key);
             let trust = Arc::new(TrustStore::open(trust_dir, chain)?);
-            Ok(Prepared { key, previous, trust })
+            let book = tasks::load_bars(&data_dir);
+            Ok(Prepared { key, previous, trust, book })
         })
         .await?
 }
@@ -196,7 +199,7 @@ async fn start_on(
     running: &mut Running,
     opened: &mut Option<Arc<Store>>,
     config: NodeConfig,
-    trust: Arc<TrustStore>,
+    (trust, book): (Arc<TrustStore>, PeerBook),
     workers: Workers,
     quic: Option<(BoundSocket, [u8; 32])>,
 ) -> Result<Node, StartError> {
@@ -222,7 +225,7 @@ async fn start_on(
         None => None,
         Some((socket, key)) => {
             let library = Arc::new(NodeLibrary::new(holdings.clone()));
-            let swarm = swarm::start(socket, key, &config, &discovery, Arc::clone(&library))?;
+            let swarm = swarm::start(socket, key, &config, &discovery, Arc::clone(&library), book.clone())?;
             running.swarm = Some(swarm.clone());
             Some((swarm, library))
         }
@@ -318,6 +321,7 @@ async fn start_on(
             run(keep.boxed());
         }
     }
+    run(tasks::save_bars(book, config.data_dir.clone(), workers.clone()).boxed());
     run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
         run(trust_fetcher.clone().keep_fetching().boxed());

@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 use cairn_archive::Receipts;
-use content_types::block::validate::{BodyError, ReceiptsError};
-use content_types::block::{BodyEncoding, ReceiptsEncoding, transcode, validate};
+use content_types::block::{BodyEncoding, ReceiptsEncoding};
+use content_types::verify::{self, Roots, Unverified};
 use content_types::{ContentKey, HeaderVerifier, ProvedHeader, history, legacy_history};
 
-use super::{Needs, Pipeline, Refusal, Roots, VerifiedContent, check_length, kind, verify_header};
+use super::{Needs, Pipeline, Refusal, VerifiedContent, kind};
 use crate::headers::BlockId;
 
 /// A block, unchecked but for a header that was proved before.
@@ -52,8 +52,9 @@ impl Pipeline {
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
     pub(crate) fn validate_header(&self, number: u64, encoded: &Bytes) -> Result<[VerifiedContent; 2], Refusal> {
         let by_number = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
-        let checked = check_length(&by_number, encoded)
-            .and_then(|()| verify_header(&self.trust.verifier(), &BlockId::Number(number), encoded));
+        let checked = verify::length(&by_number, encoded)
+            .and_then(|()| verify::header(&self.trust.verifier(), &BlockId::Number(number), encoded))
+            .map_err(Refusal::from);
         self.metrics.validated(kind(&by_number), checked.as_ref().map_or_else(Refusal::label, |_| "valid"));
         let header = checked?;
         self.headers.remember(header.clone());
@@ -73,9 +74,10 @@ impl Pipeline {
     ) -> Result<VerifiedContent, Refusal> {
         let check = || {
             let Needs::Header(id) = Needs::of(&key) else { return Err(Refusal::NotBlockData) };
-            check_length(&key, &value)?;
-            id.check(header.number(), header.hash())?;
-            Roots::compute(&key, &value)?.check(header.header())
+            verify::length(&key, &value)?;
+            id.check(header.number(), header.hash()).map_err(Unverified::from)?;
+            let roots = Roots::compute(&key, &value).ok_or(Refusal::NotBlockData)??;
+            Ok(roots.check(header.header())?)
         };
         let checked = check();
         self.metrics.validated(kind(&key), checked.as_ref().map_or_else(Refusal::label, |()| "valid"));
@@ -86,14 +88,14 @@ impl Pipeline {
 fn check(verifier: &HeaderVerifier, block: RawBlock) -> Result<Vec<VerifiedContent>, Refused> {
     let RawBlock { number, header, body, receipts } = block;
     let by_number = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
-    let refused = |refusal| (kind(&by_number), refusal);
+    let refused = |refusal: Unverified| (kind(&by_number), refusal.into());
     let (header, encoded) = match header {
         RawHeader::WithProof(encoded) => {
-            check_length(&by_number, &encoded).map_err(refused)?;
-            (verify_header(verifier, &BlockId::Number(number), &encoded).map_err(refused)?, Some(encoded))
+            verify::length(&by_number, &encoded).map_err(refused)?;
+            (verify::header(verifier, &BlockId::Number(number), &encoded).map_err(refused)?, Some(encoded))
         }
         RawHeader::Proved(header) => {
-            BlockId::Number(number).check(header.number(), header.hash()).map_err(refused)?;
+            BlockId::Number(number).check(header.number(), header.hash()).map_err(|other| refused(other.into()))?;
             (*header, None)
         }
     };
@@ -103,16 +105,16 @@ fn check(verifier: &HeaderVerifier, block: RawBlock) -> Result<Vec<VerifiedConte
     let mut pieces: Vec<(ContentKey, Bytes)> = headers.collect();
 
     let [plain, ssz] = body_keys(number, hash);
-    let [in_rlp, in_ssz] = check_body(&header, &body).map_err(|error| (kind(&plain), error.into()))?;
+    let [in_rlp, in_ssz] = check_body(&header, body).map_err(|error| (kind(&plain), error.into()))?;
     pieces.extend([(plain, in_rlp), (ssz, in_ssz)]);
     if let Some(receipts) = receipts {
         let [slim, ssz] = receipts_keys(number, hash);
-        let [in_slim, in_ssz] = check_receipts(&header, &receipts).map_err(|error| (kind(&slim), error.into()))?;
+        let [in_slim, in_ssz] = check_receipts(&header, receipts).map_err(|error| (kind(&slim), error.into()))?;
         pieces.extend([(slim, in_slim), (ssz, in_ssz)]);
     }
-    let verified = |(key, value): (ContentKey, Bytes)| match check_length(&key, &value) {
+    let verified = |(key, value): (ContentKey, Bytes)| match verify::length(&key, &value) {
         Ok(()) => Ok(VerifiedContent { key, value, header: header.clone() }),
-        Err(refusal) => Err((kind(&key), refusal)),
+        Err(refusal) => Err((kind(&key), refusal.into())),
     };
     pieces.into_iter().map(verified).collect()
 }
@@ -126,19 +128,15 @@ fn receipts_keys(number: u64, hash: alloy_primitives::B256) -> [ContentKey; 2] {
 }
 
 /// A body in the encodings of both history networks.
-fn check_body(header: &ProvedHeader, body: &Bytes) -> Result<[Bytes; 2], BodyError> {
-    validate::body(header.header(), BodyEncoding::Rlp, body)?;
-    Ok([body.clone(), transcode::body(BodyEncoding::Rlp, BodyEncoding::Ssz, body)?.into()])
+fn check_body(header: &ProvedHeader, body: Bytes) -> Result<[Bytes; 2], Unverified> {
+    let body = verify::body(header.header(), BodyEncoding::Rlp, body)?;
+    Ok([body.encoded(BodyEncoding::Rlp)?, body.encoded(BodyEncoding::Ssz)?])
 }
 
 /// Receipts in the encodings of both history networks.
-fn check_receipts(header: &ProvedHeader, receipts: &Receipts) -> Result<[Bytes; 2], ReceiptsError> {
-    let Receipts { encoding: from, bytes } = receipts;
-    validate::receipts(header.header(), *from, bytes)?;
-    let encode = |to| -> Result<Bytes, ReceiptsError> {
-        if *from == to { Ok(bytes.clone()) } else { Ok(transcode::receipts(*from, to, bytes)?.into()) }
-    };
-    Ok([encode(ReceiptsEncoding::Slim)?, encode(ReceiptsEncoding::Ssz)?])
+fn check_receipts(header: &ProvedHeader, Receipts { encoding, bytes }: Receipts) -> Result<[Bytes; 2], Unverified> {
+    let receipts = verify::receipts(header.header(), encoding, bytes)?;
+    Ok([receipts.encoded(ReceiptsEncoding::Slim)?, receipts.encoded(ReceiptsEncoding::Ssz)?])
 }
 
 #[cfg(test)]
@@ -182,18 +180,18 @@ mod tests {
         let [block, other] = [50, 51].map(|number| chain.block(number).unwrap());
         let proved = Box::new(chain.verifier().verify(&other.header_with_proof()).unwrap());
         let refusal = pipeline.validate_block(RawBlock { body: other.body.clone(), ..raw(&block) }).await.unwrap_err();
-        assert!(matches!(refusal, Refusal::Body(_)), "{refusal}");
+        assert!(matches!(refusal, Refusal::Content(Unverified::Body(_))), "{refusal}");
         let receipts = raw(&other).receipts;
         let refusal = pipeline.validate_block(RawBlock { receipts, ..raw(&block) }).await.unwrap_err();
-        assert!(matches!(refusal, Refusal::Receipts(_)), "{refusal}");
+        assert!(matches!(refusal, Refusal::Content(Unverified::Receipts(_))), "{refusal}");
         for header in [RawHeader::Proved(proved), raw(&other).header] {
             let refusal = pipeline.validate_block(RawBlock { header, ..raw(&block) }).await.unwrap_err();
-            assert!(matches!(refusal, Refusal::OtherBlock { .. }), "{refusal}");
+            assert!(matches!(refusal, Refusal::Content(Unverified::OtherBlock(_))), "{refusal}");
         }
         let mut forged = block.header_with_proof().to_vec();
         *forged.last_mut().unwrap() ^= 1;
         let header = RawHeader::WithProof(forged.into());
         let refusal = pipeline.validate_block(RawBlock { header, ..raw(&block) }).await.unwrap_err();
-        assert!(matches!(refusal, Refusal::Header(_)), "{refusal}");
+        assert!(matches!(refusal, Refusal::Content(Unverified::Header(_))), "{refusal}");
     }
 }

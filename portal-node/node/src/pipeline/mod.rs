@@ -3,19 +3,18 @@
 
 mod block;
 mod refusal;
-mod roots;
 mod waiting;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use content_types::{ContentKey, HeaderVerifier, HeaderWithProof, ProvedHeader, history, legacy_history};
+use content_types::verify::{self, Roots};
+use content_types::{ContentKey, ProvedHeader, history, legacy_history};
 
 use crate::headers::{Asker, BlockId, HeaderSource};
 use crate::metrics::Metrics;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
-use roots::Roots;
 use waiting::WaitingRoom;
 
 pub(crate) use block::{RawBlock, RawHeader};
@@ -100,7 +99,7 @@ impl Pipeline {
     }
 
     async fn check(&self, asker: Asker, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
-        check_length(&key, &value)?;
+        verify::length(&key, &value)?;
         match Needs::of(&key) {
             Needs::Head => Err(Refusal::NeedsHead),
             Needs::Header(id) => {
@@ -109,7 +108,8 @@ impl Pipeline {
                     return Err(Refusal::BeyondTrust(id));
                 }
                 let bytes = value.clone();
-                let roots = self.workers.cpu(move || Roots::compute(&key, &bytes)).await??;
+                let roots =
+                    self.workers.cpu(move || Roots::compute(&key, &bytes)).await?.ok_or(Refusal::NotBlockData)??;
                 let header = match self.headers.cached(&id) {
                     Some(header) => header,
                     None => {
@@ -123,7 +123,7 @@ impl Pipeline {
             Needs::Nothing(id) => {
                 let verifier = self.trust.verifier();
                 let bytes = value.clone();
-                let header = self.workers.cpu(move || verify_header(&verifier, &id, &bytes)).await??;
+                let header = self.workers.cpu(move || verify::header(&verifier, &id, &bytes)).await??;
                 self.headers.remember(header.clone());
                 Ok(VerifiedContent { key, value, header })
             }
@@ -156,26 +156,6 @@ impl Needs {
             },
         }
     }
-}
-
-fn check_length(key: &ContentKey, value: &Bytes) -> Result<(), Refusal> {
-    let limit = key.max_value_len();
-    if value.len() > limit {
-        return Err(Refusal::TooLong { actual: value.len(), limit });
-    }
-    Ok(())
-}
-
-/// Checks that a `BlockHeaderWithProof` is the block that was meant, and then its proof: what is not even that block is
-/// wrong, whether or not this node could prove it.
-pub(crate) fn verify_header(
-    verifier: &HeaderVerifier,
-    id: &BlockId,
-    header_with_proof: &[u8],
-) -> Result<ProvedHeader, Refusal> {
-    let HeaderWithProof { header, proof } = HeaderWithProof::decode(header_with_proof, verifier.chain())?;
-    id.check(header.number(), header.hash())?;
-    Ok(verifier.prove(header, &proof)?)
 }
 
 /// The content type's name in metrics.

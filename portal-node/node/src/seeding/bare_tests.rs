@@ -62,7 +62,10 @@ async fn blocks_are_held_and_served_only_below_a_header_that_was_found() {
     archives.prove(&lineage).await.unwrap();
     assert_eq!(lineage.unproved_count(), END - MERGE);
     assert_eq!(held(&fixture).await, Vec::from_iter(0..MERGE));
-    assert_eq!(fixture.holdings.get_for_peer(&body(MERGE)).await.unwrap(), None);
+    assert_eq!(
+        fixture.holdings.get_for_peer(crate::holdings::reader([7; 32].into()), &body(MERGE)).await.unwrap(),
+        None
+    );
     assert_eq!(fixture.holdings.get(&body(MERGE)).await.unwrap(), None);
 
     fixture.store_header(ENDS[1]);
@@ -71,7 +74,11 @@ async fn blocks_are_held_and_served_only_below_a_header_that_was_found() {
     assert_eq!(held(&fixture).await, Vec::from_iter(0..=ENDS[1]));
     for number in [0, MERGE, ENDS[0], ENDS[0] + 1, ENDS[1]] {
         let value = Some(fixture.chain.block(number).unwrap().body);
-        assert_eq!(fixture.holdings.get_for_peer(&body(number)).await.unwrap(), value, "{number}");
+        assert_eq!(
+            fixture.holdings.get_for_peer(crate::holdings::reader([7; 32].into()), &body(number)).await.unwrap(),
+            value,
+            "{number}"
+        );
     }
     assert_eq!(fixture.holdings.get(&body(ENDS[1] + 1)).await.unwrap(), None);
     // No proof that could be handed on comes with that.

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_archive::Component as Record;
+use cairn_limits::Holder;
 use cairn_swarm::geometry::{Component, Part, RUN_BLOCKS, RunSet};
 use cairn_swarm::quic::{Held, Items, Library, NotServed};
 use cairn_swarm::wire::{Encoding, Encodings};
 use content_types::{ContentKey, SubNetwork, history, legacy_history};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::holdings::Holdings;
+use crate::holdings::{Holdings, HoldingsError, Pieces, WantedPart};
 use crate::seeding::Archives;
 use crate::workers::Workers;
 
@@ -45,11 +48,11 @@ pub(super) fn key_of(component: Component, number: u64) -> ContentKey {
     }
 }
 
-const fn content_type_of(component: Component) -> Option<history::ContentType> {
+const fn record_of(component: Component) -> Record {
     match component {
-        Component::Headers => None,
-        Component::Bodies => Some(history::ContentType::BlockBody),
-        Component::Receipts => Some(history::ContentType::BlockReceipts),
+        Component::Headers => Record::Header,
+        Component::Bodies => Record::Body,
+        Component::Receipts => Record::Receipts,
     }
 }
 
@@ -58,30 +61,40 @@ impl Library for NodeLibrary {
         self.held.subscribe()
     }
 
-    fn read(&self, part: Part, encodings: Encodings, max_bytes: usize) -> Result<Items, NotServed> {
-        if encodings.has(Encoding::Snappy)
-            && let Some(content_type) = content_type_of(part.component)
-        {
-            let items = self.holdings.store().compressed(content_type, part.blocks(), max_bytes);
-            if !items.is_empty() {
-                return Ok(Items { encoding: Encoding::Snappy, items });
+    fn read(
+        &self,
+        peer: Holder,
+        part: Part,
+        encodings: Encodings,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Items, NotServed>> {
+        let part = WantedPart {
+            component: record_of(part.component),
+            blocks: part.blocks(),
+            takes_compressed: encodings.has(Encoding::Snappy),
+            max_bytes,
+        };
+        async move {
+            let Pieces { is_compressed, items } = self.holdings.part_for_peer(peer, part).await.map_err(not_served)?;
+            if items.is_empty() {
+                return Err(NotServed::NotHeld);
             }
+            Ok(Items { encoding: if is_compressed { Encoding::Snappy } else { Encoding::Plain }, items })
         }
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        for number in part.blocks() {
-            // An error is reported by the store, and another peer has it.
-            let Ok(Some(item)) = self.holdings.store().get(&key_of(part.component, number)) else { break };
-            bytes += item.len();
-            items.push(item);
-            if bytes >= max_bytes {
-                break;
-            }
-        }
-        if items.is_empty() { Err(NotServed::NotHeld) } else { Ok(Items { encoding: Encoding::Plain, items }) }
+        .boxed()
     }
 
-    fn item(&self, key: &ContentKey) -> Result<Bytes, NotServed> {
-        self.holdings.store().get(key).ok().flatten().ok_or(NotServed::NotHeld)
+    fn item(&self, peer: Holder, key: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>> {
+        async move { self.holdings.get_for_peer(peer, &key).await.map_err(not_served)?.ok_or(NotServed::NotHeld) }
+            .boxed()
+    }
+}
+
+fn not_served(error: HoldingsError) -> NotServed {
+    match error {
+        HoldingsError::Busy => NotServed::Busy,
+        // What the disk does wrong is reported by the store, and another peer has it.
+        HoldingsError::Store(_) | HoldingsError::Stopping(_) => NotServed::NotHeld,
     }
 }
 

@@ -35,6 +35,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use alloy_rlp::Encodable;
+use cairn_peer_book::PeerBook;
 use cairn_swarm::quic::{BoundSocket, Config, Identity, StartError, Swarm};
 use overlay::discovery::ListenAddresses;
 use overlay::{Discovery, Enr, Transport};
@@ -126,9 +127,10 @@ pub(crate) fn start(
     config: &NodeConfig,
     discovery: &Discovery,
     library: Arc<NodeLibrary>,
+    book: PeerBook,
 ) -> Result<Swarm, StartError> {
     let (chain, limits) = (&config.chain, config.limits);
-    let config = Config { limits, ..Config::new(socket.address(), chain.chain_id(), chain.genesis_hash()) };
+    let config = Config { limits, book, ..Config::new(socket.address(), chain.chain_id(), chain.genesis_hash()) };
     let (sender, record) = watch::channel(encoded(&discovery.local_enr()));
     let mut updates = discovery.local_enr_updates();
     tokio::spawn(async move {

@@ -13,9 +13,10 @@ use cairn_archive::write::{ArchiveWriter, Plan};
 use cairn_archive::{ArchiveError, Component as Record, Format, Receipts};
 use cairn_swarm::geometry::Component;
 use cairn_swarm::quic::{PutError, Sink};
-use content_types::block::{BodyEncoding, ReceiptsEncoding, validate};
+use content_types::block::{BodyEncoding, ReceiptsEncoding};
 use content_types::header::DecodedHeader;
-use content_types::{HeaderError, HeaderProof, HeaderVerifier, HeaderWithProof};
+use content_types::verify::{self, Fault, Unverified};
+use content_types::{BlockId, HeaderProof, HeaderVerifier, HeaderWithProof};
 use parking_lot::{Mutex, RwLock};
 
 /// What a kill may lose of what was put, in bytes.
@@ -180,17 +181,21 @@ impl ArchiveSink {
         })
     }
 
-    fn put_header(&self, number: u64, item: &Bytes) -> Result<(), PutError> {
-        let proved = self.verifier.verify(item).map_err(|error| match error {
-            // What cannot be judged here is nobody's lie.
-            HeaderError::ListMissing { .. } | HeaderError::BeyondList { .. } => PutError::Failed(error.into()),
-            error => PutError::Invalid(error.to_string()),
-        })?;
-        if proved.number() != number {
-            return Err(PutError::Invalid(format!("the header of block {} in its place", proved.number())));
+    /// What is wrong with a header that was refused. Where the lists end is told by time, and what time a header claims was
+    /// written by whoever made it: one of a block below another that was proved here claims a time that cannot be its own.
+    fn refused(&self, number: u64, unverified: Unverified) -> PutError {
+        let is_covered = self.headers.read().last_key_value().is_some_and(|(last, _)| number < *last);
+        match unverified.fault() {
+            Fault::Lists if is_covered => PutError::Invalid(unverified.into()),
+            _ => unverified.into(),
         }
-        let HeaderWithProof { header, proof } = HeaderWithProof::decode(item, self.verifier.chain())
-            .map_err(|error| PutError::Invalid(error.to_string()))?;
+    }
+
+    fn put_header(&self, number: u64, item: &Bytes) -> Result<(), PutError> {
+        verify::header(&self.verifier, &BlockId::Number(number), item)
+            .map_err(|unverified| self.refused(number, unverified))?;
+        let HeaderWithProof { header, proof } =
+            HeaderWithProof::decode(item, self.verifier.chain()).map_err(Unverified::from)?;
         self.write(item.len(), |writer| {
             let (components, holds) =
                 (writer.plan().components(), |writer: &ArchiveWriter, of| writer.holds(number, of));
@@ -219,21 +224,20 @@ fn told_difficulty(proof: &HeaderProof) -> Option<U256> {
 
 impl Sink for ArchiveSink {
     fn put(&self, component: Component, number: u64, item: &Bytes) -> Result<(), PutError> {
-        let invalid = |error: &dyn std::fmt::Display| PutError::Invalid(error.to_string());
         match component {
             Component::Headers => self.put_header(number, item),
             Component::Bodies => {
                 let header = self.header(number)?;
-                validate::body(header.header(), BodyEncoding::Rlp, item).map_err(|error| invalid(&error))?;
-                self.write_compressed(number, Record::Body, item)
+                let body = verify::body(header.header(), BodyEncoding::Rlp, item.clone())?;
+                self.write_compressed(number, Record::Body, body.bytes())
             }
             Component::Receipts => {
                 let header = self.header(number)?;
-                validate::receipts(header.header(), ReceiptsEncoding::Slim, item).map_err(|error| invalid(&error))?;
+                let receipts = verify::receipts(header.header(), ReceiptsEncoding::Slim, item.clone())?;
                 if self.format == Format::Ere {
-                    return self.write_compressed(number, Record::Receipts, item);
+                    return self.write_compressed(number, Record::Receipts, receipts.bytes());
                 }
-                let receipts = Receipts { encoding: ReceiptsEncoding::Slim, bytes: item.clone() };
+                let receipts = Receipts { encoding: ReceiptsEncoding::Slim, bytes: receipts.bytes().clone() };
                 self.write(item.len(), |writer| match writer.holds(number, Record::Receipts) {
                     true => Ok(()),
                     false => writer.put_receipts(number, &receipts),

@@ -134,8 +134,11 @@ impl Sink for StoreSink {
 }
 
 fn refused(refusal: Refusal) -> PutError {
-    // What cannot be judged here is nobody's lie.
-    if refusal.is_invalid() { PutError::Invalid(refusal.to_string()) } else { PutError::Failed(refusal.into()) }
+    match refusal {
+        Refusal::Content(unverified) => unverified.into(),
+        refusal if refusal.is_invalid() => PutError::Invalid(refusal.into()),
+        refusal => PutError::Failed(refusal.into()),
+    }
 }
 
 fn failed(error: StoreError) -> PutError {

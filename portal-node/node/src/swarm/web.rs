@@ -206,7 +206,9 @@ impl Filling {
                 self.outside.kept(component, number, bytes);
                 Ok(())
             }
-            Err(PutError::Invalid(why)) => Err(MirrorError::Wrong { number, component, why }),
+            Err(PutError::Invalid(why) | PutError::Doubtful(why)) => {
+                Err(MirrorError::Wrong { number, component, why: why.to_string() })
+            }
             Err(error) => {
                 self.outside.failed(component, number, error);
                 Err(MirrorError::Sink)

@@ -5,6 +5,7 @@ use cairn_node::Node;
 use cairn_node::pipeline::Refusal;
 use cairn_proto::wire::AcceptCode;
 use content_types::block::validate::BodyError;
+use content_types::verify::Unverified;
 use content_types::{ContentKey, history, legacy_history};
 
 use crate::support::{World, connect, stop};
@@ -40,7 +41,7 @@ async fn no_header_is_asked_for_when_the_value_is_malformed() {
     let world = World::new();
     let node = world.start("node").await;
     let refusal = node.validate(body(5), Bytes::from_static(&[0xc0])).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::Body(BodyError::Malformed(_))), "{refusal}");
+    assert!(matches!(refusal, Refusal::Content(Unverified::Body(BodyError::Malformed(_)))), "{refusal}");
     let refusal = node.validate(body(5), world.chain.block(5).unwrap().body).await.unwrap_err();
     assert!(matches!(refusal, Refusal::NoHeader(_)), "{refusal}");
     stop(node).await;

@@ -2,6 +2,7 @@
 
 use cairn_node::pipeline::Refusal;
 use content_types::block::validate::{BodyError, ReceiptsError};
+use content_types::verify::Unverified;
 use content_types::{ContentKey, HeaderError, history, legacy_history};
 
 use crate::support::{World, stop};
@@ -46,13 +47,13 @@ async fn every_kind_of_content_is_let_in_only_under_its_own_key() {
                 ContentKey::LegacyHistory(
                     legacy_history::ContentKey::HeaderByNumber(_) | legacy_history::ContentKey::HeaderByHash(_),
                 ) => {
-                    assert!(matches!(refusal, Refusal::OtherBlock { .. }), "{refusal}");
+                    assert!(matches!(refusal, Refusal::Content(Unverified::OtherBlock(_))), "{refusal}");
                 }
                 ContentKey::LegacyHistory(legacy_history::ContentKey::Body(_))
                 | ContentKey::History(history::ContentKey::BlockBody { .. }) => {
-                    assert!(matches!(refusal, Refusal::Body(_)), "{refusal}");
+                    assert!(matches!(refusal, Refusal::Content(Unverified::Body(_))), "{refusal}");
                 }
-                _ => assert!(matches!(refusal, Refusal::Receipts(_)), "{refusal}"),
+                _ => assert!(matches!(refusal, Refusal::Content(Unverified::Receipts(_))), "{refusal}"),
             }
         }
     }
@@ -70,20 +71,23 @@ async fn malformed_too_long_and_unprovable_values_are_told_apart() {
     let header = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
 
     let refusal = node.validate(body, vec![0xc0].into()).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::Body(BodyError::Malformed(_))), "{refusal}");
+    assert!(matches!(refusal, Refusal::Content(Unverified::Body(BodyError::Malformed(_)))), "{refusal}");
     // What other clients send for an item that they lost.
     let refusal = node.validate(body, bytes::Bytes::new()).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::Body(BodyError::Malformed(_))), "{refusal}");
+    assert!(matches!(refusal, Refusal::Content(Unverified::Body(BodyError::Malformed(_)))), "{refusal}");
     let refusal = node.validate(receipts, vec![1, 0, 0, 0].into()).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::Receipts(ReceiptsError::Malformed(_))), "{refusal}");
+    assert!(matches!(refusal, Refusal::Content(Unverified::Receipts(ReceiptsError::Malformed(_)))), "{refusal}");
     let refusal = node.validate(header, vec![0; header.max_value_len() + 1].into()).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::TooLong { .. }), "{refusal}");
+    assert!(matches!(refusal, Refusal::Content(Unverified::TooLong { .. })), "{refusal}");
 
     let mut value = world.chain.block(number).unwrap().header_with_proof().to_vec();
     let last = value.len() - 1;
     value[last] ^= 1;
     let refusal = node.validate(header, value.into()).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::Header(HeaderError::NotInEpoch { .. })) && refusal.is_invalid(), "{refusal}");
+    assert!(
+        matches!(refusal, Refusal::Content(Unverified::Header(HeaderError::NotInEpoch { .. }))) && refusal.is_invalid(),
+        "{refusal}"
+    );
 
     let ephemeral = ContentKey::from(legacy_history::ContentKey::EphemeralHeaderOffer(hash));
     let refusal = node.validate(ephemeral, vec![1].into()).await.unwrap_err();
@@ -105,7 +109,10 @@ async fn without_trust_lists_nothing_is_valid_and_nobody_is_to_blame() {
         let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
         let value = world.chain.block(number).unwrap().header_with_proof();
         let refusal = node.validate(key, value).await.unwrap_err();
-        assert!(matches!(refusal, Refusal::Header(HeaderError::ListMissing { .. })) && !refusal.is_invalid());
+        assert!(
+            matches!(refusal, Refusal::Content(Unverified::Header(HeaderError::ListMissing { .. })))
+                && !refusal.is_invalid()
+        );
     }
     stop(node).await;
 }

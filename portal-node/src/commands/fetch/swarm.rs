@@ -12,7 +12,7 @@ use std::{
 use cairn_archive::{ArchiveName, Format, MAX_BLOCKS, write::Plan};
 use cairn_node::{
     Node,
-    swarm::{FetchArchiveError, FetchProgress, Order, WantedArchive, peers_of},
+    swarm::{FetchArchiveError, FetchProgress, Order, WantedArchive, peers_of, quic::FetchError},
 };
 use content_types::ChainSpec;
 use indicatif::HumanBytes;
@@ -258,6 +258,9 @@ pub(in crate::commands) fn failure(error: FetchArchiveError) -> Failure {
         FetchArchiveError::Archive(error) => Failure::archive(error),
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
         FetchArchiveError::Folder { source, .. } => Failure::Io(format!("{error}{}", advice(source))),
+        FetchArchiveError::Fetch(source @ FetchError::Unproved { .. }) => Failure::NotFound(format!(
+            "{source}; what came is kept: `cairn trust show` tells how far the lists reach, `cairn trust import` takes newer ones"
+        )),
         FetchArchiveError::Fetch(source) => Failure::of_files(source),
         FetchArchiveError::Stopping(_) => Failure::Internal(error.to_string()),
     }

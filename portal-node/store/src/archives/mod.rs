@@ -25,6 +25,7 @@ use parking_lot::RwLock;
 pub use self::proof::{HeaderProver, Unproved};
 use self::seed::{Piece, Refusal, Seed};
 use crate::{
+    ReadCost,
     core::Core,
     error::StoreError,
     events::Event,
@@ -115,21 +116,44 @@ impl Archives {
         Ok(None)
     }
 
-    /// Pieces of consecutive blocks as an ere file has them, in snappy's framing format, from the first block on: as many as
+    /// Pieces of consecutive blocks in snappy's framing format, as an ere file has them, from the first block on: as many as
     /// come to `max_bytes`, and one at least. None where the first does not lie in an archive in this way.
     pub(crate) fn compressed(&self, component: Component, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
+        self.first(component, blocks.start, |seed, piece| seed.compressed(piece, blocks.clone(), max_bytes))
+    }
+
+    /// The same in the encodings of the wire.
+    pub(crate) fn plain(&self, component: Component, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
+        self.first(component, blocks.start, |seed, piece| seed.plain(piece, blocks.clone(), max_bytes))
+    }
+
+    /// What the first archive gives that has a block and does not refuse.
+    fn first(
+        &self,
+        component: Component,
+        number: u64,
+        read: impl Fn(&Seed, Piece) -> Result<Vec<Bytes>, Refusal>,
+    ) -> Vec<Bytes> {
         let piece = match component {
+            Component::Header => Piece::Header,
             Component::Body => Piece::Body(BodyEncoding::Rlp),
             Component::Receipts => Piece::Receipts(ReceiptsEncoding::Slim),
-            Component::Header | Component::TotalDifficulty | Component::Proof => return Vec::new(),
+            Component::TotalDifficulty | Component::Proof => return Vec::new(),
         };
-        for seed in self.holding(blocks.start) {
-            match seed.compressed(piece, blocks.clone(), max_bytes) {
+        for seed in self.holding(number) {
+            match read(&seed, piece) {
                 Ok(pieces) => return pieces,
-                Err(refusal) => self.refused(&seed, blocks.start, piece, refusal),
+                Err(refusal) => self.refused(&seed, number, piece, refusal),
             }
         }
         Vec::new()
+    }
+
+    /// What it takes to read a value; `None` where no archive has it.
+    pub(crate) fn cost(&self, key: &ContentKey) -> Result<Option<ReadCost>, StoreError> {
+        let Some((number, _, piece)) = self.find(key)? else { return Ok(None) };
+        let seed = self.holding(number).into_iter().find(|seed| seed.has(number, piece.component()));
+        Ok(seed.map(|seed| if seed.needs_tree(number, piece) { ReadCost::EpochTree } else { ReadCost::Archive }))
     }
 
     /// Acts on the reason why an archive does not serve a piece.

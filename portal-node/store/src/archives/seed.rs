@@ -15,8 +15,9 @@ use bytes::Bytes;
 use cairn_archive::{Archive, ArchiveError, Component, Format, Rule};
 use content_types::{
     HeaderProof, HeaderWithProof, ProvedHeader,
-    block::{BodyEncoding, ReceiptsEncoding, transcode, validate},
+    block::{BodyEncoding, ReceiptsEncoding, transcode},
     header::DecodedHeader,
+    verify,
 };
 
 use super::proof::{HeaderProver, Unproved};
@@ -125,15 +126,33 @@ impl Seed {
             && self.place(number).is_some_and(|place| !self.bits(component).1.get(place))
     }
 
+    /// Whether reading a piece takes the tree of an epoch that has to be built before.
+    pub(super) fn needs_tree(&self, number: u64, piece: Piece) -> bool {
+        let is_good = self.place(number).is_some_and(|place| self.bits(piece.component()).0.get(place));
+        // What is known to be good needs no proof, unless the proof is what is asked for.
+        (piece == Piece::Header || !is_good) && self.archive.needs_tree()
+    }
+
     /// A piece in the encoding that is asked for. With `hash`, the block's header must have it.
     pub(super) fn read(&self, number: u64, piece: Piece, hash: Option<&B256>) -> Result<Bytes, Refusal> {
+        self.read_from(&self.archive, number, piece, hash)
+    }
+
+    /// Pieces of consecutive blocks in the encoding that is asked for, from the first block on: as many as come to
+    /// `max_bytes`, and one at least. The file is opened once for all of them.
+    pub(super) fn plain(&self, piece: Piece, blocks: Range<u64>, max_bytes: usize) -> Result<Vec<Bytes>, Refusal> {
+        let archive = self.archive.pinned()?;
+        collect(blocks, max_bytes, |number| self.read_from(&archive, number, piece, None))
+    }
+
+    fn read_from(&self, archive: &Archive, number: u64, piece: Piece, hash: Option<&B256>) -> Result<Bytes, Refusal> {
         let component = piece.component();
         let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
         let (good, bad) = self.bits(component);
         if bad.get(place) {
             return Err(Refusal::NotNow("it was found corrupt before".into()));
         }
-        let found = self.read_checked(number, piece, hash, good.get(place));
+        let found = self.read_checked(archive, number, piece, hash, good.get(place));
         match &found {
             Ok(_) => good.set(place),
             Err(Refusal::Corrupt(_)) => bad.set(place),
@@ -154,42 +173,34 @@ impl Seed {
             return Err(Refusal::NotNow("the archive stores it in another encoding".into()));
         }
         let archive = self.archive.pinned()?;
-        let (mut pieces, mut bytes) = (Vec::new(), 0);
-        for number in blocks {
-            match self.compressed_piece(&archive, number, piece) {
-                Ok(stored) => {
-                    bytes += stored.len();
-                    pieces.push(stored);
-                }
-                // It is met again by whoever asks for this one first.
-                Err(_) if !pieces.is_empty() => break,
-                Err(refusal) => return Err(refusal),
-            }
-            if bytes >= max_bytes {
-                break;
-            }
-        }
-        Ok(pieces)
+        collect(blocks, max_bytes, |number| self.compressed_piece(&archive, number, piece))
     }
 
     fn compressed_piece(&self, pinned: &Archive, number: u64, piece: Piece) -> Result<Bytes, Refusal> {
         let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
         if !self.bits(piece.component()).0.get(place) {
-            self.read(number, piece, None)?;
+            self.read_from(pinned, number, piece, None)?;
         }
         let stored = pinned.stored(number, piece.component())?;
         stored.ok_or_else(|| Refusal::NotNow("the archive has none".into()))
     }
 
-    fn read_checked(&self, number: u64, piece: Piece, hash: Option<&B256>, is_good: bool) -> Result<Bytes, Refusal> {
+    fn read_checked(
+        &self,
+        archive: &Archive,
+        number: u64,
+        piece: Piece,
+        hash: Option<&B256>,
+        is_good: bool,
+    ) -> Result<Bytes, Refusal> {
         if let Some(hash) = hash
-            && self.archive.decoded_header(number)?.hash() != *hash
+            && archive.decoded_header(number)?.hash() != *hash
         {
             return Err(Refusal::NotNow("the block with this number has another hash".into()));
         }
         match piece {
             Piece::Header => {
-                let (header, proof) = self.header_and_proof(number)?;
+                let (header, proof) = header_and_proof(archive, number)?;
                 let proof = proof.ok_or_else(|| Refusal::NotNow("the archive has no proof of the header".into()))?;
                 if !is_good {
                     self.prover.prove(header.clone(), Some(&proof))?;
@@ -197,9 +208,10 @@ impl Seed {
                 Ok(HeaderWithProof { header, proof }.encode())
             }
             Piece::Body(encoding) => {
-                let body = self.archive.body(number)?;
+                let body = archive.body(number)?;
                 if !is_good {
-                    validate::body(self.proved_header(number)?.header(), BodyEncoding::Rlp, &body).map_err(corrupt)?;
+                    let header = self.proved_header(archive, number)?;
+                    verify::body(header.header(), BodyEncoding::Rlp, body.clone()).map_err(corrupt)?;
                 }
                 match encoding {
                     BodyEncoding::Rlp => Ok(body),
@@ -207,12 +219,12 @@ impl Seed {
                 }
             }
             Piece::Receipts(encoding) => {
-                let Some(receipts) = self.archive.receipts(number)? else {
+                let Some(receipts) = archive.receipts(number)? else {
                     return Err(Refusal::NotNow("the archive has no receipts".into()));
                 };
                 if !is_good {
-                    let header = self.proved_header(number)?;
-                    validate::receipts(header.header(), receipts.encoding, &receipts.bytes).map_err(corrupt)?;
+                    let header = self.proved_header(archive, number)?;
+                    verify::receipts(header.header(), receipts.encoding, receipts.bytes.clone()).map_err(corrupt)?;
                 }
                 if receipts.encoding == encoding {
                     return Ok(receipts.bytes);
@@ -223,19 +235,9 @@ impl Seed {
         }
     }
 
-    fn proved_header(&self, number: u64) -> Result<ProvedHeader, Refusal> {
-        let (header, proof) = self.header_and_proof(number)?;
+    fn proved_header(&self, archive: &Archive, number: u64) -> Result<ProvedHeader, Refusal> {
+        let (header, proof) = header_and_proof(archive, number)?;
         Ok(self.prover.prove(header, proof.as_ref())?)
-    }
-
-    /// A header with its proof, or without one where none is in the archive and none can be built from it. Damage elsewhere
-    /// in the epoch, of which the tree is built, is not this header's.
-    fn header_and_proof(&self, number: u64) -> Result<(DecodedHeader, Option<HeaderProof>), ArchiveError> {
-        match self.archive.header_with_proof(number) {
-            Ok(HeaderWithProof { header, proof }) => Ok((header, Some(proof))),
-            Err(error) if matches!(error.rule, Rule::Io(_) | Rule::Vanished) => Err(error),
-            Err(_) => Ok((self.archive.decoded_header(number)?, None)),
-        }
     }
 
     fn place(&self, number: u64) -> Option<usize> {
@@ -251,6 +253,40 @@ impl Seed {
             Component::Header | Component::Proof | Component::TotalDifficulty => (&self.headers, &self.bad_headers),
         }
     }
+}
+
+/// A header with its proof, or without one where none is in the archive and none can be built from it. Damage elsewhere
+/// in the epoch, of which the tree is built, is not this header's.
+fn header_and_proof(archive: &Archive, number: u64) -> Result<(DecodedHeader, Option<HeaderProof>), ArchiveError> {
+    match archive.header_with_proof(number) {
+        Ok(HeaderWithProof { header, proof }) => Ok((header, Some(proof))),
+        Err(error) if matches!(error.rule, Rule::Io(_) | Rule::Vanished) => Err(error),
+        Err(_) => Ok((archive.decoded_header(number)?, None)),
+    }
+}
+
+/// What `read` gives for consecutive blocks, from the first on: as many pieces as come to `max_bytes`, and one at least.
+fn collect(
+    blocks: Range<u64>,
+    max_bytes: usize,
+    mut read: impl FnMut(u64) -> Result<Bytes, Refusal>,
+) -> Result<Vec<Bytes>, Refusal> {
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    for number in blocks {
+        match read(number) {
+            Ok(piece) => {
+                bytes += piece.len();
+                pieces.push(piece);
+            }
+            // It is met again by whoever asks for this one first.
+            Err(_) if !pieces.is_empty() => break,
+            Err(refusal) => return Err(refusal),
+        }
+        if bytes >= max_bytes {
+            break;
+        }
+    }
+    Ok(pieces)
 }
 
 fn corrupt(error: impl std::fmt::Display) -> Refusal {

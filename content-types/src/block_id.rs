@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use alloy_primitives::B256;
-use content_types::legacy_history;
 
-use crate::pipeline::Refusal;
+use crate::legacy_history;
 
 /// A block by its number on the canonical chain or by its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,14 +28,26 @@ impl BlockId {
     /// Checks that a header with this number and hash is the block that is meant.
     ///
     /// # Errors
-    /// [`Refusal::OtherBlock`] if it is not.
-    pub(crate) fn check(&self, number: u64, hash: B256) -> Result<(), Refusal> {
+    /// [`OtherBlock`] if it is not.
+    pub fn check(&self, number: u64, hash: B256) -> Result<(), OtherBlock> {
         let matches = match self {
             Self::Number(expected) => number == *expected,
             Self::Hash(expected) => hash == *expected,
         };
-        if matches { Ok(()) } else { Err(Refusal::OtherBlock { expected: *self, number, hash }) }
+        if matches { Ok(()) } else { Err(OtherBlock { expected: *self, number, hash }) }
     }
+}
+
+/// A good header, but of another block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{expected} is meant, this is block {number} with the hash {hash}")]
+pub struct OtherBlock {
+    /// What is meant.
+    pub expected: BlockId,
+    /// The header's number.
+    pub number: u64,
+    /// The header's hash.
+    pub hash: B256,
 }
 
 impl From<u64> for BlockId {
