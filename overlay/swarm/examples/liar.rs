@@ -20,7 +20,7 @@ use cairn_swarm::{
 use content_types::{ContentKey, history, legacy_history};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::sync::watch;
 
 /// A lie in the body of every block whose number is a multiple.
 const LIE_EVERY: u64 = 100;
