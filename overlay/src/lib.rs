@@ -6,12 +6,9 @@
 //! | [`transport`] | the seam at TALKREQ, with discv5 behind it or a simulated network |
 //! | [`transfer`] | uTP streams over TALKREQ |
 //! | [`service`] | a sub-network: requests, routing table, lookups, offers, gossip |
-//! | [`semaphores`] | each peer's or subnet's share of what they share |
 
 pub mod discovery;
-pub mod semaphores;
 pub mod service;
-mod shares;
 pub mod transfer;
 pub mod transport;
 

@@ -89,7 +89,9 @@ async fn short_content_is_served_when_no_slot_is_free() {
     b.memory.put(&long, value(&long, LONG));
     let answer = a.overlay.find_content(b.enr(), short.clone()).await.unwrap();
     assert_eq!(answer, FindContentAnswer::Content { value: value(&short, SHORT), utp: false });
+    let reads = b.memory.reads();
     assert_eq!(a.overlay.find_content(b.enr(), long).await.unwrap(), FindContentAnswer::Enrs(Vec::new()));
+    assert_eq!(b.memory.reads(), reads, "nothing is read for who has no slot");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

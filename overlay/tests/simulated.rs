@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_proto::gossip::IN_FLIGHT_TIMEOUT;
+use cairn_proto::gossip::CLAIM_PATIENCE;
 use cairn_proto::limits::{Direction, TransferLimits};
 use cairn_proto::routing::log_distance;
 use cairn_proto::wire::{Accept, AcceptCode, Offer, Request, Response, Varint};
@@ -70,32 +70,45 @@ async fn a_key_whose_first_sender_fails_is_taken_from_the_second() {
     assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer(honest.id()));
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_comes_slowly_is_taken_from_nobody_else_meanwhile() {
-    /// Bytes and seconds between two pieces: enough not to count as stalled.
-    const PIECE: (usize, u64) = (20_000, 10);
+/// Sends an accepted value in pieces of so many bytes, with a pause after each, while another peer offers the same key again and
+/// again; what the other was answered. The value has to arrive all the same.
+async fn sent_in_pieces(piece: usize, pause: Duration) -> Vec<AcceptCode> {
+    const PIECES: usize = 20;
     let network = network();
     let peer = Peer::simulated(&network, 1, Setup::default());
     let slow = Arc::new(network.join(enr(2, 1, CHAIN_ID)).unwrap());
     let other = network.join(enr(3, 1, CHAIN_ID)).unwrap();
     let (sending, contact) = (transfers(slow.clone(), 1), slow.contact(&peer.enr()).unwrap());
     let key = key("slow");
-    let pieces = 2 * IN_FLIGHT_TIMEOUT.as_secs() / PIECE.1;
-    let whole = value(&key, PIECE.0 * pieces as usize);
+    let whole = value(&key, piece * PIECES);
 
     let accept = offer_only(&slow, &peer, &key).await;
     assert_eq!(accept.content_keys, [AcceptCode::Accepted]);
-    let slot = sending.slot(Direction::Outbound, &contact).await;
+    let slot = sending.slot(Direction::Outbound, &contact).await.unwrap();
     let mut stream = sending.connect(&contact, accept.connection_id, slot).unwrap();
     stream.write_all(Bytes::copy_from_slice(Varint::new(whole.len() as u32).as_bytes())).await.unwrap();
-    for start in (0..whole.len()).step_by(PIECE.0) {
-        stream.write_all(whole.slice(start..start + PIECE.0)).await.unwrap();
-        assert_eq!(offer_only(&other, &peer, &key).await.content_keys, [AcceptCode::InboundKeyLimited]);
+    let mut codes = Vec::new();
+    for start in (0..whole.len()).step_by(piece) {
+        stream.write_all(whole.slice(start..start + piece)).await.unwrap();
+        codes.extend(offer_only(&other, &peer, &key).await.content_keys);
         // A line that is slow, in simulated time.
-        tokio::time::sleep(Duration::from_secs(PIECE.1)).await;
+        tokio::time::sleep(pause).await;
     }
     stream.finish().await.unwrap();
     assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer(cairn_proto::record::node_id(&slow.local_enr())));
+    codes
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_slowly_is_taken_from_nobody_else_meanwhile() {
+    let codes = sent_in_pieces(20_000, CLAIM_PATIENCE / 2).await;
+    assert!(codes.iter().all(|code| *code == AcceptCode::InboundKeyLimited), "{codes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trickle_does_not_keep_a_key_from_others() {
+    let codes = sent_in_pieces(2_000, CLAIM_PATIENCE / 2).await;
+    assert!(codes.contains(&AcceptCode::Accepted), "{codes:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +241,8 @@ fn transfers(transport: Arc<SimulatedTransport>, streams: usize) -> Transfers {
         fetches: streams,
         fetches_per_peer: streams,
         outbound: streams,
-        outbound_per_peer: streams,
+        // A newcomer has a quarter.
+        outbound_per_peer: 4 * streams,
     };
     Transfers::with_limits(transport, limits).unwrap()
 }
@@ -241,8 +255,8 @@ async fn a_shutdown_ends_more_streams_at_both_ends_than_packets_leave_at_once() 
     let (to_a, to_b) = (b.contact(&a.local_enr()).unwrap(), a.contact(&b.local_enr()).unwrap());
     let (at_a, at_b) = (transfers(a, STREAMS), transfers(b, STREAMS));
     let pair = |_| async {
-        let mut accepted = at_b.accept(&to_a, at_b.slot(Direction::Outbound, &to_a).await).unwrap();
-        let slot = at_a.slot(Direction::Fetch, &to_b).await;
+        let mut accepted = at_b.accept(&to_a, at_b.slot(Direction::Outbound, &to_a).await.unwrap()).unwrap();
+        let slot = at_a.slot(Direction::Fetch, &to_b).await.unwrap();
         let mut opened = at_a.connect(&to_b, accepted.connection_id(), slot).unwrap();
         opened.write_all(Bytes::from_static(b"?")).await.unwrap();
         assert_eq!(accepted.read_chunk().await.unwrap().as_deref(), Some(&b"?"[..]));

@@ -29,9 +29,9 @@ impl Pair {
     /// A stream from B to A or the other way, accepted by B and opened by A.
     async fn stream(&self) -> (Stream, Stream) {
         let (to_b, to_a) = (contact(&self.b, &self.a), contact(&self.a, &self.b));
-        let slot = self.from_b.slot(Direction::Outbound, &to_a).await;
+        let slot = self.from_b.slot(Direction::Outbound, &to_a).await.unwrap();
         let accepted = self.from_b.accept(&to_a, slot).unwrap();
-        let slot = self.from_a.slot(Direction::Inbound, &to_b).await;
+        let slot = self.from_a.slot(Direction::Inbound, &to_b).await.unwrap();
         let opened = self.from_a.connect(&to_b, accepted.connection_id(), slot).unwrap();
         (accepted, opened)
     }
@@ -117,6 +117,6 @@ async fn a_shutdown_ends_what_is_open() {
     assert!(accepted.read_chunk().await.is_err());
     assert!(opened.read_chunk().await.is_err());
     let peer = contact(&pair.a, &pair.b);
-    let slot = pair.from_b.slot(Direction::Outbound, &peer).await;
+    let slot = pair.from_b.slot(Direction::Outbound, &peer).await.unwrap();
     assert_eq!(pair.from_b.accept(&peer, slot).map(drop), Err(TransferError::Stopped));
 }

@@ -86,6 +86,11 @@ impl Holder {
         Self { peer: Peer::Id(id.into()), subnet: Subnet::of_stranger(ip) }
     }
 
+    /// A peer of whom only the node ID is known: it counts for no subnet.
+    pub fn id(id: impl Into<[u8; 32]>) -> Self {
+        Self { peer: Peer::Id(id.into()), subnet: None }
+    }
+
     /// Somebody of whom only the address is known.
     pub fn address(ip: IpAddr) -> Self {
         Self { peer: Peer::Address(ip.to_canonical()), subnet: Subnet::of_stranger(ip) }
@@ -107,7 +112,8 @@ impl Holder {
         self.peer != Peer::Nobody
     }
 
-    pub(crate) const fn subnet(&self) -> Option<Subnet> {
+    /// The subnet that it counts for.
+    pub const fn subnet(&self) -> Option<Subnet> {
         self.subnet
     }
 }

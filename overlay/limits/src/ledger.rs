@@ -1,12 +1,13 @@
 //! Who holds how much, as a state machine: what is asked for and given back goes in with the time, what was granted and who
 //! has to make room comes out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
 
-use crate::holder::{Holder, Subnet};
+use crate::counts::Counts;
+use crate::holder::Holder;
 use crate::quota::{Full, MIN_PROGRESS, Quota};
 
 /// Peers that are remembered as having finished something.
@@ -36,9 +37,11 @@ struct Hold {
     /// Since when it has not made [`MIN_PROGRESS`].
     marked: Instant,
     progress: u64,
+    /// Whether it may be lost: what waits for this node itself is not idle.
+    yields: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Waiter {
     id: WaiterId,
     holder: Holder,
@@ -49,9 +52,7 @@ struct Waiter {
 #[derive(Debug)]
 pub struct Ledger {
     quota: Quota,
-    total: u64,
-    by_peer: HashMap<Holder, u64>,
-    by_subnet: HashMap<Subnet, u64>,
+    counts: Counts,
     holds: BTreeMap<HoldId, Hold>,
     waiting: VecDeque<Waiter>,
     proved: LruCache<Holder, ()>,
@@ -64,9 +65,7 @@ impl Ledger {
     pub fn new(quota: Quota) -> Self {
         Self {
             quota,
-            total: 0,
-            by_peer: HashMap::new(),
-            by_subnet: HashMap::new(),
+            counts: Counts::default(),
             holds: BTreeMap::new(),
             waiting: VecDeque::new(),
             proved: LruCache::new(MAX_PROVED),
@@ -88,31 +87,22 @@ impl Ledger {
 
     /// What is held in all.
     pub const fn total(&self) -> u64 {
-        self.total
+        self.counts.total()
     }
 
     /// What one peer holds.
     pub fn of_peer(&self, holder: &Holder) -> u64 {
-        self.by_peer.get(holder).copied().unwrap_or(0)
+        self.counts.of_peer(holder)
     }
 
     /// What the peers of a holder's subnet hold; nothing for a local network, which has no limit.
     pub fn of_subnet(&self, holder: &Holder) -> u64 {
-        holder.subnet().and_then(|subnet| self.by_subnet.get(&subnet)).copied().unwrap_or(0)
+        self.counts.of_subnet(holder)
     }
 
     /// How much more a holder could take at once.
     pub fn room_for(&self, holder: &Holder) -> u64 {
-        let of_all = self.quota.total.saturating_sub(self.total);
-        if !holder.is_somebody() {
-            return of_all;
-        }
-        let of_peer = self.peer_limit(holder).saturating_sub(self.of_peer(holder));
-        let of_subnet = match holder.subnet() {
-            Some(_) => self.quota.of_subnet.saturating_sub(self.of_subnet(holder)),
-            None => u64::MAX,
-        };
-        of_all.min(of_peer).min(of_subnet)
+        self.counts.room_for(&self.quota, self.peer_limit(holder), holder)
     }
 
     /// Whether `amount` could be taken now, without anybody losing what it holds.
@@ -121,30 +111,30 @@ impl Ledger {
     ///
     /// Which limit is reached, the narrowest first.
     pub fn check(&self, holder: &Holder, amount: u64) -> Result<(), Full> {
-        if holder.is_somebody() {
-            let limit = self.peer_limit(holder);
-            if self.of_peer(holder).saturating_add(amount) > limit {
-                let is_new = limit < self.quota.of_peer;
-                return Err(if is_new { Full::Newcomer(limit) } else { Full::Peer(limit) });
-            }
-            if holder.subnet().is_some() && self.of_subnet(holder).saturating_add(amount) > self.quota.of_subnet {
-                return Err(Full::Subnet(self.quota.of_subnet));
-            }
-        }
-        if self.total.saturating_add(amount) > self.quota.total {
-            return Err(Full::Total(self.quota.total));
-        }
-        Ok(())
+        self.counts.check(&self.quota, self.peer_limit(holder), holder, amount)
     }
 
-    /// Takes `amount`, from those who make no progress if all is taken. Whoever waits goes first.
+    /// Whether [`take`](Self::take) would give `amount` now, if need be from those who make no progress.
+    ///
+    /// # Errors
+    ///
+    /// Which limit is reached.
+    pub fn could_take(&self, now: Instant, holder: &Holder, amount: u64) -> Result<(), Full> {
+        match self.check(holder, amount) {
+            Ok(()) if self.is_before(holder) => Err(Full::Total(self.quota.total)),
+            Ok(()) => Ok(()),
+            Err(full) => self.idle_enough(now, holder, amount).map(drop).ok_or(full),
+        }
+    }
+
+    /// Takes `amount`, from those who make no progress if all is taken. Whoever waits and has no more goes first.
     ///
     /// # Errors
     ///
     /// Which limit is reached; nothing was taken.
     pub fn take(&mut self, now: Instant, holder: Holder, amount: u64) -> Result<HoldId, Full> {
         match self.check(&holder, amount) {
-            Ok(()) if self.is_somebody_kept_waiting() => Err(Full::Total(self.quota.total)),
+            Ok(()) if self.is_before(&holder) => Err(Full::Total(self.quota.total)),
             Ok(()) => Ok(self.hold(now, holder, amount)),
             Err(full) => {
                 if !self.make_room(now, &holder, amount) {
@@ -203,12 +193,32 @@ impl Ledger {
 
     /// What a hold was taken for came to its end as it should: its peer is no newcomer any more.
     pub fn prove(&mut self, now: Instant, hold: HoldId) {
-        if let Some(hold) = self.holds.get(&hold)
-            && hold.holder.is_somebody()
-            && self.proved.insert(hold.holder, ()).is_none()
-        {
+        if let Some(holder) = self.holds.get(&hold).map(|hold| hold.holder) {
+            self.prove_holder(now, holder);
+        }
+    }
+
+    /// A peer finished something elsewhere that counts here too: it is no newcomer any more.
+    pub fn prove_holder(&mut self, now: Instant, holder: Holder) {
+        if holder.is_somebody() && self.proved.insert(holder, ()).is_none() {
             self.serve_waiting(now);
         }
+    }
+
+    /// Whether a peer has finished something.
+    pub fn is_proved(&self, holder: &Holder) -> bool {
+        self.proved.peek(holder).is_some()
+    }
+
+    /// Whether a hold may be lost for want of progress. While its peer waits for this node, rather than this node for the
+    /// peer, it should not; its idle time begins anew after that.
+    pub fn set_yielding(&mut self, now: Instant, hold: HoldId, yields: bool) {
+        if let Some(hold) = self.holds.get_mut(&hold)
+            && std::mem::replace(&mut hold.yields, yields) != yields
+        {
+            (hold.marked, hold.progress) = (now, 0);
+        }
+        self.serve_waiting(now);
     }
 
     /// Gives a hold back. One that was revoked is not there any more.
@@ -223,7 +233,7 @@ impl Ledger {
         let Some(of) = self.holds.get_mut(&hold) else { return };
         let (holder, less) = (of.holder, of.amount.saturating_sub(amount));
         of.amount -= less;
-        self.count_less(&holder, less);
+        self.counts.remove(&holder, less);
         self.serve_waiting(now);
     }
 
@@ -232,7 +242,7 @@ impl Ledger {
         let of = self.holds.get_mut(&hold)?;
         let amount = amount.min(of.amount);
         of.amount -= amount;
-        let part = Hold { holder: of.holder, amount, marked: of.marked, progress: 0 };
+        let part = Hold { holder: of.holder, amount, marked: of.marked, progress: 0, yields: of.yields };
         let id = HoldId(self.draw());
         self.holds.insert(id, part);
         Some(id)
@@ -255,11 +265,14 @@ impl Ledger {
     /// When [`handle_timeout`](Self::handle_timeout) could make room for those who wait: when the next hold will have stood
     /// still for too long. Those that have already were of no use to anybody who waits.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        if self.waiting.is_empty() { None } else { self.next_idle(now) }
+    }
+
+    /// When the next hold will have stood still for too long.
+    pub fn next_idle(&self, now: Instant) -> Option<Instant> {
         let idle = self.quota.yields_after?;
-        if self.waiting.is_empty() {
-            return None;
-        }
-        self.holds.values().map(|hold| hold.marked + idle).filter(|at| *at > now).min()
+        let yielding = self.holds.values().filter(|hold| hold.yields);
+        yielding.map(|hold| hold.marked + idle).filter(|at| *at > now).min()
     }
 
     /// Makes room for those who wait, from those who make no progress.
@@ -273,104 +286,105 @@ impl Ledger {
     }
 
     fn peer_limit(&self, holder: &Holder) -> u64 {
-        if self.proved.peek(holder).is_some() { self.quota.of_peer } else { self.quota.of_newcomer }
+        if self.is_proved(holder) { self.quota.of_peer } else { self.quota.of_newcomer }
     }
 
-    /// Whether somebody waits whom only the limit for all keeps: nobody may pass it by, or it could wait for ever.
-    fn is_somebody_kept_waiting(&self) -> bool {
-        let is_kept =
-            |waiter: &Waiter| matches!(self.check(&waiter.holder, waiter.amount), Err(Full::Total(_)) | Ok(()));
-        self.waiting.iter().any(is_kept)
+    /// Whether somebody who has as little as `holder`, or less, waits whom only the limit for all keeps: `holder` may not pass it
+    /// by, or it could wait for ever.
+    fn is_before(&self, holder: &Holder) -> bool {
+        let own = self.rank(holder, 0);
+        self.next_waiting().and_then(|at| self.waiting.get(at)).is_some_and(|first| self.rank(&first.holder, 0) <= own)
     }
 
     fn serve_waiting(&mut self, now: Instant) {
-        let mut at = 0;
-        while let Some(Waiter { id, holder, amount }) = self.waiting.get(at).map(|of| Waiter { ..*of }) {
-            match self.check(&holder, amount) {
-                Ok(()) => {}
-                Err(_) if self.make_room(now, &holder, amount) => {}
-                Err(Full::Total(_)) => return,
-                // Its own share is used up, which is no reason for others to wait.
-                Err(Full::Peer(_) | Full::Newcomer(_) | Full::Subnet(_)) => {
-                    at += 1;
-                    continue;
-                }
-            }
-            self.waiting.remove(at);
-            // What was revoked has left room in its peers' shares: who was passed over may have its turn now.
-            at = 0;
+        while let Some(at) = self.next_served(now) {
+            let Some(Waiter { id, holder, amount }) = self.waiting.remove(at) else { return };
             let hold = self.hold(now, holder, amount);
             self.decisions.push_back(Decision::Granted(id, hold));
         }
     }
 
-    /// Revokes what makes no progress until `amount` fits into every limit of `holder`. Takes from nobody if that would not
-    /// be enough.
+    /// Who is served now, with room made for it; `None` if nobody can be.
+    fn next_served(&mut self, now: Instant) -> Option<usize> {
+        if let Some(at) = self.next_waiting() {
+            let Waiter { holder, amount, .. } = *self.waiting.get(at)?;
+            if self.check(&holder, amount).is_ok() || self.make_room(now, &holder, amount) {
+                return Some(at);
+            }
+        }
+        // Those whose own share is used up, and used by what makes no progress.
+        self.quota.yields_after?;
+        (0..self.waiting.len()).find(|at| {
+            let Some(Waiter { holder, amount, .. }) = self.waiting.get(*at).copied() else { return false };
+            let is_own = !matches!(self.check(&holder, amount), Ok(()) | Err(Full::Total(_)));
+            is_own && self.make_room(now, &holder, amount)
+        })
+    }
+
+    /// Who comes before whom, if it had `more`: who has finished something before newcomers, then who has less. Whoever comes
+    /// with many node IDs, or many requests, stands behind those who come with few so.
+    fn rank(&self, holder: &Holder, more: u64) -> (bool, u64) {
+        (!self.is_proved(holder), self.of_peer(holder).saturating_add(more))
+    }
+
+    /// Whose turn it is: of those whose own share is not used up, the first by rank, and among equals who has waited longest.
+    fn next_waiting(&self) -> Option<usize> {
+        let has_turn =
+            |waiter: &Waiter| matches!(self.check(&waiter.holder, waiter.amount), Ok(()) | Err(Full::Total(_)));
+        let waiting = self.waiting.iter().enumerate().filter(|(_, waiter)| has_turn(waiter));
+        waiting.min_by_key(|(at, waiter)| (self.rank(&waiter.holder, 0), *at)).map(|(at, _)| at)
+    }
+
+    /// Revokes what makes no progress until `amount` is free for `holder`; nothing if that would not be enough.
     fn make_room(&mut self, now: Instant, holder: &Holder, amount: u64) -> bool {
-        let Some(idle) = self.quota.yields_after else { return false };
-        let mut idle: Vec<Idle> = self
-            .holds
-            .iter()
-            .filter(|(_, hold)| now.saturating_duration_since(hold.marked) >= idle)
-            .map(|(id, hold)| (*id, hold.holder, hold.amount, hold.marked))
-            .collect();
-        // Who has most goes first, and of that what has stood still for longest.
-        idle.sort_by_key(|(id, of, _, marked)| (std::cmp::Reverse(self.of_peer(of)), *marked, *id));
-        let over = |limit: u64, held: u64| held.saturating_add(amount).saturating_sub(limit);
-        let mut chosen = Vec::new();
-        // The narrowest limit first: what its own holds give up counts for the wider ones, too.
-        if holder.is_somebody() {
-            let own = over(self.peer_limit(holder), self.of_peer(holder));
-            if !choose(&idle, &mut chosen, own, |of| of == holder) {
-                return false;
-            }
-            if let Some(subnet) = holder.subnet() {
-                let of_subnet = over(self.quota.of_subnet, self.of_subnet(holder));
-                if !choose(&idle, &mut chosen, of_subnet, |of| of.subnet() == Some(subnet)) {
-                    return false;
-                }
-            }
-        }
-        // Of others only those who have at least as much as it would have then: nobody drives others out.
-        let own = self.of_peer(holder).saturating_add(amount);
-        let is_fair = |of: &Holder| of == holder || self.of_peer(of) >= own;
-        if !choose(&idle, &mut chosen, over(self.quota.total, self.total), is_fair) {
-            return false;
-        }
-        for (id, ..) in chosen {
+        let Some(chosen) = self.idle_enough(now, holder, amount) else { return false };
+        for id in chosen {
             self.remove(id);
             self.decisions.push_back(Decision::Revoked(id));
         }
         true
     }
 
-    fn hold(&mut self, now: Instant, holder: Holder, amount: u64) -> HoldId {
-        let id = HoldId(self.draw());
-        self.total += amount;
+    /// What makes no progress and would leave `amount` for `holder` within all of its limits; `None` if there is not enough
+    /// of it.
+    fn idle_enough(&self, now: Instant, holder: &Holder, amount: u64) -> Option<Vec<HoldId>> {
+        let idle = self.quota.yields_after?;
+        let is_idle = |hold: &Hold| hold.yields && now.saturating_duration_since(hold.marked) >= idle;
+        let holds = self.holds.iter().filter(|(_, hold)| is_idle(hold));
+        let mut candidates: Vec<Idle> = holds
+            .map(|(id, hold)| Idle { id: *id, holder: hold.holder, amount: hold.amount, marked: hold.marked })
+            .collect();
+        // Who comes last loses first, and of that what has stood still for longest.
+        candidates.sort_by_key(|idle| (std::cmp::Reverse(self.rank(&idle.holder, 0)), idle.marked, idle.id));
+        let over = |limit: u64, held: u64| held.saturating_add(amount).saturating_sub(limit);
+        let mut chosen = Vec::new();
+        // The narrowest limit first: what its own holds give up counts for the wider ones, too.
         if holder.is_somebody() {
-            *self.by_peer.entry(holder).or_default() += amount;
+            let own = over(self.peer_limit(holder), self.of_peer(holder));
+            choose(&candidates, &mut chosen, own, |of| of == holder)?;
             if let Some(subnet) = holder.subnet() {
-                *self.by_subnet.entry(subnet).or_default() += amount;
+                let of_subnet = over(self.quota.of_subnet, self.of_subnet(holder));
+                choose(&candidates, &mut chosen, of_subnet, |of| of.subnet() == Some(subnet))?;
             }
         }
-        self.holds.insert(id, Hold { holder, amount, marked: now, progress: 0 });
+        // Of others only those who would not come before it then: nobody drives others out.
+        let own = self.rank(holder, amount);
+        let may_go = |of: &Holder| of == holder || self.rank(of, 0) >= own;
+        choose(&candidates, &mut chosen, over(self.quota.total, self.total()), may_go)?;
+        Some(chosen.into_iter().map(|idle| idle.id).collect())
+    }
+
+    fn hold(&mut self, now: Instant, holder: Holder, amount: u64) -> HoldId {
+        let id = HoldId(self.draw());
+        self.counts.add(&holder, amount);
+        self.holds.insert(id, Hold { holder, amount, marked: now, progress: 0, yields: true });
         id
     }
 
     fn remove(&mut self, hold: HoldId) -> bool {
         let Some(Hold { holder, amount, .. }) = self.holds.remove(&hold) else { return false };
-        self.count_less(&holder, amount);
+        self.counts.remove(&holder, amount);
         true
-    }
-
-    fn count_less(&mut self, holder: &Holder, amount: u64) {
-        self.total -= amount;
-        if holder.is_somebody() {
-            less(&mut self.by_peer, holder, amount);
-            if let Some(subnet) = holder.subnet() {
-                less(&mut self.by_subnet, &subnet, amount);
-            }
-        }
     }
 
     const fn draw(&mut self) -> u64 {
@@ -379,32 +393,28 @@ impl Ledger {
     }
 }
 
-/// A hold that makes no progress: whose, how much, and since when.
-type Idle = (HoldId, Holder, u64, Instant);
+/// A hold that makes no progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Idle {
+    id: HoldId,
+    holder: Holder,
+    amount: u64,
+    marked: Instant,
+}
 
-/// Adds to `chosen` the first of the idle holds that may go, until those that may come to `wanted`; whether they do.
-fn choose(idle: &[Idle], chosen: &mut Vec<Idle>, wanted: u64, may_go: impl Fn(&Holder) -> bool) -> bool {
-    let mut freed: u64 = chosen.iter().filter(|(_, of, ..)| may_go(of)).map(|(_, _, amount, _)| amount).sum();
+/// Adds to `chosen` the first of the idle holds that may go, until those that may come to `wanted`; `None` if they never do.
+fn choose(idle: &[Idle], chosen: &mut Vec<Idle>, wanted: u64, may_go: impl Fn(&Holder) -> bool) -> Option<()> {
+    let mut freed: u64 = chosen.iter().filter(|hold| may_go(&hold.holder)).map(|hold| hold.amount).sum();
     for hold in idle {
         if freed >= wanted {
             break;
         }
-        if may_go(&hold.1) && !chosen.contains(hold) {
-            freed = freed.saturating_add(hold.2);
+        if may_go(&hold.holder) && !chosen.contains(hold) {
+            freed = freed.saturating_add(hold.amount);
             chosen.push(*hold);
         }
     }
-    freed >= wanted
-}
-
-/// Takes `amount` off a count, and forgets the key at zero: who had something once takes no room for ever.
-fn less<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u64>, key: &K, amount: u64) {
-    if let Some(count) = counts.get_mut(key) {
-        *count = count.saturating_sub(amount);
-        if *count == 0 {
-            counts.remove(key);
-        }
-    }
+    (freed >= wanted).then_some(())
 }
 
 /// How long [`Quota::yields_after`] is where progress is a matter of round trips: long enough for a slow path, short enough

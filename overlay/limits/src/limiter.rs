@@ -1,12 +1,13 @@
 //! The ledger shared by tasks: permits that are given back when they are dropped, and waiting for one.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::holder::Holder;
 use crate::ledger::{Decision, HoldId, Ledger, WaiterId};
@@ -19,7 +20,11 @@ pub struct Limiter {
 }
 
 #[derive(Debug)]
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    /// Something was given back or lost: there may be room for who only asks.
+    freed: Notify,
+}
 
 #[derive(Debug)]
 struct State {
@@ -42,7 +47,7 @@ impl Limiter {
     /// All of it is free.
     pub fn new(quota: Quota) -> Self {
         let state = State { ledger: Ledger::new(quota), waiting: HashMap::new(), revocations: HashMap::new() };
-        Self { shared: Arc::new(Shared(Mutex::new(state))) }
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), freed: Notify::new() }) }
     }
 
     /// Changes what there is from now on; what is held stays.
@@ -52,17 +57,17 @@ impl Limiter {
 
     /// What there is.
     pub fn quota(&self) -> Quota {
-        *self.shared.0.lock().ledger.quota()
+        *self.shared.state.lock().ledger.quota()
     }
 
     /// What is held in all.
     pub fn total(&self) -> u64 {
-        self.shared.0.lock().ledger.total()
+        self.shared.state.lock().ledger.total()
     }
 
     /// What one peer holds.
     pub fn of_peer(&self, holder: &Holder) -> u64 {
-        self.shared.0.lock().ledger.of_peer(holder)
+        self.shared.state.lock().ledger.of_peer(holder)
     }
 
     /// Whether `amount` could be taken now, without anybody losing what it holds.
@@ -71,7 +76,7 @@ impl Limiter {
     ///
     /// Which limit is reached.
     pub fn check(&self, holder: &Holder, amount: u64) -> Result<(), Full> {
-        self.shared.0.lock().ledger.check(holder, amount)
+        self.shared.state.lock().ledger.check(holder, amount)
     }
 
     /// Takes `amount` now.
@@ -80,8 +85,10 @@ impl Limiter {
     ///
     /// Which limit is reached.
     pub fn try_take(&self, holder: Holder, amount: u64) -> Result<Permit, Full> {
-        let hold = self.shared.change(|ledger| ledger.take(now(), holder, amount))?;
-        Ok(Shared::permit(&self.shared, hold, amount))
+        let mut state = self.shared.state.lock();
+        let hold = state.ledger.take(now(), holder, amount)?;
+        state.carry_out();
+        Ok(state.permit(&self.shared, hold, amount))
     }
 
     /// Takes `amount` as soon as it is there, in the order of asking; whoever waits for its own share keeps nobody else
@@ -93,7 +100,12 @@ impl Limiter {
     pub async fn take(&self, holder: Holder, amount: u64) -> Result<Permit, Full> {
         let (tell, told) = oneshot::channel();
         let waiter = {
-            let mut state = self.shared.0.lock();
+            let mut state = self.shared.state.lock();
+            // Mostly there is room, and nobody to wait for.
+            if let Ok(hold) = state.ledger.take(now(), holder, amount) {
+                state.carry_out();
+                return Ok(state.permit(&self.shared, hold, amount));
+            }
             let waiter = state.ledger.wait(now(), holder, amount)?;
             state.waiting.insert(waiter, tell);
             state.carry_out();
@@ -102,7 +114,7 @@ impl Limiter {
         // If this future is dropped, its place in the queue goes with it.
         let mut queued = Queued { shared: &self.shared, waiter, told };
         loop {
-            let next = self.shared.0.lock().ledger.poll_timeout(now());
+            let next = self.shared.state.lock().ledger.poll_timeout(now());
             let granted = match next {
                 Some(at) => tokio::select! {
                     granted = &mut queued.told => Some(granted),
@@ -132,22 +144,67 @@ impl Limiter {
     }
 }
 
+impl Limiter {
+    /// Waits until `amount` could be taken, for `patience` at most, and takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Which limit is reached until then.
+    pub async fn available_within(&self, holder: Holder, amount: u64, patience: Duration) -> Result<(), Full> {
+        let end = tokio::time::Instant::now() + patience;
+        loop {
+            let mut freed = pin!(self.shared.freed.notified());
+            // Before it looks: what is freed in between wakes it.
+            freed.as_mut().enable();
+            let next = {
+                let (state, now) = (self.shared.state.lock(), now());
+                match state.ledger.could_take(now, &holder, amount) {
+                    Ok(()) => return Ok(()),
+                    Err(full) if now >= end.into_std() => return Err(full),
+                    Err(_) => state.ledger.next_idle(now),
+                }
+            };
+            let next = next.map_or(end, |at| end.min(at.into()));
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// A peer finished something elsewhere that counts here too: it is no newcomer any more.
+    pub fn prove(&self, holder: Holder) {
+        self.shared.change(|ledger| ledger.prove_holder(now(), holder));
+    }
+
+    /// Whether a peer has finished something.
+    pub fn is_proved(&self, holder: &Holder) -> bool {
+        self.shared.state.lock().ledger.is_proved(holder)
+    }
+}
+
 impl Shared {
     /// Changes the ledger and carries out what it decides.
     fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let result = change(&mut state.ledger);
         state.carry_out();
+        drop(state);
+        self.freed.notify_waiters();
         result
     }
 
     fn permit(shared: &Arc<Self>, hold: HoldId, amount: u64) -> Permit {
-        let revoked = shared.0.lock().revocations.entry(hold).or_default().clone();
-        Permit { shared: Arc::clone(shared), hold, amount, revoked }
+        shared.state.lock().permit(shared, hold, amount)
     }
 }
 
 impl State {
+    fn permit(&mut self, shared: &Arc<Shared>, hold: HoldId, amount: u64) -> Permit {
+        let revoked = self.revocations.entry(hold).or_default().clone();
+        Permit { shared: Arc::clone(shared), hold, amount, revoked }
+    }
+
     fn carry_out(&mut self) {
         while let Some(decision) = self.ledger.poll_output() {
             match decision {
@@ -179,7 +236,7 @@ struct Queued<'a> {
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut state = self.shared.0.lock();
+        let mut state = self.shared.state.lock();
         self.told.close();
         if let Ok(hold) = self.told.try_recv() {
             // Granted, and nobody has looked. Once it was looked at there is nothing left to receive.
@@ -189,6 +246,8 @@ impl Drop for Queued<'_> {
             state.ledger.give_up(now(), self.waiter);
         }
         state.carry_out();
+        drop(state);
+        self.shared.freed.notify_waiters();
     }
 }
 
@@ -200,7 +259,7 @@ impl Permit {
 
     /// It moved so many bytes: see [`Quota::yields_after`].
     pub fn progress(&self, bytes: u64) {
-        self.shared.0.lock().ledger.progress(now(), self.hold, bytes);
+        self.shared.state.lock().ledger.progress(now(), self.hold, bytes);
     }
 
     /// What it was taken for came to its end as it should: its peer is no newcomer any more.
@@ -209,13 +268,18 @@ impl Permit {
     }
 
     /// Waits until it is lost to somebody else: its holder made no progress. What it was for has to stop.
-    pub async fn revoked(&self) {
-        self.revoked.cancelled().await;
+    pub fn revoked(&self) -> WaitForCancellationFutureOwned {
+        self.revoked.clone().cancelled_owned()
     }
 
     /// Whether it is lost.
     pub fn is_revoked(&self) -> bool {
         self.revoked.is_cancelled()
+    }
+
+    /// Whether it may be lost for want of progress: not while its holder waits for this node. See [`Quota::yields_after`].
+    pub fn set_yielding(&self, yields: bool) {
+        self.shared.change(|ledger| ledger.set_yielding(now(), self.hold, yields));
     }
 
     /// Takes over what `other` stands for. That has to be of the same holder, or it is given back.
@@ -245,10 +309,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.shared.0.lock();
+        let mut state = self.shared.state.lock();
         state.revocations.remove(&self.hold);
         state.ledger.release(now(), self.hold);
         state.carry_out();
+        drop(state);
+        self.shared.freed.notify_waiters();
     }
 }
 
@@ -258,8 +324,6 @@ fn now() -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-
     use super::*;
 
     fn peer(id: u8) -> Holder {
@@ -296,7 +360,7 @@ mod tests {
             drop(held);
         }
         assert_eq!(limiter.total(), 0);
-        let state = limiter.shared.0.lock();
+        let state = limiter.shared.state.lock();
         assert!(state.waiting.is_empty() && state.revocations.is_empty());
     }
 
@@ -310,6 +374,27 @@ mod tests {
         held.revoked().await;
         drop(held);
         assert_eq!(limiter.total(), 1, "what was lost is not given back twice");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_only_asks_is_told_when_there_is_room_and_takes_none() {
+        let idle = Duration::from_secs(1);
+        let limiter = Limiter::new(Quota::new(2).of_peer(1).yields_after(idle));
+        let (held, other) = (limiter.try_take(peer(1), 1).unwrap(), limiter.try_take(peer(2), 1).unwrap());
+        assert_eq!(limiter.available_within(peer(1), 1, idle / 2).await, Err(Full::Peer(1)), "its own has not stood still");
+        let now = tokio::time::Instant::now();
+        held.progress(u64::MAX);
+        other.progress(u64::MAX);
+        assert_eq!(limiter.available_within(peer(3), 1, 9 * idle).await, Ok(()));
+        assert_eq!(now.elapsed(), idle, "as soon as somebody has stood still for too long");
+        assert!(!held.is_revoked() && !other.is_revoked());
+        held.progress(u64::MAX);
+        other.progress(u64::MAX);
+        let mut asking = pin!(limiter.available_within(peer(3), 1, 9 * idle));
+        assert!(futures::poll!(&mut asking).is_pending());
+        drop(held);
+        assert_eq!(futures::poll!(&mut asking), std::task::Poll::Ready(Ok(())));
+        assert_eq!(limiter.total(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,8 +8,7 @@
 //! | [`lookup`] | lookups of nodes and of content: whom to ask next, when it is over, what happened |
 //! | [`gossip`] | whom to offer content to, what to answer to an offer, what is being taken from whom |
 //! | [`interest`] | whether a node wants some content |
-//! | [`limits`] | how many transfers may run at a time |
-//! | [`tally`] | counts by key |
+//! | [`limits`] | how many transfers may run at a time, and for whom |
 //!
 //! Nothing here reads a clock, draws a random number of its own or touches a socket. The time comes in as an
 //! [`Instant`](std::time::Instant), randomness as a [`rand::Rng`], packets as bytes; the crate `overlay` drives it.
@@ -21,5 +20,5 @@ pub mod limits;
 pub mod lookup;
 pub mod record;
 pub mod routing;
-pub mod tally;
+mod tally;
 pub mod wire;

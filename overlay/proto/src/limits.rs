@@ -2,11 +2,10 @@
 //!
 //! A transfer is a uTP stream. Content that fits into its answer needs none: it is served whether or not a slot is free.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::time::Duration;
 
-use content_types::NodeId;
-
-use crate::{routing::Subnet, tally::Tally};
+pub use cairn_limits::SUBNET_SHARE;
+use cairn_limits::{Quota, ledger::USUAL_PATIENCE};
 
 /// Which way the content goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,199 +53,29 @@ impl Default for TransferLimits {
     }
 }
 
-/// Of what all peers share, one subnet may have the whole divided by this: node IDs cost nothing, addresses do.
-pub const SUBNET_SHARE: usize = 4;
+/// Of a peer's slots, one that has finished no transfer yet may have the whole divided by this. Node IDs cost nothing: whoever
+/// comes with many and takes nothing leaves room for others so.
+const NEWCOMERS_SHARE: u64 = 4;
 
-/// Why no further transfer may begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LimitReached {
-    /// All slots are in use.
-    #[error("all {0} transfer slots are in use")]
-    Total(usize),
-    /// This peer's slots are in use.
-    #[error("all {0} transfer slots of this peer are in use")]
-    PerPeer(usize),
-    /// The slots of peers from this one's subnet are in use.
-    #[error("all {0} transfer slots of this peer's subnet are in use")]
-    PerSubnet(usize),
-}
+/// How long a transfer that is asked for may bring nothing before it loses its slot to somebody who waits. It begins with a
+/// request, which has two seconds to be answered.
+const FETCH_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Counts the transfers that run.
-#[derive(Debug)]
-pub struct TransferCounts {
-    limits: TransferLimits,
-    inbound: Slots,
-    fetches: Slots,
-    outbound: Slots,
-}
-
-#[derive(Debug, Default)]
-struct Slots {
-    by_peer: Tally<NodeId>,
-    by_subnet: Tally<Subnet>,
-    /// Where each peer was when it took its first slot; all of them count for that.
-    subnets: HashMap<NodeId, Subnet>,
-}
-
-impl TransferCounts {
-    /// None running yet.
-    pub fn new(limits: TransferLimits) -> Self {
-        Self { limits, inbound: Slots::default(), fetches: Slots::default(), outbound: Slots::default() }
-    }
-
-    /// Takes a slot for a transfer with `peer`, which is at `ip`. Whoever does owes [`finish`](Self::finish).
-    ///
-    /// # Errors
-    /// Which limit is reached; nothing was taken.
-    pub fn start(&mut self, direction: Direction, peer: NodeId, ip: IpAddr) -> Result<(), LimitReached> {
-        let subnet = self.check(direction, &peer, ip)?;
-        let slots = self.slots_mut(direction);
-        slots.by_peer.add(peer);
-        if let Some(subnet) = subnet {
-            slots.by_subnet.add(subnet);
-            slots.subnets.insert(peer, subnet);
-        }
-        Ok(())
-    }
-
-    /// Whether a slot could be taken now; the subnet that it would count for.
-    ///
-    /// # Errors
-    /// Which limit is reached.
-    pub fn check(&self, direction: Direction, peer: &NodeId, ip: IpAddr) -> Result<Option<Subnet>, LimitReached> {
-        let (total, per_peer) = match direction {
-            Direction::Inbound => (self.limits.inbound, self.limits.inbound_per_peer),
-            Direction::Fetch => (self.limits.fetches, self.limits.fetches_per_peer),
-            Direction::Outbound => (self.limits.outbound, self.limits.outbound_per_peer),
-        };
-        let slots = self.slots(direction);
-        if slots.by_peer.total() >= total {
-            return Err(LimitReached::Total(total));
-        }
-        let of_peer = slots.by_peer.of(peer);
-        if of_peer >= per_peer {
-            return Err(LimitReached::PerPeer(per_peer));
-        }
-        let here = Subnet::of_stranger(ip);
-        let subnet = if of_peer == 0 { here } else { slots.subnets.get(peer).copied() };
-        let limit = total.div_ceil(SUBNET_SHARE).max(per_peer);
-        match subnet {
-            Some(subnet) if slots.by_subnet.of(&subnet) >= limit => Err(LimitReached::PerSubnet(limit)),
-            subnet => Ok(subnet),
-        }
-    }
-
-    /// Gives back a slot, however the transfer ended. Without one taken it does nothing.
-    pub fn finish(&mut self, direction: Direction, peer: &NodeId) {
-        let slots = self.slots_mut(direction);
-        if !slots.by_peer.remove(peer) {
-            return;
-        }
-        if let Some(subnet) = slots.subnets.get(peer) {
-            slots.by_subnet.remove(subnet);
-        }
-        if slots.by_peer.of(peer) == 0 {
-            slots.subnets.remove(peer);
-        }
-    }
-
-    /// Transfers that run now.
-    pub fn running(&self, direction: Direction) -> usize {
-        self.slots(direction).by_peer.total()
-    }
-
-    fn slots(&self, direction: Direction) -> &Slots {
+impl TransferLimits {
+    /// What there is of slots in a direction, and what of them one peer may have. Who moves nothing is the first to lose its
+    /// slot when somebody else wants one and all are taken.
+    pub fn quota(&self, direction: Direction) -> Quota {
+        let of = |total: usize, per_peer: usize| Quota::new(total as u64).of_peer(per_peer as u64);
+        let of_newcomer = |per_peer: usize| (per_peer as u64).div_ceil(NEWCOMERS_SHARE);
         match direction {
-            Direction::Inbound => &self.inbound,
-            Direction::Fetch => &self.fetches,
-            Direction::Outbound => &self.outbound,
-        }
-    }
-
-    fn slots_mut(&mut self, direction: Direction) -> &mut Slots {
-        match direction {
-            Direction::Inbound => &mut self.inbound,
-            Direction::Fetch => &mut self.fetches,
-            Direction::Outbound => &mut self.outbound,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-    use proptest::{collection::vec, prelude::*};
-
-    const LIMITS: TransferLimits = TransferLimits {
-        inbound: 5,
-        inbound_per_peer: 2,
-        fetches: 4,
-        fetches_per_peer: 1,
-        outbound: 3,
-        outbound_per_peer: 3,
-    };
-
-    const LAN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1));
-
-    #[test]
-    fn a_subnet_has_its_share_and_no_more() {
-        let limits = TransferLimits { inbound: 16, inbound_per_peer: 2, ..LIMITS };
-        let mut transfers = TransferCounts::new(limits);
-        let start = |transfers: &mut TransferCounts, peer: u8, host: [u8; 4]| {
-            transfers.start(Direction::Inbound, NodeId::from([peer; 32]), host.into())
-        };
-        for peer in 0..4 {
-            assert_eq!(start(&mut transfers, peer, [8, 8, 8, peer]), Ok(()));
-        }
-        assert_eq!(start(&mut transfers, 9, [8, 8, 8, 9]), Err(LimitReached::PerSubnet(4)));
-        assert_eq!(start(&mut transfers, 0, [8, 8, 9, 9]), Err(LimitReached::PerSubnet(4)), "it cannot move meanwhile");
-        assert_eq!(start(&mut transfers, 9, [8, 8, 9, 9]), Ok(()));
-        transfers.finish(Direction::Inbound, &NodeId::from([2; 32]));
-        assert_eq!(start(&mut transfers, 10, [8, 8, 8, 10]), Ok(()));
-        for peer in 20..30 {
-            assert_eq!(
-                start(&mut transfers, peer, [192, 168, 0, peer]),
-                Ok(()),
-                "a local network is in one hand anyway"
-            );
-        }
-    }
-
-    proptest! {
-        /// Against a plain list of what runs.
-        #[test]
-        fn counts_are_exact_and_never_above_the_limits(steps in vec((any::<bool>(), 0usize..3, 0u8..4), 0..200)) {
-            let kinds = [(Direction::Inbound, 5, 2), (Direction::Fetch, 4, 1), (Direction::Outbound, 3, 3)];
-            let mut transfers = TransferCounts::new(LIMITS);
-            let mut running: Vec<(Direction, u8)> = Vec::new();
-            for (starts, kind, peer) in steps {
-                let (direction, total, per_peer) = kinds[kind];
-                let id = NodeId::from([peer; 32]);
-                let of_direction = running.iter().filter(|(other, _)| *other == direction).count();
-                let of_peer = running.iter().filter(|other| **other == (direction, peer)).count();
-                if starts {
-                    let expected = if of_direction == total {
-                        Err(LimitReached::Total(total))
-                    } else if of_peer == per_peer {
-                        Err(LimitReached::PerPeer(per_peer))
-                    } else {
-                        running.push((direction, peer));
-                        Ok(())
-                    };
-                    prop_assert_eq!(transfers.start(direction, id, LAN), expected);
-                } else {
-                    if let Some(at) = running.iter().position(|other| *other == (direction, peer)) {
-                        running.swap_remove(at);
-                    }
-                    transfers.finish(direction, &id);
-                }
-                for (direction, _, _) in kinds {
-                    let expected = running.iter().filter(|(other, _)| *other == direction).count();
-                    prop_assert_eq!(transfers.running(direction), expected);
-                }
-            }
+            Direction::Inbound => of(self.inbound, self.inbound_per_peer)
+                .of_newcomer(of_newcomer(self.inbound_per_peer))
+                .yields_after(USUAL_PATIENCE),
+            // Whom to ask is this node's own choice.
+            Direction::Fetch => of(self.fetches, self.fetches_per_peer).yields_after(FETCH_PATIENCE),
+            Direction::Outbound => of(self.outbound, self.outbound_per_peer)
+                .of_newcomer(of_newcomer(self.outbound_per_peer))
+                .yields_after(USUAL_PATIENCE),
         }
     }
 }

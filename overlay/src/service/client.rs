@@ -163,7 +163,7 @@ impl Inner {
     pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FoundOrCloser, RequestError> {
         // Taken before the question: whoever wants much of one peer waits here, and lets no announced stream grow stale.
         let contact = self.transport.contact(to).ok_or(TalkError::Unreachable)?;
-        let slot = self.transfers.slot(Direction::Fetch, &contact).await;
+        let slot = self.transfers.slot(Direction::Fetch, &contact).await?;
         self.find_content_with(slot, to, key).await
     }
 
@@ -200,22 +200,18 @@ impl Inner {
         let reading = async {
             let slot = match slot {
                 None => self.transfers.slot_within(Direction::Fetch, from, SLOT_PATIENCE).await,
-                taken => taken,
+                Some(taken) => Ok(taken),
             };
-            let Some(slot) = slot else {
-                self.transfers.decline(from, connection_id);
-                return Err(TransferError::NoSlot.into());
-            };
+            let slot = slot.inspect_err(|_| self.transfers.decline(from, connection_id))?;
             let mut stream = self.transfers.connect(from, connection_id, slot)?;
             let mut content = ContentStream::single(limit);
             let mut room = Room::default();
-            while let Some((chunk, taken)) = self.transfers.receive(Direction::Fetch, &mut stream).await? {
-                room.join(taken);
+            while let Some(chunk) = self.transfers.receive(Direction::Fetch, &mut stream, &mut room).await? {
                 received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 if let Some(value) = content.next_item(&mut &chunk[..])? {
                     // All that was announced is here: nothing later on the stream is worth waiting for.
                     stream.close();
-                    return Ok((value, room));
+                    return Ok((value, room.kept()));
                 }
             }
             Err(content.finish().err().map_or(TransferError::Closed(CloseReason::Finished).into(), RequestError::from))
@@ -228,7 +224,7 @@ impl Inner {
     /// Sends OFFER for keys that fit one message, a transfer slot taken before.
     pub(super) async fn offer_keys(&self, to: &Arc<Enr>, keys: Vec<Bytes>) -> Result<Offered, RequestError> {
         let contact = self.transport.contact(to).ok_or(TalkError::Unreachable)?;
-        let slot = self.transfers.slot(Direction::Outbound, &contact).await;
+        let slot = self.transfers.slot(Direction::Outbound, &contact).await?;
         let count = keys.len();
         let (contact, response) = self.request(to, &Request::Offer(Offer { content_keys: keys })).await?;
         let Response::Accept(Accept { connection_id, content_keys: codes }) = response else {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_limits::{Holder, Quota, SUBNET_SHARE};
 use cairn_proto::gossip::{batch_offers, gossip_targets, poke_targets};
-use cairn_proto::limits::SUBNET_SHARE;
 use cairn_proto::record::{self, Enr};
 use cairn_proto::wire::{AcceptCode, MAX_REQUEST_BYTES};
 use content_types::{ContentId, NodeId};
@@ -16,20 +16,18 @@ use tokio::time::Instant;
 use super::client::Offered;
 use super::inner::Inner;
 use super::{PutReport, RequestError};
-use crate::transfer::Room;
+use crate::transfer::{Room, try_take_room};
 
 /// Batches of offers under way. Gossip beyond that is dropped: the content is offered again by whoever finds it.
-pub(super) const MAX_GOSSIP_TASKS: usize = 256;
-
-/// The same for one peer.
-pub(super) const MAX_GOSSIP_TASKS_PER_PEER: usize = 16;
+pub(super) const GOSSIP_TASKS: Quota = Quota::new(256).of_peer(16);
 
 /// Bytes of values that wait to be gossiped or are on their way, each counted once: some 600 of usual size. What has no room
 /// is dropped likewise.
-pub(super) const MAX_GOSSIPED_BYTES: usize = 64 << 20;
+pub(super) const GOSSIPED_BYTES: Quota = Quota::new(64 << 20);
 
-/// The same on their way to the peers of one subnet, which keep what they take slowly from being done with.
-pub(super) const MAX_GOSSIPED_BYTES_TO_SUBNET: usize = MAX_GOSSIPED_BYTES / SUBNET_SHARE;
+/// Bytes on their way to the peers of one subnet, which keep what they take slowly from being done with. A value counts once
+/// for each peer here, so there is no limit for all.
+pub(super) const GOSSIPED_BYTES_TO_SUBNET: Quota = Quota::new(u64::MAX).of_subnet(GOSSIPED_BYTES.total / SUBNET_SHARE);
 
 /// Pause between explorations for content that too few known peers are interested in.
 const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
@@ -66,7 +64,7 @@ impl Inner {
 
     /// An item to gossip, if there is room for it.
     pub(super) fn gossip_item(&self, key: Bytes, id: ContentId, value: Bytes) -> Option<Item> {
-        let room = self.gossip_room.try_take(None, value.len());
+        let room = try_take_room(&self.gossip_room, Holder::nobody(), value.len());
         if room.is_none() {
             tracing::debug!(%id, "too many bytes wait to be gossiped");
         }
@@ -104,12 +102,12 @@ impl Inner {
 
     fn offer_later(self: &Arc<Self>, to: Arc<Enr>, items: Vec<Item>) {
         let Some(contact) = self.transport.contact(&to) else { return };
-        let Some(working) = self.gossiping.begin(contact.endpoint()) else {
+        let Ok(working) = self.gossiping.try_take(contact.holder(), 1) else {
             tracing::debug!(peer = %to.node_id(), "too much gossip under way");
             return;
         };
         let bytes = items.iter().map(|item| item.value.len()).sum();
-        let Some(room) = self.gossip_shares.try_take(Some(&contact), bytes) else {
+        let Some(room) = try_take_room(&self.gossip_shares, contact.holder(), bytes) else {
             tracing::debug!(peer = %to.node_id(), bytes, "too many bytes on their way to the subnet");
             return;
         };

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cairn_proto::gossip::{DeclinedOffers, InFlight};
+use cairn_limits::Limiter;
+use cairn_proto::gossip::{Credit, DeclinedOffers, InFlight};
 use cairn_proto::lookup::LookupConfig;
 use cairn_proto::record::{self, Enr};
 use cairn_proto::routing::{Acquaintance, Inserted, Peer, PeerRules, RoutingTable};
@@ -15,11 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::busy::Busy;
 use super::conduct::Conduct;
 use super::refetch::Refetches;
 use super::{ContentHandler, Observer, SubNetworkConfig};
-use crate::transfer::{Budget, Transfers};
+use crate::transfer::Transfers;
 use crate::transport::{Contact, Transport};
 
 pub(super) struct Inner {
@@ -35,18 +35,20 @@ pub(super) struct Inner {
     pub(super) conduct: Mutex<Conduct>,
     /// Keys that are being received, and from whom.
     pub(super) in_flight: Mutex<InFlight>,
+    /// Who keeps its offers.
+    pub(super) credit: Mutex<Credit>,
     /// Requests that are worked on.
-    pub(super) busy: Busy,
+    pub(super) busy: Limiter,
     pub(super) refetches: Mutex<Refetches>,
     /// Who declined what a moment ago.
     pub(super) declined: Mutex<DeclinedOffers>,
     /// Batches of offers that are under way.
-    pub(super) gossiping: Busy,
+    pub(super) gossiping: Limiter,
     /// Room for the values that are gossiped, and for what each subnet is sent of them.
-    pub(super) gossip_room: Budget,
-    pub(super) gossip_shares: Budget,
+    pub(super) gossip_room: Limiter,
+    pub(super) gossip_shares: Limiter,
     /// Keys that are asked of one peer because another did not deliver.
-    pub(super) falling_back: Busy,
+    pub(super) falling_back: Limiter,
     /// When peers were last sought for content that too few known ones are interested in.
     pub(super) explored: Mutex<Option<Instant>>,
     pub(super) stopping: CancellationToken,

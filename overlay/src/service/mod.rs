@@ -2,7 +2,6 @@
 
 mod account;
 mod answers;
-mod busy;
 mod client;
 mod conduct;
 mod config;

@@ -80,7 +80,9 @@ impl From<TransferError> for TransferFailure {
         match error {
             TransferError::Closed(CloseReason::ConnectTimeout) | TransferError::IdInUse(_) => Self::NotConnected,
             TransferError::Closed(CloseReason::PeerReset) => Self::Reset,
-            TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled => Self::Stalled,
+            TransferError::Closed(CloseReason::IdleTimeout) | TransferError::Stalled | TransferError::SlotLost => {
+                Self::Stalled
+            }
             TransferError::Closed(CloseReason::Finished) | TransferError::TooLong { .. } => Self::Malformed,
             TransferError::NoSlot | TransferError::NoRoom | TransferError::TooManyUnopened => Self::Busy,
             TransferError::Closed(CloseReason::LocalReset) | TransferError::Stopped => Self::Cancelled,

@@ -3,30 +3,28 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_limits::Limiter;
 use cairn_proto::record;
 use cairn_proto::routing::{Acquaintance, K, PeerRules, RoutingTable, TableConfig};
 use cairn_proto::wire::{AcceptCode, MAX_LOG_DISTANCE, PingPayload};
 use content_types::NodeId;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::busy::Busy;
 use super::client::FoundOrCloser;
-use super::gossip::{
-    Item, MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER, MAX_GOSSIPED_BYTES, MAX_GOSSIPED_BYTES_TO_SUBNET,
-};
+use super::gossip::{GOSSIP_TASKS, GOSSIPED_BYTES, GOSSIPED_BYTES_TO_SUBNET, Item};
 use super::inner::Inner;
-use super::receive::{MAX_FALL_BACKS, MAX_FALL_BACKS_TO_PEER};
-use super::serve::{self, MAX_REQUESTS, MAX_REQUESTS_PER_PEER, REQUEST_QUEUE};
+use super::receive::FALL_BACKS;
+use super::serve::{self, REQUEST_QUEUE, REQUESTS};
 use super::upkeep;
 use super::{
     ContentHandler, FindContentAnswer, FoundContent, LookupError, Observer, Pong, PutReport, RequestError,
     SubNetworkConfig, TableEntry, TableSnapshot,
 };
-use crate::transfer::{Budget, Transfers};
+use crate::transfer::Transfers;
 use crate::transport::{AlreadyRegistered, Enr, TalkError, Transport};
 
 /// One sub-network, running. Cheap to clone; [`shutdown`](Self::shutdown) ends it for all clones.
@@ -62,14 +60,14 @@ impl Overlay {
             table_changed: Notify::new(),
             conduct: Mutex::default(),
             in_flight: Mutex::default(),
-            busy: Busy::new(MAX_REQUESTS, MAX_REQUESTS_PER_PEER),
+            credit: Mutex::default(),
+            busy: Limiter::new(REQUESTS),
             refetches: Mutex::default(),
             declined: Mutex::default(),
-            gossip_room: Budget::new(MAX_GOSSIPED_BYTES, MAX_GOSSIPED_BYTES),
-            // A value may be on its way to many at a time.
-            gossip_shares: Budget::new(Semaphore::MAX_PERMITS, MAX_GOSSIPED_BYTES_TO_SUBNET),
-            falling_back: Busy::new(MAX_FALL_BACKS, MAX_FALL_BACKS_TO_PEER),
-            gossiping: Busy::new(MAX_GOSSIP_TASKS, MAX_GOSSIP_TASKS_PER_PEER),
+            gossip_room: Limiter::new(GOSSIPED_BYTES),
+            gossip_shares: Limiter::new(GOSSIPED_BYTES_TO_SUBNET),
+            falling_back: Limiter::new(FALL_BACKS),
+            gossiping: Limiter::new(GOSSIP_TASKS),
             explored: Mutex::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

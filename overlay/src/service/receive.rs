@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_proto::gossip::{IN_FLIGHT_TIMEOUT, OfferVerdict, answer_offer};
+use cairn_limits::quota::MIN_PROGRESS;
+use cairn_limits::{Permit, Quota};
+use cairn_proto::gossip::{CLAIM_PATIENCE, OfferVerdict, Offerer, answer_offer};
 use cairn_proto::limits::Direction;
 use cairn_proto::wire::{Accept, AcceptCode, ContentStream, Response};
 use content_types::NodeId;
@@ -12,7 +14,6 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::busy::Working;
 use super::client::FoundOrCloser;
 use super::gossip::Item;
 use super::inner::Inner;
@@ -24,14 +25,13 @@ use crate::transport::TalkRequest;
 /// Items of one stream that are validated and stored while the next are received.
 const MAX_PENDING_ADMISSIONS: usize = 8;
 
-/// How often the claims to what comes on a stream are renewed: what is slow and goes on is taken from nobody else.
-const CLAIM_RENEWAL: Duration = Duration::from_secs(IN_FLIGHT_TIMEOUT.as_secs() / 4);
+/// How often it is looked whether a stream brings anything, and its claims are renewed if it does or passed on if not: what is
+/// slow and goes on is taken from nobody else.
+const CLAIM_CHECK: Duration = Duration::from_millis(CLAIM_PATIENCE.as_millis() as u64 / 4);
 
-/// Keys that are asked of one peer because another, which had offered them too, did not deliver.
-pub(super) const MAX_FALL_BACKS: usize = 256;
-
-/// The same of one peer; those beyond pass on to the next.
-pub(super) const MAX_FALL_BACKS_TO_PEER: usize = 16;
+/// Keys that are asked of one peer because another, which had offered them too, did not deliver. Those beyond its share pass
+/// on to the next.
+pub(super) const FALL_BACKS: Quota = Quota::new(256).of_peer(16).of_newcomer(4);
 
 /// Bytes of new items that wait for the end of their stream to be gossiped together.
 const MAX_GOSSIP_BYTES: usize = 4 << 20;
@@ -41,13 +41,26 @@ const GOSSIP_DELAY: Duration = Duration::from_secs(2);
 
 impl Inner {
     /// Answers an OFFER and receives what is accepted.
-    pub(super) async fn serve_offer(self: Arc<Self>, request: TalkRequest, keys: Vec<Bytes>, working: Working) {
+    pub(super) async fn serve_offer(self: Arc<Self>, request: TalkRequest, keys: Vec<Bytes>, working: Permit) {
+        let holder = request.endpoint().holder();
+        let offerer = Offerer {
+            node_id: request.node_id,
+            subnet: holder.subnet(),
+            is_proved: self.transfers.is_proved(Direction::Inbound, &holder),
+        };
+        let now = Instant::now().into_std();
+        let allowance = self.credit.lock().allowance(&offerer.node_id, offerer.subnet, offerer.is_proved, now);
+        if allowance == 0 {
+            // Before anything is looked up for it.
+            return self.put_off_offer(request, keys.len());
+        }
         let verdicts = self.handler.offer(keys.clone()).await;
         let verdicts = verdicts.into_iter().chain(std::iter::repeat(OfferVerdict::NotVerifiable));
-        let opened = self.answer_offer(request, &keys.into_iter().zip(verdicts).collect::<Vec<_>>());
+        let offered: Vec<_> = keys.into_iter().zip(verdicts).collect();
+        let opened = self.answer_offer(request, &offered, offerer, allowance);
         drop(working);
-        if let Some((peer, stream, accepted)) = opened {
-            self.receive_items(peer, stream, accepted).await;
+        if let Some((stream, accepted)) = opened {
+            self.receive_items(offerer, stream, accepted).await;
         }
     }
 
@@ -63,18 +76,15 @@ impl Inner {
         self: &Arc<Self>,
         request: TalkRequest,
         offered: &[(Bytes, OfferVerdict)],
-    ) -> Option<(NodeId, Stream, Vec<Bytes>)> {
-        let peer = request.node_id;
-        let ip = request.endpoint().address.ip();
+        offerer: Offerer,
+        allowance: usize,
+    ) -> Option<(Stream, Vec<Bytes>)> {
+        let (peer, holder) = (offerer.node_id, request.endpoint().holder());
         let now = Instant::now().into_std();
-        let (answer, slot) = self.transfers.slots().decide(
-            Direction::Inbound,
-            peer,
-            |transfers| answer_offer(offered, (peer, ip), &mut self.in_flight.lock(), transfers, now),
-            |answer| !answer.accepted.is_empty(),
-        );
+        let take_slot = || self.transfers.try_slot(Direction::Inbound, holder).ok();
+        let answer = answer_offer(offered, offerer, allowance, &mut self.in_flight.lock(), take_slot, now);
         let mut codes = answer.codes;
-        let stream = slot.zip(request.contact.clone()).and_then(|(slot, contact)| {
+        let stream = answer.slot.zip(request.contact.clone()).and_then(|(slot, contact)| {
             self.transfers.accept(&contact, slot).inspect_err(|error| tracing::debug!(%error, "offer declined")).ok()
         });
         if stream.is_none() && !answer.accepted.is_empty() {
@@ -85,36 +95,33 @@ impl Inner {
         codes.iter().for_each(|code| self.observer.offer_answered((*code).into()));
         let connection_id = stream.as_ref().map_or(0, Stream::connection_id);
         respond(request, &Response::Accept(Accept { connection_id, content_keys: codes }));
-        stream.map(|stream| (peer, stream, answer.accepted))
+        stream.map(|stream| (stream, answer.accepted))
     }
 
     /// Receives the accepted items, admits each as it comes, and gossips what was new.
-    async fn receive_items(self: Arc<Self>, peer: NodeId, mut stream: Stream, keys: Vec<Bytes>) {
+    async fn receive_items(self: Arc<Self>, offerer: Offerer, mut stream: Stream, keys: Vec<Bytes>) {
+        let peer = offerer.node_id;
         let mut content = ContentStream::new(keys.iter().map(|key| self.handler.max_value_len(key)).collect());
         let mut account = Account::open(self.observer.clone(), Direction::Inbound);
-        let (mut received, mut missing) = (0, keys.iter());
+        let (mut received, mut counted, mut delivered) = (0, 0, 0);
+        let mut missing = keys.iter();
         let mut admissions = FuturesUnordered::new();
         let mut fresh = Fresh::new();
         let mut room = Room::default();
         let mut outcome = None;
-        let mut renewal = Instant::now();
+        let mut check = Instant::now() + CLAIM_CHECK;
         while outcome.is_none() || !admissions.is_empty() {
+            let is_read = admissions.len() < MAX_PENDING_ADMISSIONS;
             tokio::select! {
-                chunk = self.transfers.receive(Direction::Inbound, &mut stream), if outcome.is_none() && admissions.len() < MAX_PENDING_ADMISSIONS => {
+                chunk = self.transfers.receive(Direction::Inbound, &mut stream, &mut room), if outcome.is_none() && is_read => {
                     outcome = match chunk {
-                        Ok(Some((chunk, taken))) => {
-                            room.join(taken);
+                        Ok(Some(chunk)) => {
                             received += chunk.len() as u64;
-                            let now = Instant::now();
-                            if now >= renewal {
-                                renewal = now + CLAIM_RENEWAL;
-                                self.in_flight.lock().renew(&keys, &peer, now.into_std());
-                            }
                             let mut rest = &chunk[..];
                             let mut read = || -> Result<bool, RequestError> {
                                 while let Some(value) = content.next_item(&mut rest)? {
                                     let Some(key) = missing.next() else { break };
-                                    let room = room.split_off(value.len());
+                                    let room = room.split_off(value.len()).kept();
                                     admissions.push(self.admit_offered(peer, key, value, room));
                                 }
                                 Ok(content.is_complete())
@@ -128,10 +135,27 @@ impl Inner {
                         Err(error) => Some(Err(error.into())),
                     };
                 }
-                Some(item) = admissions.next() => {
-                    if let Some(batch) = fresh.add(item) {
+                Some(admitted) = admissions.next() => {
+                    delivered += usize::from(admitted.is_ok());
+                    if let Some(batch) = fresh.add(admitted.ok().flatten()) {
                         self.gossip(batch, Some(peer));
                     }
+                    // It may be read again, if it was not.
+                    stream.set_yielding(true);
+                }
+                () = tokio::time::sleep_until(check) => {
+                    check = Instant::now() + CLAIM_CHECK;
+                    // While this node has enough to do, it is not the peer that is slow.
+                    if !is_read {
+                        stream.set_yielding(false);
+                    }
+                    let moves = !is_read || received - counted >= MIN_PROGRESS;
+                    counted = if moves { received } else { counted };
+                    // What has come and is being checked is not late either.
+                    let come = keys.len() - missing.len();
+                    let renewed = if moves { keys.len() } else { come };
+                    self.in_flight.lock().renew(keys.iter().take(renewed), &peer, Instant::now().into_std());
+                    self.pass_on(missing.as_slice(), peer);
                 }
                 () = tokio::time::sleep_until(fresh.since + GOSSIP_DELAY), if !fresh.items.is_empty() => {
                     self.gossip(fresh.take(), Some(peer));
@@ -143,27 +167,54 @@ impl Inner {
                 tracing::debug!(%peer, %error, "offered content not received");
                 Some(TransferFailure::from(&error))
             }
-            _ => {
-                stream.close();
-                None
-            }
+            _ => None,
         };
         account.close(received, failure);
+        if delivered == keys.len() {
+            stream.prove();
+        }
+        self.judge_offerer(offerer, delivered, keys.len(), failure);
         missing.for_each(|key| self.failed(key, peer));
+        if failure.is_none() {
+            stream.close();
+        }
         self.gossip(fresh.take(), Some(peer));
     }
 
+    /// Keeps account of whether a peer sends what it offered.
+    fn judge_offerer(&self, offerer: Offerer, delivered: usize, accepted: usize, failure: Option<TransferFailure>) {
+        // No room, or a shutdown: the peer could not help it.
+        let is_ours = matches!(failure, Some(TransferFailure::Busy | TransferFailure::Cancelled));
+        let mut credit = self.credit.lock();
+        if delivered * 2 >= accepted {
+            credit.kept(&offerer.node_id, offerer.subnet);
+        } else if !is_ours {
+            credit.not_kept(offerer.node_id, offerer.subnet.filter(|_| !offerer.is_proved), Instant::now().into_std());
+        }
+    }
+
     /// Admits a value that came on the stream after an offer; the item if it was new here.
-    async fn admit_offered(self: &Arc<Self>, peer: NodeId, key: &Bytes, value: Bytes, room: Room) -> Option<Item> {
-        match self.admit_from(peer, key, value, room).await {
-            Ok(item) => {
-                self.in_flight.lock().done(key, &peer);
-                item
-            }
-            Err(NotDelivered) => {
-                self.failed(key, peer);
-                None
-            }
+    async fn admit_offered(
+        self: &Arc<Self>,
+        peer: NodeId,
+        key: &Bytes,
+        value: Bytes,
+        room: Room,
+    ) -> Result<Option<Item>, NotDelivered> {
+        let admitted = self.admit_from(peer, key, value, room).await;
+        match &admitted {
+            Ok(_) => self.in_flight.lock().done(key),
+            Err(NotDelivered) => self.failed(key, peer),
+        }
+        admitted
+    }
+
+    /// The keys of which nothing comes are taken from those who offered them meanwhile.
+    fn pass_on(self: &Arc<Self>, keys: &[Bytes], peer: NodeId) {
+        let passed = self.in_flight.lock().pass_on(keys, &peer, Instant::now().into_std());
+        for (key, next) in passed {
+            let inner = self.clone();
+            self.spawn(async move { inner.fall_back(key, next).await });
         }
     }
 
@@ -221,7 +272,7 @@ impl Inner {
             };
             next = match delivered {
                 Ok(item) => {
-                    self.in_flight.lock().done(&key, &peer);
+                    self.in_flight.lock().done(&key);
                     self.gossip(item.into_iter().collect(), Some(peer));
                     None
                 }
@@ -233,10 +284,13 @@ impl Inner {
     /// What a peer has of a key that it offered, if it may be asked now. Nobody waits long for whoever has much to do.
     async fn find_offered(&self, peer: NodeId, key: Bytes) -> Option<(Bytes, Room)> {
         let contact = self.transport.known(&peer).filter(|_| !self.is_barred(&peer))?;
-        let _asking = self.falling_back.begin(contact.endpoint())?;
-        let slot = self.transfers.slot_within(Direction::Fetch, &contact, SLOT_PATIENCE).await?;
+        let _asking = self.falling_back.try_take(contact.holder(), 1).ok()?;
+        let slot = self.transfers.slot_within(Direction::Fetch, &contact, SLOT_PATIENCE).await.ok()?;
         match self.find_content_with(slot, contact.enr(), key).await {
-            Ok(FoundOrCloser::Found { value, room, .. }) => Some((value, room)),
+            Ok(FoundOrCloser::Found { value, room, .. }) => {
+                self.falling_back.prove(contact.holder());
+                Some((value, room))
+            }
             Ok(FoundOrCloser::Closer(_)) | Err(_) => None,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_limits::{Permit, Quota};
 use cairn_proto::limits::Direction;
 use cairn_proto::record::{self, PortalFields};
 use cairn_proto::routing::K;
@@ -11,24 +12,27 @@ use cairn_proto::wire::{
     Content, ErrorCode, ErrorPayload, FindContent, FindNodes, MAX_INLINE_CONTENT_BYTES, Nodes, Ping, PingPayload,
     Request, Response,
 };
+use cairn_utp::CloseReason;
 use content_types::{ContentId, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::busy::Working;
 use super::inner::Inner;
 use super::{Reader, RequestKind};
-use crate::transfer::{Stream, TransferError};
+use crate::transfer::{Announcement, Stream, TransferError};
 use crate::transport::{Contact, TalkRequest};
 
 /// Requests that wait to be looked at. What does not fit is answered empty.
 pub(super) const REQUEST_QUEUE: usize = 256;
 
-/// Requests of all peers that are being worked on.
-pub(super) const MAX_REQUESTS: usize = 512;
+/// Requests that are being worked on; of one peer twice the streams that it may have unless told otherwise. Those that only
+/// wait for their peer's other streams to end make room for others.
+pub(super) const REQUESTS: Quota =
+    Quota::new(512).of_peer(128).of_newcomer(32).yields_after(Duration::from_millis(100));
 
-/// The same for one peer: twice the streams that it may have unless told otherwise.
-pub(super) const MAX_REQUESTS_PER_PEER: usize = 128;
+/// Values of keys that never stand for more, in bytes, are read before it is known whether there is a slot for them: reading
+/// costs microseconds, and most fit into the answer. Headers are such.
+const MAX_SHORT_VALUE: usize = 4096;
 
 /// How long a request for long content waits until a slot is free for its stream; discv5 repeats it after a second.
 const ANNOUNCE_PATIENCE: Duration = Duration::from_millis(500);
@@ -59,21 +63,23 @@ pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRe
             Ok(Request::FindContent(FindContent { content_key })) => {
                 inner.observer.request_received(RequestKind::FindContent);
                 let serving = inner.clone();
-                match inner.busy.begin(request.endpoint()) {
-                    Some(working) => {
+                match inner.busy.try_take(request.endpoint().holder(), 1) {
+                    Ok(working) => {
+                        working.set_yielding(false);
                         inner.spawn(async move { serving.serve_content(request, content_key, working).await });
                     }
-                    None => inner.name_closer(request, &content_key),
+                    Err(_) => inner.name_closer(request, &content_key),
                 }
             }
             Ok(Request::Offer(offer)) => {
                 inner.observer.request_received(RequestKind::Offer);
                 let (serving, keys) = (inner.clone(), offer.content_keys);
-                match inner.busy.begin(request.endpoint()) {
-                    Some(working) => {
+                match inner.busy.try_take(request.endpoint().holder(), 1) {
+                    Ok(working) => {
+                        working.set_yielding(false);
                         inner.spawn(async move { serving.serve_offer(request, keys, working).await });
                     }
-                    None => inner.put_off_offer(request, keys.len()),
+                    Err(_) => inner.put_off_offer(request, keys.len()),
                 }
             }
             Err(error) => {
@@ -137,10 +143,20 @@ impl Inner {
         Response::Nodes(Nodes::pack(own.into_iter().chain(others.iter().map(|enr| record::encode(enr)))))
     }
 
-    async fn serve_content(&self, request: TalkRequest, key: Bytes, working: Working) {
+    async fn serve_content(&self, request: TalkRequest, key: Bytes, working: Permit) {
         // A malformed key is an undecodable request: answered empty.
         let Some(id) = self.handler.content_id(&key) else { return };
         let peer = request.node_id;
+        let may_be_long = self.handler.max_value_len(&key) > MAX_SHORT_VALUE;
+        let contact = request.contact.clone();
+        let mut announcement = None;
+        // What is long may cost milliseconds to read. Others may have it, and a slot.
+        if may_be_long && let Some(contact) = &contact {
+            match self.announcement(contact, &working).await {
+                Some(taken) => announcement = Some(taken),
+                None => return respond(request, &self.closer(&id, &peer)),
+            }
+        }
         let value = match self.handler.get(key.clone(), Reader::Peer(peer)).await {
             None => return respond(request, &self.closer(&id, &peer)),
             Some(value) if value.len() <= MAX_INLINE_CONTENT_BYTES => {
@@ -148,12 +164,12 @@ impl Inner {
             }
             Some(value) => value,
         };
-        let Some(contact) = request.contact.clone() else { return };
-        // Others may have it, and a slot. The slot is only taken when the peer opens the stream.
-        if !self.transfers.has_slot_within(Direction::Outbound, &contact, ANNOUNCE_PATIENCE).await {
-            return respond(request, &self.closer(&id, &peer));
+        let Some(contact) = contact else { return };
+        if announcement.is_none() {
+            announcement = self.announcement(&contact, &working).await;
         }
-        match self.transfers.announce(&contact) {
+        let Some(announcement) = announcement else { return respond(request, &self.closer(&id, &peer)) };
+        match self.transfers.announce_with(announcement, &contact) {
             Err(error) => {
                 tracing::debug!(%peer, %error, "content not announced");
                 respond(request, &self.closer(&id, &peer));
@@ -161,11 +177,27 @@ impl Inner {
             Ok(stream) => {
                 drop(working);
                 respond(request, &Response::Content(Content::ConnectionId(stream.connection_id())));
-                if let Err(error) = self.deliver_content(stream, &contact, key, value).await {
-                    tracing::debug!(%peer, %error, "content not delivered");
+                match self.deliver_content(stream, &contact, key, value).await {
+                    Ok(()) => {
+                        self.busy.prove(contact.holder());
+                        self.transfers.prove(&contact);
+                    }
+                    Err(error) => tracing::debug!(%peer, %error, "content not delivered"),
                 }
             }
         }
+    }
+
+    /// Waits until a stream may be announced to a peer. Who asks for more than it takes is not to keep others from being
+    /// answered meanwhile.
+    async fn announcement(&self, peer: &Contact, working: &Permit) -> Option<Announcement> {
+        working.set_yielding(true);
+        let waited = tokio::select! {
+            waited = self.transfers.announcement_within(peer, ANNOUNCE_PATIENCE) => waited.ok(),
+            () = working.revoked() => None,
+        };
+        working.set_yielding(false);
+        waited
     }
 
     /// Sends a value on a stream that was announced, if the peer opens it. It may have asked others too.
@@ -181,8 +213,8 @@ impl Inner {
         let kept = (value.len() <= MAX_KEPT_VALUE).then_some(value);
         stream.opened().await?;
         let slot = self.transfers.slot_within(Direction::Outbound, peer, SLOT_PATIENCE).await;
-        stream.hold(slot.ok_or(TransferError::NoSlot)?);
-        let _room = self.transfers.room_to_send(peer, len).await?;
+        stream.hold(slot?);
+        self.transfers.room_to_send(&mut stream, len).await?;
         let value = match kept {
             Some(value) => Some(value),
             None => self.handler.get(key, Reader::Peer(peer.node_id())).await,
@@ -190,7 +222,7 @@ impl Inner {
         match value {
             Some(value) => self.write_values(stream, vec![value]).await,
             // It was evicted meanwhile; dropping the stream tells the peer.
-            None => Ok(()),
+            None => Err(TransferError::Closed(CloseReason::LocalReset)),
         }
     }
 

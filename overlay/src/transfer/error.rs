@@ -24,6 +24,9 @@ pub enum TransferError {
     /// All transfer slots stayed in use.
     #[error("no transfer slot became free")]
     NoSlot,
+    /// Too little moved while somebody else waited for a slot, or for room.
+    #[error("the slot was lost to somebody who waited: too little moved")]
+    SlotLost,
     /// All room for what is not verified yet stayed in use.
     #[error("no room for received bytes became free")]
     NoRoom,

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cairn_proto::limits::SUBNET_SHARE;
+use cairn_limits::{Counts, Quota};
 
-use crate::shares::Shares;
 use crate::transport::Endpoint;
 
 /// Packets to one peer that it has not yet answered with a TALKRESP. discv5 hands requests to its user through a channel
@@ -13,9 +12,12 @@ use crate::transport::Endpoint;
 /// a round trip of 100 ms.
 pub(super) const MAX_IN_FLIGHT_TO_PEER: usize = 80;
 
-/// Unanswered packets to all peers; to those of one subnet a [`SUBNET_SHARE`]th, for whoever never answers takes the others'
+/// Unanswered packets to all peers; to those of one subnet a [`SUBNET_SHARE`](cairn_limits::SUBNET_SHARE)th, for whoever never answers takes the others'
 /// places.
 pub(super) const MAX_IN_FLIGHT: usize = 2048;
+
+/// The limits above.
+const QUOTA: Quota = Quota::new(MAX_IN_FLIGHT as u64).of_peer(MAX_IN_FLIGHT_TO_PEER as u64);
 
 /// Packets that may wait for discv5's service at a time. It takes requests through a channel of 30 places; when that is
 /// full, senders wait, and a later packet may overtake an earlier one that waits. To uTP that looks like loss.
@@ -27,7 +29,7 @@ const BURST_INTERVAL: Duration = Duration::from_millis(1);
 /// The packets under way.
 #[derive(Default)]
 pub(super) struct Pace {
-    unanswered: Shares,
+    unanswered: Counts,
     /// Packets handed over so far, and how many of them the service is known to have taken.
     started: u64,
     taken: u64,
@@ -57,11 +59,7 @@ impl Pace {
 
     /// How many more packets may be unanswered by this peer.
     pub(super) fn room_to(&self, peer: &Endpoint) -> usize {
-        let of_subnet = self.unanswered.of_subnet(peer);
-        MAX_IN_FLIGHT_TO_PEER
-            .saturating_sub(self.in_flight_to(peer))
-            .min(MAX_IN_FLIGHT.saturating_sub(self.in_flight()))
-            .min((MAX_IN_FLIGHT / SUBNET_SHARE).saturating_sub(of_subnet))
+        self.unanswered.room_for(&QUOTA, QUOTA.of_peer, &peer.holder()) as usize
     }
 
     /// Whether it is the peer's own packets that leave no room, rather than those of others.
@@ -70,16 +68,16 @@ impl Pace {
     }
 
     pub(super) fn in_flight_to(&self, peer: &Endpoint) -> usize {
-        self.unanswered.of_peer(peer)
+        self.unanswered.of_peer(&peer.holder()) as usize
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.unanswered.total()
+        self.unanswered.total() as usize
     }
 
     /// A packet leaves.
     pub(super) fn start(&mut self, to: Endpoint, now: Instant) -> Ticket {
-        self.unanswered.add(to);
+        self.unanswered.add(&to.holder(), 1);
         self.started += 1;
         self.last_start = Some(now);
         Ticket { to, number: self.started }
@@ -89,7 +87,7 @@ impl Pace {
     pub(super) fn finish(&mut self, ticket: Ticket) -> bool {
         let was_full = self.room_to(&ticket.to) == 0;
         self.taken = self.taken.max(ticket.number);
-        self.unanswered.remove(&ticket.to);
+        self.unanswered.remove(&ticket.to.holder(), 1);
         was_full
     }
 }
@@ -98,8 +96,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn peer(port: u16) -> Endpoint {
-        Endpoint { node_id: [1; 32].into(), address: ([127, 0, 0, 1], port).into() }
+    fn peer(number: u8) -> Endpoint {
+        Endpoint { node_id: [number; 32].into(), address: ([127, 0, 0, 1], 9009).into() }
     }
 
     /// Starts as many packets as there is room for.
@@ -129,15 +127,15 @@ mod tests {
         let mut now = Instant::now();
         let mut pace = Pace::default();
         let mut to_first = Vec::new();
-        for port in 1..=100 {
+        for number in 1..=100 {
             for _ in 0..10 {
                 now += BURST_INTERVAL;
-                let started = fill(&mut pace, peer(port), now);
-                if port == 1 {
+                let started = fill(&mut pace, peer(number), now);
+                if number == 1 {
                     to_first.extend(started);
                 }
             }
-            assert!(pace.in_flight_to(&peer(port)) <= MAX_IN_FLIGHT_TO_PEER);
+            assert!(pace.in_flight_to(&peer(number)) <= MAX_IN_FLIGHT_TO_PEER);
         }
         assert_eq!(to_first.len(), MAX_IN_FLIGHT_TO_PEER);
         assert_eq!(pace.in_flight(), MAX_IN_FLIGHT);

@@ -4,16 +4,17 @@
 //! wakes the driver; the driver alone sends.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_proto::limits::SUBNET_SHARE;
+use cairn_limits::Permit;
+use cairn_limits::quota::MIN_PROGRESS;
 use cairn_utp::{CloseReason, Config, Connection, Event, Header};
 
 use super::TransferError;
 use super::pace::{Pace, Ticket};
-use crate::shares::Shares;
 use crate::transport::{Contact, Endpoint, MAX_TALK_BODY};
 
 mod handles;
@@ -42,13 +43,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a peer to open the stream for what it offered. It has a slot, which nobody is to keep by only offering.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Streams announced to one peer that it has not opened. It asks several peers at once and takes one stream, so some are
-/// left; a Cairn peer declines them, others let them time out.
-const MAX_UNOPENED_BY_PEER: usize = 64;
-
-/// Streams announced to all peers that are not open; the peers of one subnet may have a [`SUBNET_SHARE`]th.
-const MAX_UNOPENED: usize = 1024;
-
 /// A stream is given up when the peer sends nothing at all for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -71,8 +65,6 @@ pub(super) struct State {
     deadlines: BTreeSet<(Instant, StreamKey)>,
     lingering: VecDeque<StreamKey>,
     resets: Resets,
-    /// Streams that were announced and not opened, by peer.
-    unopened: Shares,
     pace: Pace,
     driver: Option<Waker>,
     /// Tasks to wake when the lock is released.
@@ -89,6 +81,10 @@ struct Entry {
     waiting: bool,
     /// Announced to the peer, which has not opened it.
     unopened: bool,
+    /// Its place among those that are announced, until it has a slot.
+    announced: Option<Permit>,
+    /// What the bytes that move are reported to.
+    held: Held,
     finished: bool,
     closed: Option<CloseReason>,
     /// The handle was dropped after its work was done.
@@ -97,12 +93,44 @@ struct Entry {
     writer: Option<Waker>,
 }
 
+/// Slot and room of a stream. Who moves nothing is the first to lose them, so they are told what moves.
+#[derive(Default)]
+struct Held {
+    permits: Vec<Arc<Permit>>,
+    /// Whether what the peer acknowledges counts, rather than what it sends: nobody keeps a slot by sending what is not read.
+    is_sent: bool,
+    /// Bytes that were reported.
+    reported: u64,
+}
+
+/// How a stream comes about.
 pub(super) enum Role {
+    /// The peer announced this connection ID.
     Opener(u16),
-    /// With a slot taken for what the peer offered, or without one for what it may fetch.
-    Acceptor {
-        has_slot: bool,
-    },
+    /// The peer offered what it will send on it, and a slot is taken.
+    Offered,
+    /// The peer may fetch something on it.
+    Announced(Permit),
+}
+
+impl Entry {
+    /// Payload bytes that count: those that the peer acknowledged, or those that came.
+    fn moved(&self) -> u64 {
+        let stats = self.connection.stats();
+        if self.held.is_sent { stats.bytes_acked } else { stats.bytes_received }
+    }
+
+    /// Reports what has moved to whoever counts it, not for every packet.
+    fn report(&mut self) {
+        if self.held.permits.is_empty() {
+            return;
+        }
+        let news = self.moved().saturating_sub(self.held.reported);
+        if news >= MIN_PROGRESS {
+            self.held.permits.iter().for_each(|permit| permit.progress(news));
+            self.held.reported += news;
+        }
+    }
 }
 
 impl State {
@@ -112,8 +140,7 @@ impl State {
             return Err(TransferError::Stopped);
         }
         let endpoint = peer.endpoint();
-        let connect_timeout =
-            if matches!(role, Role::Acceptor { has_slot: true }) { OFFER_TIMEOUT } else { CONNECT_TIMEOUT };
+        let connect_timeout = if matches!(role, Role::Offered) { OFFER_TIMEOUT } else { CONNECT_TIMEOUT };
         let config = Config {
             max_payload: MAX_PAYLOAD,
             receive_buffer: STREAM_BUFFER,
@@ -122,22 +149,17 @@ impl State {
             idle_timeout: IDLE_TIMEOUT,
             ..Config::default()
         };
-        // What was offered has a slot, which bounds it.
-        let unopened = matches!(role, Role::Acceptor { has_slot: false });
-        if unopened
-            && (self.unopened.total() >= MAX_UNOPENED
-                || self.unopened.of_peer(&endpoint) >= MAX_UNOPENED_BY_PEER
-                || self.unopened.of_subnet(&endpoint) >= MAX_UNOPENED / SUBNET_SHARE)
-        {
-            return Err(TransferError::TooManyUnopened);
-        }
         let initial_seq_nr = rand::random();
         let (connection, id) = match role {
             Role::Opener(id) => (Connection::connect(config, id, now, initial_seq_nr), id),
-            Role::Acceptor { .. } => {
+            Role::Offered | Role::Announced(_) => {
                 let id = self.draw_id(endpoint);
                 (Connection::accept(config, id, now, initial_seq_nr), id)
             }
+        };
+        let announced = match role {
+            Role::Announced(permit) => Some(permit),
+            Role::Opener(_) | Role::Offered => None,
         };
         let key = (endpoint, connection.receive_id());
         match self.streams.get(&key) {
@@ -152,7 +174,9 @@ impl State {
             deadline: None,
             queued: false,
             waiting: false,
-            unopened,
+            unopened: announced.is_some(),
+            announced,
+            held: Held::default(),
             finished: false,
             closed: None,
             lingering: false,
@@ -160,9 +184,6 @@ impl State {
             writer: None,
         };
         self.streams.insert(key, entry);
-        if unopened {
-            self.unopened.add(endpoint);
-        }
         self.touch(key);
         Ok((key, id))
     }
@@ -288,11 +309,8 @@ impl State {
         while let Some(event) = entry.connection.poll_event() {
             match event {
                 Event::Connected => {
-                    let was_unopened = std::mem::take(&mut entry.unopened);
+                    entry.unopened = false;
                     self.wakers.extend(entry.reader.take());
-                    if was_unopened {
-                        self.unopened.remove(&key.0);
-                    }
                 }
                 Event::Readable => self.wakers.extend(entry.reader.take()),
                 Event::Writable => self.wakers.extend(entry.writer.take()),
@@ -307,6 +325,7 @@ impl State {
                 }
             }
         }
+        entry.report();
         // What waits to be sent may be the RESET.
         if entry.closed.is_some() && entry.lingering && !entry.waiting && !entry.queued {
             self.remove(key);
@@ -335,9 +354,6 @@ impl State {
 
     fn remove(&mut self, key: StreamKey) {
         let Some(entry) = self.streams.remove(&key) else { return };
-        if entry.unopened {
-            self.unopened.remove(&key.0);
-        }
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, key));
         }

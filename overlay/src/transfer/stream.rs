@@ -7,11 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_limits::Permit;
+use cairn_proto::limits::Direction;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::state::{State, StreamKey};
-use super::{Slot, TransferError};
+use super::{Room, Slot, TransferError};
 use crate::transport::Contact;
 
 /// How long a transfer may take to move [`PROGRESS_BYTES`]. Time-outs go by progress: how long the whole takes is no fault.
@@ -34,12 +37,24 @@ pub struct Stream {
     moved_before: u64,
     in_order: bool,
     slot: Option<Slot>,
+    room: Option<Arc<Permit>>,
+    /// What tells that the stream lost its place in a limit to somebody else.
+    lost: Vec<Lost>,
 }
 
+type Lost = Pin<Box<WaitForCancellationFutureOwned>>;
+
 impl Stream {
-    pub(super) fn new(state: Arc<Mutex<State>>, key: StreamKey, peer: Contact, id: u16, slot: Option<Slot>) -> Self {
+    pub(super) fn new(
+        state: Arc<Mutex<State>>,
+        key: StreamKey,
+        peer: Contact,
+        id: u16,
+        lost: Option<WaitForCancellationFutureOwned>,
+    ) -> Self {
         let period_end = Box::pin(tokio::time::sleep(PROGRESS_PERIOD));
-        Self { state, key, peer, id, period_end, moved_before: 0, in_order: false, slot }
+        let lost = lost.map(Box::pin).into_iter().collect();
+        Self { state, key, peer, id, period_end, moved_before: 0, in_order: false, slot: None, room: None, lost }
     }
 
     /// The connection ID that both sides know the stream by.
@@ -59,9 +74,37 @@ impl Stream {
         self.wait(|state, key, cx| state.opened(key, cx.waker())).await
     }
 
-    /// Keeps a slot until the stream is dropped.
+    /// Keeps a slot until the stream is dropped, or has moved too little while somebody else waited: then its calls fail.
     pub fn hold(&mut self, slot: Slot) {
+        self.report_to(slot.permit(), slot.direction() == Direction::Outbound);
         self.slot = Some(slot);
+    }
+
+    /// Whether the slot may be lost for want of progress: not while the peer waits for this node.
+    pub(crate) fn set_yielding(&self, yields: bool) {
+        if let Some(slot) = &self.slot {
+            slot.permit().set_yielding(yields);
+        }
+    }
+
+    /// The peer kept its part: it is no newcomer any more.
+    pub(crate) fn prove(&self) {
+        if let Some(slot) = &self.slot {
+            slot.permit().prove();
+        }
+    }
+
+    /// Keeps room for what is to be sent, likewise.
+    pub(super) fn hold_room(&mut self, room: Room) {
+        if let Some(permit) = room.into_permit().map(Arc::new) {
+            self.report_to(&permit, true);
+            self.room = Some(permit);
+        }
+    }
+
+    fn report_to(&mut self, permit: &Arc<Permit>, is_sent: bool) {
+        self.with(|state, key| state.hold(key, permit.clone(), is_sent));
+        self.lost.push(Box::pin(permit.revoked()));
     }
 
     /// The next bytes of the peer's stream; `None` is its end.
@@ -91,6 +134,7 @@ impl Stream {
         self.with(|state, key| state.close(key, Instant::now().into_std()));
         self.wait(|state, key, cx| state.finished(key, cx.waker())).await?;
         self.in_order = true;
+        self.prove();
         Ok(())
     }
 
@@ -119,9 +163,16 @@ impl Stream {
     ) -> Result<T, TransferError> {
         poll_fn(|cx| match self.with(|state, key| f(state, key, cx)) {
             Some(result) => Poll::Ready(result),
-            None => self.poll_stalled(cx).map(Err),
+            None => self.poll_given_up(cx).map(Err),
         })
         .await
+    }
+
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<TransferError> {
+        if self.lost.iter_mut().any(|lost| lost.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(TransferError::SlotLost);
+        }
+        self.poll_stalled(cx)
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<TransferError> {

@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_limits::Holder;
 use content_types::NodeId;
 use enr::CombinedPublicKey;
 use futures::future::BoxFuture;
@@ -114,6 +115,11 @@ impl Contact {
         Endpoint { node_id: self.node_id(), address: self.0.address }
     }
 
+    /// Whom limits hold for.
+    pub fn holder(&self) -> Holder {
+        self.endpoint().holder()
+    }
+
     pub(crate) fn to_discv5(&self) -> discv5::NodeContact {
         discv5::NodeContact::new(self.0.public_key.clone(), self.0.address, Some(Enr::clone(&self.0.enr)))
     }
@@ -132,6 +138,13 @@ pub struct Endpoint {
     pub node_id: NodeId,
     /// Where its packets come from.
     pub address: SocketAddr,
+}
+
+impl Endpoint {
+    /// Whom limits hold for: the node ID, and the subnet of the address.
+    pub fn holder(&self) -> Holder {
+        Holder::peer(*self.node_id.as_bytes(), self.address.ip())
+    }
 }
 
 impl fmt::Display for Endpoint {

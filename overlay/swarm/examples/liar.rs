@@ -80,8 +80,7 @@ async fn main() {
     let [key_file, listen, chain_id, genesis, other_key_file, other_address] = &args[..] else {
         panic!("liar KEY_FILE LISTEN CHAIN_ID GENESIS OTHER_KEY_FILE OTHER_ADDRESS");
     };
-    let library =
-        Arc::new(Liar { held: watch::Sender::default(), source: Mutex::default() });
+    let library = Arc::new(Liar { held: watch::Sender::default(), source: Mutex::default() });
     let listen: SocketAddr = listen.parse().unwrap();
     let config = Config::new(listen, chain_id.parse().unwrap(), genesis.parse().unwrap());
     let record = watch::Sender::new(Vec::new()).subscribe();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use content_types::{ContentId, Distance, NodeId};
@@ -25,6 +26,11 @@ const MALFORMED: &[u8] = b"malformed";
 /// The most bytes of any value.
 const MAX_VALUE: usize = 1 << 24;
 
+/// Keys that begin so have no value of more than [`MAX_SHORT_VALUE`] bytes.
+const SHORT: &[u8] = b"short";
+
+const MAX_SHORT_VALUE: usize = 3080;
+
 /// A key made of text.
 pub(crate) fn key(text: impl AsRef<[u8]>) -> Bytes {
     Bytes::copy_from_slice(text.as_ref())
@@ -42,18 +48,30 @@ pub(crate) struct Memory {
     node_id: NodeId,
     radius: Mutex<Distance>,
     values: Mutex<HashMap<Bytes, Bytes>>,
+    reads: AtomicUsize,
     arrivals: watch::Sender<Vec<(Bytes, ContentSource)>>,
 }
 
 impl Memory {
     pub(crate) fn new(node_id: NodeId, radius: Distance) -> Arc<Self> {
         let arrivals = watch::Sender::new(Vec::new());
-        Arc::new(Self { node_id, radius: Mutex::new(radius), values: Mutex::default(), arrivals })
+        Arc::new(Self {
+            node_id,
+            radius: Mutex::new(radius),
+            values: Mutex::default(),
+            reads: AtomicUsize::new(0),
+            arrivals,
+        })
     }
 
     /// Puts a value in without any check.
     pub(crate) fn put(&self, key: &Bytes, value: Bytes) {
         self.values.lock().insert(key.clone(), value);
+    }
+
+    /// How often a value was read for somebody.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn holds(&self, key: &Bytes) -> bool {
@@ -92,8 +110,8 @@ impl ContentHandler for Memory {
         (!key.starts_with(MALFORMED)).then(|| ContentId::sha256(key))
     }
 
-    fn max_value_len(&self, _key: &[u8]) -> usize {
-        MAX_VALUE
+    fn max_value_len(&self, key: &[u8]) -> usize {
+        if key.starts_with(SHORT) { MAX_SHORT_VALUE } else { MAX_VALUE }
     }
 
     fn radius(&self) -> Distance {
@@ -101,6 +119,7 @@ impl ContentHandler for Memory {
     }
 
     fn get(&self, key: Bytes, _reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let value = self.values.lock().get(&key).cloned();
         async move { value }.boxed()
     }

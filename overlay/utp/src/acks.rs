@@ -1,5 +1,8 @@
 //! When to acknowledge. Each acknowledgement costs the carrier a request of its own, so in a steady stream one covers
 //! several packets; where the sender waits for it, at the start and after a pause or a loss, it goes out sooner.
+//!
+//! What waits is found out by the timer: it fires when the sender sent fewer packets than one acknowledgement covers. Once may be
+//! the end of what it had to send; twice on end is a sender that sends one packet, or a few, for each acknowledgement.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +12,13 @@ const QUICK_PACKETS: u32 = 16;
 
 /// Packets that one acknowledgement covers meanwhile.
 const QUICK_EVERY: u32 = 2;
+
+/// The timer fired so often on end, without an acknowledgement that the count sent between: the sender waits for each.
+const STALLS: u32 = 2;
+
+/// Packets that are acknowledged each after that. With every timer that fires meanwhile it begins anew, so a sender that goes on
+/// like this pays the delay once in so many packets; one that was only slow for a moment costs us so many acknowledgements.
+const EACH_PACKETS: u32 = 128;
 
 /// Packets beyond a new gap that are acknowledged each: they let the sender find the loss (BEP 29: three).
 const GAP_PACKETS: u32 = 4;
@@ -21,12 +31,26 @@ pub(crate) struct Acks {
     deadline: Option<Instant>,
     due: bool,
     quick: u32,
+    /// Packets that are still to be acknowledged each.
+    each: u32,
+    /// How often the timer fired since the count last sent an acknowledgement.
+    stalls: u32,
     beyond_gap: u32,
 }
 
 impl Acks {
     pub(crate) fn new(every: u32, delay: Duration) -> Self {
-        Self { every, delay, waiting: 0, deadline: None, due: false, quick: QUICK_PACKETS, beyond_gap: 0 }
+        Self {
+            every,
+            delay,
+            waiting: 0,
+            deadline: None,
+            due: false,
+            quick: QUICK_PACKETS,
+            each: 0,
+            stalls: 0,
+            beyond_gap: 0,
+        }
     }
 
     /// Whether an acknowledgement has to leave now.
@@ -42,9 +66,17 @@ impl Acks {
     /// A packet came in order.
     pub(crate) fn on_in_order(&mut self, now: Instant) {
         self.beyond_gap = 0;
-        let quick = self.quick > 0;
-        self.quick = self.quick.saturating_sub(1);
-        self.wait(now, if quick { QUICK_EVERY.min(self.every) } else { self.every });
+        let (each, quick) = (self.each > 0, self.quick > 0);
+        if each {
+            self.each -= 1;
+        } else {
+            self.quick = self.quick.saturating_sub(1);
+        }
+        let every = if quick { QUICK_EVERY.min(self.every) } else { self.every };
+        self.wait(now, if each { 1 } else { every });
+        if self.due && !each && !quick {
+            self.stalls = 0;
+        }
     }
 
     /// A packet came and one before it is missing.
@@ -69,6 +101,10 @@ impl Acks {
             self.deadline = None;
             self.due = true;
             self.quick = QUICK_PACKETS;
+            self.stalls = self.stalls.saturating_add(1);
+            if self.stalls >= STALLS {
+                self.each = EACH_PACKETS;
+            }
         }
     }
 
@@ -111,6 +147,35 @@ mod tests {
         acks.on_sent();
         assert_eq!(acks.deadline(), None);
         assert_eq!(acks_for(&mut acks, QUICK_PACKETS, now), QUICK_PACKETS / QUICK_EVERY);
+    }
+
+    /// How often the timer had to acknowledge when `packets` came in bursts that wait for the acknowledgement before.
+    fn delays_of(acks: &mut Acks, packets: u32, burst: u32, mut now: Instant) -> u32 {
+        let mut delays = 0;
+        for _ in 0..packets / burst {
+            (0..burst).for_each(|_| acks.on_in_order(now));
+            if !acks.is_due() {
+                delays += 1;
+                now += DELAY;
+                acks.handle_timeout(now);
+            }
+            assert!(acks.is_due());
+            acks.on_sent();
+        }
+        delays
+    }
+
+    #[test]
+    fn a_sender_that_waits_for_each_acknowledgement_is_not_kept() {
+        for burst in [1, 3] {
+            let mut acks = Acks::new(8, DELAY);
+            acks_for(&mut acks, QUICK_PACKETS, Instant::now());
+            let packets = 10 * EACH_PACKETS;
+            let delays = delays_of(&mut acks, packets, burst, Instant::now());
+            assert!(delays <= STALLS + packets / EACH_PACKETS, "{delays} of {packets} by {burst}");
+            assert!(acks_for(&mut acks, EACH_PACKETS + QUICK_PACKETS + 80, Instant::now()) > 0);
+            assert_eq!(acks_for(&mut acks, 80, Instant::now()), 10, "a steady stream is one again");
+        }
     }
 
     #[test]

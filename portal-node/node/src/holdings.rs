@@ -1,7 +1,6 @@
 //! What this node holds: the store, and the archives served in place. Reading and writing block, so they run on the
 //! disk's workers; only verified content can be put in.
 
-use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -208,7 +207,7 @@ impl Holdings {
 
 /// A peer of which only the node ID is known here, as one that shares reads with others.
 pub(crate) fn reader(peer: NodeId) -> Holder {
-    Holder::peer(peer, Ipv4Addr::UNSPECIFIED.into())
+    Holder::id(peer)
 }
 
 /// The places that a read of such a cost takes one of.

@@ -84,6 +84,60 @@ fn who_takes_nothing_loses_its_place_to_whoever_waits() {
 }
 
 #[test]
+fn what_waits_for_this_node_itself_is_not_idle() {
+    let begun = Instant::now();
+    let mut ledger = Ledger::new(Quota::new(2).yields_after(IDLE));
+    let held = fill(&mut ledger, begun, local(1));
+    held.iter().for_each(|hold| ledger.set_yielding(begun, *hold, false));
+    let now = begun + 9 * IDLE;
+    assert_eq!(ledger.next_idle(begun), None);
+    assert_eq!(ledger.could_take(now, &local(2), 1), Err(Full::Total(2)));
+    ledger.set_yielding(now, held[1], true);
+    assert_eq!(ledger.next_idle(now), Some(now + IDLE), "its idle time begins anew");
+    assert_eq!(ledger.take(now, local(2), 1), Err(Full::Total(2)));
+    assert_eq!(ledger.could_take(now + IDLE, &local(2), 1), Ok(()));
+    assert_eq!((ledger.total(), ledger.poll_output()), (2, None), "asking takes nothing");
+    assert!(ledger.take(now + IDLE, local(2), 1).is_ok());
+    assert_eq!(ledger.poll_output(), Some(Decision::Revoked(held[1])));
+}
+
+#[test]
+fn who_has_least_is_served_first() {
+    let now = Instant::now();
+    let mut ledger = Ledger::new(Quota::new(3));
+    let held = fill(&mut ledger, now, local(1));
+    let [second, other, third] = [1, 2, 1].map(|id| ledger.wait(now, local(id), 1).unwrap());
+    let mut granted = Vec::new();
+    for hold in held {
+        ledger.release(now, hold);
+        while let Some(Decision::Granted(waiter, _)) = ledger.poll_output() {
+            granted.push(waiter);
+        }
+    }
+    assert_eq!(granted, [other, second, third]);
+}
+
+#[test]
+fn who_has_finished_something_comes_before_newcomers() {
+    let begun = Instant::now();
+    let mut ledger = Ledger::new(Quota::new(3).yields_after(IDLE));
+    ledger.prove_holder(begun, local(1));
+    let first = ledger.take(begun, local(1), 2).unwrap();
+    let last = ledger.take(begun, local(2), 1).unwrap();
+    let newcomer = ledger.wait(begun, local(3), 1).unwrap();
+    let known = ledger.wait(begun, local(1), 1).unwrap();
+    ledger.release(begun, last);
+    assert!(matches!(ledger.poll_output(), Some(Decision::Granted(of, _)) if of == known));
+    ledger.handle_timeout(begun + IDLE);
+    assert_eq!(ledger.poll_output(), None, "a newcomer takes nothing from it");
+    ledger.release(begun + IDLE, first);
+    assert!(matches!(ledger.poll_output(), Some(Decision::Granted(of, _)) if of == newcomer));
+    let now = begun + 3 * IDLE;
+    assert!(ledger.take(now, local(4), 1).is_ok());
+    assert!(ledger.take(now, local(1), 1).is_ok(), "it takes from newcomers that have less");
+}
+
+#[test]
 fn who_waits_for_its_own_share_keeps_nobody_and_nobody_passes_who_waits_for_all() {
     let now = Instant::now();
     let mut ledger = Ledger::new(Quota::new(10).of_peer(6));
@@ -93,12 +147,11 @@ fn who_waits_for_its_own_share_keeps_nobody_and_nobody_passes_who_waits_for_all(
     let large = ledger.wait(now, local(3), 5).unwrap();
     assert_eq!(ledger.take(now, local(4), 1), Err(Full::Total(10)), "there is room, but somebody waits for more");
     ledger.release(now, second);
-    assert_eq!(ledger.poll_output(), None);
     ledger.shrink(now, first, 5);
-    assert!(matches!(ledger.poll_output(), Some(Decision::Granted(..))), "the first one's second");
-    assert_eq!(ledger.poll_output(), None);
-    ledger.release(now, first);
     assert!(matches!(ledger.poll_output(), Some(Decision::Granted(of, _)) if of == large));
+    assert_eq!(ledger.poll_output(), None);
+    ledger.shrink(now, first, 4);
+    assert!(matches!(ledger.poll_output(), Some(Decision::Granted(..))), "the first one's second");
 }
 
 #[test]
@@ -233,10 +286,12 @@ proptest! {
                     prop_assert!(sum(&|of| of / 2 == id / 2) <= quota.of_subnet);
                 }
             }
-            let first = waiting.values().find(|(id, amount)| {
+            let has_turn = |(id, amount): &(u8, u64)| {
                 !matches!(ledger.check(&holder(*id), *amount), Err(Full::Peer(_) | Full::Newcomer(_) | Full::Subnet(_)))
-            });
-            if let Some((id, amount)) = first {
+            };
+            let turns = waiting.iter().filter(|(_, of)| has_turn(of));
+            let first = turns.min_by_key(|(waiter, (id, _))| (ledger.of_peer(&holder(*id)), **waiter));
+            if let Some((_, (id, amount))) = first {
                 prop_assert!(ledger.check(&holder(*id), *amount).is_err(), "{} could have {}", id, amount);
             }
         }
@@ -248,6 +303,6 @@ proptest! {
                 ledger.release(now, hold);
             }
         }
-        prop_assert!(ledger.by_peer.is_empty() && ledger.by_subnet.is_empty() && ledger.holds.is_empty());
+        prop_assert!(ledger.counts.is_empty() && ledger.holds.is_empty());
     }
 }

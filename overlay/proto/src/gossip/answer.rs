@@ -1,16 +1,10 @@
 //! The answer to an OFFER: one code for each key.
 
-use std::{net::IpAddr, time::Instant};
+use std::time::Instant;
 
+use super::{Claim, InFlight, Offerer};
+use crate::wire::AcceptCode;
 use bytes::Bytes;
-use content_types::NodeId;
-
-use super::{Claim, InFlight};
-use crate::{
-    limits::{Direction, TransferCounts},
-    routing::Subnet,
-    wire::AcceptCode,
-};
 
 /// What the host of the sub-network says to one offered key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,26 +19,29 @@ pub enum OfferVerdict {
     NotVerifiable,
 }
 
-/// The answer to an OFFER.
+/// The answer to an OFFER, with the slot `S` for the stream that follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferAnswer {
+pub struct OfferAnswer<S> {
     /// One code for each key, in the order of the OFFER.
     pub codes: Vec<AcceptCode>,
-    /// The accepted keys, in the order in which their items will come over the stream. If there are any, an inbound
-    /// transfer slot is taken and each key is claimed: the caller owes [`TransferCounts::finish`] once, and
+    /// The accepted keys, in the order in which their items will come over the stream. Each is claimed: the caller owes
     /// [`InFlight::done`] or [`InFlight::failed`] for each. If there are none, the connection ID in ACCEPT is 0.
     pub accepted: Vec<Bytes>,
+    /// The slot for the stream; there is one if anything is accepted.
+    pub slot: Option<S>,
 }
 
-/// Decides about the keys that `from`, which is at `ip`, offers: each comes with the verdict on it.
-pub fn answer_offer(
+/// Decides about the keys that a peer offers: each comes with the verdict on it. At most `allowance` of them are accepted.
+/// `take_slot` takes an inbound transfer slot, if there is one, and is called once at most.
+pub fn answer_offer<S>(
     offered: &[(Bytes, OfferVerdict)],
-    (from, ip): (NodeId, IpAddr),
+    offerer: Offerer,
+    allowance: usize,
     in_flight: &mut InFlight,
-    transfers: &mut TransferCounts,
+    take_slot: impl FnOnce() -> Option<S>,
     now: Instant,
-) -> OfferAnswer {
-    let mut has_slot = false;
+) -> OfferAnswer<S> {
+    let (mut take_slot, mut slot) = (Some(take_slot), None);
     let mut accepted = Vec::new();
     let mut decide = |(key, verdict): &(Bytes, OfferVerdict)| match verdict {
         OfferVerdict::AlreadyStored => AcceptCode::AlreadyStored,
@@ -52,11 +49,16 @@ pub fn answer_offer(
         OfferVerdict::NotVerifiable => AcceptCode::NotVerifiable,
         OfferVerdict::Wanted => {
             // One stream brings all items, so one slot is enough for them.
-            has_slot = has_slot || transfers.start(Direction::Inbound, from, ip).is_ok();
-            if !has_slot {
-                return AcceptCode::RateLimited;
+            // What another is sending needs no slot, but is noted.
+            if !in_flight.is_busy(key, &offerer.node_id, now) {
+                if let Some(take_slot) = take_slot.take_if(|_| accepted.len() < allowance) {
+                    slot = take_slot();
+                }
+                if slot.is_none() || accepted.len() >= allowance {
+                    return AcceptCode::RateLimited;
+                }
             }
-            match in_flight.claim(key, (from, Subnet::of_stranger(ip)), now) {
+            match in_flight.claim(key, offerer, now) {
                 Claim::Taken => {
                     accepted.push(key.clone());
                     AcceptCode::Accepted
@@ -67,25 +69,19 @@ pub fn answer_offer(
         }
     };
     let codes = offered.iter().map(&mut decide).collect();
-    if has_slot && accepted.is_empty() {
-        transfers.finish(Direction::Inbound, &from);
-    }
-    OfferAnswer { codes, accepted }
+    // There may be too many keys in flight.
+    let slot = slot.filter(|_| !accepted.is_empty());
+    OfferAnswer { codes, accepted, slot }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::limits::TransferLimits;
+    use std::cell::Cell;
 
-    const LIMITS: TransferLimits = TransferLimits {
-        inbound: 2,
-        inbound_per_peer: 1,
-        fetches: 0,
-        fetches_per_peer: 0,
-        outbound: 0,
-        outbound_per_peer: 0,
-    };
+    use content_types::NodeId;
+
+    use super::*;
+    use crate::routing::Subnet;
 
     fn peer(byte: u8) -> NodeId {
         NodeId::from([byte; 32])
@@ -107,44 +103,69 @@ mod tests {
 
     struct Node {
         in_flight: InFlight,
-        transfers: TransferCounts,
+        /// Slots that are free.
+        free: Cell<usize>,
         now: Instant,
     }
 
     impl Node {
-        fn new() -> Self {
-            Self { in_flight: InFlight::default(), transfers: TransferCounts::new(LIMITS), now: Instant::now() }
+        fn new(slots: usize) -> Self {
+            Self { in_flight: InFlight::default(), free: Cell::new(slots), now: Instant::now() }
         }
 
-        fn offer(&mut self, from: u8, names: &[&'static str]) -> OfferAnswer {
-            let from = (peer(from), IpAddr::from([8, 8, from, 8]));
+        fn offer(&mut self, from: u8, names: &[&'static str]) -> OfferAnswer<()> {
+            self.offer_some(from, names, 64)
+        }
+
+        fn offer_some(&mut self, from: u8, names: &[&'static str], allowance: usize) -> OfferAnswer<()> {
+            let from = Offerer { node_id: peer(from), subnet: Some(Subnet::V4([8, 8, from])), is_proved: false };
             let offered: Vec<_> = keys(names).into_iter().map(|key| (key.clone(), verdict(&key))).collect();
-            answer_offer(&offered, from, &mut self.in_flight, &mut self.transfers, self.now)
+            let take_slot = || {
+                let left = self.free.get().checked_sub(1)?;
+                self.free.set(left);
+                Some(())
+            };
+            answer_offer(&offered, from, allowance, &mut self.in_flight, take_slot, self.now)
         }
     }
 
     #[test]
     fn every_reason_has_its_code() {
         use AcceptCode::*;
-        let mut node = Node::new();
+        let mut node = Node::new(2);
         let answer = node.offer(1, &["a", "s", "r", "v", "b", "a"]);
         assert_eq!(answer.codes, [Accepted, AlreadyStored, OutsideRadius, NotVerifiable, Accepted, InboundKeyLimited]);
         assert_eq!(answer.accepted, keys(&["a", "b"]));
-        assert_eq!(node.transfers.running(Direction::Inbound), 1, "one slot for the whole stream");
+        assert_eq!(node.free.get(), 1, "one slot for the whole stream");
 
-        assert_eq!(node.offer(1, &["c", "s"]).codes, [RateLimited, AlreadyStored], "this peer has its slot in use");
         assert_eq!(node.offer(2, &["a", "c"]).codes, [InboundKeyLimited, Accepted]);
-        assert_eq!(node.offer(3, &["d"]).codes, [RateLimited], "all slots are in use");
+        let answer = node.offer(3, &["d", "s", "e"]);
+        assert_eq!(answer.codes, [RateLimited, AlreadyStored, RateLimited], "all slots are in use");
+        assert_eq!(answer.slot, None);
         assert_eq!(node.in_flight.failed(b"a", &peer(1), node.now), Some(peer(2)), "who was told 5 is remembered");
     }
 
     #[test]
-    fn nothing_accepted_takes_no_slot() {
-        let mut node = Node::new();
-        node.in_flight.claim(&Bytes::from_static(b"a"), (peer(9), None), node.now);
+    fn nothing_accepted_keeps_no_slot() {
+        let mut node = Node::new(9);
+        let other = Offerer { node_id: peer(9), subnet: None, is_proved: false };
+        node.in_flight.claim(&Bytes::from_static(b"a"), other, node.now);
         for names in [&["s", "r"][..], &["a"], &[]] {
-            assert!(node.offer(1, names).accepted.is_empty());
-            assert_eq!(node.transfers.running(Direction::Inbound), 0);
+            let answer = node.offer(1, names);
+            assert!(answer.accepted.is_empty() && answer.slot.is_none());
         }
+        assert_eq!(node.free.get(), 9);
+    }
+
+    #[test]
+    fn who_has_little_credit_has_little_accepted() {
+        use AcceptCode::*;
+        let mut node = Node::new(9);
+        assert_eq!(
+            node.offer_some(1, &["a", "b", "s", "c"], 2).codes,
+            [Accepted, Accepted, AlreadyStored, RateLimited]
+        );
+        assert_eq!(node.offer_some(2, &["d", "a"], 0).codes, [RateLimited, InboundKeyLimited]);
+        assert_eq!(node.free.get(), 8);
     }
 }

@@ -3,6 +3,9 @@
 //! A key that several peers offer at a time is taken from the first. The others are told so ([`InboundKeyLimited`]) and
 //! remembered: if the first fails, the content can be had from them with FINDCONTENT.
 //!
+//! A claim is worth as much as what comes of it. When nothing moves for [`CLAIM_PATIENCE`], the key is the next offerer's; the
+//! one before may still send it, and whichever copy comes first counts.
+//!
 //! [`InboundKeyLimited`]: crate::wire::AcceptCode::InboundKeyLimited
 
 use std::{
@@ -11,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cairn_limits::ledger::USUAL_PATIENCE;
 use content_types::NodeId;
 
 use crate::routing::Subnet;
@@ -21,9 +25,23 @@ pub const MAX_IN_FLIGHT_KEYS: usize = 16_384;
 /// Most other peers remembered for a key.
 pub const MAX_ALTERNATIVES: usize = 4;
 
-/// A key of which nothing is reported for so long is no longer in flight. Streams end by themselves when they stand still:
-/// this is for those that nobody reports on.
-pub const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long nothing may move before a key is the next offerer's.
+pub const CLAIM_PATIENCE: Duration = USUAL_PATIENCE;
+
+/// How long a key may wait for its turn on a stream, or be on its way, before it may be taken from another too, however much
+/// moves: one copy too many is a smaller evil than one that never ends.
+pub const MAX_CLAIM: Duration = Duration::from_secs(60);
+
+/// Who offers a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offerer {
+    /// Its node ID.
+    pub node_id: NodeId,
+    /// The subnet that it counts for; `None`: one without limits.
+    pub subnet: Option<Subnet>,
+    /// Whether it has delivered before: then it is asked before those who have not, when another fails.
+    pub is_proved: bool,
+}
 
 /// What came of asking to take a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +56,47 @@ pub enum Claim {
 
 #[derive(Debug)]
 struct Taking {
-    from: NodeId,
-    expires: Instant,
-    alternatives: VecDeque<NodeId>,
-    /// Where the two above are. Who has many node IDs in one subnet could else be all who step in.
-    subnets: Vec<Subnet>,
+    from: Offerer,
+    claimed: Instant,
+    /// When something last came of it.
+    moved: Instant,
+    /// Those who have delivered before come first. Never two of one subnet: who has many node IDs there could else be all who
+    /// step in.
+    alternatives: VecDeque<Offerer>,
+}
+
+impl Taking {
+    fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.moved) >= CLAIM_PATIENCE
+            || now.saturating_duration_since(self.claimed) >= MAX_CLAIM
+    }
+
+    fn is_from(&self, peer: &NodeId) -> bool {
+        self.from.node_id == *peer
+    }
+
+    fn pass_to(&mut self, next: Offerer, now: Instant) {
+        (self.from, self.claimed, self.moved) = (next, now, now);
+        self.alternatives.retain(|other| other.node_id != next.node_id);
+    }
+
+    /// Remembers who has it too.
+    fn add(&mut self, offerer: Offerer) {
+        let is_same = |other: &Offerer| {
+            other.node_id == offerer.node_id || (offerer.subnet.is_some() && other.subnet == offerer.subnet)
+        };
+        if is_same(&self.from) || self.alternatives.iter().any(is_same) {
+            return;
+        }
+        if self.alternatives.len() >= MAX_ALTERNATIVES {
+            match self.alternatives.back() {
+                Some(last) if offerer.is_proved && !last.is_proved => self.alternatives.pop_back(),
+                _ => return,
+            };
+        }
+        let place = self.alternatives.partition_point(|other| other.is_proved || !offerer.is_proved);
+        self.alternatives.insert(place, offerer);
+    }
 }
 
 /// The keys being taken.
@@ -52,28 +106,29 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// `from`, a peer of a subnet (`None`: one without limits), offers `key`: is it to be taken?
-    pub fn claim(&mut self, key: &Bytes, (from, subnet): (NodeId, Option<Subnet>), now: Instant) -> Claim {
-        if let Some(taking) = self.keys.get_mut(key)
-            && taking.expires > now
-        {
-            let is_known = taking.from == from
-                || taking.alternatives.contains(&from)
-                || subnet.is_some_and(|subnet| taking.subnets.contains(&subnet));
-            if !is_known && taking.alternatives.len() < MAX_ALTERNATIVES {
-                taking.alternatives.push_back(from);
-                taking.subnets.extend(subnet);
+    /// Whether a key is being taken from a peer that is at it, or from `offerer` itself.
+    pub fn is_busy(&self, key: &[u8], offerer: &NodeId, now: Instant) -> bool {
+        self.keys.get(key).is_some_and(|taking| taking.is_from(offerer) || !taking.is_stale(now))
+    }
+
+    /// A peer offers a key: is it to be taken from it?
+    pub fn claim(&mut self, key: &Bytes, offerer: Offerer, now: Instant) -> Claim {
+        let is_busy = self.is_busy(key, &offerer.node_id, now);
+        if let Some(taking) = self.keys.get_mut(key) {
+            if is_busy {
+                taking.add(offerer);
+                return Claim::Busy;
             }
-            return Claim::Busy;
+            taking.pass_to(offerer, now);
+            return Claim::Taken;
         }
         if self.keys.len() >= MAX_IN_FLIGHT_KEYS {
-            self.keys.retain(|_, taking| taking.expires > now);
+            self.keys.retain(|_, taking| !taking.is_stale(now));
         }
         if self.keys.len() >= MAX_IN_FLIGHT_KEYS {
             return Claim::Full;
         }
-        let (expires, subnets) = (now + IN_FLIGHT_TIMEOUT, Vec::from_iter(subnet));
-        let taking = Taking { from, expires, alternatives: VecDeque::new(), subnets };
+        let taking = Taking { from: offerer, claimed: now, moved: now, alternatives: VecDeque::new() };
         self.keys.insert(key.clone(), taking);
         Claim::Taken
     }
@@ -82,33 +137,47 @@ impl InFlight {
     /// is no longer taken from it stays so.
     pub fn renew<'a>(&mut self, keys: impl IntoIterator<Item = &'a Bytes>, from: &NodeId, now: Instant) {
         for key in keys {
-            if let Some(taking) = self.keys.get_mut(key).filter(|taking| taking.from == *from) {
-                taking.expires = now + IN_FLIGHT_TIMEOUT;
+            if let Some(taking) = self.keys.get_mut(key).filter(|taking| taking.is_from(from)) {
+                taking.moved = now;
             }
         }
     }
 
-    /// The content came from `from` and is valid, or is not wanted any more.
-    pub fn done(&mut self, key: &[u8], from: &NodeId) {
-        if self.is_taken_from(key, from) {
-            self.keys.remove(key);
-        }
+    /// The content came and is valid, or is not wanted any more.
+    pub fn done(&mut self, key: &[u8]) {
+        self.keys.remove(key);
     }
 
     /// The content did not come from `from`, or was invalid. Returns the next peer that has it, which holds the claim
     /// from now on; with nobody left the key is no longer in flight.
     pub fn failed(&mut self, key: &[u8], from: &NodeId, now: Instant) -> Option<NodeId> {
-        if !self.is_taken_from(key, from) {
-            return None;
-        }
-        let taking = self.keys.get_mut(key)?;
+        let taking = self.keys.get_mut(key).filter(|taking| taking.is_from(from))?;
         let Some(next) = taking.alternatives.pop_front() else {
             self.keys.remove(key);
             return None;
         };
-        taking.from = next;
-        taking.expires = now + IN_FLIGHT_TIMEOUT;
-        Some(next)
+        taking.pass_to(next, now);
+        Some(next.node_id)
+    }
+
+    /// Which of the keys that `from` is to send are passed on because nothing moves, and to whom: those that somebody else
+    /// offered meanwhile.
+    pub fn pass_on<'a>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'a Bytes>,
+        from: &NodeId,
+        now: Instant,
+    ) -> Vec<(Bytes, NodeId)> {
+        let mut passed = Vec::new();
+        for key in keys {
+            if let Some(taking) = self.keys.get_mut(key).filter(|taking| taking.is_from(from) && taking.is_stale(now))
+                && let Some(next) = taking.alternatives.pop_front()
+            {
+                taking.pass_to(next, now);
+                passed.push((key.clone(), next.node_id));
+            }
+        }
+        passed
     }
 
     /// Keys in flight.
@@ -119,10 +188,6 @@ impl InFlight {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
-    }
-
-    fn is_taken_from(&self, key: &[u8], from: &NodeId) -> bool {
-        self.keys.get(key).is_some_and(|taking| taking.from == *from)
     }
 }
 
@@ -136,23 +201,30 @@ mod tests {
 
     const KEY: Bytes = Bytes::from_static(b"key");
 
+    fn newcomer(byte: u8) -> Offerer {
+        Offerer { node_id: peer(byte), subnet: None, is_proved: false }
+    }
+
+    fn proved(byte: u8) -> Offerer {
+        Offerer { is_proved: true, ..newcomer(byte) }
+    }
+
     #[test]
     fn others_step_in_when_the_first_fails() {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
-        assert_eq!(in_flight.claim(&KEY, (peer(0), None), now), Claim::Taken);
+        assert_eq!(in_flight.claim(&KEY, newcomer(0), now), Claim::Taken);
         for byte in [0, 1, 1, 2] {
-            assert_eq!(in_flight.claim(&KEY, (peer(byte), None), now), Claim::Busy);
+            assert_eq!(in_flight.claim(&KEY, newcomer(byte), now), Claim::Busy);
         }
         assert_eq!(in_flight.failed(&KEY, &peer(9), now), None, "it is not taken from this one");
         assert_eq!(in_flight.failed(&KEY, &peer(0), now), Some(peer(1)));
         assert_eq!(in_flight.failed(&KEY, &peer(0), now), None, "nor from the first any more");
-        in_flight.done(&KEY, &peer(0));
         assert_eq!(in_flight.failed(&KEY, &peer(1), now), Some(peer(2)));
         assert_eq!(in_flight.failed(&KEY, &peer(2), now), None);
         assert!(in_flight.is_empty());
-        assert_eq!(in_flight.claim(&KEY, (peer(3), None), now), Claim::Taken);
-        in_flight.done(&KEY, &peer(3));
+        assert_eq!(in_flight.claim(&KEY, newcomer(3), now), Claim::Taken);
+        in_flight.done(&KEY);
         assert!(in_flight.is_empty());
     }
 
@@ -161,33 +233,69 @@ mod tests {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
         for (byte, subnet) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3)] {
-            in_flight.claim(&KEY, (peer(byte), Some(Subnet::V4([8, 8, subnet]))), now);
+            let subnet = Some(Subnet::V4([8, 8, subnet]));
+            in_flight.claim(&KEY, Offerer { subnet, ..newcomer(byte) }, now);
         }
         let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&KEY, from, now));
         assert_eq!(chain.collect::<Vec<_>>(), [peer(0), peer(2), peer(4)]);
     }
 
     #[test]
-    fn a_claim_nobody_reports_on_ends() {
+    fn who_has_delivered_before_steps_in_first() {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
-        in_flight.claim(&KEY, (peer(0), None), now);
-        assert_eq!(in_flight.claim(&KEY, (peer(1), None), now + IN_FLIGHT_TIMEOUT), Claim::Taken);
-        assert_eq!(in_flight.failed(&KEY, &peer(0), now + IN_FLIGHT_TIMEOUT), None, "the claim passed on");
+        for byte in 0..=8 {
+            in_flight.claim(&KEY, newcomer(byte), now);
+        }
+        for byte in 10..12 {
+            in_flight.claim(&KEY, proved(byte), now);
+        }
+        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&KEY, from, now));
+        assert_eq!(chain.collect::<Vec<_>>(), [0, 10, 11, 1, 2].map(peer));
+    }
+
+    #[test]
+    fn a_claim_of_which_nothing_comes_is_the_next_offerers() {
+        let now = Instant::now();
+        let mut in_flight = InFlight::default();
+        in_flight.claim(&KEY, newcomer(0), now);
+        let late = now + CLAIM_PATIENCE;
+        assert_eq!(in_flight.claim(&KEY, newcomer(0), late), Claim::Busy, "not the same one's again");
+        assert_eq!(in_flight.claim(&KEY, newcomer(1), late), Claim::Taken);
+        assert_eq!(in_flight.claim(&KEY, newcomer(0), late), Claim::Busy);
+        assert_eq!(in_flight.failed(&KEY, &peer(0), late), None, "the claim passed on");
         assert_eq!(in_flight.len(), 1);
     }
 
     #[test]
-    fn a_claim_lasts_while_something_comes() {
-        let (now, half) = (Instant::now(), IN_FLIGHT_TIMEOUT / 2);
+    fn what_stands_still_passes_to_who_offered_it_meanwhile() {
+        let now = Instant::now();
         let mut in_flight = InFlight::default();
-        in_flight.claim(&KEY, (peer(0), None), now);
+        let other = Bytes::from_static(b"other");
+        for byte in 0..2 {
+            in_flight.claim(&KEY, newcomer(byte), now);
+        }
+        in_flight.claim(&other, newcomer(0), now);
+        assert!(in_flight.pass_on([&KEY, &other], &peer(0), now).is_empty());
+        let late = now + CLAIM_PATIENCE;
+        assert_eq!(in_flight.pass_on([&KEY, &other], &peer(0), late), [(KEY, peer(1))], "nobody else has the other");
+        assert!(in_flight.is_busy(&KEY, &peer(2), late) && !in_flight.is_busy(&other, &peer(2), late));
+    }
+
+    #[test]
+    fn a_claim_lasts_while_something_comes_but_not_for_ever() {
+        let (now, half) = (Instant::now(), CLAIM_PATIENCE / 2);
+        let mut in_flight = InFlight::default();
+        in_flight.claim(&KEY, newcomer(0), now);
         in_flight.renew([&KEY], &peer(0), now + half);
         in_flight.renew([&KEY], &peer(1), now + 2 * half);
-        assert_eq!(in_flight.claim(&KEY, (peer(1), None), now + 2 * half), Claim::Busy);
-        assert_eq!(in_flight.claim(&KEY, (peer(1), None), now + 3 * half), Claim::Taken, "another renews nothing");
+        assert_eq!(in_flight.claim(&KEY, newcomer(1), now + 2 * half), Claim::Busy);
+        assert_eq!(in_flight.claim(&KEY, newcomer(1), now + 3 * half), Claim::Taken, "another renews nothing");
         in_flight.renew([&KEY], &peer(0), now + 4 * half);
-        assert_eq!(in_flight.claim(&KEY, (peer(2), None), now + 5 * half), Claim::Taken, "nor who has lost it");
+        assert_eq!(in_flight.claim(&KEY, newcomer(2), now + 5 * half), Claim::Taken, "nor who has lost it");
+        let end = now + 5 * half + MAX_CLAIM;
+        in_flight.renew([&KEY], &peer(2), end);
+        assert_eq!(in_flight.claim(&KEY, newcomer(3), end), Claim::Taken, "however much moves");
     }
 
     #[test]
@@ -195,19 +303,15 @@ mod tests {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
         for number in 0..MAX_IN_FLIGHT_KEYS as u32 {
-            assert_eq!(in_flight.claim(&number.to_be_bytes().to_vec().into(), (peer(0), None), now), Claim::Taken);
+            assert_eq!(in_flight.claim(&number.to_be_bytes().to_vec().into(), newcomer(0), now), Claim::Taken);
         }
-        assert_eq!(in_flight.claim(&KEY, (peer(0), None), now), Claim::Full);
+        assert_eq!(in_flight.claim(&KEY, newcomer(0), now), Claim::Full);
         let first = Bytes::from_static(&[0; 4]);
         for byte in 1..=255 {
-            in_flight.claim(&first, (peer(byte), None), now);
+            in_flight.claim(&first, newcomer(byte), now);
         }
         let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&first, from, now));
         assert_eq!(chain.count(), 1 + MAX_ALTERNATIVES);
-        assert_eq!(
-            in_flight.claim(&KEY, (peer(0), None), now + IN_FLIGHT_TIMEOUT),
-            Claim::Taken,
-            "the old ones make room"
-        );
+        assert_eq!(in_flight.claim(&KEY, newcomer(0), now + CLAIM_PATIENCE), Claim::Taken, "the old ones make room");
     }
 }

@@ -5,6 +5,9 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
+pub use cairn_limits::Subnet;
+use cairn_limits::holder::is_local;
+
 /// Most peers of one subnet in one bucket, with its replacement cache.
 pub const MAX_SUBNET_PEERS_PER_BUCKET: usize = 2;
 /// Most peers of one subnet in one table, with its replacement caches.
@@ -21,37 +24,6 @@ pub enum AddressPolicy {
     Local,
 }
 
-/// A range of addresses that is likely in one hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Subnet {
-    /// An IPv4 /24.
-    V4([u8; 3]),
-    /// An IPv6 /48, which is what one customer may have.
-    V6([u8; 6]),
-}
-
-impl Subnet {
-    /// The subnet that a share of this node's means is counted for, whatever its policy: nobody out there has an address of a
-    /// local network, so those have no limit.
-    pub fn of_stranger(ip: IpAddr) -> Option<Self> {
-        AddressPolicy::Local.counted(ip)
-    }
-
-    /// The subnet of an address.
-    pub fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => {
-                let [a, b, c, _] = ip.octets();
-                Subnet::V4([a, b, c])
-            }
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, ..] = ip.octets();
-                Subnet::V6([a, b, c, d, e, f])
-            }
-        }
-    }
-}
-
 impl AddressPolicy {
     /// Whether a peer with this address may be contacted.
     pub fn admits(self, ip: IpAddr) -> bool {
@@ -63,12 +35,12 @@ impl AddressPolicy {
     /// Whether a peer that was never seen may be sought at this address because a record says so. Otherwise anybody could
     /// have this node knock at the doors of its own house.
     pub fn believes(self, ip: IpAddr) -> bool {
-        self == AddressPolicy::Local || !is_local(ip.to_canonical())
+        self == AddressPolicy::Local || !is_local(ip)
     }
 
     /// The subnet whose limits hold for this address; `None`: none do.
     pub fn counted(self, ip: IpAddr) -> Option<Subnet> {
-        let exempt = self == AddressPolicy::Local && is_local(ip.to_canonical());
+        let exempt = self == AddressPolicy::Local && is_local(ip);
         (!exempt).then(|| Subnet::of(ip))
     }
 }
@@ -85,25 +57,6 @@ pub fn spread<T>(ordered: impl IntoIterator<Item = T>, count: usize, subnet: imp
 
 fn is_broadcast(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
-}
-
-fn is_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            // Behind a carrier's NAT (RFC 6598), and for benchmarks of devices (RFC 2544): nobody on the Internet has these.
-            let [a, b, ..] = ip.octets();
-            let is_carriers = a == 100 && (64..128).contains(&b);
-            let is_benchmark = a == 198 && (18..20).contains(&b);
-            ip.is_loopback()
-                || ip.is_private()
-                || ip.is_link_local()
-                || is_carriers
-                || is_benchmark
-                || a == 0
-                || a >= 240
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
 }
 
 #[cfg(test)]
@@ -123,15 +76,6 @@ mod tests {
         };
         assert_eq!(chosen(2), ["near", "far"]);
         assert_eq!(chosen(9), ["near", "far", "at home", "its neighbour"]);
-    }
-
-    #[test]
-    fn subnets() {
-        assert_eq!(Subnet::of(ip("8.8.4.4")), Subnet::of(ip("8.8.4.250")));
-        assert_ne!(Subnet::of(ip("8.8.4.4")), Subnet::of(ip("8.8.5.4")));
-        assert_eq!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:ffff::1")));
-        assert_ne!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:2:2::1")));
-        assert_eq!(Subnet::of(ip("::ffff:8.8.4.4")), Subnet::of(ip("8.8.4.1")), "a mapped address is no way round");
     }
 
     #[test]

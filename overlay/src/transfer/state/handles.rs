@@ -1,12 +1,14 @@
 //! What a stream's handle does to it: the calls of tasks, which leave their waker where they have to wait.
 
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
+use cairn_limits::Permit;
 use cairn_utp::CloseReason;
 
-use super::{MAX_LINGERING, State, StreamKey};
+use super::{Entry, Held, MAX_LINGERING, State, StreamKey};
 use crate::transfer::TransferError;
 
 impl State {
@@ -89,12 +91,19 @@ impl State {
         }
     }
 
-    /// Payload bytes moved so far, in both directions.
+    /// Payload bytes moved so far, in the direction that the stream is for.
     pub(in crate::transfer) fn moved(&self, key: StreamKey) -> u64 {
-        self.streams.get(&key).map_or(0, |entry| {
-            let stats = entry.connection.stats();
-            stats.bytes_acked + stats.bytes_received
-        })
+        self.streams.get(&key).map_or(0, Entry::moved)
+    }
+
+    /// From now on what moves is reported to `permit` too.
+    pub(in crate::transfer) fn hold(&mut self, key: StreamKey, permit: Arc<Permit>, is_sent: bool) {
+        if let Some(entry) = self.streams.get_mut(&key) {
+            entry.held.is_sent = is_sent;
+            entry.held.reported = entry.moved();
+            entry.held.permits.push(permit);
+            entry.announced = None;
+        }
     }
 
     /// The handle is gone: what was closed in order may linger until the peer knows, anything else is reset.
@@ -103,6 +112,9 @@ impl State {
         entry.lingering = true;
         entry.reader = None;
         entry.writer = None;
+        // The handle gives them back: who only lingers moves nothing more.
+        entry.held = Held::default();
+        entry.announced = None;
         if entry.closed.is_some() && !entry.queued && !entry.waiting {
             self.remove(key);
             return;

@@ -1,5 +1,6 @@
 //! Who is woken by an answer, and what a stop leaves waiting.
 
+use cairn_limits::SUBNET_SHARE;
 use enr::CombinedKey;
 
 use super::*;
@@ -56,7 +57,7 @@ fn who_waits_for_others_of_its_subnet_is_woken_by_their_answers() {
     let peers: Vec<_> = (1..=8).map(|last| contact([8, 8, 8, last])).collect();
     let (mut state, mut now, mut out) = filled(&peers, MAX_IN_FLIGHT_TO_PEER as u16);
     let (sent, crowded) = (out.len(), state.waiting.crowded.clone());
-    assert_eq!(sent, MAX_IN_FLIGHT / SUBNET_SHARE);
+    assert_eq!(sent, MAX_IN_FLIGHT / SUBNET_SHARE as usize);
     assert!(crowded.len() >= peers.len() * MAX_IN_FLIGHT_TO_PEER - sent);
     state.open(contact([8, 8, 4, 4]), Role::Opener(7), now).unwrap();
     send_all(&mut state, &mut now, &mut out);

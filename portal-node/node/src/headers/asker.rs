@@ -1,8 +1,7 @@
 //! For whom a header is looked for, and the places for searches that each of them has.
 
+use cairn_limits::{Full, Holder, Limiter, Permit, Quota};
 use content_types::NodeId;
-use overlay::semaphores::Semaphores;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// For whom a header is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,29 +15,25 @@ pub(crate) enum Asker {
 /// Places for searches. Peers have their own: whatever they offer, users wait for none of it. A peer stands in line for
 /// them once at a time, so that those who offer much do not keep those waiting who offer little.
 pub(super) struct Places {
-    users: Semaphore,
-    peers: Semaphore,
-    turns: Semaphores<NodeId>,
-}
-
-/// A place that is taken until this is dropped.
-pub(super) struct Place<'a> {
-    _place: SemaphorePermit<'a>,
-    _turn: Option<OwnedSemaphorePermit>,
+    users: Limiter,
+    peers: Limiter,
 }
 
 impl Places {
-    pub(super) fn new(users: usize, peers: usize) -> Self {
-        Self { users: Semaphore::new(users), peers: Semaphore::new(peers), turns: Semaphores::new(1) }
+    pub(super) fn new(users: u64, peers: u64) -> Self {
+        Self { users: Limiter::new(Quota::new(users)), peers: Limiter::new(Quota::new(peers).of_peer(1)) }
     }
 
-    /// Waits for a place; `None` when the node stops.
-    pub(super) async fn take(&self, asker: Asker) -> Option<Place<'_>> {
-        let (places, turn) = match asker {
-            Asker::User => (&self.users, None),
-            Asker::Peer(peer) => (&self.peers, Some(self.turns.of(peer).acquire_owned().await.ok()?)),
-        };
-        Some(Place { _place: places.acquire().await.ok()?, _turn: turn })
+    /// Waits for a place, which is taken until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When there are none for anybody of this kind.
+    pub(super) async fn take(&self, asker: Asker) -> Result<Permit, Full> {
+        match asker {
+            Asker::User => self.users.take(Holder::nobody(), 1).await,
+            Asker::Peer(peer) => self.peers.take(Holder::id(*peer.as_bytes()), 1).await,
+        }
     }
 }
 
@@ -55,11 +50,11 @@ mod tests {
     #[tokio::test]
     async fn peers_take_no_place_of_a_user() {
         let places = Places::new(2, 1);
-        let offered = places.take(peer(1)).now_or_never().flatten();
-        assert!(offered.is_some());
+        let offered = places.take(peer(1)).now_or_never();
+        assert!(matches!(offered, Some(Ok(_))));
         assert!(places.take(peer(2)).now_or_never().is_none(), "peers have no more");
         let asked = [places.take(Asker::User).now_or_never(), places.take(Asker::User).now_or_never()];
-        assert!(asked.iter().all(|place| matches!(place, Some(Some(_)))));
+        assert!(asked.iter().all(|place| matches!(place, Some(Ok(_)))));
         drop(offered);
         assert!(places.take(Asker::User).now_or_never().is_none(), "nor do users take theirs");
         assert!(places.take(peer(2)).now_or_never().is_some());
@@ -68,8 +63,8 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_offers_much_stands_in_line_once() {
         let places = Places::new(0, 2);
-        let first = places.take(peer(1)).now_or_never().flatten();
-        assert!(first.is_some());
+        let first = places.take(peer(1)).now_or_never();
+        assert!(matches!(first, Some(Ok(_))));
         assert!(places.take(peer(1)).now_or_never().is_none(), "its first search is not over");
         assert!(places.take(peer(2)).now_or_never().is_some(), "another need not wait for it");
         drop(first);

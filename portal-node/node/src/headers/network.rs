@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_limits::{Holder, Limiter, Quota};
 use content_types::{NodeId, ProvedHeader};
 use overlay::Overlay;
-use overlay::semaphores::Semaphores;
 use overlay::service::{LookupError, LookupTrace};
 
 use super::asker::{Asker, Places};
@@ -16,23 +16,24 @@ use super::{BlockId, HeaderSource, NoHeader};
 use crate::workers::Stopping;
 
 /// Lookups at once for users; more wait.
-const SEARCHES: usize = 16;
+const SEARCHES: u64 = 16;
 /// The same for what peers offered; one for each peer.
-const PEER_SEARCHES: usize = 4;
+const PEER_SEARCHES: u64 = 4;
 /// Headers that one peer is asked for at once.
-const ASKED_OF_PEER: usize = 8;
+const ASKED_OF_PEER: u64 = 8;
 /// How long a peer may take to give the header of what it offers, before others are asked.
 const OFFERER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who may ask the network how much at a time.
 pub(super) struct NetworkTurns {
     searches: Places,
-    asked_of_peer: Semaphores<NodeId>,
+    asked_of_peer: Limiter,
 }
 
 impl Default for NetworkTurns {
     fn default() -> Self {
-        Self { searches: Places::new(SEARCHES, PEER_SEARCHES), asked_of_peer: Semaphores::new(ASKED_OF_PEER) }
+        let asked_of_peer = Limiter::new(Quota::new(u64::MAX).of_peer(ASKED_OF_PEER));
+        Self { searches: Places::new(SEARCHES, PEER_SEARCHES), asked_of_peer }
     }
 }
 
@@ -40,7 +41,7 @@ impl HeaderSource {
     /// The proved header that the peer which offers a block has of it.
     async fn ask_offerer(&self, peer: NodeId, network: &Overlay, id: BlockId) -> Option<ProvedHeader> {
         let asking = async {
-            let _turn = self.network_turns.asked_of_peer.of(peer).acquire_owned().await.ok()?;
+            let _turn = self.network_turns.asked_of_peer.take(Holder::id(*peer.as_bytes()), 1).await.ok()?;
             let given = network.content_of(&peer, id.header_key().encode()).await;
             given
                 .inspect_err(|error| tracing::debug!(%peer, %id, %error, "no header from who offers the block"))
@@ -62,7 +63,7 @@ impl HeaderSource {
         {
             return Ok(header);
         }
-        let Some(_place) = self.network_turns.searches.take(asker).await else {
+        let Ok(_place) = self.network_turns.searches.take(asker).await else {
             return Err((Stopping.into(), None));
         };
         // Found for somebody else while this waited.

@@ -34,9 +34,9 @@ pub(super) const MAX_PARENT_STEPS: u64 = 256;
 /// Epoch trees kept; each takes about 1.5 MB.
 const CACHED_EPOCHS: Kept = Kept { for_users: 4, for_peers: 2 };
 /// Searches at the client at once for users.
-const CLIENT_SEARCHES: usize = 4;
+const CLIENT_SEARCHES: u64 = 4;
 /// The same for what peers offered.
-const PEER_CLIENT_SEARCHES: usize = 1;
+const PEER_CLIENT_SEARCHES: u64 = 1;
 
 /// Why the client's header is not proved.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ impl ClientProver {
         verifier: &HeaderVerifier,
         descendant: impl FnOnce(u64) -> Option<ProvedHeader>,
     ) -> Result<ProvedHeader, ProvingError> {
-        let place = self.searches.take(asker).await.ok_or(Stopping)?;
+        let place = self.searches.take(asker).await.map_err(|_| Stopping)?;
         let claimed = match id {
             BlockId::Number(number) => self.client.header_by_number(number).await?,
             BlockId::Hash(hash) => self.client.header_by_hash(hash).await?,
