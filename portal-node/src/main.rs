@@ -47,8 +47,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     for variable in origin::unknown_variables() {
         tracing::warn!("{variable} is set, and no setting is called so: `cairn run --help` has those that there are");
     }
-    // Two TLS stacks stand in the dependency tree; rustls does not choose between them by itself.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // rustls takes no provider of cryptography by itself, and reqwest asks for one even where no TLS is spoken.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

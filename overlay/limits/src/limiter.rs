@@ -381,7 +381,11 @@ mod tests {
         let idle = Duration::from_secs(1);
         let limiter = Limiter::new(Quota::new(2).of_peer(1).yields_after(idle));
         let (held, other) = (limiter.try_take(peer(1), 1).unwrap(), limiter.try_take(peer(2), 1).unwrap());
-        assert_eq!(limiter.available_within(peer(1), 1, idle / 2).await, Err(Full::Peer(1)), "its own has not stood still");
+        assert_eq!(
+            limiter.available_within(peer(1), 1, idle / 2).await,
+            Err(Full::Peer(1)),
+            "its own has not stood still"
+        );
         let now = tokio::time::Instant::now();
         held.progress(u64::MAX);
         other.progress(u64::MAX);

@@ -18,6 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cairn_tls::Certificate;
 use quinn::{
     ClientConfig, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
     congestion::BbrConfig,
@@ -35,10 +36,13 @@ const CHUNK: usize = 512 << 10;
 /// Enough for a gigabit a second over 100 ms.
 const WINDOW: u32 = 12 << 20;
 
+/// What the two sides speak.
+const ALPN: &[u8] = b"copy";
+
 /// Who it is does not matter here.
-fn keypair() -> libp2p_identity::Keypair {
+fn certificate() -> Certificate {
     let secret = libp2p_identity::secp256k1::SecretKey::try_from_bytes([7; 32]).unwrap();
-    libp2p_identity::secp256k1::Keypair::from(secret).into()
+    Certificate::generate(&libp2p_identity::secp256k1::Keypair::from(secret).into()).unwrap()
 }
 
 fn transport(is_bbr: bool) -> Arc<TransportConfig> {
@@ -61,8 +65,7 @@ fn endpoint(ip: IpAddr, server: Option<ServerConfig>) -> Endpoint {
 }
 
 async fn serve_quic(ip: IpAddr, is_bbr: bool) {
-    let keypair = keypair();
-    let crypto = QuicServerConfig::try_from(libp2p_tls::make_server_config(&keypair).unwrap()).unwrap();
+    let crypto = QuicServerConfig::try_from(certificate().server_config(ALPN).unwrap()).unwrap();
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(transport(is_bbr));
     let endpoint = endpoint(ip, Some(config));
@@ -93,8 +96,7 @@ async fn receive_length(receive: &mut quinn::RecvStream) -> u64 {
 }
 
 async fn fetch_quic(address: SocketAddr, bytes: u64, is_bbr: bool) {
-    let keypair = keypair();
-    let crypto = QuicClientConfig::try_from(libp2p_tls::make_client_config(&keypair, None).unwrap()).unwrap();
+    let crypto = QuicClientConfig::try_from(certificate().client_config(None, ALPN).unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(transport(is_bbr));
     let any = if address.ip().is_loopback() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };

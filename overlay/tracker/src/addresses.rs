@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use libp2p::{Multiaddr, multiaddr::Protocol};
+use libp2p_core::{Multiaddr, multiaddr::Protocol};
 
 /// The UDP address of `/ip4|ip6/…/udp/…/quic-v1`, with or without a peer ID behind it. Nothing for every other address:
 /// names, relays and other transports are not dialled.
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn only_quic_over_udp_is_understood() {
-        let peer = libp2p::PeerId::random();
+        let peer = libp2p_identity::PeerId::random();
         for good in ["/ip4/8.8.8.8/udp/1/quic-v1".to_owned(), format!("/ip4/8.8.8.8/udp/1/quic-v1/p2p/{peer}")] {
             assert_eq!(socket_address(&good.parse().unwrap()), Some("8.8.8.8:1".parse().unwrap()), "{good}");
         }

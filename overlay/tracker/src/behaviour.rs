@@ -2,39 +2,41 @@
 //! are recorded, and under which address.
 
 use std::{
-    collections::HashMap,
+    collections::VecDeque,
     convert::Infallible,
     net::SocketAddr,
     task::{Context, Poll},
+    time::Instant,
 };
 
-use libp2p::{
-    Multiaddr, PeerId, connection_limits,
-    core::{Endpoint, transport::PortUse},
-    identify, kad,
-    swarm::{
-        ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-        THandlerOutEvent, ToSwarm,
-    },
+use libp2p_connection_limits as connection_limits;
+use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
+use libp2p_identify as identify;
+use libp2p_identity::PeerId;
+use libp2p_kad as kad;
+use libp2p_swarm::{
+    CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
+    dial_opts::{DialOpts, PeerCondition},
 };
 
 use crate::{
     EraKey,
     addresses::{Reach, Subnet, multiaddr, socket_address},
+    callbacks::Callbacks,
+    connections::Connections,
     identity,
     records::Record,
     store::{Store, era_key},
     table::{self, Failures, Subnets},
 };
 
-/// Connections that one subnet may open to us, of some hundreds in all.
-const MAX_INBOUND_OF_SUBNET: usize = 16;
-
 /// Providers taken from one answer: an honest one has no more.
 const MAX_PROVIDERS_OF_ANSWER: usize = 21;
 
 /// All that the swarm does.
 #[derive(NetworkBehaviour)]
+#[behaviour(prelude = "libp2p_swarm::derive_prelude")]
 pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) identify: identify::Behaviour,
@@ -54,26 +56,29 @@ pub(crate) enum Event {
     Entered,
 }
 
-#[derive(Debug)]
-struct Connection {
-    id: ConnectionId,
-    remote: Option<SocketAddr>,
-    /// Whether we opened it, and so know that the peer can be reached there.
-    is_dialled: bool,
-}
-
 /// The DHT of one chain's tracker.
 pub(crate) struct Dht {
     kad: kad::Behaviour<Store>,
     protocol: String,
     reach: Reach,
-    connections: HashMap<PeerId, Vec<Connection>>,
+    connections: Connections,
+    /// Connections that are to be closed to make room.
+    leaving: VecDeque<(PeerId, ConnectionId)>,
+    callbacks: Callbacks,
     failures: Failures,
 }
 
 impl Dht {
-    pub(crate) fn new(kad: kad::Behaviour<Store>, protocol: String, reach: Reach) -> Self {
-        Self { kad, protocol, reach, connections: HashMap::new(), failures: Failures::default() }
+    pub(crate) fn new(kad: kad::Behaviour<Store>, protocol: String, reach: Reach, max_inbound: usize) -> Self {
+        Self {
+            kad,
+            protocol,
+            reach,
+            connections: Connections::new(max_inbound),
+            leaving: VecDeque::new(),
+            callbacks: Callbacks::default(),
+            failures: Failures::default(),
+        }
     }
 
     pub(crate) fn set_reachable(&mut self, is_reachable: bool) {
@@ -130,7 +135,7 @@ impl Dht {
             self.kad.remove_peer(&peer);
             return;
         }
-        let Some(connection) = self.best_connection(&peer) else { return };
+        let Some(connection) = self.connections.best(&peer) else { return };
         let Some(remote) = connection.remote else { return };
         let addresses = if connection.is_dialled { vec![remote] } else { self.at_host(remote, claimed) };
         if addresses.is_empty() || !self.has_room(peer, &addresses) {
@@ -139,11 +144,6 @@ impl Dht {
         for address in addresses {
             self.kad.add_address(&peer, multiaddr(address));
         }
-    }
-
-    /// The connection that says most of where the peer can be reached.
-    fn best_connection(&self, peer: &PeerId) -> Option<&Connection> {
-        self.connections.get(peer)?.iter().max_by_key(|connection| connection.is_dialled)
     }
 
     /// Those of the addresses `claimed` that are of the host behind `remote`; if there are none, `remote` itself: QUIC
@@ -197,23 +197,31 @@ impl Dht {
         let peer = announcement.provider;
         let Some(key) = era_key(&announcement.key).filter(|key| self.store().is_known(key)) else { return };
         let Some(provider) = identity::public_key(&peer) else { return };
-        let Some(remote) = self.best_connection(&peer).and_then(|connection| connection.remote) else { return };
+        let Some(connection) = self.connections.best(&peer).copied() else { return };
+        let Some(remote) = connection.remote else { return };
         let addresses = self.at_host(remote, &announcement.addresses);
         if addresses.is_empty() {
             return;
         }
         let store = self.kad.store_mut();
         let now = store.now();
-        if let Err(refused) = store.records.insert(key, Record { provider, addresses, renewed: now }, now) {
+        let record = Record { provider, addresses: addresses.clone(), renewed: now };
+        if let Err(refused) = store.records.insert(key, record, now) {
             tracing::debug!(%peer, %refused, "not recorded");
+        } else if connection.is_dialled {
+            store.records.reached(&provider, remote, now);
+        } else if store.records.wants_proof(&key, &provider, now) {
+            self.callbacks.push(peer, addresses);
         }
     }
 
     /// The addresses of a provider that an answer of this query named.
     fn addresses(&mut self, key: &kad::RecordKey, peer: PeerId) -> Vec<SocketAddr> {
-        let recorded = kad::store::RecordStore::providers(self.kad.store_mut(), key);
+        let store = self.kad.store_mut();
+        let recorded = era_key(key).zip(identity::public_key(&peer));
+        let recorded = recorded.and_then(|(key, provider)| store.records.of_provider(&key, &provider, store.now()));
         let mut known: Vec<Multiaddr> =
-            recorded.into_iter().filter(|record| record.provider == peer).flat_map(|record| record.addresses).collect();
+            recorded.into_iter().flat_map(|record| &record.addresses).map(|address| multiaddr(*address)).collect();
         // The events of a query carry no addresses. This asks for what the query would dial.
         let id = ConnectionId::new_unchecked(0);
         let dialled = self.kad.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer);
@@ -222,7 +230,7 @@ impl Dht {
         if !addresses.is_empty() {
             return addresses;
         }
-        let connection = self.best_connection(&peer).and_then(|connection| connection.remote);
+        let connection = self.connections.best(&peer).and_then(|connection| connection.remote);
         connection.filter(|address| self.reach.covers(*address)).into_iter().collect()
     }
 
@@ -253,25 +261,47 @@ impl Dht {
     }
 
     fn connected(&mut self, peer: PeerId, id: ConnectionId, remote: &Multiaddr, is_dialled: bool) {
-        let connection = Connection { id, remote: socket_address(remote), is_dialled };
-        self.connections.entry(peer).or_default().push(connection);
-    }
-
-    fn disconnected(&mut self, peer: &PeerId, id: ConnectionId) {
-        if let Some(connections) = self.connections.get_mut(peer) {
-            connections.retain(|connection| connection.id != id);
-            if connections.is_empty() {
-                self.connections.remove(peer);
+        let remote = socket_address(remote);
+        self.connections.add(peer, id, remote, is_dialled, Instant::now());
+        if is_dialled {
+            self.failures.forget(&peer);
+            self.callbacks.ended(id);
+            if let Some((provider, remote)) = identity::public_key(&peer).zip(remote) {
+                let store = self.kad.store_mut();
+                let now = store.now();
+                store.records.reached(&provider, remote, now);
             }
         }
     }
 
-    /// Whether the subnet behind an address has as many connections to us as it may.
-    fn is_crowded(&self, remote: &Multiaddr) -> bool {
-        let Some(of) = subnet(remote) else { return false };
-        let inbound = self.connections.values().flatten().filter(|connection| !connection.is_dialled);
-        inbound.filter(|connection| connection.remote.and_then(|at| Subnet::of(at.ip())) == Some(of)).count()
-            >= MAX_INBOUND_OF_SUBNET
+    /// A dial failed. Of our own limits the peer knows nothing.
+    fn not_reached(&mut self, peer: Option<PeerId>, id: ConnectionId, error: &DialError) {
+        self.callbacks.ended(id);
+        let is_its_fault = matches!(error, DialError::Transport(_) | DialError::WrongPeerId { .. });
+        let Some(peer) = peer.filter(|_| is_its_fault) else { return };
+        if let Some(provider) = identity::public_key(&peer) {
+            self.kad.store_mut().records.not_reached(&provider);
+        }
+        if self.contains(peer) && self.failures.count(peer) {
+            self.kad.remove_peer(&peer);
+        }
+    }
+
+    fn check_crowd(&self, remote: &Multiaddr) -> Result<(), ConnectionDenied> {
+        let is_crowded = self.connections.is_crowded(socket_address(remote));
+        if is_crowded { Err(ConnectionDenied::new(Denied::Crowded)) } else { Ok(()) }
+    }
+
+    /// A connection that is to be closed, or a peer that is to be called back.
+    fn errand(&mut self) -> Option<ToSwarm<Event, THandlerInEvent<Self>>> {
+        if let Some((peer_id, id)) = self.leaving.pop_front() {
+            return Some(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) });
+        }
+        let (peer, addresses) = self.callbacks.next()?;
+        let addresses = addresses.into_iter().map(multiaddr).collect();
+        let opts = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(addresses).build();
+        self.callbacks.began(opts.connection_id());
+        Some(ToSwarm::Dial { opts })
     }
 }
 
@@ -296,9 +326,7 @@ impl NetworkBehaviour for Dht {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        if self.is_crowded(remote) {
-            return Err(ConnectionDenied::new(Denied::Crowded));
-        }
+        self.check_crowd(remote)?;
         self.kad.handle_pending_inbound_connection(id, local, remote)
     }
 
@@ -309,6 +337,9 @@ impl NetworkBehaviour for Dht {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        // Others of its subnet may have come in the meantime.
+        self.check_crowd(remote)?;
+        self.leaving.extend(self.connections.make_room());
         self.kad.handle_established_inbound_connection(id, peer, local, remote)
     }
 
@@ -344,20 +375,10 @@ impl NetworkBehaviour for Dht {
                 let endpoint = established.endpoint;
                 let (id, remote) = (established.connection_id, endpoint.get_remote_address());
                 self.connected(established.peer_id, id, remote, endpoint.is_dialer());
-                if endpoint.is_dialer() {
-                    self.failures.forget(&established.peer_id);
-                }
             }
-            FromSwarm::ConnectionClosed(closed) => self.disconnected(&closed.peer_id, closed.connection_id),
+            FromSwarm::ConnectionClosed(closed) => self.connections.remove(&closed.peer_id, closed.connection_id),
             FromSwarm::DialFailure(failure) => {
-                // Of our own limits the peer knows nothing.
-                let is_its_fault = matches!(failure.error, DialError::Transport(_) | DialError::WrongPeerId { .. });
-                if let Some(peer) = failure.peer_id.filter(|_| is_its_fault)
-                    && self.contains(peer)
-                    && self.failures.count(peer)
-                {
-                    self.kad.remove_peer(&peer);
-                }
+                self.not_reached(failure.peer_id, failure.connection_id, failure.error);
             }
             _ => {}
         }
@@ -365,11 +386,16 @@ impl NetworkBehaviour for Dht {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.connections.used(&peer, id, Instant::now());
         self.kad.on_connection_handler_event(peer, id, event);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
+            if let Some(errand) = self.errand() {
+                return Poll::Ready(errand);
+            }
+            // What it reports may lead to an errand, so those are looked at again.
             match std::task::ready!(self.kad.poll(cx)) {
                 ToSwarm::GenerateEvent(event) => {
                     if let Some(event) = self.on_kad(event) {

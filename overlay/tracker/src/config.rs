@@ -83,15 +83,18 @@ pub struct Limits {
     /// Eras that can have records, counted from the first. The default lasts mainnet until the 2060s. Each takes 50
     /// bytes.
     pub eras: u64,
-    /// Connections that others opened. Each costs some tens of KB.
+    /// Connections that others opened. Each costs some tens of KB. One more closes the one that was idle longest, of the subnet
+    /// that has most.
     pub inbound_connections: u32,
     /// Connections that this node opened. One announcement touches some thirty peers, and connections stay for a
     /// minute.
     pub outbound_connections: u32,
     /// Connections with one peer: one each way, as happens when both dial at once.
     pub connections_of_peer: u32,
-    /// Handshakes under way, each way.
+    /// Handshakes under way, each way. Of those that others begin, a subnet may have a quarter.
     pub handshakes: u32,
+    /// Handshakes that one address may have under way with us.
+    pub handshakes_of_address: u32,
     /// Lookups of providers under way.
     pub lookups: usize,
     /// Lookups that wait for their turn; one more finds nothing.
@@ -113,6 +116,7 @@ impl Default for Limits {
             outbound_connections: 512,
             connections_of_peer: 2,
             handshakes: 64,
+            handshakes_of_address: 16,
             lookups: 8,
             waiting_lookups: 256,
             providers: 64,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::PeerId;
+use libp2p_identity::PeerId;
 
 /// Hints that wait to be dialled; discovery has more where they came from.
 const MAX_WAITING: usize = 256;

@@ -1,10 +1,7 @@
 //! The node's secp256k1 key as a libp2p identity. A peer ID of such a key is the key itself, so the node ID and, over
 //! discv5, the node record follow from it.
 
-use libp2p::{
-    PeerId,
-    identity::{Keypair, PublicKey as AnyPublicKey, secp256k1},
-};
+use libp2p_identity::{Keypair, PeerId, PublicKey as AnyPublicKey, secp256k1};
 
 use crate::Error;
 

@@ -21,7 +21,9 @@
 //! - Dialled is only QUIC over UDP, only single hosts, and private or loopback addresses only by a node that listens on
 //!   such a one itself; at most three addresses of a peer.
 //! - A subnet (/24, /48) has few places: in a bucket, in the table, among the providers of an era, among the
-//!   connections.
+//!   connections, among the handshakes under way. With a few of those an address has to prove itself first.
+//! - When all connections are taken, the one that was idle longest makes room, of the subnet that has most.
+//! - When an era's places fill up, providers are called back. A newcomer takes the place of one that cannot be reached.
 //!
 //! # Modules
 //!
@@ -38,14 +40,19 @@
 //! | `table` | who may be in the routing table; no I/O |
 //! | `store` | the records as `libp2p-kad` wants to see them |
 //! | `behaviour` | `libp2p-kad` under these rules |
-//! | `swarm` | the transport, with its limits |
+//! | `connections` | which connections there are, and which goes for one more; no I/O |
+//! | `callbacks` | whom to call back, to see whether it can be reached; no I/O |
+//! | [`transport`] | libp2p's QUIC, with limits that hold against strangers |
+//! | `swarm` | libp2p's swarm over it, with its limits |
 //! | `persist` | the state file on the disk |
 //! | `task` | what joins all that |
 //! | `tracker` | the handle |
 
 mod addresses;
 mod behaviour;
+mod callbacks;
 mod config;
+mod connections;
 mod hints;
 mod identity;
 mod key;
@@ -58,6 +65,7 @@ mod swarm;
 mod table;
 mod task;
 mod tracker;
+pub mod transport;
 
 pub use config::{Clock, Config, Error, Limits};
 pub use identity::PublicKey;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::channel::mpsc;
-use libp2p::kad::QueryId;
+use libp2p_kad::QueryId;
 
 use crate::{Limits, PublicKey};
 

@@ -5,12 +5,10 @@
 
 use std::{borrow::Cow, collections::BTreeSet, iter};
 
-use libp2p::{
-    PeerId,
-    kad::{
-        ProviderRecord, Record, RecordKey,
-        store::{Error, RecordStore, Result},
-    },
+use libp2p_identity::PeerId;
+use libp2p_kad::{
+    ProviderRecord, Record, RecordKey,
+    store::{Error, RecordStore, Result},
 };
 
 use crate::{Clock, EraKey, addresses, identity, records::Records};
@@ -80,7 +78,7 @@ impl RecordStore for Store {
         let record = |provider, addresses| ProviderRecord { key: key.clone(), provider, expires: None, addresses };
         // Without addresses, `libp2p-kad` fills in those announced.
         let own = self.own.contains(&era).then(|| record(self.local, Vec::new()));
-        let others = self.records.providers(&era, self.now()).filter_map(|other| {
+        let others = self.records.answer(&era, self.now()).into_iter().filter_map(|other| {
             let addresses = other.addresses.iter().map(|address| addresses::multiaddr(*address)).collect();
             Some(record(identity::peer_id(&other.provider)?, addresses))
         });

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, connection_limits, identify,
-    identity::Keypair,
-    kad::{self, BucketInserts, Caching, StoreInserts},
-    quic,
-};
+use libp2p_connection_limits as connection_limits;
+use libp2p_core::{Transport, muxing::StreamMuxerBox};
+use libp2p_identify as identify;
+use libp2p_identity::Keypair;
+use libp2p_kad::{self as kad, BucketInserts, Caching, StoreInserts};
+use libp2p_swarm::{Config as SwarmConfig, StreamProtocol, Swarm};
 
 use crate::{
     Config, EraKey, Error,
@@ -15,6 +15,7 @@ use crate::{
     behaviour::{Behaviour, Dht},
     records::Records,
     store::Store,
+    transport::{QuicConfig, QuicTransport},
 };
 
 /// What a peer may have sent to one stream before we read it: twice the longest message.
@@ -60,23 +61,23 @@ pub(crate) fn build(
 ) -> Result<Swarm<Behaviour>, Error> {
     let limits = config.limits;
     let behaviour = behaviour(config, &keypair, reach, known)?;
-    let transport = |mut quic: quic::Config| {
-        quic.max_stream_data = STREAM_WINDOW;
-        quic.max_connection_data = CONNECTION_WINDOW;
-        quic.max_concurrent_stream_limit = MAX_STREAMS;
-        quic.handshake_timeout = HANDSHAKE_TIMEOUT;
-        quic.max_idle_timeout = MAX_SILENCE.as_millis() as u32;
-        quic.keep_alive_interval = KEEP_ALIVE;
-        quic
+    let local = keypair.public().to_peer_id();
+    let quic = QuicConfig {
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        max_streams: MAX_STREAMS,
+        max_silence: MAX_SILENCE,
+        keep_alive: KEEP_ALIVE,
+        handshake_timeout: HANDSHAKE_TIMEOUT,
+        handshakes: limits.handshakes,
+        handshakes_of_address: limits.handshakes_of_address,
     };
-    let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio().with_quic_config(transport);
-    let builder = builder.with_behaviour(|_| behaviour).map_err(|error| Error::Transport(error.to_string()))?;
-    let swarm = builder.with_swarm_config(|swarm| {
-        swarm
-            .with_idle_connection_timeout(limits.query_timeout * IDLE_QUERIES)
-            .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
-    });
-    Ok(swarm.build())
+    let transport = QuicTransport::new(&keypair, quic).map_err(|error| Error::Transport(error.to_string()))?;
+    let transport = transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed();
+    let config = SwarmConfig::with_tokio_executor()
+        .with_idle_connection_timeout(limits.query_timeout * IDLE_QUERIES)
+        .with_max_negotiating_inbound_streams(MAX_NEGOTIATING);
+    Ok(Swarm::new(transport, behaviour, local, config))
 }
 
 fn behaviour(config: &Config, keypair: &Keypair, reach: Reach, known: BTreeSet<EraKey>) -> Result<Behaviour, Error> {
@@ -100,7 +101,8 @@ fn behaviour(config: &Config, keypair: &Keypair, reach: Reach, known: BTreeSet<E
         .set_periodic_bootstrap_interval(None);
     let records = Records::new(&local.to_bytes(), limits.records);
     let store = Store::new(local, records, known, config.clock.clone());
-    let mut dht = Dht::new(kad::Behaviour::with_config(local, store, kad), name, reach);
+    let mut dht =
+        Dht::new(kad::Behaviour::with_config(local, store, kad), name, reach, limits.inbound_connections as usize);
     dht.set_reachable(config.reachable);
 
     let identify = identify::Config::new("cairn/tracker/1".to_owned(), keypair.public())
@@ -111,9 +113,10 @@ fn behaviour(config: &Config, keypair: &Keypair, reach: Reach, known: BTreeSet<E
         // Its addresses are not filtered, so they are not to be dialled.
         .with_cache_size(0);
     let connections = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(limits.handshakes))
+        // Handshakes that others begin are counted by the transport, and their connections by `connections`: one more closes
+        // another, which is there a moment longer.
+        .with_max_established_incoming(Some(limits.inbound_connections.saturating_add(limits.handshakes)))
         .with_max_pending_outgoing(Some(limits.handshakes))
-        .with_max_established_incoming(Some(limits.inbound_connections))
         .with_max_established_outgoing(Some(limits.outbound_connections))
         .with_max_established_per_peer(Some(limits.connections_of_peer));
     Ok(Behaviour {

@@ -8,11 +8,10 @@ use std::{
 };
 
 use futures::StreamExt;
-use libp2p::{
-    Swarm, TransportError, identify,
-    kad::QueryId,
-    swarm::{SwarmEvent, dial_opts::DialOpts},
-};
+use libp2p_core::transport::TransportError;
+use libp2p_identify as identify;
+use libp2p_kad::QueryId;
+use libp2p_swarm::{Swarm, SwarmEvent, dial_opts::DialOpts};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_blocking},

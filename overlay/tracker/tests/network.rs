@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use cairn_tracker::{Chain, Config, Tracker};
+use cairn_tracker::{Chain, Config, Limits, Tracker};
 use common::{CHAIN, config, eras, found, public_key, start, until};
 use futures::StreamExt;
 
@@ -181,6 +181,24 @@ async fn who_cannot_be_reached_asks_and_announces_but_is_in_no_table() {
     until(&hub, "both known", |status| status.peers == 2).await;
     client.set_reachable(false);
     until(&hub, "one gone", |status| status.peers == 1).await;
+}
+
+#[tokio::test]
+async fn idle_connections_keep_nobody_out() {
+    let limits = Limits { inbound_connections: 3, ..Limits::default() };
+    let hub = Tracker::start(Config { limits, ..config(HUB, &[]) }).await.unwrap();
+    hub.provide(eras([7]));
+    let known = [(HUB, hub.local_addr())];
+    let mut idle = Vec::new();
+    for secret in 2..9 {
+        let peer = Tracker::start(Config { reachable: false, ..config(secret, &known) }).await.unwrap();
+        until(&peer, "connected", |status| status.connections == 1).await;
+        assert_eq!(found(peer.providers(7)).await.len(), 1, "peer {secret}");
+        idle.push(peer);
+        // One may be on its way out.
+        let connections = hub.status().await.unwrap().connections;
+        assert!(connections <= 4, "{connections}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cairn_archive::ArchiveName;
 use futures::StreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::path::Path;
+pub(crate) use object_store::path::Path as ObjectPath;
 use object_store::signer::{Method, Signer};
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use reqwest::Url;
@@ -36,11 +36,11 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// The bucket of an `s3://bucket/prefix` address, and the prefix.
-    pub(crate) fn open(url: &Url, options: &Options) -> Result<(Self, Path), Reason> {
+    pub(crate) fn open(url: &Url, options: &Options) -> Result<(Self, ObjectPath), Reason> {
         install_cryptography();
         let name = url.host_str().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Reason::Address("it names no bucket".to_owned()))?;
-        let prefix = Path::from_url_path(url.path()).map_err(|error| Reason::Address(error.to_string()))?;
+        let prefix = ObjectPath::from_url_path(url.path()).map_err(|error| Reason::Address(error.to_string()))?;
         let mut builder = match &options.s3 {
             S3Options::Environment => AmazonS3Builder::from_env(),
             S3Options::Explicit { endpoint, region, keys } => {
@@ -73,7 +73,7 @@ impl Bucket {
     }
 
     /// The archives under `prefix`, at any depth, or the one that is there.
-    pub(crate) async fn archives(&self, prefix: &Path) -> Result<BTreeMap<String, Found>, Reason> {
+    pub(crate) async fn archives(&self, prefix: &ObjectPath) -> Result<BTreeMap<String, Found>, Reason> {
         let mut files = BTreeMap::new();
         if let Some(name) = prefix.filename().filter(|name| ArchiveName::is_archive(name)) {
             files.insert(name.to_owned(), Found { location: Location::Object(prefix.clone()), stamp: None });
@@ -99,7 +99,7 @@ impl Bucket {
     }
 
     /// An address at which anybody may read the file at `path` for a while.
-    pub(crate) async fn address(&self, path: &Path) -> Result<Url, Reason> {
+    pub(crate) async fn address(&self, path: &ObjectPath) -> Result<Url, Reason> {
         let signed = self.store.signed_url(Method::GET, path, SIGNED_FOR).await;
         let mut url = signed.map_err(|error| self.refusal(&error))?;
         if !self.signs {

@@ -47,7 +47,12 @@ impl Error {
     pub fn is_settled(&self) -> bool {
         matches!(
             &self.reason,
-            Reason::Address(_) | Reason::Denied { .. } | Reason::NoBucket | Reason::NoKey(_) | Reason::NotFound
+            Reason::Address(_)
+                | Reason::BuiltWithoutBuckets
+                | Reason::Denied { .. }
+                | Reason::NoBucket
+                | Reason::NoKey(_)
+                | Reason::NotFound
         )
     }
 }
@@ -168,6 +173,11 @@ pub enum Reason {
     /// The bucket's own error.
     #[error("{0}")]
     Bucket(String),
+    /// This build reads no buckets.
+    #[error(
+        "this program was built without buckets: build it with `cargo install --path portal-node --features buckets`"
+    )]
+    BuiltWithoutBuckets,
     /// The runtime is shutting down.
     #[error("the program is ending")]
     Ending,

@@ -17,6 +17,7 @@
 //! | [`pieces`] | what is kept of them in memory |
 //! | `object` | one of them as positioned reads, and what is fetched ahead |
 //! | `place` | what a URL stands for |
+//! | `no_bucket` | what stands for `bucket` in a build without the feature `buckets` |
 //! | `health` | a server that does not answer is not waited for each time |
 
 pub mod archive;
@@ -27,6 +28,10 @@ pub mod pieces;
 pub mod records;
 pub mod seed;
 
+#[cfg(feature = "buckets")]
+mod bucket;
+#[cfg(not(feature = "buckets"))]
+#[path = "no_bucket.rs"]
 mod bucket;
 mod download;
 mod health;

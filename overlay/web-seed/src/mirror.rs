@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::path::Path;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
@@ -12,7 +11,7 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, ObjectPath};
 use crate::error::{Reason, innermost};
 use crate::options::{CONNECT_TIMEOUT, MAX_REDIRECTS, MAX_RETRY_AFTER, Options};
 
@@ -30,7 +29,8 @@ pub(crate) struct Mirror {
 #[derive(Debug, Clone)]
 pub(crate) enum Location {
     Url(Url),
-    Object(Path),
+    #[cfg_attr(not(feature = "buckets"), allow(dead_code, reason = "made out of a bucket's listing"))]
+    Object(ObjectPath),
 }
 
 /// What tells one state of a file from another.
@@ -107,7 +107,7 @@ impl Version {
 
 impl Mirror {
     /// A mirror that no request was made to yet. TLS takes the process's cryptography provider; if none is installed,
-    /// aws-lc-rs becomes it.
+    /// ring becomes it.
     pub(crate) fn new(bucket: Option<Bucket>, options: Options) -> Result<Self, Reason> {
         install_cryptography();
         let client = Client::builder()
@@ -210,7 +210,7 @@ impl Mirror {
 pub(crate) fn install_cryptography() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Fails only when another thread was quicker, and then there is one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

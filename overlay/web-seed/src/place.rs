@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use object_store::path::Path;
 use reqwest::Url;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, ObjectPath};
 use crate::download::Attempts;
 use crate::error::Reason;
 use crate::listing::{self, MAX_PAGE};
@@ -17,7 +16,7 @@ use crate::options::Options;
 #[derive(Debug)]
 pub(crate) enum Place {
     Page(Url),
-    Prefix(Path),
+    Prefix(ObjectPath),
 }
 
 /// A file that is listed.

@@ -1,5 +1,6 @@
 //! Archives that are served from a bucket on loopback, which behaves or does not.
 
+#![cfg(feature = "buckets")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_archive::{Archive, Component, Components};
 use cairn_web_seed::{Error, Options, Reason, Record, WebArchive, WebSeed};
-use support::{Archives, Manner, Server, bucket, options};
+#[cfg(feature = "buckets")]
+use support::bucket;
+use support::{Archives, Manner, Server, options};
 
 static ARCHIVES: LazyLock<Archives> = LazyLock::new(Archives::new);
 
@@ -271,10 +273,20 @@ async fn what_is_no_archive_is_refused_without_reading_it_whole() {
     }
     let none = WebSeed::open(&format!("{}/none.ere", server.url), options()).await.unwrap();
     assert!(matches!(none.archive("none.ere").await.unwrap_err().reason, Reason::NotFound));
-    for url in ["ftp://127.0.0.1/", "nonsense", "s3://", ""] {
+    for url in ["ftp://127.0.0.1/", "nonsense", ""] {
         let error = WebSeed::open(url, options()).await.unwrap_err();
         assert!(matches!(error.reason, Reason::Address(_)), "{error}");
     }
+    let error = WebSeed::open("s3://", options()).await.unwrap_err();
+    assert_eq!(matches!(error.reason, Reason::Address(_)), cfg!(feature = "buckets"), "{error}");
+}
+
+#[cfg(not(feature = "buckets"))]
+#[tokio::test]
+async fn a_build_without_buckets_says_how_to_build_with_them() {
+    let error = WebSeed::open("s3://eras/", options()).await.unwrap_err();
+    assert!(matches!(error.reason, Reason::BuiltWithoutBuckets), "{error}");
+    assert!(error.to_string().contains("cargo install --path portal-node --features buckets"), "{error}");
 }
 
 #[tokio::test]
@@ -286,6 +298,7 @@ async fn errors_do_not_repeat_passwords() {
     assert!(!error.to_string().contains("hidden"), "{error}");
 }
 
+#[cfg(feature = "buckets")]
 #[tokio::test]
 async fn a_bucket_is_a_mirror() {
     let server = start(Manner::Good).await;
@@ -305,6 +318,7 @@ async fn a_bucket_is_a_mirror() {
     }
 }
 
+#[cfg(feature = "buckets")]
 #[tokio::test]
 async fn a_bucket_that_ignores_ranges_is_found_out() {
     let server = start(Manner::Good).await;

@@ -36,7 +36,7 @@ fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() { format!("time-out ({cause})") } else { cause.to_string() }
 }
 
-/// A client with the time-outs above. TLS takes the process's cryptography provider; if none is installed, aws-lc-rs
+/// A client with the time-outs above. TLS takes the process's cryptography provider; if none is installed, ring
 /// becomes it.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ fn reason(error: &reqwest::Error) -> String {
 pub fn client() -> Result<Client, HttpError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Fails only when another thread was quicker, and then there is one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
     Ok(Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).build()?)
 }

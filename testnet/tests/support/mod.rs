@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// A runtime for the harness itself; peers have their own.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
 

@@ -1,18 +1,14 @@
-//! Who is at the other end: certificates as [libp2p's TLS](https://github.com/libp2p/specs/blob/master/tls/tls.md) has them,
-//! signed by the key of the node's record.
+//! Who is at the other end: certificates as [libp2p's TLS](https://github.com/libp2p/specs/blob/master/tls/tls.md) has them
+//! (see [`cairn_tls`]), signed by the key of the node's record.
 
 use std::any::Any;
 
 use alloy_primitives::keccak256;
+use cairn_tls::{Certificate, GenerateError};
 use content_types::NodeId;
-use libp2p_identity::{Keypair, PeerId, PublicKey, secp256k1};
-use rustls::pki_types::CertificateDer;
+use libp2p_identity::{PublicKey, secp256k1};
 
-use super::certificates;
 use crate::wire::ALPN;
-
-/// Bytes of a peer ID before the key: multihash "identity", and its length.
-const MULTIHASH_HEAD: usize = 2;
 
 /// Keys or certificates that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +24,16 @@ pub enum IdentityError {
     Certificate(String),
 }
 
+impl From<GenerateError> for IdentityError {
+    fn from(error: GenerateError) -> Self {
+        Self::Certificate(error.to_string())
+    }
+}
+
 /// The own key, and what follows from it.
 #[derive(Clone)]
 pub struct Identity {
-    keypair: Keypair,
+    certificate: Certificate,
     node_id: NodeId,
 }
 
@@ -40,12 +42,12 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`IdentityError::Secret`].
+    /// [`IdentityError::Secret`]; [`IdentityError::Certificate`].
     pub fn new(mut secret: [u8; 32]) -> Result<Self, IdentityError> {
         let secret = secp256k1::SecretKey::try_from_bytes(&mut secret).map_err(|_| IdentityError::Secret)?;
         let keypair = secp256k1::Keypair::from(secret);
         let node_id = node_id(keypair.public());
-        Ok(Self { keypair: keypair.into(), node_id })
+        Ok(Self { certificate: Certificate::generate(&keypair.into())?, node_id })
     }
 
     /// The own node ID.
@@ -54,18 +56,14 @@ impl Identity {
     }
 
     pub(super) fn server_config(&self) -> Result<rustls::ServerConfig, IdentityError> {
-        let mut config = certificates::server_config(&self.keypair)?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(config)
+        Ok(self.certificate.server_config(ALPN)?)
     }
 
     /// For a connection to the peer with this key and to no other.
     pub(super) fn client_config(&self, peer: &[u8; 33]) -> Result<rustls::ClientConfig, IdentityError> {
         let key = secp256k1::PublicKey::try_from_bytes(peer).map_err(|_| IdentityError::Public)?;
         let peer = PublicKey::from(key).to_peer_id();
-        let mut config = certificates::client_config(&self.keypair, peer)?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(config)
+        Ok(self.certificate.client_config(Some(peer), ALPN)?)
     }
 }
 
@@ -85,10 +83,7 @@ fn node_id(key: &secp256k1::PublicKey) -> NodeId {
 
 /// The node ID that a handshake has proved; `None` if the certificate's key is none of secp256k1.
 pub(super) fn proved_node_id(identity: Option<Box<dyn Any>>) -> Option<NodeId> {
-    let chain = identity?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    let peer: PeerId = libp2p_tls::certificate::parse(chain.first()?).ok()?.peer_id();
-    let bytes = peer.to_bytes();
-    let key = PublicKey::try_decode_protobuf(bytes.get(MULTIHASH_HEAD..)?).ok()?;
+    let key = cairn_tls::proved_key(identity).ok()?;
     Some(node_id(&key.try_into_secp256k1().ok()?))
 }
 

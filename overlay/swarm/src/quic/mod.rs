@@ -3,7 +3,6 @@
 //! | module | what |
 //! |---|---|
 //! | `identity` | certificates by the node's key, and the node ID that a handshake proved |
-//! | `certificates` | TLS as libp2p has it, with the fastest cipher |
 //! | `config` | what an endpoint is started with, and the sizes of QUIC's windows |
 //! | `swarm` | the endpoint: dials, accepts, knows the sessions |
 //! | `session` | one connection: hello, control messages both ways, requests |
@@ -12,7 +11,6 @@
 //! | `stats` | the same as figures, for whoever looks |
 //! | `fetch` | a [`Download`](crate::download::Download) done over the sessions, into a [`Sink`] |
 
-mod certificates;
 mod config;
 mod fetch;
 mod fetch_progress;

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use libp2p::{StreamProtocol, core::ConnectedPoint, swarm::behaviour::ConnectionEstablished};
+use libp2p_core::ConnectedPoint;
+use libp2p_swarm::{StreamProtocol, behaviour::ConnectionEstablished};
 
 use super::*;
 use crate::{RecordLimits, records::Records};
 
 const PROTOCOL: &str = "/test";
 const KEY: EraKey = [9; 32];
+
+/// Connections that others may open.
+const MAX_INBOUND: usize = 40;
 
 fn dht(listen: &str) -> Dht {
     let local = peer(200);
@@ -17,7 +21,7 @@ fn dht(listen: &str) -> Dht {
     let mut config = kad::Config::new(StreamProtocol::new(PROTOCOL));
     config.set_kbucket_inserts(kad::BucketInserts::Manual).set_periodic_bootstrap_interval(None);
     let kad = kad::Behaviour::with_config(local, store, config);
-    Dht::new(kad, PROTOCOL.to_owned(), Reach::of(listen.parse().unwrap()))
+    Dht::new(kad, PROTOCOL.to_owned(), Reach::of(listen.parse().unwrap()), MAX_INBOUND)
 }
 
 fn peer(secret: u8) -> PeerId {
@@ -179,4 +183,117 @@ fn one_subnet_opens_few_connections() {
     }
     assert!(dht.handle_pending_inbound_connection(id, &local, &address("20.0.0.9:1")).is_err());
     assert!(dht.handle_pending_inbound_connection(id, &local, &address("20.0.1.9:1")).is_ok());
+}
+
+fn established(secret: u8, dht: &mut Dht, remote: &str, is_dialled: bool, id: ConnectionId) {
+    let remote = address(remote);
+    let endpoint = if is_dialled {
+        let (role_override, port_use) = (Endpoint::Dialer, PortUse::Reuse);
+        ConnectedPoint::Dialer { address: remote, role_override, port_use }
+    } else {
+        ConnectedPoint::Listener { local_addr: address("8.8.8.8:1"), send_back_addr: remote }
+    };
+    dht.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+        peer_id: peer(secret),
+        connection_id: id,
+        endpoint: &endpoint,
+        failed_addresses: &[],
+        other_established: 0,
+    }));
+}
+
+/// What `Dht` wants of the swarm now.
+fn wishes(dht: &mut Dht) -> Vec<ToSwarm<Event, THandlerInEvent<Dht>>> {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut wishes = Vec::new();
+    while let Poll::Ready(wish) = dht.poll(&mut cx) {
+        wishes.push(wish);
+    }
+    wishes
+}
+
+#[test]
+fn a_full_house_closes_a_connection_for_a_newcomer() {
+    let mut dht = dht("0.0.0.0");
+    let come = |dht: &mut Dht, secret: u8, remote: &str| {
+        let id = ConnectionId::new_unchecked(usize::from(secret));
+        let (local, from) = (address("8.8.8.8:1"), address(remote));
+        let admitted = dht.handle_established_inbound_connection(id, peer(secret), &local, &from);
+        if admitted.is_ok() {
+            established(secret, dht, remote, false, id);
+        }
+        admitted.is_ok()
+    };
+    for secret in 1..=MAX_INBOUND as u8 {
+        assert!(come(&mut dht, secret, &format!("20.0.{}.1:5", secret.max(2))));
+    }
+    assert!(wishes(&mut dht).is_empty());
+    assert!(come(&mut dht, 100, "30.0.0.1:5"));
+    let wishes = wishes(&mut dht);
+    let closed: Vec<_> = wishes
+        .iter()
+        .filter_map(|wish| match wish {
+            ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) } => Some((*peer_id, *id)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(closed, [(peer(1), ConnectionId::new_unchecked(1))], "the older of the two in one subnet");
+}
+
+#[test]
+fn a_subnet_that_fills_up_while_hands_are_shaken_is_refused_then() {
+    let mut dht = dht("0.0.0.0");
+    for secret in 1..=crate::connections::MAX_INBOUND_OF_SUBNET as u8 {
+        connect(&mut dht, peer(secret), &format!("20.0.0.{secret}:5"), false);
+    }
+    let (id, local, from) = (ConnectionId::new_unchecked(99), address("8.8.8.8:1"), address("20.0.0.99:5"));
+    assert!(dht.handle_established_inbound_connection(id, peer(99), &local, &from).is_err());
+    assert!(dht.handle_pending_inbound_connection(id, &local, &from).is_err());
+    assert!(dht.handle_pending_inbound_connection(id, &local, &address("20.0.1.99:5")).is_ok());
+}
+
+/// An era is full of providers that answer nowhere. A newcomer is recorded, called back, and stays.
+#[test]
+fn who_answers_a_call_keeps_its_place_among_false_providers() {
+    let mut dht = dht("0.0.0.0");
+    let announce = |dht: &mut Dht, secret: u8| {
+        let record = kad::ProviderRecord {
+            key: KEY.to_vec().into(),
+            provider: peer(secret),
+            expires: None,
+            addresses: vec![address(&format!("20.0.{secret}.1:5"))],
+        };
+        connect(dht, peer(secret), &format!("20.0.{secret}.1:5"), false);
+        dht.record(&record);
+        let calls = wishes(dht).into_iter().filter_map(|wish| match wish {
+            ToSwarm::Dial { opts } => Some((opts.get_peer_id()?, opts.connection_id())),
+            _ => None,
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let is_recorded = |dht: &mut Dht, secret: u8| {
+        let provider = identity::public_key(&peer(secret)).unwrap();
+        dht.store().records.of_provider(&KEY, &provider, 1_000_000).is_some()
+    };
+    let fail = |dht: &mut Dht, calls: Vec<(PeerId, ConnectionId)>| {
+        for (peer, id) in calls {
+            let error = DialError::Transport(Vec::new());
+            dht.not_reached(Some(peer), id, &error);
+        }
+    };
+    for secret in 1..100 {
+        let calls = announce(&mut dht, secret);
+        fail(&mut dht, calls);
+    }
+    let calls = announce(&mut dht, 100);
+    assert!(is_recorded(&mut dht, 100));
+    let [(called, id)] = calls[..] else { panic!("{calls:?}") };
+    assert_eq!(called, peer(100));
+    established(100, &mut dht, "20.0.100.1:5", true, id);
+    for secret in 101..200 {
+        let calls = announce(&mut dht, secret);
+        fail(&mut dht, calls);
+    }
+    assert!(is_recorded(&mut dht, 100));
+    assert!(!is_recorded(&mut dht, 1) && is_recorded(&mut dht, 199));
 }

@@ -9,6 +9,7 @@ pub(crate) mod state_file;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use sha2::{Digest, Sha256};
@@ -23,6 +24,10 @@ pub(crate) const LIFETIME: u64 = 24 * 3600;
 
 /// A record that was not renewed for so many seconds makes room first: its holder missed a renewal.
 pub(crate) const STALE_AFTER: u64 = 13 * 3600;
+
+/// A provider is called back again at the first renewal after so many seconds. Less than the time between renewals, so that
+/// nobody is ahead of others who renews more often.
+const PROVED_AGAIN_AFTER: u64 = 11 * 3600;
 
 /// Addresses in a record: one for each protocol family, and one more.
 pub(crate) const MAX_ADDRESSES: usize = 3;
@@ -51,6 +56,15 @@ impl Record {
     }
 }
 
+/// What is known of a peer with records.
+#[derive(Debug, Default)]
+struct Peer {
+    /// How many.
+    records: usize,
+    /// Where and when we reached it last.
+    reached: Option<(SocketAddr, u64)>,
+}
+
 #[derive(Debug)]
 struct Era {
     key: EraKey,
@@ -65,8 +79,10 @@ pub(crate) struct Records {
     limits: RecordLimits,
     eras: BTreeMap<Distance, Era>,
     by_age: BTreeSet<(u64, Distance, PublicKey)>,
-    of_peer: BTreeMap<PublicKey, usize>,
+    of_peer: BTreeMap<PublicKey, Peer>,
     revision: u64,
+    /// Goes up with every answer.
+    turn: AtomicUsize,
 }
 
 impl Records {
@@ -79,6 +95,7 @@ impl Records {
             by_age: BTreeSet::new(),
             of_peer: BTreeMap::new(),
             revision: 0,
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -96,6 +113,58 @@ impl Records {
     pub(crate) fn providers(&self, key: &EraKey, now: u64) -> impl Iterator<Item = &Record> {
         let era = self.eras.get(&self.distance(key));
         era.into_iter().flat_map(|era| &era.providers).filter(move |record| !record.has_expired(now))
+    }
+
+    /// Those of an era's providers that are named in one answer: first who was reached where its record says, and of either
+    /// kind each by turns.
+    pub(crate) fn answer(&self, key: &EraKey, now: u64) -> Vec<&Record> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (mut reached, mut others): (Vec<_>, Vec<_>) =
+            self.providers(key, now).partition(|record| self.reached_at(record, now).is_some());
+        for kind in [&mut reached, &mut others] {
+            let first = turn.checked_rem(kind.len()).unwrap_or(0);
+            kind.rotate_left(first);
+        }
+        reached.append(&mut others);
+        reached.truncate(self.limits.of_answer);
+        reached
+    }
+
+    /// The record of one provider of an era.
+    pub(crate) fn of_provider(&self, key: &EraKey, provider: &PublicKey, now: u64) -> Option<&Record> {
+        self.providers(key, now).find(|record| record.provider == *provider)
+    }
+
+    /// A peer was reached at this address, which counts if it has records.
+    pub(crate) fn reached(&mut self, provider: &PublicKey, at: SocketAddr, now: u64) {
+        if let Some(peer) = self.of_peer.get_mut(provider) {
+            peer.reached = Some((at, now));
+        }
+    }
+
+    /// A peer could not be reached.
+    pub(crate) fn not_reached(&mut self, provider: &PublicKey) {
+        if let Some(peer) = self.of_peer.get_mut(provider) {
+            peer.reached = None;
+        }
+    }
+
+    /// Whether it is time to find out if a provider can be reached: places are running short, and it was not reached there
+    /// since its last renewal.
+    pub(crate) fn wants_proof(&self, key: &EraKey, provider: &PublicKey, now: u64) -> bool {
+        let era = self.eras.get(&self.distance(key));
+        let record = era.and_then(|era| Some((era, era.providers.iter().find(|record| record.provider == *provider)?)));
+        record.is_some_and(|(era, record)| {
+            limits::is_filling(&era.providers, record, &self.limits)
+                && self.reached_at(record, now).is_none_or(|at| at.saturating_add(PROVED_AGAIN_AFTER) <= now)
+        })
+    }
+
+    /// When the provider of a record was reached at an address of that, if that still counts.
+    fn reached_at(&self, record: &Record, now: u64) -> Option<u64> {
+        let (at, when) = self.of_peer.get(&record.provider)?.reached?;
+        let counts = record.addresses.contains(&at) && when.saturating_add(limits::REACHED_FOR) > now;
+        counts.then_some(when)
     }
 
     /// All records, those nearest to this node first.
@@ -119,18 +188,22 @@ impl Records {
         let place = self.distance(&key);
         let providers = self.eras.get(&place).map_or(&[][..], |era| &era.providers);
         let is_known = providers.iter().any(|other| other.provider == record.provider);
-        if !is_known && self.of_peer.get(&record.provider).is_some_and(|count| *count >= self.limits.of_peer) {
+        let of_peer = self.of_peer.get(&record.provider);
+        if !is_known && of_peer.is_some_and(|peer| peer.records >= self.limits.of_peer) {
             return Err(Refused::PeerFull);
         }
-        let mut victim = limits::admit(providers, &record, &self.limits, now)?.map(|provider| (place, provider));
+        let reached = |record: &Record| self.reached_at(record, now);
+        let victim = limits::admit(providers, &record, &self.limits, now, reached)?;
+        let mut victim = victim.map(|provider| (place, provider));
         if victim.is_none() && !is_known && self.len() >= self.limits.total {
             victim = Some(self.make_room(place, &record, now)?);
         }
+        // Before its predecessor goes, so that it is not forgotten where the peer was reached.
+        self.of_peer.entry(record.provider).or_default().records += 1;
         for (place, provider) in victim.into_iter().chain(is_known.then_some((place, record.provider))) {
             self.remove(place, &provider);
         }
         self.by_age.insert((record.renewed, place, record.provider));
-        *self.of_peer.entry(record.provider).or_default() += 1;
         self.eras.entry(place).or_insert_with(|| Era { key, providers: Vec::new() }).providers.push(record);
         self.revision += 1;
         Ok(())
@@ -168,9 +241,9 @@ impl Records {
             self.eras.remove(&place);
         }
         self.by_age.remove(&(record.renewed, place, record.provider));
-        if let Some(count) = self.of_peer.get_mut(provider) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(peer) = self.of_peer.get_mut(provider) {
+            peer.records = peer.records.saturating_sub(1);
+            if peer.records == 0 {
                 self.of_peer.remove(provider);
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SMALL: RecordLimits = RecordLimits { total: 12, of_era: 6, of_subnet: 2, of_peer: 4 };
+const SMALL: RecordLimits = RecordLimits { total: 12, of_era: 6, of_answer: 3, of_subnet: 2, of_peer: 4 };
 const NOW: u64 = 1_700_000_000;
 
 fn records(limits: RecordLimits) -> Records {
@@ -18,6 +18,14 @@ fn key(era: u8) -> EraKey {
 /// A provider at 20.0.`subnet`.`host`.
 fn record(peer: u8, subnet: u8, renewed: u64) -> Record {
     Record { provider: [peer; 33], addresses: vec![SocketAddr::from(([20, 0, subnet, peer], 9000))], renewed }
+}
+
+/// Each of these peers of the era was reached at its address.
+fn reach(records: &mut Records, era: u8, peers: impl IntoIterator<Item = u8>, at: u64) {
+    for peer in peers {
+        let address = records.of_provider(&key(era), &[peer; 33], at).unwrap().addresses[0];
+        records.reached(&[peer; 33], address, at);
+    }
 }
 
 fn providers(records: &Records, era: u8, now: u64) -> BTreeSet<u8> {
@@ -49,6 +57,7 @@ fn a_subnet_has_few_places_in_an_era_and_the_machine_itself_has_all() {
     for peer in 0..2 {
         records.insert(key(1), record(peer, 7, NOW), NOW).unwrap();
     }
+    reach(&mut records, 1, 0..2, NOW);
     assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(Refused::SubnetFull));
     assert_eq!(records.insert(key(2), record(2, 7, NOW), NOW), Ok(()));
     // One that missed its renewal gives up its place.
@@ -69,6 +78,7 @@ fn a_renewal_cannot_move_into_a_crowded_subnet() {
     for (peer, subnet) in [(0, 7), (1, 7), (2, 8)] {
         records.insert(key(1), record(peer, subnet, NOW), NOW).unwrap();
     }
+    reach(&mut records, 1, 0..3, NOW);
     assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(Refused::SubnetFull));
     assert_eq!(records.insert(key(1), record(2, 8, NOW + 1), NOW + 1), Ok(()));
     assert_eq!(records.len(), 3);
@@ -80,7 +90,9 @@ fn a_full_era_takes_from_the_crowded_for_the_lonely() {
     for (peer, subnet) in [(0, 1), (1, 1), (2, 1), (3, 2), (4, 3), (5, 4)] {
         records.insert(key(1), record(peer, subnet, NOW + u64::from(peer)), NOW + 9).unwrap();
     }
+    reach(&mut records, 1, 0..6, NOW + 9);
     assert_eq!(records.insert(key(1), record(6, 5, NOW + 9), NOW + 9), Ok(()));
+    reach(&mut records, 1, [6], NOW + 9);
     assert_eq!(providers(&records, 1, NOW + 9), BTreeSet::from([1, 2, 3, 4, 5, 6]), "the oldest of the heaviest");
     assert_eq!(records.insert(key(1), record(7, 2, NOW + 9), NOW + 9), Err(Refused::EraFull), "as crowded itself");
 }
@@ -94,6 +106,84 @@ fn a_renewal_in_a_full_era_drives_nobody_out() {
     let later = NOW + STALE_AFTER;
     records.insert(key(1), record(5, 5, later), later).unwrap();
     assert_eq!(providers(&records, 1, later), (0..6).collect());
+}
+
+/// As many false providers as one likes, in subnets of their own: at none of their addresses anybody answers.
+#[test]
+fn false_providers_keep_no_newcomer_out() {
+    let mut records = records(RecordLimits { total: 100, ..SMALL });
+    for peer in 0..30 {
+        records.insert(key(1), record(peer, peer, NOW + u64::from(peer)), NOW + u64::from(peer)).unwrap();
+    }
+    assert_eq!(providers(&records, 1, NOW + 30).len(), SMALL.of_era);
+    records.insert(key(1), record(100, 100, NOW + 30), NOW + 30).unwrap();
+    assert!(records.wants_proof(&key(1), &[100; 33], NOW + 30));
+    reach(&mut records, 1, [100], NOW + 30);
+    assert!(!records.wants_proof(&key(1), &[100; 33], NOW + 30));
+    // Once it was called back, thirty more do not drive it out.
+    for peer in 30..60 {
+        records.insert(key(1), record(peer, peer, NOW + u64::from(peer)), NOW + u64::from(peer)).unwrap();
+    }
+    assert!(providers(&records, 1, NOW + 60).contains(&100));
+    // Until it is gone itself.
+    records.not_reached(&[100; 33]);
+    for peer in 60..90 {
+        records.insert(key(1), record(peer, peer, NOW + u64::from(peer)), NOW + u64::from(peer)).unwrap();
+    }
+    assert!(!providers(&records, 1, NOW + 90).contains(&100));
+}
+
+#[test]
+fn among_those_who_answer_places_are_had_by_turns() {
+    let mut records = records(RecordLimits { total: 100, ..SMALL });
+    for peer in 0..6 {
+        records.insert(key(1), record(peer, peer, NOW), NOW).unwrap();
+        reach(&mut records, 1, [peer], NOW + u64::from(peer));
+    }
+    let newcomer = |at| record(100, 100, at);
+    let early = NOW + limits::PLACE_AFTER_REACHED - 1;
+    assert_eq!(records.insert(key(1), newcomer(early), early), Err(Refused::EraFull));
+    let now = early + 1;
+    assert_eq!(records.insert(key(1), newcomer(now), now), Ok(()));
+    assert_eq!(providers(&records, 1, now), BTreeSet::from([1, 2, 3, 4, 5, 100]), "the one reached longest ago");
+    // The next one takes the place of whoever did not answer yet, not another one's.
+    assert_eq!(records.insert(key(1), record(101, 101, now), now), Ok(()));
+    assert_eq!(providers(&records, 1, now), BTreeSet::from([1, 2, 3, 4, 5, 101]));
+}
+
+#[test]
+fn a_peer_counts_as_reached_where_its_record_says() {
+    let mut records = records(SMALL);
+    for peer in 0..6 {
+        records.insert(key(1), record(peer, peer, NOW), NOW).unwrap();
+    }
+    records.reached(&[3; 33], "20.0.3.3:9001".parse().unwrap(), NOW);
+    records.reached(&[9; 33], "20.0.9.9:9000".parse().unwrap(), NOW);
+    assert_eq!(records.of_peer.len(), 6, "nothing is kept of whoever announces nothing");
+    assert!(records.wants_proof(&key(1), &[3; 33], NOW));
+    reach(&mut records, 1, [3], NOW);
+    let renewed = NOW + PROVED_AGAIN_AFTER;
+    records.insert(key(1), record(3, 3, renewed), renewed).unwrap();
+    assert_eq!(records.of_peer[&[3; 33]].reached.map(|(_, at)| at), Some(NOW), "a renewal forgets nothing");
+    assert!(!records.wants_proof(&key(1), &[3; 33], renewed - 1));
+    assert!(records.wants_proof(&key(1), &[3; 33], renewed));
+}
+
+#[test]
+fn an_answer_names_those_who_were_reached_and_the_others_by_turns() {
+    let mut records = records(SMALL);
+    for peer in 0..6 {
+        records.insert(key(1), record(peer, peer, NOW), NOW).unwrap();
+    }
+    reach(&mut records, 1, [2], NOW);
+    let mut named = BTreeSet::new();
+    for _ in 0..6 {
+        let answer: Vec<_> = records.answer(&key(1), NOW).iter().map(|record| record.provider[0]).collect();
+        assert_eq!((answer.len(), answer[0]), (3, 2));
+        named.extend(answer);
+    }
+    assert_eq!(named, (0..6).collect());
+    assert!(records.answer(&key(2), NOW).is_empty());
 }
 
 #[test]
@@ -175,6 +265,8 @@ proptest! {
             prop_assert!(records.len() <= SMALL.total);
             let mut by_age = BTreeSet::new();
             let mut of_peer = BTreeMap::<PublicKey, usize>::new();
+            let counted = records.of_peer.iter().map(|(provider, peer)| (*provider, peer.records));
+            let counted: BTreeMap<_, _> = counted.collect();
             for (place, era) in &records.eras {
                 prop_assert_eq!(*place, records.distance(&era.key));
                 prop_assert!((1..=SMALL.of_era).contains(&era.providers.len()));
@@ -191,7 +283,7 @@ proptest! {
             }
             prop_assert!(of_peer.values().all(|count| *count <= SMALL.of_peer));
             prop_assert_eq!(&by_age, &records.by_age);
-            prop_assert_eq!(&of_peer, &records.of_peer);
+            prop_assert_eq!(of_peer, counted);
         }
     }
 }

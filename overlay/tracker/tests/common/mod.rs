@@ -8,7 +8,7 @@ use std::{
 
 use cairn_tracker::{Chain, Config, Provider, PublicKey, Status, Tracker};
 use futures::{Stream, StreamExt};
-use libp2p::identity::{Keypair, secp256k1};
+use libp2p_identity::{Keypair, secp256k1};
 
 pub(crate) const CHAIN: Chain = Chain { id: 1, genesis_hash: [0xd4; 32] };
 

@@ -162,7 +162,7 @@ impl Rpc {
 
 /// reqwest wants a cryptography provider even where no TLS is spoken.
 pub(crate) fn install_tls() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {

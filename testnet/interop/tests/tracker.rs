@@ -1,7 +1,9 @@
-//! A stock `libp2p-kad` node with its own memory store as the counterpart: any libp2p implementation can take part.
+//! A stock libp2p node as the counterpart, over libp2p's own QUIC and with its own certificates: any libp2p implementation
+//! can take part. Each of the two dials the other.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../../overlay/tracker/tests/common/mod.rs"]
 mod common;
 
 use std::net::SocketAddr;

@@ -1,0 +1,39 @@
+//! What stands for buckets in a build without them: there is none, and whoever names one is told why.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use reqwest::Url;
+
+use crate::error::Reason;
+use crate::options::Options;
+use crate::place::Found;
+
+/// A bucket, of which there is none.
+#[derive(Debug)]
+pub(crate) enum Bucket {}
+
+/// A path in a bucket, of which there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ObjectPath {}
+
+impl fmt::Display for ObjectPath {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl Bucket {
+    /// That there are none.
+    pub(crate) fn open(_: &Url, _: &Options) -> Result<(Self, ObjectPath), Reason> {
+        Err(Reason::BuiltWithoutBuckets)
+    }
+
+    pub(crate) async fn archives(&self, _: &ObjectPath) -> Result<BTreeMap<String, Found>, Reason> {
+        match *self {}
+    }
+
+    pub(crate) async fn address(&self, _: &ObjectPath) -> Result<Url, Reason> {
+        match *self {}
+    }
+}
