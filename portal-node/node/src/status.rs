@@ -36,10 +36,30 @@ pub struct Status {
     pub networks: Vec<NetworkStatus>,
     /// Archives served in place.
     pub archives: usize,
+    /// How far it is that they are offered to peers, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<OfferedStatus>,
     /// Proved headers in memory.
     pub cached_headers: usize,
     /// Each trust list that the chain has a root for.
     pub trust: Vec<TrustStatus>,
+}
+
+/// How far archives are offered to the peers that should hold what is in them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfferedStatus {
+    /// Blocks in all archives.
+    pub blocks: u64,
+    /// Blocks of which every piece has come to an end: placed, declined, or covered by nobody.
+    pub done: u64,
+    /// Blocks that cannot be offered yet: a trust list or a proof is missing, or a file cannot be read.
+    pub waiting: u64,
+    /// Blocks that are damaged or don't prove true.
+    pub refused: u64,
+    /// Pieces that were offered and are open: a peer that should hold them was busy, or has not said that it has them. They
+    /// are offered again.
+    pub open_pieces: u64,
 }
 
 /// One sub-network's state.
@@ -113,6 +133,13 @@ impl StatusSource {
             discovery_peers: discovery.connected_peers(),
             networks: networks.iter().map(|network| network_status(network)).collect(),
             archives: archives.count(),
+            offered: archives.offered().map(|offered| OfferedStatus {
+                blocks: offered.blocks_total,
+                done: offered.blocks_done,
+                waiting: offered.blocks_waiting,
+                refused: offered.blocks_refused,
+                open_pieces: offered.pieces_open,
+            }),
             cached_headers: headers.cached_count(),
             trust: trust_status(trust),
         }

@@ -145,13 +145,14 @@ fn report_offered(offered: &SeedProgress) {
         tracing::warn!(blocks, refused, waiting, "nothing of the archives could be offered to the network");
         return;
     }
-    let (pieces, placed) = (offered.pieces, offered.pieces_placed);
+    let (pieces, placed, open) = (offered.pieces, offered.pieces_placed, offered.pieces_open);
     tracing::info!(
         blocks,
         refused,
         waiting,
         pieces,
         placed,
+        open,
         "the archives were offered to the network; they are served from here on"
     );
 }

@@ -18,6 +18,12 @@ pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), 
     output::line(format_args!("listens on             {}", listen.join(", ")))?;
     output::line(format_args!("discv5                 {} peers", status.discovery_peers))?;
     output::line(format_args!("archives               {} served in place", status.archives))?;
+    if let Some(offered) = &status.offered {
+        output::line(format_args!(
+            "offered to peers       {} of {} blocks, {} waiting, {} refused, {} pieces open",
+            offered.done, offered.blocks, offered.waiting, offered.refused, offered.open_pieces
+        ))?;
+    }
     for network in &status.networks {
         output::line(format_args!(
             "{:<21}  {} peers, {} items, {} of {}, radius {:.2} % of the key space",

@@ -15,6 +15,7 @@ use cairn_web_seed::Depot;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::SeedProgress;
 use super::depots::{self, DepotProblem, LIST_INTERVAL, Origin};
 use crate::headers::{ArchiveProver, HeaderSource, Lineage};
 use crate::holdings::Holdings;
@@ -77,6 +78,8 @@ pub struct Archives {
     pub(super) news: watch::Sender<()>,
     /// Raised when headers of archives without proofs were proved.
     proofs: watch::Sender<()>,
+    /// How far the job is that offers them, once there is one.
+    offered: Mutex<Option<watch::Receiver<SeedProgress>>>,
 }
 
 /// An archive that is served.
@@ -128,6 +131,7 @@ impl Archives {
             news: watch::Sender::new(()),
             looking: tokio::sync::Mutex::default(),
             proofs: watch::Sender::new(()),
+            offered: Mutex::default(),
         }
     }
 
@@ -142,6 +146,16 @@ impl Archives {
         let mut archives: Vec<Served> = self.shelf.lock().open.values().cloned().collect();
         archives.sort_by_key(|served| *served.archive.blocks().start());
         archives
+    }
+
+    /// How far it is that they are offered to peers; `None` if nobody does.
+    pub fn offered(&self) -> Option<SeedProgress> {
+        self.offered.lock().as_ref().map(|offered| offered.borrow().clone())
+    }
+
+    /// From here on they are offered, as this tells.
+    pub(super) fn watch_offers(&self, progress: watch::Receiver<SeedProgress>) {
+        *self.offered.lock() = Some(progress);
     }
 
     /// How many are open now.

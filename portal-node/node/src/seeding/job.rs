@@ -1,11 +1,12 @@
 //! The job that offers archives to the network: block after block, checked, planned, sent, with a bounded number of
 //! offers under way. When peers are slow it is slow; when nobody is there it waits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_archive::Archive;
 use content_types::{ContentKey, legacy_history};
@@ -13,6 +14,7 @@ use futures::future::select_all;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -27,11 +29,19 @@ use crate::pipeline::{Pipeline, VerifiedContent};
 use crate::trust::TrustStore;
 use crate::workers::{Stopping, Workers, result_of};
 
-/// Blocks that are read, checked and offered together: enough that a peer gets full offers, few enough that 100 kB a
-/// block stay within some ten megabytes.
+/// Blocks that are read, checked and offered together, if they are not too large: enough that a peer gets full offers.
 const RUN_BLOCKS: u64 = 32;
 /// Runs that are prepared ahead of the one being offered.
 const RUNS_AHEAD: usize = 2;
+/// Blocks with open pieces at which no others are offered before those have been offered again.
+const MAX_OPEN_BLOCKS: usize = 1024;
+/// First pause before open pieces are offered again, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// After so many times the job counts as finished although pieces are open: they are offered on, but whoever waits for the
+/// job should not wait for peers that will never answer.
+const PATIENT_TRIES: u32 = 6;
 
 /// How archives are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +74,11 @@ pub struct SeedProgress {
     /// Blocks that cannot be offered yet: a trust list is missing, nothing proves the header that the archive has no proof
     /// of, or the file cannot be read. They count as done, and are behind the saved position, only when they were offered.
     pub blocks_waiting: u64,
+    /// Blocks of which a piece is open: a peer that should hold it was busy, or has not said that it has it. They are offered
+    /// again, with growing pauses, until each piece has an end, and are behind the saved position only then.
+    pub blocks_open: u64,
+    /// The pieces of those that are open.
+    pub pieces_open: u64,
     /// Pieces of content offered in this run.
     pub pieces: u64,
     /// Of them, those that at least one peer took or had already.
@@ -93,6 +108,7 @@ impl SeedHandle {
         stop: CancellationToken,
     ) -> Self {
         let (sender, progress) = watch::channel(SeedProgress::default());
+        source.archives.watch_offers(progress.clone());
         let (stopping, tracker) = (stop.clone(), tasks.clone());
         let task = tasks.spawn(async move {
             let job = Job { source, options, progress: sender, tasks: tracker, slow: SlowPeers::new() };
@@ -149,18 +165,64 @@ struct Rest {
     runs: Vec<Run>,
     /// Blocks of the archive that nothing proved when the runs were tried last.
     unproved: Option<u64>,
+    /// When the open runs are offered again.
+    retry: Option<Retry>,
 }
 
-/// Consecutive blocks, and how many of them count as waiting.
+/// When something is tried again.
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    tries: u32,
+}
+
+impl Retry {
+    /// After one try more.
+    fn after(before: Option<Self>, now: Instant) -> Self {
+        let tries = before.map_or(0, |before| before.tries);
+        let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
+        Self { at: now + pause, tries: tries.saturating_add(1) }
+    }
+}
+
+/// Consecutive blocks that are still to be offered.
 struct Run {
     blocks: Range<u64>,
-    waiting: u64,
+    state: RunState,
+}
+
+enum RunState {
+    /// Not tried yet.
+    New,
+    /// They could not be offered when that was tried: a list or a proof was missing, or the file could not be read.
+    Waiting,
+    /// They were offered, and these pieces have no end yet.
+    Open(Vec<ContentKey>),
 }
 
 impl Run {
-    /// Blocks that could not be offered yet when that was tried.
-    fn of_waiting(blocks: Range<u64>) -> Self {
-        Self { waiting: blocks.end - blocks.start, blocks }
+    const fn len(&self) -> u64 {
+        self.blocks.end - self.blocks.start
+    }
+}
+
+/// Which runs of an archive are tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those that nothing but time, or other peers, keeps.
+    NotWaiting,
+}
+
+impl Rest {
+    /// Whether the open runs are to be offered again now.
+    fn is_due(&self, now: Instant) -> bool {
+        self.retry.is_some_and(|retry| now >= retry.at)
+    }
+
+    /// Whether nothing of it is left that could come to an end soon.
+    fn is_settled(&self) -> bool {
+        self.retry.is_none_or(|retry| retry.tries > PATIENT_TRIES)
     }
 }
 
@@ -197,9 +259,13 @@ impl Job {
             for rest in &mut left {
                 // With a thousand archives, what proves one of them is no reason to read the others again.
                 let may_be_back = has_news && rest.served.origin.is_some();
-                if has_lists || may_be_back || rest.unproved != Some(rest.served.unproved_count()) {
+                let is_news = has_lists || may_be_back || rest.unproved != Some(rest.served.unproved_count());
+                if is_news {
                     self.progress.send_modify(|progress| progress.finished = false);
-                    position = self.offer_archive(rest, position).await?;
+                }
+                if is_news || rest.is_due(Instant::now()) {
+                    let which = if is_news { Which::All } else { Which::NotWaiting };
+                    position = self.offer_archive(rest, which, position).await?;
                 }
             }
             left.retain(|rest| !rest.runs.is_empty());
@@ -207,11 +273,20 @@ impl Job {
             has_news = news.has_changed().unwrap_or(false);
             // Lists are on their way as a rule; who could prove the rest may never turn up.
             let is_settled = trust.missing().is_empty() && !has_lists && !proofs.has_changed().unwrap_or(false);
-            if (left.is_empty() || is_settled) && !has_news && archives.has_looked() {
+            let has_ended = left.iter().all(Rest::is_settled);
+            if (left.is_empty() || is_settled && has_ended) && !has_news && archives.has_looked() {
                 self.finish();
             }
+            let retry = left.iter().filter_map(|rest| rest.retry).map(|retry| retry.at).min();
+            let retrying = async {
+                match retry {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             // All outlive the job.
             let changed = tokio::select! {
+                () = retrying => Ok(()),
                 changed = lists.changed() => {
                     has_lists = true;
                     changed
@@ -260,14 +335,25 @@ impl Job {
     /// Counts an archive no longer.
     fn forget(&self, rest: &Rest) {
         let all = blocks(&rest.served.archive);
-        let pending: u64 = rest.runs.iter().map(|run| run.blocks.end - run.blocks.start).sum();
-        let waiting: u64 = rest.runs.iter().map(|run| run.waiting).sum();
+        let pending: u64 = rest.runs.iter().map(Run::len).sum();
+        let waiting: u64 = rest.runs.iter().filter(|run| matches!(run.state, RunState::Waiting)).map(Run::len).sum();
+        rest.runs.iter().for_each(|run| self.forget_open(run));
         self.progress.send_modify(|progress| {
             let total = all.end - all.start;
             progress.blocks_total = progress.blocks_total.saturating_sub(total);
             progress.blocks_done = progress.blocks_done.saturating_sub(total.saturating_sub(pending));
             progress.blocks_waiting = progress.blocks_waiting.saturating_sub(waiting);
         });
+    }
+
+    /// Counts the open pieces of a run no longer.
+    fn forget_open(&self, run: &Run) {
+        if let RunState::Open(keys) = &run.state {
+            self.progress.send_modify(|progress| {
+                progress.blocks_open = progress.blocks_open.saturating_sub(run.len());
+                progress.pieces_open = progress.pieces_open.saturating_sub(keys.len() as u64);
+            });
+        }
     }
 
     /// What a position leaves of an archive.
@@ -279,56 +365,59 @@ impl Job {
             progress.blocks_done += start - all.start;
         });
         let runs = (start..all.end).step_by(RUN_BLOCKS as usize);
-        let runs = runs.map(|from| Run { blocks: from..from.saturating_add(RUN_BLOCKS).min(all.end), waiting: 0 });
-        Rest { served, key, runs: runs.collect(), unproved: None }
+        let runs =
+            runs.map(|from| Run { blocks: from..from.saturating_add(RUN_BLOCKS).min(all.end), state: RunState::New });
+        Rest { served, key, runs: runs.collect(), unproved: None, retry: None }
     }
 
     /// Offers what is left of an archive, and leaves of it what has to be tried again. The position goes as far as
     /// everything before it is settled.
-    async fn offer_archive(&self, rest: &mut Rest, mut position: Position) -> Result<Position, Stopping> {
+    async fn offer_archive(&self, rest: &mut Rest, which: Which, mut position: Position) -> Result<Position, Stopping> {
         self.progress.send_modify(|progress| progress.archive = Some(file_name(&rest.served.archive)));
         self.prove(&rest.served).await?;
         rest.unproved = Some(rest.served.unproved_count());
-        let runs = std::mem::take(&mut rest.runs);
+        let is_tried = |run: &Run| which == Which::All || !matches!(run.state, RunState::Waiting);
+        let (runs, mut left): (Vec<Run>, Vec<Run>) = std::mem::take(&mut rest.runs).into_iter().partition(is_tried);
         let starts: Vec<u64> = runs.iter().map(|run| run.blocks.start).collect();
         let end = blocks(&rest.served.archive).end;
-        let mut settled = starts.first().copied().unwrap_or(end);
+        let first = |next: u64, left: &[Run]| left.iter().map(|run| run.blocks.start).fold(next, u64::min);
+        let mut settled = first(starts.first().copied().unwrap_or(end), &left);
         let (mut refused, mut waiting) = (Refused::default(), Refused::default());
-        let SeedSource { pipeline, workers, .. } = &self.source;
-        let prepare = |blocks: &Range<u64>| {
-            let run = prepare::run(pipeline.clone(), workers.clone(), rest.served.clone(), blocks.clone());
-            let (networks, is_remote) = (self.source.networks.clone(), rest.served.origin.is_some());
-            async move {
-                // What lies in a bucket is not read for nobody.
-                if is_remote && !networks.is_empty() {
-                    let storage = networks.iter().map(|network| offer::wait_for_storage(network.overlay()).boxed());
-                    select_all(storage).await;
-                }
-                run.await
-            }
-        };
-        let jobs: Vec<_> = runs.iter().map(|run| prepare(&run.blocks)).collect();
+        let jobs: Vec<_> = runs.iter().map(|run| self.prepare(&rest.served, run.blocks.clone())).collect();
         let mut prepared = pin!(ahead(&self.tasks, jobs.into_iter()));
-        for (place, run) in runs.into_iter().enumerate() {
+        let mut runs = runs.into_iter().enumerate();
+        while let Some((place, run)) = runs.next() {
+            let open = left.iter().filter(|run| matches!(run.state, RunState::Open(_))).count();
+            if open >= MAX_OPEN_BLOCKS && matches!(run.state, RunState::New) {
+                // What is open is offered again first: it would only pile up.
+                left.push(run);
+                left.extend(runs.map(|(_, run)| run));
+                break;
+            }
             let Some(prepared) = prepared.next().await else { break };
-            let prepared = prepared?;
-            self.offer_run(prepared.contents).await;
-            let waits = prepared.waiting.count();
-            self.progress.send_modify(|progress| {
-                progress.blocks_waiting = (progress.blocks_waiting + waits).saturating_sub(run.waiting);
-                progress.blocks_done += run.blocks.end - run.blocks.start - waits;
-                progress.blocks_refused += prepared.refused.count();
-            });
-            refused.append(prepared.refused);
-            waiting.append(prepared.waiting);
-            rest.runs.extend(prepared.left.into_iter().map(Run::of_waiting));
-            let next = starts.get(place + 1).copied().unwrap_or(end);
-            let next = rest.runs.first().map_or(next, |left| left.blocks.start);
+            let mut prepared = prepared?;
+            self.forget_open(&run);
+            let mut from = run.blocks.start;
+            while from < run.blocks.end {
+                let is_last = prepared.rest.is_empty();
+                let until = if is_last { run.blocks.end } else { prepared.rest.start };
+                left.extend(self.offer_prepared(prepared, from..until, &run.state, &mut refused, &mut waiting).await);
+                from = until;
+                if is_last {
+                    break;
+                }
+                prepared = self.prepare(&rest.served, from..run.blocks.end).await;
+            }
+            let next = first(starts.get(place + 1).copied().unwrap_or(end), &left);
             if next > settled {
                 settled = next;
                 position = self.save(position, rest.key.clone(), settled).await?;
             }
         }
+        left.sort_by_key(|run| run.blocks.start);
+        let is_open = left.iter().any(|run| matches!(run.state, RunState::Open(_)));
+        rest.retry = is_open.then(|| Retry::after(rest.retry, Instant::now()));
+        rest.runs = left;
         let archive = file_name(&rest.served.archive);
         if let Some(first) = refused.first() {
             tracing::warn!(archive, blocks = %refused, count = refused.count(), first, "blocks cannot be offered");
@@ -337,6 +426,59 @@ impl Job {
             tracing::warn!(archive, blocks = %waiting, count = waiting.count(), first, "blocks cannot be offered yet");
         }
         Ok(position)
+    }
+
+    /// Reads and checks a run; as far as it is not too large at once.
+    fn prepare(
+        &self,
+        served: &Served,
+        blocks: Range<u64>,
+    ) -> impl Future<Output = prepare::Prepared> + Send + use<> + 'static {
+        let SeedSource { pipeline, workers, networks, .. } = self.source.clone();
+        let is_remote = served.origin.is_some();
+        let run = prepare::run(pipeline, workers, served.clone(), blocks);
+        async move {
+            // What lies in a bucket is not read for nobody.
+            if is_remote && !networks.is_empty() {
+                let storage = networks.iter().map(|network| offer::wait_for_storage(network.overlay()).boxed());
+                select_all(storage).await;
+            }
+            run.await
+        }
+    }
+
+    /// Offers what was prepared of some blocks, and gives what has to be tried again.
+    async fn offer_prepared(
+        &self,
+        prepared: prepare::Prepared,
+        blocks: Range<u64>,
+        before: &RunState,
+        refused: &mut Refused,
+        waiting: &mut Refused,
+    ) -> Vec<Run> {
+        let prepare::Prepared { mut contents, refused: of_refused, waiting: of_waiting, left, .. } = prepared;
+        if let RunState::Open(keys) = before {
+            contents.retain(|content| keys.contains(content.key()));
+        }
+        let open = self.offer_run(contents, matches!(before, RunState::Open(_))).await;
+        let count = blocks.end - blocks.start;
+        let (waits, opens) = (of_waiting.count(), open.len() as u64);
+        let pieces_open = open.values().map(Vec::len).sum::<usize>() as u64;
+        let waited = if matches!(before, RunState::Waiting) { count } else { 0 };
+        self.progress.send_modify(|progress| {
+            progress.blocks_done += count.saturating_sub(waits + opens);
+            progress.blocks_refused += of_refused.count();
+            progress.blocks_open += opens;
+            progress.pieces_open += pieces_open;
+            progress.blocks_waiting = (progress.blocks_waiting + waits).saturating_sub(waited);
+        });
+        refused.append(of_refused);
+        waiting.append(of_waiting);
+        let waiting = left.into_iter().map(|blocks| Run { blocks, state: RunState::Waiting });
+        let open = open
+            .into_iter()
+            .map(|(number, keys)| Run { blocks: number..number.saturating_add(1), state: RunState::Open(keys) });
+        waiting.chain(open).collect()
     }
 
     /// Looks once more for what proves an archive that has no proofs: what is not proved now is not offered in this run.
@@ -360,19 +502,25 @@ impl Job {
         self.source.workers.write(save).await
     }
 
-    /// Headers go first: a peer that has them need not ask for them to check the rest.
-    async fn offer_run(&self, contents: Vec<VerifiedContent>) {
+    /// Offers pieces, headers first: a peer that has them need not ask for them to check the rest. Gives those that are open
+    /// after that, by block.
+    async fn offer_run(&self, contents: Vec<VerifiedContent>, is_again: bool) -> BTreeMap<u64, Vec<ContentKey>> {
+        let mut open: BTreeMap<u64, Vec<ContentKey>> = BTreeMap::new();
         let (headers, rest): (Vec<_>, Vec<_>) = contents.iter().partition(|content| is_header(content.key()));
         for contents in [headers, rest] {
             for network in &self.source.networks {
                 let of_network = |content: &&&VerifiedContent| content.key().sub_network() == network.entry().network;
-                let items: Vec<Item> = contents.iter().filter(of_network).map(|content| Item::from(*content)).collect();
-                if items.is_empty() {
+                let contents: Vec<&VerifiedContent> = contents.iter().filter(of_network).copied().collect();
+                if contents.is_empty() {
                     continue;
                 }
-                let pieces = items.len() as u64;
-                let Placed { placed, accepted, bytes } =
+                let pieces = if is_again { 0 } else { contents.len() as u64 };
+                let items = contents.iter().map(|content| Item::from(*content)).collect();
+                let Placed { open: places, placed, accepted, bytes } =
                     offer::place(network.overlay(), items, self.options, &self.slow).await;
+                for content in places.into_iter().filter_map(|place| contents.get(place)) {
+                    open.entry(content.header().number()).or_default().push(*content.key());
+                }
                 self.progress.send_modify(|progress| {
                     progress.pieces += pieces;
                     progress.pieces_placed += placed;
@@ -381,6 +529,7 @@ impl Job {
                 });
             }
         }
+        open
     }
 }
 
@@ -413,8 +562,6 @@ fn file_name(archive: &Archive) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::sync::mpsc;
 
     use super::*;

@@ -44,8 +44,11 @@ impl From<&VerifiedContent> for Item {
 }
 
 /// What became of some pieces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Placed {
+    /// The places of those that have no end yet: a peer covers them and was too busy, or did not answer, or has not said that
+    /// it has them.
+    pub(super) open: Vec<usize>,
     /// Pieces that some peer says it has.
     pub(super) placed: u64,
     /// Pieces that peers took, each peer counted.
@@ -81,8 +84,9 @@ impl Fate {
     }
 }
 
-/// Offers each item to the known peers nearest to it that cover it, and again until one has it; what no known peer covers, to
-/// whom a lookup finds. Waits for the first peer if nobody is known. Peers that keep it waiting are noted in `slow`.
+/// Offers each item to the known peers nearest to it that cover it, and a few times again until one has it; what no known peer
+/// covers, to whom a lookup finds. Waits for the first peer if nobody is known. Peers that keep it waiting are noted in `slow`.
+/// What is open after that is told: it is to be offered another time.
 pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOptions, slow: &SlowPeers) -> Placed {
     let mut result = Placed::default();
     let mut fates = vec![Fate::Uncovered; items.len()];
@@ -123,6 +127,8 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
         }
     }
     result.placed = fates.iter().filter(|fate| **fate == Fate::Placed).count() as u64;
+    let is_open = |fate: &Fate| matches!(fate, Fate::Open | Fate::Sent);
+    result.open = fates.iter().enumerate().filter(|(_, fate)| is_open(fate)).map(|(place, _)| place).collect();
 
     let uncovered: Vec<Item> =
         items.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Uncovered).map(|(item, _)| item).collect();

@@ -11,9 +11,15 @@ use super::refused::Refused;
 use crate::pipeline::{Pipeline, RawBlock, RawHeader, Refusal, VerifiedContent};
 use crate::workers::Workers;
 
+/// Bytes of bodies and receipts that are read for one run; the block that passes it is the last. What is made of a block for
+/// both sub-networks is twice that, and a few runs are prepared at a time.
+const RUN_BYTES: usize = 4 << 20;
+
 /// The pieces made of a run of blocks.
 #[derive(Default)]
 pub(super) struct Prepared {
+    /// The blocks of the run that were not read, because those before were so large.
+    pub(super) rest: Range<u64>,
     pub(super) contents: Vec<VerifiedContent>,
     /// What is damaged or does not prove true.
     pub(super) refused: Refused,
@@ -60,6 +66,7 @@ pub(super) async fn run(pipeline: Pipeline, workers: Workers, served: Served, nu
             return run;
         }
     };
+    run.rest = numbers.start.saturating_add(read.len() as u64)..numbers.end;
     for (number, block) in numbers.zip(read) {
         let contents = match block {
             Ok(block) => {
@@ -102,15 +109,29 @@ async fn read_run(
         let proved = served.lineage.map(|lineage| lineage.headers(numbers.clone())).unwrap_or_default();
         let mut proved: HashMap<u64, ProvedHeader> =
             proved.into_iter().map(|header| (header.number(), header)).collect();
-        let read = |number| match (read_block(&archive, number, proved.remove(&number)), is_bare) {
+        let mut read = |number| match (read_block(&archive, number, proved.remove(&number)), is_bare) {
             (Err(BlockProblem::Archive(error)), true) if matches!(error.rule, Rule::Missing(Component::Proof)) => {
                 Err(BlockProblem::Unproved { number })
             }
             (read, _) => read,
         };
-        Ok(numbers.map(read).collect())
+        let (mut blocks, mut bytes) = (Vec::new(), 0);
+        for number in numbers {
+            let block = read(number);
+            bytes += block.as_ref().map_or(0, len);
+            blocks.push(block);
+            if bytes >= RUN_BYTES {
+                break;
+            }
+        }
+        Ok(blocks)
     });
     read.await.map_err(|stopping| BlockProblem::Refused { number: first, source: stopping.into() })?
+}
+
+/// Bytes of a block's body and receipts.
+fn len(block: &RawBlock) -> usize {
+    block.body.len() + block.receipts.as_ref().map_or(0, |receipts| receipts.bytes.len())
 }
 
 fn read_block(archive: &Archive, number: u64, proved: Option<ProvedHeader>) -> Result<RawBlock, BlockProblem> {
