@@ -6,6 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
+use cairn_peer_book::{Offence, PeerBook, Who};
 use cairn_proto::limits::TransferLimits;
 use cairn_proto::record;
 use cairn_proto::routing::log_distance;
@@ -179,6 +180,25 @@ async fn an_invalid_value_is_refused_and_its_sender_barred() {
     assert!(!a.memory.holds(&key));
     assert_eq!(a.overlay.peer_count(), 0, "dropped from the table");
     assert_eq!(b.overlay.ping(a.enr(), None).await, Err(RequestError::Wire(WireError::Empty)), "no longer spoken to");
+}
+
+/// Who lied on another of the node's networks, over QUIC say, is not spoken to on this one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_barred_elsewhere_is_dropped_here_too() {
+    let book = PeerBook::default();
+    let (a, _) = Peer::on_loopback(195, Setup { book: book.clone(), ..Setup::default() }).await;
+    let (b, _) = Peer::on_loopback(196, Setup::default()).await;
+    a.overlay.ping(b.enr(), None).await.unwrap();
+    assert_eq!(a.overlay.peer_count(), 1);
+    let liar = Who::new(b.id(), [127, 0, 0, 1].into());
+    book.charge(std::time::Instant::now(), &liar, Offence::Lie);
+    common::soon("it is dropped from the table", async {
+        while a.overlay.peer_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(b.overlay.ping(a.enr(), None).await, Err(RequestError::Wire(WireError::Empty)), "not spoken to");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

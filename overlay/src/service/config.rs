@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cairn_peer_book::PeerBook;
 use cairn_proto::gossip::GossipWidth;
 use cairn_proto::routing::{AddressPolicy, PING_INTERVAL, REFRESH_INTERVAL};
 use cairn_proto::wire::Extensions;
@@ -26,6 +27,8 @@ pub struct SubNetworkConfig {
     pub bootnodes: Vec<Enr>,
     /// Which addresses peers may have, and whether the table takes only a few of one subnet.
     pub addresses: AddressPolicy,
+    /// The node's book of peers, which all of its networks share.
+    pub book: PeerBook,
     /// To how many peers content is gossiped.
     pub gossip: GossipWidth,
     /// Pause between PINGs to a peer that answers.
@@ -45,6 +48,7 @@ impl SubNetworkConfig {
             ping_extensions: Extensions::STANDARD,
             bootnodes: Vec::new(),
             addresses: AddressPolicy::Internet,
+            book: PeerBook::default(),
             gossip: GossipWidth::default(),
             ping_interval: PING_INTERVAL,
             refresh_interval: REFRESH_INTERVAL,

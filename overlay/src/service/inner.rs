@@ -1,10 +1,11 @@
 //! What all parts of a sub-network's service share.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use cairn_limits::Limiter;
+use cairn_peer_book::{Offence, Who};
 use cairn_proto::gossip::{Credit, DeclinedOffers, InFlight};
 use cairn_proto::lookup::LookupConfig;
 use cairn_proto::record::{self, Enr};
@@ -16,7 +17,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::conduct::Conduct;
 use super::refetch::Refetches;
 use super::{ContentHandler, Observer, SubNetworkConfig};
 use crate::transfer::Transfers;
@@ -32,7 +32,6 @@ pub(super) struct Inner {
     pub(super) table: Mutex<RoutingTable>,
     /// Something happened that may give the table's upkeep work.
     pub(super) table_changed: Notify,
-    pub(super) conduct: Mutex<Conduct>,
     /// Keys that are being received, and from whom.
     pub(super) in_flight: Mutex<InFlight>,
     /// Who keeps its offers.
@@ -102,7 +101,11 @@ impl Inner {
         let (id, now) = (record::node_id(enr), Instant::now().into_std());
         let mut table = self.table.lock();
         // Under the table's lock: whoever is barred now is taken out of the table after this.
-        if self.conduct.lock().is_barred(&id, now) {
+        let ip = seen_at
+            .map(|address| address.ip())
+            .or_else(|| enr.ip4().map(Into::into))
+            .or_else(|| enr.ip6().map(Into::into));
+        if self.config.book.barred_for(now, &id, ip).is_some() {
             return;
         }
         let is_live = |table: &RoutingTable| table.get(&id).is_some_and(Peer::is_live);
@@ -122,14 +125,20 @@ impl Inner {
 
     /// A peer sent content that is not what its key stands for: it is dropped, and not spoken to for a while.
     pub(super) fn punish(&self, peer: NodeId) {
-        let now = Instant::now().into_std();
-        self.conduct.lock().lied(peer, now);
+        // One that is gone by now counts for no subnet.
+        let ip = self.address_of(&peer).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        self.config.book.charge(Instant::now().into_std(), &Who::new(peer, ip), Offence::Lie);
         self.table.lock().remove(&peer);
         self.table_changed.notify_one();
         self.observer.peer_lied(peer);
     }
 
     pub(super) fn is_barred(&self, peer: &NodeId) -> bool {
-        self.conduct.lock().is_barred(peer, Instant::now().into_std())
+        self.config.book.barred_for(Instant::now().into_std(), peer, self.address_of(peer)).is_some()
+    }
+
+    /// Where a peer is that there is a session with.
+    fn address_of(&self, peer: &NodeId) -> Option<IpAddr> {
+        self.transport.known(peer).map(|contact| contact.address().ip())
     }
 }

@@ -3,7 +3,6 @@
 mod account;
 mod answers;
 mod client;
-mod conduct;
 mod config;
 mod gossip;
 mod handler;

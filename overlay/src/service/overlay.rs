@@ -58,7 +58,6 @@ impl Overlay {
             local_id,
             table: Mutex::new(RoutingTable::new(local_id, table)),
             table_changed: Notify::new(),
-            conduct: Mutex::default(),
             in_flight: Mutex::default(),
             credit: Mutex::default(),
             busy: Limiter::new(REQUESTS),
@@ -78,6 +77,7 @@ impl Overlay {
         }
         inner.spawn(serve::serve(inner.clone(), requests));
         inner.spawn(upkeep::listen(inner.clone()));
+        inner.spawn(upkeep::drop_the_barred(inner.clone()));
         inner.spawn(upkeep::maintain(inner.clone()));
         Ok(Self { inner })
     }

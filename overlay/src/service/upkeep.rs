@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cairn_proto::routing::Upkeep;
+use cairn_proto::routing::{Peer, Upkeep};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
@@ -65,5 +65,23 @@ pub(super) async fn listen(inner: Arc<Inner>) {
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// Takes peers out of the table that any of the node's networks has barred: what is asked and told goes to whom the table has.
+pub(super) async fn drop_the_barred(inner: Arc<Inner>) {
+    let mut bars = inner.config.book.bars();
+    while bars.changed().await.is_ok() {
+        bars.mark_unchanged();
+        let now = Instant::now().into_std();
+        let mut table = inner.table.lock();
+        let is_barred = |peer: &Peer| {
+            let ip = peer.seen_at().map(|address| address.ip());
+            inner.config.book.barred_for(now, &peer.node_id(), ip).is_some()
+        };
+        let barred: Vec<_> = table.peers().filter(|peer| is_barred(peer)).map(Peer::node_id).collect();
+        barred.iter().for_each(|id| drop(table.remove(id)));
+        drop(table);
+        inner.table_changed.notify_one();
     }
 }

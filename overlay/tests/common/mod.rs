@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_peer_book::PeerBook;
 use cairn_proto::limits::TransferLimits;
 use cairn_proto::record;
 use cairn_proto::routing::AddressPolicy;
@@ -82,6 +83,7 @@ pub(crate) struct Setup {
     pub(crate) radius: Distance,
     pub(crate) limits: TransferLimits,
     pub(crate) ping_interval: Duration,
+    pub(crate) book: PeerBook,
 }
 
 impl Default for Setup {
@@ -91,6 +93,7 @@ impl Default for Setup {
             radius: Distance::MAX,
             limits: TransferLimits::default(),
             ping_interval: Duration::from_secs(60),
+            book: PeerBook::default(),
         }
     }
 }
@@ -103,6 +106,7 @@ impl Peer {
         config.addresses = AddressPolicy::Local;
         config.bootnodes = setup.bootnodes;
         config.ping_interval = setup.ping_interval;
+        config.book = setup.book;
         let overlay =
             Overlay::start(config, transport.clone(), transfers.clone(), memory.clone(), Arc::new(Unobserved)).unwrap();
         Self { transport, transfers, memory, overlay }

@@ -7,6 +7,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_peer_book::PeerBook;
 use cairn_proto::routing::AddressPolicy;
 use cairn_proto::wire::{Extensions, payload_type};
 use cairn_store::Budgets;
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) client_info: String,
     pub(crate) bootnodes: Vec<Enr>,
     pub(crate) addresses: AddressPolicy,
+    pub(crate) book: PeerBook,
     pub(crate) budgets: Budgets,
     pub(crate) express: Option<Express>,
 }
@@ -114,6 +116,7 @@ impl Network {
             ping_extensions: Extensions::from_capabilities(entry.ping_extensions),
             bootnodes: shared.bootnodes.clone(),
             addresses: shared.addresses,
+            book: shared.book.clone(),
             ..SubNetworkConfig::new(entry.label, entry.network.protocol_id().into(), shared.chain_id)
         };
         let overlay = Overlay::start(
@@ -188,6 +191,7 @@ impl TrustNetwork {
         let config = SubNetworkConfig {
             client_info: shared.client_info.clone(),
             addresses: shared.addresses,
+            book: shared.book.clone(),
             ping_interval: TRUST_TABLE_INTERVAL,
             ..SubNetworkConfig::new("trust", TRUST_PROTOCOL_ID.into(), shared.chain_id)
         };

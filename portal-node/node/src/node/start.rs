@@ -240,6 +240,7 @@ async fn start_on(
         client_info: client_version(),
         bootnodes: config.bootnodes.clone(),
         addresses: config.addresses,
+        book: book.clone(),
         budgets,
         express: quic.as_ref().map(|(swarm, _)| Express::new(swarm.clone(), config.addresses)),
     };
