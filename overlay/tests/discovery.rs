@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use cairn_proto::record::{self, PortalFields};
+use cairn_proto::wire::MAX_FIRST_REQUEST_BYTES;
 use common::{CHAIN_ID, config, contact, discovery, soon};
 use overlay::discovery::{Discovery, Nat, StartError};
 use overlay::transport::{AlreadyRegistered, MAX_TALK_BODY, ProtocolId, TalkError};
@@ -157,6 +158,48 @@ async fn the_largest_request_arrives_at_first_contact() {
     assert_eq!(a.talk(&contact(&b, &a), &ECHO.into(), body.clone()).await.unwrap(), body);
     let body = common::data(MAX_TALK_BODY + 1, 1);
     assert_eq!(a.talk(&contact(&b, &a), &ECHO.into(), body).await, Err(TalkError::TooLong(MAX_TALK_BODY + 1)));
+}
+
+#[tokio::test]
+async fn what_fits_at_first_contact_fits_beside_the_largest_record() {
+    // Every length from what is sent with the handshake to what a greeting goes before.
+    for (seed, len) in (40..).zip([600, MAX_FIRST_REQUEST_BYTES, MAX_FIRST_REQUEST_BYTES + 1, 900, 1100]) {
+        let mut large = config(seed);
+        large.service_ports =
+            ["the first service", "the second service", "the third service", "the fourth service", "the fifth service"]
+                .map(|name| (name, 9009))
+                .into();
+        let (a, b) = (Discovery::start(large).await.unwrap(), discovery(100 + seed).await);
+        assert!(record::encode(&a.local_enr()).len() > 260);
+        echo(&b);
+        let body = common::data(len, seed);
+        assert_eq!(a.talk(&contact(&b, &a), &ECHO.into(), body.clone()).await.as_ref(), Ok(&body), "{len}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_lost_its_session_is_sent_large_packets_again() {
+    let (a, b) = (discovery(50).await, discovery(51).await);
+    a.ping(b.local_enr()).await.unwrap();
+    let (to_b, listen) = (contact(&b, &a), b.listen_addresses()[0]);
+    b.shutdown().await;
+    let mut again = config(51);
+    again.listen = listen.into();
+    let b = Discovery::start(again).await.unwrap();
+    let mut packets = b.register(ProtocolId::UTP, 16).unwrap();
+    // As uTP does, the same is sent until it arrives.
+    let repeated = async {
+        loop {
+            a.send(&to_b, &ProtocolId::UTP, common::data(MAX_TALK_BODY, 1)).await;
+        }
+    };
+    soon("a large packet", async {
+        tokio::select! {
+            packet = packets.recv() => assert_eq!(packet.unwrap().body.len(), MAX_TALK_BODY),
+            () = repeated => {}
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use cairn_proto::routing::AddressPolicy;
 use content_types::NodeId;
@@ -25,6 +26,8 @@ struct Known {
     /// Whether the other side is believed to hold the session keys too.
     session: bool,
     last_use: u64,
+    /// When a packet to it was answered last.
+    answered: Option<Instant>,
 }
 
 impl AddressBook {
@@ -54,6 +57,25 @@ impl AddressBook {
             {
                 self.peers.remove(&endpoint.node_id);
             }
+        }
+    }
+
+    /// A peer answered a packet.
+    pub(super) fn answered(&mut self, endpoint: &Endpoint, now: Instant) {
+        if let Some(known) = self.peers.get_mut(&endpoint.node_id)
+            && known.contact.address() == endpoint.address
+        {
+            known.answered = known.answered.max(Some(now));
+        }
+    }
+
+    /// A peer did not answer a packet that was sent at `sent`. When it has answered none since, it may have lost the session.
+    pub(super) fn unanswered(&mut self, endpoint: &Endpoint, sent: Instant) {
+        if let Some(known) = self.peers.get_mut(&endpoint.node_id)
+            && known.contact.address() == endpoint.address
+            && known.answered.is_none_or(|answered| answered < sent)
+        {
+            known.session = false;
         }
     }
 
@@ -98,7 +120,8 @@ impl AddressBook {
 
     fn insert(&mut self, contact: Contact) {
         self.uses += 1;
-        self.peers.insert(contact.node_id(), Known { contact, session: true, last_use: self.uses });
+        let known = Known { contact, session: true, last_use: self.uses, answered: None };
+        self.peers.insert(known.contact.node_id(), known);
         if self.peers.len() > MAX_PEERS
             && let Some(oldest) = self.peers.iter().min_by_key(|(_, known)| known.last_use).map(|(id, _)| *id)
         {
@@ -146,6 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_doubted_when_nothing_is_answered_any_more() {
+        let mut book = AddressBook::new(IpMode::Ip4, AddressPolicy::Local);
+        let announced = enr(&CombinedKey::generate_secp256k1(), 1, 1000);
+        let at = endpoint(&announced, 2000);
+        book.session(announced.clone(), at);
+        let sent = Instant::now();
+        book.answered(&at, sent);
+        book.unanswered(&at, sent);
+        assert!(book.has_session(&at), "another was answered meanwhile");
+        book.unanswered(&at, sent + std::time::Duration::from_secs(1));
+        assert!(!book.has_session(&at));
+        assert_eq!(port(book.contact(&announced)), Some(2000), "it is still there, as far as is known");
+    }
+
+    #[test]
     fn an_old_record_in_a_new_session_does_not_replace_a_newer_one() {
         let key = CombinedKey::generate_secp256k1();
         let mut book = AddressBook::new(IpMode::Ip4, AddressPolicy::Local);
@@ -189,7 +227,8 @@ mod tests {
             id[..4].copy_from_slice(&number.to_be_bytes());
             book.uses += 1;
             let last_use = book.uses;
-            book.peers.insert(NodeId::from(id), Known { contact: filler.clone(), session: true, last_use });
+            book.peers
+                .insert(NodeId::from(id), Known { contact: filler.clone(), session: true, last_use, answered: None });
             if book.peers.len() == MAX_PEERS {
                 break;
             }

@@ -36,8 +36,31 @@ pub struct DiscoveryConfig {
     pub min_ip_votes: usize,
     /// Which addresses the base protocol's table takes, and whether it takes only a few of one subnet.
     pub addresses: AddressPolicy,
+    /// Packets that are taken at all; not used with [`AddressPolicy::Local`].
+    pub packets: PacketLimits,
     /// How often the base protocol's table is refreshed by a lookup of a random node ID.
     pub refresh_interval: Duration,
+}
+
+/// How many packets a second are looked at of those that nobody was asked for. What is above is dropped before it costs more than
+/// its receipt, and an address above its limit is not listened to for some minutes.
+///
+/// A stream of uTP is one packet for each kilobyte, so the limits lie far above what one peer sends: 20,000 packets are 23 MB. By
+/// node ID nothing is limited here, nor is the number of node IDs at an address: both are written in a packet by whoever sends it,
+/// and an attacker could have others shut out. Whoever is to be shut out by the limit for its address takes an attacker who
+/// forges the address some 20 Mbit/s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketLimits {
+    /// From one address.
+    pub of_address: u64,
+    /// From all.
+    pub total: u64,
+}
+
+impl Default for PacketLimits {
+    fn default() -> Self {
+        Self { of_address: 20_000, total: 40_000 }
+    }
 }
 
 impl DiscoveryConfig {
@@ -54,6 +77,7 @@ impl DiscoveryConfig {
             bootnodes: Vec::new(),
             min_ip_votes: 10,
             addresses: AddressPolicy::Internet,
+            packets: PacketLimits::default(),
             refresh_interval: Duration::from_secs(60),
         }
     }

@@ -19,6 +19,7 @@ mod record;
 mod socket;
 mod table;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use bytes::Bytes;
 use cairn_proto::routing::AddressPolicy;
 use cairn_proto::wire::MAX_FIRST_REQUEST_BYTES;
 use content_types::NodeId;
-use discv5::{ConfigBuilder, Discv5, IpMode, RequestError};
+use discv5::{ConfigBuilder, Discv5, IpMode, RateLimiterBuilder, RequestError};
 use enr::CombinedKey;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -40,12 +41,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{DEFAULT_UDP_PORT, DiscoveryConfig, ListenAddresses, Nat, ParseNatError};
+pub use config::{DEFAULT_UDP_PORT, DiscoveryConfig, ListenAddresses, Nat, PacketLimits, ParseNatError};
 pub use table::{DiscoveryTable, Pong};
 
 use crate::transport::{
-    AlreadyRegistered, Contact, Dispatcher, Enr, MAX_TALK_BODY, PeerEvent, ProtocolId, TalkError, TalkRequest,
-    Transport,
+    AlreadyRegistered, Contact, Dispatcher, Endpoint, Enr, MAX_TALK_BODY, PeerEvent, ProtocolId, TalkError,
+    TalkRequest, Transport,
 };
 use book::AddressBook;
 
@@ -68,6 +69,9 @@ const MAX_FORGOTTEN: usize = 1;
 
 /// Sessions that discv5 keeps. Each takes under 1 kB.
 const SESSIONS: usize = 4096;
+
+/// How long an address is not listened to that sends too many packets. discv5 looks every five minutes whether it is over.
+const BAN: Duration = Duration::from_secs(60);
 
 /// Peer events kept for a receiver that lags.
 const PEER_EVENTS: usize = 256;
@@ -112,6 +116,8 @@ struct Inner {
     listen: Vec<SocketAddr>,
     book: Mutex<AddressBook>,
     dispatcher: Dispatcher,
+    /// Peers that are being greeted for uTP: not more than there are packets under way.
+    greeted: Mutex<HashSet<Endpoint>>,
     peer_events: broadcast::Sender<PeerEvent>,
     local_enr: watch::Sender<Enr>,
     stopping: CancellationToken,
@@ -124,6 +130,11 @@ impl Discovery {
     /// # Errors
     /// When the configuration is unusable or a socket cannot be bound.
     pub async fn start(config: DiscoveryConfig) -> Result<Self, StartError> {
+        Self::start_with(config, |_| {}).await
+    }
+
+    /// Starts with discv5's configuration adjusted.
+    async fn start_with(config: DiscoveryConfig, adjust: impl FnOnce(&mut discv5::Config)) -> Result<Self, StartError> {
         let key = CombinedKey::secp256k1_from_bytes(&mut config.key.clone()).map_err(|_| StartError::Key)?;
         if config.min_ip_votes < 2 {
             return Err(StartError::TooFewVotes(config.min_ip_votes));
@@ -136,8 +147,9 @@ impl Discovery {
         let enr = record::local_enr(&config, &key, &listen)?;
         let node_id = crate::transport::node_id(&enr);
 
-        let mut discv5 = Discv5::new(enr.clone(), key, discv5_config(&config, sockets))
-            .map_err(|error| StartError::Base(error.to_owned()))?;
+        let mut base = discv5_config(&config, sockets);
+        adjust(&mut base);
+        let mut discv5 = Discv5::new(enr.clone(), key, base).map_err(|error| StartError::Base(error.to_owned()))?;
         discv5.start().await.map_err(|error| StartError::Base(error.to_string()))?;
         let events = discv5.event_stream().await.map_err(|error| StartError::Base(error.to_string()))?;
         let ip_mode = discv5.ip_mode();
@@ -154,6 +166,7 @@ impl Discovery {
             listen,
             book: Mutex::new(AddressBook::new(ip_mode, config.addresses)),
             dispatcher: Dispatcher::default(),
+            greeted: Mutex::default(),
             peer_events: broadcast::channel(PEER_EVENTS).0,
             local_enr: watch::channel(enr).0,
             stopping: CancellationToken::new(),
@@ -278,6 +291,21 @@ impl Discovery {
         self.ask(to.node_id(), greeting).await.map(drop).map_err(table::request_error)
     }
 
+    /// Makes a session with a peer that large packets are sent to which repeat themselves. Those at hand are lost: as long as
+    /// they came, the peer would wait for a handshake that they have no room for, and answer no greeting.
+    async fn greet_instead(self, to: Contact) {
+        let endpoint = to.endpoint();
+        if !self.inner.greeted.lock().insert(endpoint) {
+            return;
+        }
+        match self.renew_session(&to).await {
+            // discv5 tells nothing if there was one all the time.
+            Ok(()) => drop(self.inner.book.lock().session(Enr::clone(to.enr()), endpoint)),
+            Err(error) => tracing::debug!(peer = ?to, %error, "no session for uTP"),
+        }
+        self.inner.greeted.lock().remove(&endpoint);
+    }
+
     /// Makes a request until it got its own full time-out: discv5 fails all requests to a peer when one of them times out, and
     /// forgets some.
     async fn ask<T, R>(&self, peer: NodeId, request: impl Fn(&Discv5) -> R) -> Result<T, RequestError>
@@ -391,17 +419,45 @@ impl Transport for Discovery {
     }
 
     fn send(&self, to: &Contact, protocol: &ProtocolId, body: Bytes) -> BoxFuture<'static, ()> {
-        match self
-            .inner
-            .with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.into()))
-        {
-            Some(request) => tokio::time::timeout(REQUEST_DEADLINE, request).map(drop).boxed(),
-            None => futures::future::ready(()).boxed(),
+        let endpoint = to.endpoint();
+        if body.len() > MAX_FIRST_REQUEST_BYTES && !self.inner.book.lock().has_session(&endpoint) {
+            return self.clone().greet_instead(to.clone()).boxed();
         }
+        let sent = Instant::now().into_std();
+        let request =
+            self.inner.with_discv5(|discv5| discv5.talk_req(to.to_discv5(), protocol.as_bytes().to_vec(), body.into()));
+        let Some(request) = request else { return futures::future::ready(()).boxed() };
+        let inner = self.inner.clone();
+        let answered = tokio::time::timeout(REQUEST_DEADLINE, request).map(move |answer| {
+            let mut book = inner.book.lock();
+            match answer {
+                Ok(Ok(_)) => book.answered(&endpoint, Instant::now().into_std()),
+                Ok(Err(_)) | Err(_) => book.unanswered(&endpoint, sent),
+            }
+        });
+        answered.boxed()
     }
 
     fn peer_events(&self) -> broadcast::Receiver<PeerEvent> {
         self.inner.peer_events.subscribe()
+    }
+}
+
+/// Has discv5 drop packets that are too many. See [`PacketLimits`] for what it does not limit, and why.
+fn filter_packets(base: &mut discv5::Config, limits: PacketLimits) {
+    let limiter = RateLimiterBuilder::new()
+        .ip_n_every(limits.of_address, Duration::from_secs(1))
+        .total_n_every(limits.total, Duration::from_secs(1))
+        .build();
+    match limiter {
+        Ok(limiter) => {
+            base.enable_packet_filter = true;
+            base.filter_rate_limiter = Some(limiter);
+            base.filter_max_nodes_per_ip = None;
+            base.filter_max_bans_per_ip = None;
+            base.ban_duration = Some(BAN);
+        }
+        Err(error) => tracing::error!(error, "packets are not filtered"),
     }
 }
 
@@ -421,5 +477,12 @@ fn discv5_config(config: &DiscoveryConfig, sockets: socket::Sockets) -> discv5::
     if config.nat != Nat::Auto {
         builder.disable_enr_update().auto_nat_listen_duration(None);
     }
-    builder.build()
+    let mut base = builder.build();
+    if config.addresses == AddressPolicy::Internet {
+        filter_packets(&mut base, config.packets);
+    }
+    base
 }
+
+#[cfg(test)]
+mod tests;

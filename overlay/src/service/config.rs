@@ -19,7 +19,8 @@ pub struct SubNetworkConfig {
     /// The chain that peers must announce.
     pub chain_id: u64,
     /// Description of this client for ping extension type 0, at most
-    /// [`MAX_CLIENT_INFO_BYTES`](cairn_proto::wire::MAX_CLIENT_INFO_BYTES); empty for privacy.
+    /// [`MAX_CLIENT_INFO_BYTES`](cairn_proto::wire::MAX_CLIENT_INFO_BYTES): `name/version-commit/os-arch/language`, all four, or
+    /// peers may drop the whole payload; empty for privacy.
     pub client_info: String,
     /// The ping extensions that this node lists.
     pub ping_extensions: Extensions,
@@ -44,7 +45,7 @@ impl SubNetworkConfig {
             name,
             protocol,
             chain_id,
-            client_info: concat!("cairn/", env!("CARGO_PKG_VERSION")).to_owned(),
+            client_info: String::new(),
             ping_extensions: Extensions::STANDARD,
             bootnodes: Vec::new(),
             addresses: AddressPolicy::Internet,

@@ -393,7 +393,25 @@ async fn open_store(
     Ok(Arc::new(store))
 }
 
-/// Name, version and platform, as ping extension type 0 and `web3_clientVersion` have them.
+/// Name, version with commit, platform and compiler: the four parts of ping extension type 0, which `web3_clientVersion` has too.
 pub(crate) fn client_version() -> String {
-    format!("cairn/v{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
+    let (version, commit, compiler) = (env!("CARGO_PKG_VERSION"), env!("CAIRN_COMMIT"), env!("CAIRN_COMPILER"));
+    format!("cairn/v{version}-{commit}/{}-{}/{compiler}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_says_who_it_is_in_four_parts() {
+        let text = client_version();
+        let parts: Vec<_> = text.split('/').collect();
+        let [name, version, platform, language] = parts[..] else { panic!("{text}") };
+        assert_eq!(name, "cairn");
+        let (version, commit) = version.split_once('-').expect("version and commit");
+        assert!(version.starts_with('v') && !commit.is_empty() && !commit.contains('-'), "{text}");
+        assert_eq!(platform.split('-').count(), 2, "{text}");
+        assert!(language.starts_with("rustc") && text.len() <= cairn_proto::wire::MAX_CLIENT_INFO_BYTES, "{text}");
+    }
 }
