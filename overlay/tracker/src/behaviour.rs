@@ -208,9 +208,13 @@ impl Dht {
         let record = Record { provider, addresses: addresses.clone(), renewed: now };
         if let Err(refused) = store.records.insert(key, record, now) {
             tracing::debug!(%peer, %refused, "not recorded");
-        } else if connection.is_dialled {
+            return;
+        }
+        if connection.is_dialled {
             store.records.reached(&provider, remote, now);
-        } else if store.records.wants_proof(&key, &provider, now) {
+        }
+        // Where we reached it need not be where it says that it can be reached.
+        if store.records.wants_proof(&key, &provider, now) {
             self.callbacks.push(peer, addresses);
         }
     }
