@@ -29,6 +29,16 @@ impl SubNetwork {
         }
     }
 
+    /// Its label in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::State => "state",
+            Self::LegacyHistory => "legacy_history",
+            Self::Beacon => "beacon",
+        }
+    }
+
     /// The sub-network that a `protocol` field stands for.
     pub fn from_protocol_id(id: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|network| network.protocol_id() == id)

@@ -123,11 +123,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_received_waits_for_room_but_not_for_ever() {
         let (budgets, peer) = (Budgets::default(), contact([192, 168, 0, 1]));
-        let mut held = budgets.take(Direction::Inbound, &peer, HALF).await.unwrap();
-        held.join(budgets.take(Direction::Inbound, &peer, HALF).await.unwrap());
+        let mut held = budgets.take(Direction::Inbound, &peer, HALF).await.unwrap().kept();
+        held.join(budgets.take(Direction::Inbound, &peer, HALF).await.unwrap().kept());
         assert_eq!(budgets.take(Direction::Inbound, &peer, 1).await.unwrap_err(), TransferError::NoRoom);
         assert!(budgets.take(Direction::Fetch, &peer, 1).await.is_ok(), "what is asked for has its own");
-        let value = held.split_off(HALF + 1);
+        let value = held.split_off(HALF + 1).kept();
         drop(held);
         assert!(budgets.take(Direction::Inbound, &peer, HALF).await.is_err());
         drop(value);
@@ -139,7 +139,7 @@ mod tests {
         let budgets = Budgets::default();
         let [first, neighbour, other] = [[8, 8, 8, 1], [8, 8, 8, 2], [8, 8, 4, 4]].map(contact);
         let share = MAX_BYTES_OF_SUBNET as usize;
-        let _held = budgets.take(Direction::Outbound, &first, share).await.unwrap();
+        let _held = budgets.take(Direction::Outbound, &first, share).await.unwrap().kept();
         assert!(budgets.take(Direction::Outbound, &neighbour, 1).await.is_err());
         assert!(budgets.take(Direction::Outbound, &other, share).await.is_ok());
     }

@@ -12,7 +12,7 @@ use content_types::{ContentId, ContentKey, Distance, NodeId, SubNetwork, history
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::pipeline::VerifiedContent;
+use crate::verified::VerifiedContent;
 use crate::workers::{PeerRead, Stopping, Workers};
 
 /// Why the disk did not do what was asked.

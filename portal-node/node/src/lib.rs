@@ -14,10 +14,14 @@
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
 //! | [`http`] | requests to mirrors and JSON-RPC servers, bounded in time and size |
 //! | `networks` | the registry of sub-networks and what they ask of this node |
+//! | [`verified`] | content that was checked, as a type |
+//! | `express` | single items over QUIC, for lookups |
+//! | `trust_fetcher` | trust lists from peers |
 //! | `holdings` | store and archives as one |
 //! | `workers` | threads for what would hold up the reactor |
 
 pub mod config;
+mod express;
 pub mod fetch;
 mod files;
 #[doc(hidden)]
@@ -30,6 +34,7 @@ pub mod metrics;
 mod networks;
 pub mod node;
 pub mod pipeline;
+mod quic_address;
 pub mod rpc;
 pub mod seeding;
 pub mod status;
@@ -38,13 +43,18 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 pub mod trust;
+mod trust_fetcher;
+pub mod verified;
 mod workers;
 
-pub use config::{NodeConfig, RpcConfig};
+pub use config::NodeConfig;
 pub use fetch::{Block, FetchError, Fetcher};
 pub use headers::BlockId;
 pub use holdings::HoldingsError;
 pub use http::HttpError;
 pub use node::{Node, StartError};
+pub use rpc::RpcConfig;
 pub use status::Status;
+pub use trust_fetcher::PeerFetch;
+pub use verified::VerifiedContent;
 pub use workers::Stopping;

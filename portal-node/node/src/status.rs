@@ -165,7 +165,7 @@ impl fmt::Debug for StatusSource {
 fn network_state(network: &Network) -> NetworkState {
     let held = network.holdings().store().usage(network.entry().network);
     NetworkState {
-        network: network.entry().label,
+        network: network.entry().network.label(),
         peers: network.overlay().peer_count(),
         bytes: held.bytes,
         items: held.items,

@@ -11,13 +11,14 @@ use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 use content_types::{NodeId, SubNetwork, TrustListKind, legacy_history};
 use tempfile::TempDir;
 
-use crate::headers::HeaderSource;
+use crate::headers::{HeaderNetwork, HeaderSource};
 use crate::holdings::Holdings;
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::seeding::Archives;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
+use tokio_util::sync::CancellationToken;
 
 /// Room in the store for each sub-network: more than the chain takes.
 const CAPACITY: u64 = 1 << 20;
@@ -42,6 +43,10 @@ impl Fixture {
 
     /// Holds nothing of a chain that is like this.
     pub(crate) fn of(config: SyntheticConfig) -> Self {
+        Self::of_network(config, None)
+    }
+
+    fn of_network(config: SyntheticConfig, network: Option<HeaderNetwork>) -> Self {
         let chain = SyntheticChain::new(config).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let node_id = NodeId::from([7; 32]);
@@ -51,7 +56,15 @@ impl Fixture {
         let trust = Arc::new(trust(&chain, dir.path()));
         let workers = Workers::new();
         let holdings = Holdings::new(store, workers.clone(), node_id);
-        let headers = HeaderSource::new(Arc::clone(&trust), holdings.clone(), workers.clone(), None).unwrap();
+        let headers = HeaderSource::new(
+            Arc::clone(&trust),
+            holdings.clone(),
+            workers.clone(),
+            network,
+            None,
+            CancellationToken::new(),
+        )
+        .unwrap();
         let headers = Arc::new(headers);
         let pipeline =
             Pipeline::new(Arc::clone(&trust), Arc::clone(&headers), workers.clone(), Arc::new(Metrics::new()));
@@ -60,7 +73,12 @@ impl Fixture {
 
     /// Serves the whole chain from archives that prove their headers.
     pub(crate) fn with_archives() -> Self {
-        let fixture = Self::new();
+        Self::with_archives_and(None)
+    }
+
+    /// The same, with a network to look for headers on.
+    pub(crate) fn with_archives_and(network: Option<HeaderNetwork>) -> Self {
+        let fixture = Self::of_network(SyntheticConfig::small(), network);
         for archive in fixture.chain.write_archives(fixture.dir.path()).unwrap() {
             let archive = Archive::open(archive).unwrap();
             fixture.holdings.store().add_archive(archive, Arc::new(fixture.chain.verifier())).unwrap();

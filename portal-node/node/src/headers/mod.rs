@@ -29,9 +29,8 @@ use content_types::verify::{self, Unverified};
 use content_types::{ContentKey, ProvedHeader};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use overlay::Overlay;
 use overlay::service::LookupTrace;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use reqwest::Url;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -45,6 +44,7 @@ use crate::workers::{Stopping, Workers};
 use cache::HeaderCache;
 use misses::Misses;
 use network::NetworkTurns;
+pub(crate) use network::{HeaderNetwork, HeaderQuery};
 use proving::ClientProver;
 use reach::Reach;
 
@@ -146,9 +146,8 @@ pub struct HeaderSource {
     trust: Arc<TrustStore>,
     holdings: Holdings,
     workers: Workers,
-    /// There while the sub-network runs. Its own handler checks what it finds with headers from here, so the two refer
-    /// to each other until it is detached.
-    network: RwLock<Option<Overlay>>,
+    /// The legacy history network.
+    network: Option<HeaderNetwork>,
     network_turns: NetworkTurns,
     client: Option<ClientProver>,
     cache: Mutex<HeaderCache>,
@@ -157,11 +156,13 @@ pub struct HeaderSource {
     misses: Misses,
     reach: Reach,
     archive_searches: Arc<Semaphore>,
-    detached: CancellationToken,
+    /// Ends searches that nobody waits for.
+    stop: CancellationToken,
 }
 
 impl HeaderSource {
-    /// A source over what this node holds, and an execution client if there is one.
+    /// A source over what this node holds, the network, and an execution client if there is one. Searches that nobody waits
+    /// for end with `stop`.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
@@ -169,7 +170,9 @@ impl HeaderSource {
         trust: Arc<TrustStore>,
         holdings: Holdings,
         workers: Workers,
+        network: Option<HeaderNetwork>,
         headers_from: Option<Url>,
+        stop: CancellationToken,
     ) -> Result<Self, HttpError> {
         let client = headers_from.map(|url| ClientProver::new(url, workers.clone())).transpose()?;
         Ok(Self {
@@ -177,26 +180,15 @@ impl HeaderSource {
             trust,
             holdings,
             workers,
-            network: RwLock::new(None),
+            network,
             network_turns: NetworkTurns::default(),
             client,
             cache: Mutex::new(HeaderCache::new(CACHED_HEADERS)),
             searches: Mutex::new(HashMap::new()),
             misses: Misses::new(),
             archive_searches: Arc::new(Semaphore::new(ARCHIVE_SEARCHES)),
-            detached: CancellationToken::new(),
+            stop,
         })
-    }
-
-    /// Searches on this network from now on.
-    pub(crate) fn attach(&self, legacy_history: Overlay) {
-        *self.network.write() = Some(legacy_history);
-    }
-
-    /// Searches on no network any more.
-    pub(crate) fn detach(&self) {
-        self.detached.cancel();
-        self.network.write().take();
     }
 
     /// The proved header of a block.
@@ -229,9 +221,9 @@ impl HeaderSource {
     /// it proved. Nothing happens while others are looked for.
     pub(crate) fn seek(self: Arc<Self>, runtime: &Handle, number: u64) {
         let Ok(place) = Arc::clone(&self.archive_searches).try_acquire_owned() else { return };
-        let detached = self.detached.clone();
+        let stop = self.stop.clone();
         runtime.spawn(async move {
-            detached.run_until_cancelled_owned(async move { self.search_for_archive(number).await }).await;
+            stop.run_until_cancelled_owned(async move { self.search_for_archive(number).await }).await;
             drop(place);
         });
     }
@@ -315,9 +307,8 @@ impl HeaderSource {
             attempts.push((HeaderOrigin::Network, NoHeader::MissedLately));
             return Err(HeaderUnavailable { id, attempts, trace });
         }
-        let network = self.network.read().clone();
-        if let Some(network) = network {
-            match self.search_network(asker, &network, id).await {
+        if let Some(network) = &self.network {
+            match self.search_network(asker, network, id).await {
                 Ok(header) => return Ok(self.found(header)),
                 Err((why, lookup)) => {
                     attempts.push((HeaderOrigin::Network, why));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_limits::{Holder, Limiter, Quota};
 use content_types::{NodeId, ProvedHeader};
-use overlay::Overlay;
-use overlay::service::{LookupError, LookupTrace};
+use overlay::service::{FoundContent, LookupError, LookupTrace};
+use tokio::sync::{mpsc, oneshot};
 
 use super::asker::{Asker, Places};
 use super::{BlockId, HeaderSource, NoHeader};
@@ -23,6 +23,49 @@ const PEER_SEARCHES: u64 = 4;
 const ASKED_OF_PEER: u64 = 8;
 /// How long a peer may take to give the header of what it offers, before others are asked.
 const OFFERER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Queries that wait to be taken up.
+const QUERIES: usize = 64;
+
+/// What is asked of the network. Whoever runs it answers; see `networks/header_lookups.rs`.
+#[derive(Debug)]
+pub(crate) enum HeaderQuery {
+    /// What one peer has under a key.
+    OfPeer {
+        /// Whom to ask.
+        peer: NodeId,
+        /// The header's content key, encoded.
+        key: Bytes,
+        /// Where the value goes; nothing if the peer has none.
+        answer: oneshot::Sender<Option<Bytes>>,
+    },
+    /// A lookup of a key.
+    Search {
+        /// The header's content key, encoded.
+        key: Bytes,
+        /// Where the outcome goes.
+        answer: oneshot::Sender<Result<FoundContent, LookupError>>,
+    },
+}
+
+/// The network as the header source has it: somewhere to put queries, which are answered while there is somebody who does.
+#[derive(Clone, Debug)]
+pub(crate) struct HeaderNetwork(mpsc::Sender<HeaderQuery>);
+
+impl HeaderNetwork {
+    /// The network, and the queries that whoever runs it has to answer.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<HeaderQuery>) {
+        let (sender, queries) = mpsc::channel(QUERIES);
+        (Self(sender), queries)
+    }
+
+    /// `None` when nobody answers any more.
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> HeaderQuery) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(query(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
 
 /// Who may ask the network how much at a time.
 pub(super) struct NetworkTurns {
@@ -39,13 +82,11 @@ impl Default for NetworkTurns {
 
 impl HeaderSource {
     /// The proved header that the peer which offers a block has of it.
-    async fn ask_offerer(&self, peer: NodeId, network: &Overlay, id: BlockId) -> Option<ProvedHeader> {
+    async fn ask_offerer(&self, peer: NodeId, network: &HeaderNetwork, id: BlockId) -> Option<ProvedHeader> {
         let asking = async {
             let _turn = self.network_turns.asked_of_peer.take(Holder::id(*peer.as_bytes()), 1).await.ok()?;
-            let given = network.content_of(&peer, id.header_key().encode()).await;
-            given
-                .inspect_err(|error| tracing::debug!(%peer, %id, %error, "no header from who offers the block"))
-                .ok()?
+            let key = id.header_key().encode();
+            network.ask(|answer| HeaderQuery::OfPeer { peer, key, answer }).await?
         };
         let value: Bytes = tokio::time::timeout(OFFERER_PATIENCE, asking).await.ok()??;
         let proved = self.prove(id, value).await;
@@ -55,7 +96,7 @@ impl HeaderSource {
     pub(super) async fn search_network(
         &self,
         asker: Asker,
-        network: &Overlay,
+        network: &HeaderNetwork,
         id: BlockId,
     ) -> Result<ProvedHeader, (NoHeader, Option<LookupTrace>)> {
         if let Asker::Peer(peer) = asker
@@ -70,9 +111,11 @@ impl HeaderSource {
         if let Some(header) = self.cached(&id) {
             return Ok(header);
         }
-        // Not `lookup_content`: this node was asked within the share of `asker`, and is not to be asked again as if for a
-        // user. When peers read too many archives, others have the header too.
-        match network.search_content(id.header_key().encode()).await {
+        let key = id.header_key().encode();
+        let Some(found) = network.ask(|answer| HeaderQuery::Search { key, answer }).await else {
+            return Err((Stopping.into(), None));
+        };
+        match found {
             // The sub-network's handler proved it on the way in, and so it is in the cache, unless it was pushed out.
             Ok(found) => match self.cached(&id) {
                 Some(header) => Ok(header),

@@ -4,7 +4,7 @@ use content_types::{ContentId, Distance, NodeId, SubNetwork};
 use enr::CombinedKey;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection, Unobserved};
 use overlay::transport::{ProtocolId, SimulatedNetwork};
-use overlay::{SubNetworkConfig, Transfers, Transport};
+use overlay::{Overlay, SubNetworkConfig, Transfers, Transport};
 
 use super::*;
 use crate::testing::Fixture;
@@ -49,17 +49,18 @@ impl ContentHandler for Reads {
 /// network's own look at home.
 #[tokio::test]
 async fn a_search_for_a_peer_reads_no_archive_beyond_the_peers_share() {
-    let Fixture { dir: _dir, workers, holdings, headers, .. } = Fixture::with_archives();
+    let (network, queries) = HeaderNetwork::new();
+    let Fixture { dir: _dir, workers, holdings, headers, .. } = Fixture::with_archives_and(Some(network));
 
     let mut record = overlay::Enr::builder();
     let record = record.ip4([10, 0, 0, 1].into()).udp4(9009).build(&CombinedKey::generate_secp256k1()).unwrap();
-    let network = SimulatedNetwork::new(Duration::ZERO, 0.0, 1);
-    let transport: Arc<dyn Transport> = Arc::new(network.join(record).unwrap());
+    let simulated = SimulatedNetwork::new(Duration::ZERO, 0.0, 1);
+    let transport: Arc<dyn Transport> = Arc::new(simulated.join(record).unwrap());
     let transfers = Transfers::start(Arc::clone(&transport)).unwrap();
     let config = SubNetworkConfig::new("test", ProtocolId::from([0x50, 0x77]), 1);
     let overlay =
         Overlay::start(config, transport, transfers, Arc::new(Reads(holdings)), Arc::new(Unobserved)).unwrap();
-    headers.attach(overlay);
+    let answering = tokio::spawn(crate::networks::answer_header_queries(overlay, queries));
 
     let (peer, id) = (Asker::Peer(NodeId::from([8; 32])), BlockId::Number(5));
     let busy = workers.all_archive_reads_for_peers().await;
@@ -69,5 +70,5 @@ async fn a_search_for_a_peer_reads_no_archive_beyond_the_peers_share() {
     assert!(matches!(network, NoHeader::NotFound { asked: 0 }), "{error}");
     assert!(headers.get(id).await.is_ok(), "for a user it is read");
     drop(busy);
-    headers.detach();
+    answering.abort();
 }

@@ -149,7 +149,7 @@ impl Metrics {
     pub(crate) fn store_event(&self, event: &Event) {
         match event {
             Event::Evicted { network, items, .. } => {
-                let network = crate::networks::label(*network);
+                let network = network.label();
                 self.evictions.get_or_create(&NetworkLabels { network }).inc_by(*items);
             }
             Event::Corrupt { .. } | Event::VolumeDamaged { .. } | Event::ArchiveCorrupt { .. } => {

@@ -9,10 +9,11 @@ use futures::future::BoxFuture;
 use overlay::Enr;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 
+use crate::express::Express;
 use crate::headers::Asker;
 use crate::holdings::{self, Holdings, HoldingsError};
-use crate::pipeline::{Pipeline, VerifiedContent};
-use crate::swarm::Express;
+use crate::pipeline::Pipeline;
+use crate::verified::VerifiedContent;
 
 /// The [`ContentHandler`] of one sub-network.
 pub(crate) struct ContentNetworkHandler {

@@ -2,6 +2,8 @@
 //! in JSON-RPC and metrics. Another sub-network is another entry.
 
 mod handler;
+mod header_lookups;
+pub(crate) mod names;
 mod trust;
 
 use std::sync::Arc;
@@ -15,14 +17,15 @@ use content_types::{Distance, NodeId, SubNetwork};
 use overlay::service::ContentHandler;
 use overlay::{Discovery, Enr, Overlay, SubNetworkConfig, Transfers, Transport};
 
+use crate::express::Express;
 use crate::holdings::Holdings;
 use crate::metrics::{Metrics, NetworkObserver};
 use crate::pipeline::Pipeline;
-use crate::rpc::names::{MethodNames, method_names};
-use crate::swarm::Express;
 use crate::trust::TrustStore;
 use crate::workers::Workers;
 
+pub(crate) use header_lookups::answer_header_queries;
+use names::{MethodNames, method_names};
 pub(crate) use trust::{PROTOCOL_ID as TRUST_PROTOCOL_ID, key as trust_key};
 
 /// Trust lists change once a day at most, and peers are asked directly: its routing table needs no care.
@@ -33,8 +36,6 @@ const TRUST_TABLE_INTERVAL: Duration = Duration::from_secs(3600);
 pub(crate) struct Entry {
     /// Which one it is.
     pub(crate) network: SubNetwork,
-    /// Its label in metrics.
-    pub(crate) label: &'static str,
     /// Its methods in the JSON-RPC.
     pub(crate) methods: MethodNames,
     /// Ping extensions beside type 0 that its specification lists.
@@ -52,13 +53,11 @@ impl Entry {
 pub(crate) const REGISTRY: [Entry; 2] = [
     Entry {
         network: SubNetwork::History,
-        label: "history",
         methods: method_names!("portal_history"),
         ping_extensions: &[payload_type::BASIC_RADIUS],
     },
     Entry {
         network: SubNetwork::LegacyHistory,
-        label: "legacy_history",
         methods: method_names!("portal_legacyHistory"),
         ping_extensions: &[payload_type::HISTORY_RADIUS],
     },
@@ -67,11 +66,6 @@ pub(crate) const REGISTRY: [Entry; 2] = [
 /// The sub-networks of [`REGISTRY`].
 pub(crate) fn sub_networks() -> [SubNetwork; REGISTRY.len()] {
     REGISTRY.map(|entry| entry.network)
-}
-
-/// A sub-network's label in metrics.
-pub(crate) fn label(network: SubNetwork) -> &'static str {
-    REGISTRY.iter().find(|entry| entry.network == network).map_or("other", |entry| entry.label)
 }
 
 /// What all sub-networks of a node share.
@@ -117,14 +111,14 @@ impl Network {
             bootnodes: shared.bootnodes.clone(),
             addresses: shared.addresses,
             book: shared.book.clone(),
-            ..SubNetworkConfig::new(entry.label, entry.network.protocol_id().into(), shared.chain_id)
+            ..SubNetworkConfig::new(entry.network.label(), entry.network.protocol_id().into(), shared.chain_id)
         };
         let overlay = Overlay::start(
             config,
             Arc::new(shared.discovery.clone()),
             shared.transfers.clone(),
             Arc::new(handler),
-            Arc::new(NetworkObserver::new(entry.label, Arc::clone(&shared.metrics))),
+            Arc::new(NetworkObserver::new(entry.network.label(), Arc::clone(&shared.metrics))),
         )?;
         Ok(Self {
             entry,

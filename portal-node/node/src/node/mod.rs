@@ -17,13 +17,15 @@ use crate::headers::HeaderSource;
 use crate::holdings::Holdings;
 use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::Network;
-use crate::pipeline::{Refusal, VerifiedContent};
+use crate::pipeline::Refusal;
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
 use crate::status::{Status, StatusSource};
 use crate::swarm::{ArchiveFetch, EraSync, FetchArchiveError, Peers, StoreFetches, SyncOptions, WantedArchive};
-use crate::trust::peers::TrustFetcher;
-use crate::trust::{PeerFetch, TrustStore};
+use crate::trust::TrustStore;
+use crate::trust_fetcher::PeerFetch;
+use crate::trust_fetcher::TrustFetcher;
+use crate::verified::VerifiedContent;
 use crate::workers::Workers;
 use running::Running;
 

@@ -18,8 +18,9 @@ use super::Node;
 use super::running::Running;
 use super::stop::close;
 use crate::config::NodeConfig;
+use crate::express::Express;
 use crate::fetch::Fetcher;
-use crate::headers::HeaderSource;
+use crate::headers::{HeaderNetwork, HeaderSource};
 use crate::holdings::Holdings;
 use crate::http::HttpError;
 use crate::identity::{self, IdentityError};
@@ -30,11 +31,11 @@ use crate::rpc::{RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
 use crate::status::StatusSource;
 use crate::swarm::{
-    self, Express, NodeLibrary, PORT_ABOVE, Peers, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
+    self, NodeLibrary, PORT_ABOVE, Peers, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
 };
 use crate::tasks;
-use crate::trust::peers::TrustFetcher;
 use crate::trust::{TrustStore, TrustStoreError};
+use crate::trust_fetcher::TrustFetcher;
 use crate::workers::{Stopping, Workers, result_of};
 
 /// The records that the tracker keeps for others, in the data directory.
@@ -211,11 +212,14 @@ async fn start_on(
     let store = open_store(&config, &discovery, budgets, &metrics, &workers).await?;
     *opened = Some(Arc::clone(&store));
     let holdings = Holdings::new(store, workers.clone(), discovery.node_id());
+    let (header_network, header_queries) = HeaderNetwork::new();
     let headers = Arc::new(HeaderSource::new(
         Arc::clone(&trust),
         holdings.clone(),
         workers.clone(),
+        Some(header_network),
         config.headers_from.clone(),
+        running.stop.child_token(),
     )?);
     let pipeline = Pipeline::new(Arc::clone(&trust), Arc::clone(&headers), workers.clone(), Arc::clone(&metrics));
 
@@ -225,7 +229,15 @@ async fn start_on(
         None => None,
         Some((socket, key)) => {
             let library = Arc::new(NodeLibrary::new(holdings.clone()));
-            let swarm = swarm::start(socket, key, &config, &discovery, Arc::clone(&library), book.clone())?;
+            let swarm = swarm::start(
+                socket,
+                key,
+                &config.chain,
+                config.limits,
+                &discovery,
+                Arc::clone(&library),
+                book.clone(),
+            )?;
             running.swarm = Some(swarm.clone());
             Some((swarm, library))
         }
@@ -303,16 +315,15 @@ async fn start_on(
         ),
     };
 
-    // Header source and sub-network refer to each other from here on, so nothing may fail any more.
-    if let Some(legacy) = networks.iter().find(|network| network.entry().serves_headers()) {
-        headers.attach(legacy.overlay().clone());
-    }
     let trust_fetcher =
         TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes.clone());
     let run = |task: BoxFuture<'static, ()>| {
         let stop = running.stop.clone();
         running.tasks.spawn(async move { stop.run_until_cancelled(task).await });
     };
+    if let Some(legacy) = networks.iter().find(|network| network.entry().serves_headers()) {
+        run(networks::answer_header_queries(legacy.overlay().clone(), header_queries).boxed());
+    }
     run(Arc::clone(&archives).watch().boxed());
     run(Arc::clone(&archives).keep_proving().boxed());
     if let Some((_, library)) = quic {

@@ -16,7 +16,6 @@ impl Node {
     /// acknowledged is on the disk whether this is called or not.
     pub async fn shutdown(self) {
         self.running.stop().await;
-        self.headers.detach();
         // What still refers to the store goes first, or it could not be closed with a checkpoint.
         let (store, users) = self.holdings.into_store();
         drop((self.fetcher, self.archives, self.headers, self.status, self.networks, self.metrics));

@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 use cairn_archive::Receipts;
-use content_types::block::{BodyEncoding, ReceiptsEncoding};
+use content_types::block::BodyEncoding;
 use content_types::verify::{self, Roots, Unverified};
-use content_types::{ContentKey, HeaderVerifier, ProvedHeader, history, legacy_history};
+use content_types::{BlockId, ContentKey, HeaderVerifier, ProvedHeader, history};
 
-use super::{Needs, Pipeline, Refusal, VerifiedContent, kind};
-use crate::headers::BlockId;
+use super::{Needs, Pipeline, Refusal, kind};
+use crate::verified::VerifiedContent;
 
 /// A block, unchecked but for a header that was proved before.
 pub(crate) struct RawBlock {
@@ -51,15 +51,13 @@ impl Pipeline {
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
     pub(crate) fn validate_header(&self, number: u64, encoded: &Bytes) -> Result<[VerifiedContent; 2], Refusal> {
-        let by_number = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
-        let checked = verify::length(&by_number, encoded)
-            .and_then(|()| verify::header(&self.trust.verifier(), &BlockId::Number(number), encoded))
-            .map_err(Refusal::from);
-        self.metrics.validated(kind(&by_number), checked.as_ref().map_or_else(Refusal::label, |_| "valid"));
+        let checked = VerifiedContent::header_with_proof(&self.trust.verifier(), number.into(), encoded.clone());
+        let checked = checked.map_err(Refusal::from);
+        let label = checked.as_ref().map_or_else(Refusal::label, |_| "valid");
+        self.metrics.validated(kind(&BlockId::Number(number).header_key().into()), label);
         let header = checked?;
-        self.headers.remember(header.clone());
-        let by_hash = ContentKey::from(legacy_history::ContentKey::HeaderByHash(header.hash()));
-        Ok([by_number, by_hash].map(|key| VerifiedContent { key, value: encoded.clone(), header: header.clone() }))
+        self.headers.remember(header.header().clone());
+        Ok(header.under_both_keys())
     }
 
     /// Checks a body or a receipt list against the header of its block. Blocks.
@@ -77,71 +75,45 @@ impl Pipeline {
             verify::length(&key, &value)?;
             id.check(header.number(), header.hash()).map_err(Unverified::from)?;
             let roots = Roots::compute(&key, &value).ok_or(Refusal::NotBlockData)??;
-            Ok(roots.check(header.header())?)
+            Ok(VerifiedContent::part(key, value, &roots, header.clone())?)
         };
-        let checked = check();
-        self.metrics.validated(kind(&key), checked.as_ref().map_or_else(Refusal::label, |()| "valid"));
-        checked.map(|()| VerifiedContent { key, value, header: header.clone() })
+        let checked: Result<_, Refusal> = check();
+        self.metrics.validated(kind(&key), checked.as_ref().map_or_else(Refusal::label, |_| "valid"));
+        checked
     }
 }
 
 fn check(verifier: &HeaderVerifier, block: RawBlock) -> Result<Vec<VerifiedContent>, Refused> {
     let RawBlock { number, header, body, receipts } = block;
-    let by_number = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
-    let refused = |refusal: Unverified| (kind(&by_number), refusal.into());
-    let (header, encoded) = match header {
+    let id = BlockId::Number(number);
+    let refused = |unverified: Unverified| (kind(&id.header_key().into()), unverified.into());
+    let (header, mut contents) = match header {
         RawHeader::WithProof(encoded) => {
-            verify::length(&by_number, &encoded).map_err(refused)?;
-            (verify::header(verifier, &BlockId::Number(number), &encoded).map_err(refused)?, Some(encoded))
+            let content = VerifiedContent::header_with_proof(verifier, id, encoded).map_err(refused)?;
+            (content.header().clone(), content.under_both_keys().to_vec())
         }
         RawHeader::Proved(header) => {
-            BlockId::Number(number).check(header.number(), header.hash()).map_err(|other| refused(other.into()))?;
-            (*header, None)
+            id.check(header.number(), header.hash()).map_err(|other| refused(other.into()))?;
+            (*header, Vec::new())
         }
     };
-    let hash = header.hash();
-    let by_hash = ContentKey::from(legacy_history::ContentKey::HeaderByHash(hash));
-    let headers = encoded.into_iter().flat_map(|encoded| [(by_number, encoded.clone()), (by_hash, encoded)]);
-    let mut pieces: Vec<(ContentKey, Bytes)> = headers.collect();
-
-    let [plain, ssz] = body_keys(number, hash);
-    let [in_rlp, in_ssz] = check_body(&header, body).map_err(|error| (kind(&plain), error.into()))?;
-    pieces.extend([(plain, in_rlp), (ssz, in_ssz)]);
-    if let Some(receipts) = receipts {
-        let [slim, ssz] = receipts_keys(number, hash);
-        let [in_slim, in_ssz] = check_receipts(&header, receipts).map_err(|error| (kind(&slim), error.into()))?;
-        pieces.extend([(slim, in_slim), (ssz, in_ssz)]);
+    let checked = verify::body(header.header(), BodyEncoding::Rlp, body);
+    let bodies = checked.and_then(|body| VerifiedContent::body(&header, &body));
+    let key = history::ContentKey::BlockBody { number };
+    contents.extend(bodies.map_err(|error| (kind(&key.into()), error.into()))?);
+    if let Some(Receipts { encoding, bytes }) = receipts {
+        let checked = verify::receipts(header.header(), encoding, bytes);
+        let receipts = checked.and_then(|receipts| VerifiedContent::receipts(&header, &receipts));
+        let key = history::ContentKey::BlockReceipts { number };
+        contents.extend(receipts.map_err(|error| (kind(&key.into()), error.into()))?);
     }
-    let verified = |(key, value): (ContentKey, Bytes)| match verify::length(&key, &value) {
-        Ok(()) => Ok(VerifiedContent { key, value, header: header.clone() }),
-        Err(refusal) => Err((kind(&key), refusal.into())),
-    };
-    pieces.into_iter().map(verified).collect()
-}
-
-fn body_keys(number: u64, hash: alloy_primitives::B256) -> [ContentKey; 2] {
-    [history::ContentKey::BlockBody { number }.into(), legacy_history::ContentKey::Body(hash).into()]
-}
-
-fn receipts_keys(number: u64, hash: alloy_primitives::B256) -> [ContentKey; 2] {
-    [history::ContentKey::BlockReceipts { number }.into(), legacy_history::ContentKey::Receipts(hash).into()]
-}
-
-/// A body in the encodings of both history networks.
-fn check_body(header: &ProvedHeader, body: Bytes) -> Result<[Bytes; 2], Unverified> {
-    let body = verify::body(header.header(), BodyEncoding::Rlp, body)?;
-    Ok([body.encoded(BodyEncoding::Rlp)?, body.encoded(BodyEncoding::Ssz)?])
-}
-
-/// Receipts in the encodings of both history networks.
-fn check_receipts(header: &ProvedHeader, Receipts { encoding, bytes }: Receipts) -> Result<[Bytes; 2], Unverified> {
-    let receipts = verify::receipts(header.header(), encoding, bytes)?;
-    Ok([receipts.encoded(ReceiptsEncoding::Slim)?, receipts.encoded(ReceiptsEncoding::Ssz)?])
+    Ok(contents)
 }
 
 #[cfg(test)]
 mod tests {
     use cairn_synthetic::Block;
+    use content_types::block::ReceiptsEncoding;
 
     use super::*;
     use crate::testing::Fixture;

@@ -9,41 +9,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use content_types::verify::{self, Roots};
-use content_types::{ContentKey, ProvedHeader, history, legacy_history};
+use content_types::{ContentKey, history, legacy_history};
 
 use crate::headers::{Asker, BlockId, HeaderSource};
 use crate::metrics::Metrics;
 use crate::trust::TrustStore;
+use crate::verified::VerifiedContent;
 use crate::workers::Workers;
 use waiting::WaitingRoom;
 
 pub(crate) use block::{RawBlock, RawHeader};
 pub use refusal::Refusal;
-
-/// A value that was checked against its key. Nothing but the pipeline makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedContent {
-    key: ContentKey,
-    value: Bytes,
-    header: ProvedHeader,
-}
-
-impl VerifiedContent {
-    /// What it is.
-    pub fn key(&self) -> &ContentKey {
-        &self.key
-    }
-
-    /// The value in its wire encoding.
-    pub fn value(&self) -> &Bytes {
-        &self.value
-    }
-
-    /// The header that the value belongs to, or is.
-    pub fn header(&self) -> &ProvedHeader {
-        &self.header
-    }
-}
 
 /// Checks content. Cheap to clone.
 #[derive(Clone)]
@@ -117,15 +93,14 @@ impl Pipeline {
                         self.headers.get_for(asker, id).await?
                     }
                 };
-                roots.check(header.header())?;
-                Ok(VerifiedContent { key, value, header })
+                Ok(VerifiedContent::part(key, value, &roots, header)?)
             }
             Needs::Nothing(id) => {
                 let verifier = self.trust.verifier();
-                let bytes = value.clone();
-                let header = self.workers.cpu(move || verify::header(&verifier, &id, &bytes)).await??;
-                self.headers.remember(header.clone());
-                Ok(VerifiedContent { key, value, header })
+                let check = move || VerifiedContent::header_with_proof(&verifier, id, value);
+                let content = self.workers.cpu(check).await??;
+                self.headers.remember(content.header().clone());
+                Ok(content)
             }
         }
     }

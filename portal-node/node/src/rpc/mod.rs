@@ -6,10 +6,10 @@
 //! lies between the request and the sub-network. Web pages are kept out unless they are allowed (`access`, `gate`).
 
 mod access;
+mod config;
 mod discovery;
 pub mod error;
 mod gate;
-pub(crate) mod names;
 pub(crate) mod params;
 pub(crate) mod ping;
 mod portal;
@@ -27,7 +27,6 @@ use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle};
 use jsonrpsee::types::ErrorObjectOwned;
 use overlay::Discovery;
 
-use crate::config::RpcConfig;
 use crate::networks::Network;
 use crate::status::{Status, StatusSource};
 use crate::swarm::StoreFetches;
@@ -36,6 +35,7 @@ use gate::GateLayer;
 use params::Arguments;
 
 pub use access::{AllowedHost, AllowedOrigin, ParseAccessError};
+pub use config::{DEFAULT_RPC_PORT, RpcConfig};
 
 /// Why the JSON-RPC server did not start.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,6 @@ use super::error::{
     self, NotSupportedBy, content_not_found, content_not_found_with_trace, content_refused, failed_to_decode_payload,
     internal, invalid_params, payload_type_not_supported, payload_type_required, peer_failed, record_not_found,
 };
-use super::names::MethodNames;
 use super::params::{Arguments, ContentItems, Distances, Object};
 use super::ping;
 use super::results::{
@@ -26,7 +25,9 @@ use super::results::{
 };
 use crate::holdings::is_held;
 use crate::networks::Network;
-use crate::pipeline::{Refusal, VerifiedContent};
+use crate::networks::names::MethodNames;
+use crate::pipeline::Refusal;
+use crate::verified::VerifiedContent;
 
 type RpcResult<T> = Result<T, ErrorObjectOwned>;
 

@@ -25,8 +25,9 @@ use super::prepare;
 use super::refused::Refused;
 use super::slow::SlowPeers;
 use crate::networks::Network;
-use crate::pipeline::{Pipeline, VerifiedContent};
+use crate::pipeline::Pipeline;
 use crate::trust::TrustStore;
+use crate::verified::VerifiedContent;
 use crate::workers::{Stopping, Workers, result_of};
 
 /// Blocks that are read, checked and offered together, if they are not too large: enough that a peer gets full offers.

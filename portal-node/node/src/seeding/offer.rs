@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::SeedOptions;
 use super::plan::{self, Offer, Peer, Piece};
 use super::slow::SlowPeers;
-use crate::pipeline::VerifiedContent;
+use crate::verified::VerifiedContent;
 
 /// Waits between looks at a routing table in which nobody is.
 const NO_PEERS_WAIT: Duration = Duration::from_secs(1);

@@ -8,7 +8,8 @@ use content_types::ProvedHeader;
 
 use super::archives::Served;
 use super::refused::Refused;
-use crate::pipeline::{Pipeline, RawBlock, RawHeader, Refusal, VerifiedContent};
+use crate::pipeline::{Pipeline, RawBlock, RawHeader, Refusal};
+use crate::verified::VerifiedContent;
 use crate::workers::Workers;
 
 /// Bytes of bodies and receipts that are read for one run; the block that passes it is the last. What is made of a block for

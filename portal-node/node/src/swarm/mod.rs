@@ -3,7 +3,6 @@
 //! | module | what |
 //! |---|---|
 //! | `coverage` | how many peers hold what |
-//! | `express` | single items for lookups |
 //! | `library` | what is served: store and archives |
 //! | `peers` | whom to dial, out of the node records that the node knows |
 //! | `tracker` | who holds an era: announced, and asked for |
@@ -17,7 +16,6 @@
 //! | `progress` | how a fetch's peers do, for whoever asks |
 
 mod coverage;
-mod express;
 mod fetch;
 mod library;
 mod peers;
@@ -37,11 +35,12 @@ use std::sync::Arc;
 use alloy_rlp::Encodable;
 use cairn_peer_book::PeerBook;
 use cairn_swarm::quic::{BoundSocket, Config, Identity, StartError, Swarm};
+use content_types::ChainSpec;
 use overlay::discovery::ListenAddresses;
 use overlay::{Discovery, Enr, Transport};
 use tokio::sync::watch;
 
-use crate::config::NodeConfig;
+use crate::quic_address::{QUIC_KEY, QUIC6_KEY};
 
 pub use cairn_swarm::{
     download::Order,
@@ -49,7 +48,6 @@ pub use cairn_swarm::{
 };
 pub(crate) use coverage::coverage;
 pub use coverage::{Coverage, EraCoverage};
-pub(crate) use express::Express;
 pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use peers::Peers;
@@ -114,7 +112,7 @@ pub(crate) fn bind(port: QuicPort, listen: ListenAddresses) -> Result<Option<Bou
 /// What the node's record says of the endpoint.
 pub(crate) fn port_entry(socket: &BoundSocket) -> (&'static str, u16) {
     let address = socket.address();
-    (if address.is_ipv4() { peers::QUIC_KEY } else { peers::QUIC6_KEY }, address.port())
+    (if address.is_ipv4() { QUIC_KEY } else { QUIC6_KEY }, address.port())
 }
 
 /// Starts the endpoint.
@@ -124,12 +122,12 @@ pub(crate) fn port_entry(socket: &BoundSocket) -> (&'static str, u16) {
 pub(crate) fn start(
     socket: BoundSocket,
     key: [u8; 32],
-    config: &NodeConfig,
+    chain: &ChainSpec,
+    limits: Limits,
     discovery: &Discovery,
     library: Arc<NodeLibrary>,
     book: PeerBook,
 ) -> Result<Swarm, StartError> {
-    let (chain, limits) = (&config.chain, config.limits);
     let config = Config { limits, book, ..Config::new(socket.address(), chain.chain_id(), chain.genesis_hash()) };
     let (sender, record) = watch::channel(encoded(&discovery.local_enr()));
     let mut updates = discovery.local_enr_updates();

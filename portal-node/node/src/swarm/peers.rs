@@ -1,7 +1,6 @@
 //! Whom to dial: peers whose node records say that they speak QUIC, from the overlays and from what the user names.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tracker::providers;
 use crate::networks::Network;
-
-/// The ports of QUIC in a node record, for IPv4 and IPv6.
-pub(crate) const QUIC_KEY: &str = "quic";
-pub(crate) const QUIC6_KEY: &str = "quic6";
+use crate::quic_address::address_of;
 
 /// How often peers are sought while there is something to fetch.
 const SEEK_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,21 +23,6 @@ const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 const ASK_TRACKER_INTERVAL: Duration = Duration::from_secs(3);
 /// Peers that are dialled at once.
 const DIALS: usize = 8;
-
-/// Where a node record says that its node speaks QUIC, if the address is one that is believed.
-pub(crate) fn address_of(enr: &Enr, addresses: AddressPolicy) -> Option<PeerAddress> {
-    let port = |key| enr.get_decodable::<u16>(key).and_then(Result::ok).filter(|port| *port > 0);
-    let v4 = || Some(SocketAddr::from((enr.ip4()?, port(QUIC_KEY)?)));
-    let v6 = || Some(SocketAddr::from((enr.ip6()?, port(QUIC6_KEY)?)));
-    let address = v4().or_else(v6).filter(|address| addresses.believes(address.ip()))?;
-    Some(PeerAddress { key: public_key(enr)?, address })
-}
-
-/// The compressed secp256k1 key of a node record.
-pub(crate) fn public_key(enr: &Enr) -> Option<[u8; 33]> {
-    let enr::CombinedPublicKey::Secp256k1(key) = enr.public_key() else { return None };
-    key.to_sec1_bytes().as_ref().try_into().ok()
-}
 
 /// The peers that a node could dial.
 #[derive(Clone)]

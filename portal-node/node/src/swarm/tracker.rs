@@ -59,7 +59,7 @@ fn tracker_of(enr: &Enr, addresses: AddressPolicy) -> Option<(PublicKey, SocketA
     let v4 = || enr.ip4().map(|ip| SocketAddr::from((ip, port)));
     let v6 = || enr.ip6().map(|ip| SocketAddr::from((ip, port)));
     let address = v4().or_else(v6).filter(|address| addresses.believes(address.ip()))?;
-    Some((super::peers::public_key(enr)?, address))
+    Some((crate::quic_address::public_key(enr)?, address))
 }
 
 /// Keeps the tracker up to date with what the node holds and whom it knows.

@@ -1,11 +1,10 @@
 //! The lists behind the chain's trust roots: kept as files in one folder, checked whenever they come in.
 //!
-//! A list comes from a file, from an HTTP mirror (`mirror`) or from peers (`peers`); wherever it comes from, it is
+//! A list comes from a file, from an HTTP mirror (`mirror`) or from peers (`trust_fetcher`); wherever it comes from, it is
 //! checked against the root in the chain specification before it is saved or used.
 
 mod mirror;
-mod order;
-pub(crate) mod peers;
+pub(crate) mod order;
 mod proved_summaries;
 
 use std::fs;
@@ -23,7 +22,6 @@ use tokio::sync::watch;
 use crate::files::{read_bounded, write_atomically};
 
 pub use mirror::MirrorError;
-pub use peers::PeerFetch;
 
 /// Why a list was not taken in.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use rand::seq::SliceRandom;
 const CLIENT_PREFIX: &str = "cairn";
 
 /// Everybody once: bootnodes and who claims to be Cairn at random, then the others at random.
-pub(super) fn ask_order(bootnodes: &[Enr], listed: impl IntoIterator<Item = Enr>, rng: &mut impl Rng) -> Vec<Enr> {
+pub(crate) fn ask_order(bootnodes: &[Enr], listed: impl IntoIterator<Item = Enr>, rng: &mut impl Rng) -> Vec<Enr> {
     let mut seen = HashSet::new();
     let mut is_new = |enr: &Enr| seen.insert(enr.node_id().raw());
     let mut first: Vec<Enr> = bootnodes.iter().filter(|enr| is_new(enr)).cloned().collect();

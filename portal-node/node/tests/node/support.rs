@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cairn_archive::Archive;
 use cairn_archive::convert::{Target, convert};
-use cairn_node::config::{NodeConfig, RpcConfig};
 use cairn_node::{Node, trust};
+use cairn_node::{NodeConfig, RpcConfig};
 use cairn_proto::routing::AddressPolicy;
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 use content_types::trust::TrustListKind;

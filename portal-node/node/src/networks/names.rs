@@ -23,7 +23,7 @@ pub(crate) struct MethodNames {
 
 macro_rules! method_names {
     ($prefix:literal) => {
-        $crate::rpc::names::MethodNames {
+        $crate::networks::names::MethodNames {
             routing_table_info: concat!($prefix, "RoutingTableInfo"),
             add_enr: concat!($prefix, "AddEnr"),
             get_enr: concat!($prefix, "GetEnr"),

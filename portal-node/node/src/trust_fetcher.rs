@@ -11,9 +11,9 @@ use futures::stream::FuturesUnordered;
 use overlay::Enr;
 use overlay::service::{ContentSource, FindContentAnswer, RequestError};
 
-use super::TrustStore;
-use super::order::ask_order;
 use crate::networks::{Network, TrustNetwork, trust_key};
+use crate::trust::TrustStore;
+use crate::trust::order::ask_order;
 
 /// Peers asked for one list at once.
 const PARALLEL_REQUESTS: usize = 3;

@@ -16,7 +16,7 @@ use overlay::Enr;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::peers::address_of;
+use crate::quic_address::address_of;
 
 /// How long an item may take before its peer is asked the other way.
 const PATIENCE: Duration = Duration::from_secs(3);
