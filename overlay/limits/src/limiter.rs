@@ -131,7 +131,7 @@ impl Limiter {
         }
     }
 
-    /// The same, for `patience` at most.
+    /// Takes `amount` as soon as it is there, for `patience` at most.
     ///
     /// # Errors
     ///

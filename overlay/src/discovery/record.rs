@@ -70,7 +70,8 @@ pub(super) fn speaks_portal(enr: &Enr) -> bool {
     enr.get_raw_rlp(record::PORTAL_KEY).is_some() || enr.get_raw_rlp(record::VERSIONS_KEY).is_some()
 }
 
-/// The same, with an address on the Internet: one of a local network that a record claims is somebody else's.
+/// Whether a record is a Portal node's that can be reached on the Internet: an address of a local network that a record claims is
+/// somebody else's.
 pub(super) fn speaks_portal_on_the_internet(enr: &Enr) -> bool {
     let is_believed = |socket: SocketAddr| AddressPolicy::Internet.believes(socket.ip());
     speaks_portal(enr) && record::udp_socket(enr).is_some_and(is_believed)

@@ -66,7 +66,7 @@ impl Inner {
         let (_, response) = self.request(to, &ping).await?;
         let Response::Pong(pong) = response else { return Err(unexpected(&response)) };
         let payload = pong.decode_payload()?;
-        let newer = self.table.lock().on_pong(&id, pong.enr_seq, &payload, Instant::now().into_std());
+        let newer = self.table.lock().handle_pong(&id, pong.enr_seq, &payload, Instant::now().into_std());
         // The next ping may have waited for this one.
         self.table_changed.notify_one();
         if newer {
@@ -167,7 +167,7 @@ impl Inner {
         self.find_content_with(slot, to, key).await
     }
 
-    /// The same with a slot that was taken for it.
+    /// FINDCONTENT with whatever follows it, on a slot that was taken for it.
     pub(super) async fn find_content_with(
         &self,
         slot: Slot,

@@ -136,7 +136,7 @@ impl Inner {
         let now = Instant::now().into_std();
         let mut declined = self.declined.lock();
         for (item, code) in items.iter().zip(&offered.codes) {
-            declined.on_answer(offered.contact.node_id(), item.id, *code, now);
+            declined.handle_answer(offered.contact.node_id(), item.id, *code, now);
         }
         drop(declined);
         Ok(offered)
@@ -154,7 +154,7 @@ impl Inner {
         self.send_values(&contact, connection_id, slot, values).await?;
         let now = Instant::now().into_std();
         let mut declined = self.declined.lock();
-        wanted.iter().for_each(|item| declined.on_delivered(contact.node_id(), item.id, now));
+        wanted.iter().for_each(|item| declined.handle_delivered(contact.node_id(), item.id, now));
         Ok(())
     }
 

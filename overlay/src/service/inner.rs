@@ -80,7 +80,7 @@ impl Inner {
         self.meet(enr, None, Acquaintance::Mentioned);
     }
 
-    /// The same for a peer that there is a session with.
+    /// A peer that there is a session with came up: its record is taken in for the address that it was seen at.
     pub(super) fn mention_contact(&self, contact: &Contact) {
         self.meet(contact.enr(), Some(contact.address()), Acquaintance::Mentioned);
     }
@@ -92,7 +92,7 @@ impl Inner {
 
     /// A request to a peer failed.
     pub(super) fn failed_to_answer(&self, peer: &NodeId) {
-        self.table.lock().on_failure(peer, Instant::now().into_std());
+        self.table.lock().handle_failure(peer, Instant::now().into_std());
         // It is pinged sooner, or is gone.
         self.table_changed.notify_one();
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use cairn_proto::lookup::{ContentLookup, ContentStep, Failure, NodeLookup, NodeStep, Outcome, Trace};
+use cairn_proto::lookup::{ContentLookup, ContentOutput, Failure, NodeLookup, NodeOutput, Outcome, Trace};
 use cairn_proto::record::{self, Enr};
 use cairn_proto::routing::{K, Subnet};
 use cairn_proto::wire::{Content, WireError};
@@ -31,27 +31,27 @@ impl Inner {
         let started = Instant::now();
         let seeds = {
             let mut table = self.table.lock();
-            table.on_lookup(&target, started.into_std());
+            table.handle_lookup(&target, started.into_std());
             nearest(&table, target)
         };
         let mut lookup = NodeLookup::new(self.local_id, target, self.lookup_config(), seeds, started.into_std());
         let mut queries = FuturesUnordered::new();
         loop {
-            match lookup.poll(Instant::now().into_std()) {
-                NodeStep::Query { peer, distances } => {
+            match lookup.poll_output(Instant::now().into_std()) {
+                NodeOutput::Query { peer, distances } => {
                     let id = record::node_id(&peer);
                     queries.push(async move { (id, self.find_nodes(&peer, distances).await) });
                 }
-                NodeStep::Waiting(until) => {
+                NodeOutput::Timeout(until) => {
                     let answer = tokio::time::timeout_at(until.into(), next(&mut queries)).await;
                     let now = Instant::now().into_std();
                     match answer {
-                        Ok((id, Ok(enrs))) => lookup.on_nodes(now, &id, self.speakable(enrs)),
-                        Ok((id, Err(error))) => lookup.on_failure(now, &id, failure(&error)),
+                        Ok((id, Ok(enrs))) => lookup.handle_nodes(now, &id, self.speakable(enrs)),
+                        Ok((id, Err(error))) => lookup.handle_failure(now, &id, failure(&error)),
                         Err(_) => {}
                     }
                 }
-                NodeStep::Finished => break,
+                NodeOutput::Finished => break,
             }
         }
         let result = lookup.into_result();
@@ -158,23 +158,23 @@ impl Search {
     async fn run(&mut self) {
         loop {
             self.report_progress();
-            match self.lookup.poll(Instant::now().into_std()) {
-                ContentStep::Query { peer } => {
+            match self.lookup.poll_output(Instant::now().into_std()) {
+                ContentOutput::Query { peer } => {
                     let (inner, key, id) = (self.inner.clone(), self.key.clone(), record::node_id(&peer));
                     self.work.push(async move { (id, Report::Answer(inner.ask_content(&peer, key).await)) }.boxed());
                 }
-                ContentStep::OpenStream { peer, connection_id } => self.open_stream(&peer, connection_id),
-                ContentStep::AbortStream { peer } => {
+                ContentOutput::OpenStream { peer, connection_id } => self.open_stream(&peer, connection_id),
+                ContentOutput::AbortStream { peer } => {
                     if let Some(stream) = self.streams.remove(&peer) {
                         stream.abort.abort();
                     }
                 }
-                ContentStep::Waiting(until) => {
+                ContentOutput::Timeout(until) => {
                     if let Ok((peer, report)) = tokio::time::timeout_at(until.into(), next(&mut self.work)).await {
                         self.handle(peer, report);
                     }
                 }
-                ContentStep::Finished => return,
+                ContentOutput::Finished => return,
             }
         }
     }
@@ -196,7 +196,7 @@ impl Search {
     fn open_stream(&mut self, peer: &Arc<Enr>, connection_id: u16) {
         let id = record::node_id(peer);
         let Some((contact, _)) = self.announced.streams.remove(&id) else {
-            self.lookup.on_failure(Instant::now().into_std(), &id, Failure::Unreachable);
+            self.lookup.handle_failure(Instant::now().into_std(), &id, Failure::Unreachable);
             return;
         };
         let (inner, received) = (self.inner.clone(), Arc::<AtomicU64>::default());
@@ -213,7 +213,7 @@ impl Search {
             let received = stream.received.load(Ordering::Relaxed);
             if received > stream.reported {
                 stream.reported = received;
-                self.lookup.on_progress(Instant::now().into_std(), peer, received);
+                self.lookup.handle_progress(Instant::now().into_std(), peer, received);
             }
         }
     }
@@ -224,37 +224,37 @@ impl Search {
             Report::Answer(Ok(asked)) => match asked.content {
                 Content::ConnectionId(id) => {
                     self.announced.streams.insert(peer, (asked.contact, id));
-                    self.lookup.on_connection_id(now, &peer, id);
+                    self.lookup.handle_connection_id(now, &peer, id);
                 }
                 Content::Enrs(encoded) => {
                     let enrs = self.inner.valid_records(&encoded);
-                    self.lookup.on_nodes(now, &peer, self.inner.speakable(enrs));
+                    self.lookup.handle_nodes(now, &peer, self.inner.speakable(enrs));
                 }
                 Content::Inline(value) => self.judge(peer, value, Room::default()),
             },
-            Report::Answer(Err(error)) => self.lookup.on_failure(now, &peer, failure(&error)),
+            Report::Answer(Err(error)) => self.lookup.handle_failure(now, &peer, failure(&error)),
             Report::Value(Ok((value, room))) => {
                 self.streams.remove(&peer);
                 self.judge(peer, value, room);
             }
             Report::Value(Err(error)) => {
                 self.streams.remove(&peer);
-                self.lookup.on_failure(now, &peer, failure(&error));
+                self.lookup.handle_failure(now, &peer, failure(&error));
             }
             Report::Judged(value, Ok(())) => {
                 self.admitted = Some(value);
-                self.lookup.on_content_valid(&peer);
+                self.lookup.handle_content_valid(&peer);
             }
             Report::Judged(_, Err(rejection)) => {
                 match &rejection {
                     Rejection::Invalid(_) => {
                         self.inner.punish(peer);
-                        self.lookup.on_content_invalid(now, &peer);
+                        self.lookup.handle_content_invalid(now, &peer);
                     }
-                    Rejection::Doubtful(_) => self.lookup.on_content_invalid(now, &peer),
+                    Rejection::Doubtful(_) => self.lookup.handle_content_invalid(now, &peer),
                     // What is valid and not stored has been let through by `judge`.
                     Rejection::Unverifiable(_) | Rejection::Storage(_) => {
-                        self.lookup.on_content_unverifiable(now, &peer);
+                        self.lookup.handle_content_unverifiable(now, &peer);
                     }
                 }
                 self.rejections.push((peer, rejection));
@@ -265,7 +265,7 @@ impl Search {
 
     /// Has the handler verify a value.
     fn judge(&mut self, peer: NodeId, value: Bytes, room: Room) {
-        if !self.lookup.on_content(Instant::now().into_std(), &peer) {
+        if !self.lookup.handle_content(Instant::now().into_std(), &peer) {
             return;
         }
         let (inner, key) = (self.inner.clone(), self.key.clone());

@@ -124,7 +124,8 @@ impl Overlay {
         }
     }
 
-    /// The same of a peer that has spoken to this node, only for what it has itself. Barred peers are not asked.
+    /// Sends FINDCONTENT to a peer that has spoken to this node and receives the stream if there is one; `None` if it has not got
+    /// the content itself. Barred peers are not asked.
     ///
     /// # Errors
     /// When the peer cannot be spoken to, does not answer, or its stream fails.

@@ -29,9 +29,9 @@ const MAX_PENDING_ADMISSIONS: usize = 8;
 /// slow and goes on is taken from nobody else.
 const CLAIM_CHECK: Duration = Duration::from_millis(CLAIM_PATIENCE.as_millis() as u64 / 4);
 
-/// Keys that are asked of one peer because another, which had offered them too, did not deliver. Those beyond its share pass
-/// on to the next.
-pub(super) const FALL_BACKS: Quota = Quota::new(256).of_peer(16).of_newcomer(4);
+/// Keys that are asked of one peer because another, which had offered them too, did not deliver. A sender leaves many at once:
+/// those beyond the share wait [`SLOT_PATIENCE`] for it, then they pass on to the next peer. Not more wait than keys are in flight.
+pub(super) const FALL_BACKS: Quota = Quota::new(256).of_peer(16).of_newcomer(8);
 
 /// Bytes of new items that wait for the end of their stream to be gossiped together.
 const MAX_GOSSIP_BYTES: usize = 4 << 20;
@@ -284,7 +284,7 @@ impl Inner {
     /// What a peer has of a key that it offered, if it may be asked now. Nobody waits long for whoever has much to do.
     async fn find_offered(&self, peer: NodeId, key: Bytes) -> Option<(Bytes, Room)> {
         let contact = self.transport.known(&peer).filter(|_| !self.is_barred(&peer))?;
-        let _asking = self.falling_back.try_take(contact.holder(), 1).ok()?;
+        let _asking = self.falling_back.take_within(contact.holder(), 1, SLOT_PATIENCE).await.ok()?;
         let slot = self.transfers.slot_within(Direction::Fetch, &contact, SLOT_PATIENCE).await.ok()?;
         match self.find_content_with(slot, contact.enr(), key).await {
             Ok(FoundOrCloser::Found { value, room, .. }) => {

@@ -116,7 +116,7 @@ impl Inner {
         let payload = match ping.decode_payload() {
             Ok(payload) => {
                 let newer =
-                    self.table.lock().on_ping(&request.node_id, ping.enr_seq, &payload, Instant::now().into_std());
+                    self.table.lock().handle_ping(&request.node_id, ping.enr_seq, &payload, Instant::now().into_std());
                 if let Some(contact) = request.contact.as_ref().filter(|_| newer) {
                     self.refetch_record(contact.enr().clone());
                 }

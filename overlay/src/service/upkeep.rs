@@ -16,7 +16,7 @@ pub(super) async fn maintain(inner: Arc<Inner>) {
         let now = Instant::now().into_std();
         let (next, due, stats) = {
             let mut table = inner.table.lock();
-            let next = table.poll(now, inner.config.ping_extensions, &mut rand::rng());
+            let next = table.poll_output(now, inner.config.ping_extensions, &mut rand::rng());
             (next, table.poll_timeout(now), table.stats())
         };
         if peers.replace(stats.live) != Some(stats.live) {

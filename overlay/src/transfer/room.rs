@@ -13,7 +13,7 @@ use crate::transport::Contact;
 /// Bytes that all streams of a kind may have received and not handed over as verified; as many may wait to be sent.
 pub const MAX_UNVERIFIED: usize = 128 << 20;
 
-/// The same for the peers of one subnet. A value of the largest size has room, with what is read at a time.
+/// Bytes that the peers of one subnet may have of that. A value of the largest size has room, with what is read at a time.
 const MAX_BYTES_OF_SUBNET: u64 = 40 << 20;
 
 /// How long a stream waits for room. Values that are not complete may take all of it between them: then some have to give up.

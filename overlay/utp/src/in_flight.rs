@@ -20,7 +20,7 @@ use crate::{
 /// Packets that may overtake another before it counts as lost, at first (RFC 9002, section 6.1.1).
 const INITIAL_REORDERING: u64 = 3;
 
-/// The same, when the carrier has been seen to reorder by more.
+/// Packets that may overtake another when the carrier has been seen to reorder by more.
 const MAX_REORDERING: u64 = 300;
 
 /// Acknowledgements of the same number after which the packet behind it counts as lost, for peers that do not say

@@ -1,5 +1,9 @@
 //! The uTP transport ([BEP 29]) as a state machine without I/O, for carriers that deliver datagrams of a known peer.
 //!
+//! It is a machine like those of `cairn-proto`: what comes in is handed to a method `handle_…` with the time, what is to go out is
+//! polled, and nothing happens in between. Since each packet is written into a buffer of the carrier's and most calls give one or
+//! none, what goes out has three methods instead of one output: packets, events, and the time at which to call again.
+//!
 //! A [`Connection`] is one stream. It opens no socket, reads no clock and draws no random number: packets and the time
 //! go in ([`Connection::handle_packet`], [`Connection::handle_timeout`]); packets, a deadline and events come out
 //! ([`Connection::poll_transmit`], [`Connection::poll_timeout`], [`Connection::poll_event`]). Whoever owns it, a driver

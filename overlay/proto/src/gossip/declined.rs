@@ -27,7 +27,7 @@ impl Default for DeclinedOffers {
 
 impl DeclinedOffers {
     /// A peer answered an offer of `content` with `code`.
-    pub fn on_answer(&mut self, peer: NodeId, content: ContentId, code: AcceptCode, now: Instant) {
+    pub fn handle_answer(&mut self, peer: NodeId, content: ContentId, code: AcceptCode, now: Instant) {
         match code {
             AcceptCode::AlreadyStored | AcceptCode::OutsideRadius | AcceptCode::NotVerifiable => {
                 self.declines.insert((peer, content), (), now);
@@ -41,7 +41,7 @@ impl DeclinedOffers {
     }
 
     /// All of `content` reached the peer: it has it now.
-    pub fn on_delivered(&mut self, peer: NodeId, content: ContentId, now: Instant) {
+    pub fn handle_delivered(&mut self, peer: NodeId, content: ContentId, now: Instant) {
         self.declines.insert((peer, content), (), now);
     }
 
@@ -63,7 +63,7 @@ mod tests {
             let code = AcceptCode::from(byte);
             let content = ContentId::from([byte; 32]);
             let mut declined = DeclinedOffers::default();
-            declined.on_answer(peer, content, code, now);
+            declined.handle_answer(peer, content, code, now);
             let lasting = [2, 3, 6].contains(&byte);
             assert_eq!(declined.may_offer(&peer, &content, now), !lasting, "{code:?}");
             assert!(declined.may_offer(&NodeId::from([2; 32]), &content, now));

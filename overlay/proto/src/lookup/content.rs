@@ -25,15 +25,15 @@ const CONNECTION_ID_LIFETIME: Duration = Duration::from_secs(5);
 
 /// What the driver is to do for a content lookup.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ContentStep {
-    /// Send FINDCONTENT and report [`ContentLookup::on_nodes`], [`ContentLookup::on_connection_id`],
-    /// [`ContentLookup::on_content`] or [`ContentLookup::on_failure`].
+pub enum ContentOutput {
+    /// Send FINDCONTENT and report [`ContentLookup::handle_nodes`], [`ContentLookup::handle_connection_id`],
+    /// [`ContentLookup::handle_content`] or [`ContentLookup::handle_failure`].
     Query {
-        /// Whom to ask.
+        /// The peer that is to be asked.
         peer: Arc<Enr>,
     },
-    /// Open the stream to `peer` and report [`ContentLookup::on_progress`] as bytes come, then
-    /// [`ContentLookup::on_content`] or [`ContentLookup::on_failure`].
+    /// Open the stream to `peer` and report [`ContentLookup::handle_progress`] as bytes come, then
+    /// [`ContentLookup::handle_content`] or [`ContentLookup::handle_failure`].
     OpenStream {
         /// From whom the content comes.
         peer: Arc<Enr>,
@@ -46,7 +46,7 @@ pub enum ContentStep {
         peer: NodeId,
     },
     /// Nothing before this time, unless something is reported.
-    Waiting(Instant),
+    Timeout(Instant),
     /// It is over: take the result. Streams and requests still under way can be dropped.
     Finished,
 }
@@ -147,20 +147,20 @@ impl ContentLookup {
     }
 
     /// What to do next.
-    pub fn poll(&mut self, now: Instant) -> ContentStep {
+    pub fn poll_output(&mut self, now: Instant) -> ContentOutput {
         self.candidates.expire(now);
         if self.found.is_some() || self.is_unverifiable {
-            return ContentStep::Finished;
+            return ContentOutput::Finished;
         }
         if self.candidates.is_past_deadline(now) {
             self.is_past_deadline = true;
-            return ContentStep::Finished;
+            return ContentOutput::Finished;
         }
         if let Some(peer) = self.abort_stream(now) {
-            return ContentStep::AbortStream { peer };
+            return ContentOutput::AbortStream { peer };
         }
         if self.is_validating() {
-            return ContentStep::Waiting(self.timeout(now));
+            return ContentOutput::Timeout(self.timeout(now));
         }
         if let Some(step) = self.open_stream(now) {
             return step;
@@ -172,15 +172,15 @@ impl ContentLookup {
             && let Some(peer) = self.candidates.ask(id, now)
         {
             self.asked_interested = self.interested.contains(id);
-            return ContentStep::Query { peer };
+            return ContentOutput::Query { peer };
         }
         let has_more = next.is_some() && !self.candidates.is_spent();
         let is_busy = self.candidates.is_waiting() || self.offers().next().is_some() || self.streams().next().is_some();
-        if has_more || is_busy { ContentStep::Waiting(self.timeout(now)) } else { ContentStep::Finished }
+        if has_more || is_busy { ContentOutput::Timeout(self.timeout(now)) } else { ContentOutput::Finished }
     }
 
     /// A peer lacks the content and named these nodes; those whose records are valid.
-    pub fn on_nodes(&mut self, now: Instant, from: &NodeId, enrs: Vec<Arc<Enr>>) {
+    pub fn handle_nodes(&mut self, now: Instant, from: &NodeId, enrs: Vec<Arc<Enr>>) {
         if !self.candidates.get(from).is_some_and(Candidate::is_awaited) {
             return;
         }
@@ -190,15 +190,15 @@ impl ContentLookup {
         }
     }
 
-    /// A peer has the content and sends it over the stream `connection_id`; [`poll`](Self::poll) says when to open it.
-    pub fn on_connection_id(&mut self, now: Instant, from: &NodeId, connection_id: u16) {
+    /// A peer has the content and sends it over the stream `connection_id`; [`poll_output`](Self::poll_output) says when to open it.
+    pub fn handle_connection_id(&mut self, now: Instant, from: &NodeId, connection_id: u16) {
         if let Some(peer) = self.candidates.get_mut(from).filter(|peer| peer.is_awaited()) {
             peer.answer(now, Answer::Stream, Answered::Offers { connection_id, since: now });
         }
     }
 
     /// Bytes came over a peer's stream; now there are `total`.
-    pub fn on_progress(&mut self, now: Instant, from: &NodeId, total: u64) {
+    pub fn handle_progress(&mut self, now: Instant, from: &NodeId, total: u64) {
         if let Some(peer) = self.candidates.get_mut(from)
             && let Progress::Answered(Answered::Streaming { progress, received, .. }) = &mut peer.progress
         {
@@ -207,9 +207,9 @@ impl ContentLookup {
     }
 
     /// All of the content came from a peer, inline or over its stream, and the driver now validates it: it owes
-    /// [`on_content_valid`](Self::on_content_valid), [`on_content_invalid`](Self::on_content_invalid) or
-    /// [`on_content_unverifiable`](Self::on_content_unverifiable). False: nobody waits for it any more.
-    pub fn on_content(&mut self, now: Instant, from: &NodeId) -> bool {
+    /// [`handle_content_valid`](Self::handle_content_valid), [`handle_content_invalid`](Self::handle_content_invalid) or
+    /// [`handle_content_unverifiable`](Self::handle_content_unverifiable). False: nobody waits for it any more.
+    pub fn handle_content(&mut self, now: Instant, from: &NodeId) -> bool {
         let Some(peer) = self.candidates.get_mut(from) else { return false };
         let is_streaming = matches!(peer.progress, Progress::Answered(Answered::Streaming { .. }));
         if !is_streaming && !peer.is_awaited() {
@@ -223,20 +223,20 @@ impl ContentLookup {
     }
 
     /// The content from this peer is valid: the lookup is over.
-    pub fn on_content_valid(&mut self, from: &NodeId) {
+    pub fn handle_content_valid(&mut self, from: &NodeId) {
         if self.is_validating_from(from) {
             self.found.get_or_insert(*from);
         }
     }
 
     /// The content from this peer is invalid, or only that of another peer may show itself to be valid: the lookup goes on.
-    pub fn on_content_invalid(&mut self, now: Instant, from: &NodeId) {
+    pub fn handle_content_invalid(&mut self, now: Instant, from: &NodeId) {
         self.reject(now, from);
     }
 
     /// The content from this peer cannot be verified here, and no other peer's could: the lookup is over. To go on would be
     /// to download it from everybody who has it.
-    pub fn on_content_unverifiable(&mut self, now: Instant, from: &NodeId) {
+    pub fn handle_content_unverifiable(&mut self, now: Instant, from: &NodeId) {
         self.is_unverifiable |= self.reject(now, from);
     }
 
@@ -251,7 +251,7 @@ impl ContentLookup {
     }
 
     /// A peer's answer will not come, or its stream failed.
-    pub fn on_failure(&mut self, now: Instant, from: &NodeId, failure: Failure) {
+    pub fn handle_failure(&mut self, now: Instant, from: &NodeId, failure: Failure) {
         let is_open = |peer: &&mut Candidate<Answered>| {
             peer.is_awaited() || matches!(peer.progress, Progress::Answered(Answered::Streaming { .. }))
         };
@@ -260,7 +260,7 @@ impl ContentLookup {
         }
     }
 
-    /// The result; before [`ContentStep::Finished`], what there is so far.
+    /// The result; before [`ContentOutput::Finished`], what there is so far.
     pub fn into_result(self) -> ContentLookupResult {
         let record = |id: &NodeId| self.candidates.get(id).map(|peer| Arc::clone(&peer.enr));
         let outcome = match self.found.as_ref().and_then(|id| Some((id, record(id)?))) {
@@ -342,7 +342,7 @@ impl ContentLookup {
         Some(id)
     }
 
-    fn open_stream(&mut self, now: Instant) -> Option<ContentStep> {
+    fn open_stream(&mut self, now: Instant) -> Option<ContentOutput> {
         if self.streams().count() >= self.candidates.config.max_streams || !self.streams_drag(now) {
             return None;
         }
@@ -360,7 +360,7 @@ impl ContentLookup {
         let (id, connection_id, _) = fresh.into_iter().next()?;
         let peer = self.candidates.get_mut(&id)?;
         peer.progress = Progress::Answered(Answered::Streaming { since: now, progress: now, received: 0 });
-        Some(ContentStep::OpenStream { peer: Arc::clone(&peer.enr), connection_id })
+        Some(ContentOutput::OpenStream { peer: Arc::clone(&peer.enr), connection_id })
     }
 
     /// By turns an interested one and one of the `k` nearest, the nearest not yet asked of each: neither a crowd around the

@@ -20,6 +20,6 @@ mod nodes;
 mod trace;
 
 pub use config::{LookupConfig, MAX_CANDIDATES, MAX_LEARNED_PER_ANSWER, MAX_SUBNET_CANDIDATES};
-pub use content::{ContentLookup, ContentLookupResult, ContentStep, Outcome};
-pub use nodes::{NodeLookup, NodeLookupResult, NodeStep};
+pub use content::{ContentLookup, ContentLookupResult, ContentOutput, Outcome};
+pub use nodes::{NodeLookup, NodeLookupResult, NodeOutput};
 pub use trace::{Answer, Failure, PeerTrace, Trace};

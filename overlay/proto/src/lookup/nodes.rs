@@ -27,16 +27,16 @@ const DISTANCES_BELOW: u16 = 6;
 
 /// What the driver is to do for a node lookup.
 #[derive(Debug, Clone, PartialEq)]
-pub enum NodeStep {
-    /// Send FINDNODES and report [`NodeLookup::on_nodes`] or [`NodeLookup::on_failure`].
+pub enum NodeOutput {
+    /// Send FINDNODES and report [`NodeLookup::handle_nodes`] or [`NodeLookup::handle_failure`].
     Query {
-        /// Whom to ask.
+        /// The peer that is to be asked.
         peer: Arc<Enr>,
         /// For which distances, the most promising first.
         distances: Vec<u16>,
     },
     /// Nothing before this time, unless something is reported.
-    Waiting(Instant),
+    Timeout(Instant),
     /// It is over: take the result.
     Finished,
 }
@@ -79,22 +79,22 @@ impl NodeLookup {
     }
 
     /// What to do next.
-    pub fn poll(&mut self, now: Instant) -> NodeStep {
+    pub fn poll_output(&mut self, now: Instant) -> NodeOutput {
         self.candidates.expire(now);
         if self.candidates.is_past_deadline(now) {
-            return NodeStep::Finished;
+            return NodeOutput::Finished;
         }
         let next = self.next_question(now);
         if let Some((id, distances)) = &next
             && self.candidates.may_ask(now)
             && let Some(peer) = self.candidates.ask(id, now)
         {
-            return NodeStep::Query { peer, distances: distances.clone() };
+            return NodeOutput::Query { peer, distances: distances.clone() };
         }
         let is_waiting =
             self.candidates.horizon().any(|candidate| matches!(candidate.progress, Progress::Asked { .. }));
         let has_more = next.is_some() && !self.candidates.is_spent();
-        if is_waiting || has_more { NodeStep::Waiting(self.candidates.timeout(now)) } else { NodeStep::Finished }
+        if is_waiting || has_more { NodeOutput::Timeout(self.candidates.timeout(now)) } else { NodeOutput::Finished }
     }
 
     /// New peers are asked before known ones are asked again.
@@ -112,7 +112,7 @@ impl NodeLookup {
     }
 
     /// A peer's NODES came, with the records in it that are valid. Those at distances it was not asked for are ignored.
-    pub fn on_nodes(&mut self, now: Instant, from: &NodeId, mut enrs: Vec<Arc<Enr>>) {
+    pub fn handle_nodes(&mut self, now: Instant, from: &NodeId, mut enrs: Vec<Arc<Enr>>) {
         let Some(peer) = self.candidates.get(from).filter(|peer| peer.is_awaited()) else { return };
         let is_first = peer.answer.is_none() || matches!(peer.answer, Some(Answer::Failed(_)));
         let mut named = match &peer.answer {
@@ -132,7 +132,7 @@ impl NodeLookup {
     }
 
     /// A peer's answer will not come.
-    pub fn on_failure(&mut self, now: Instant, from: &NodeId, failure: Failure) {
+    pub fn handle_failure(&mut self, now: Instant, from: &NodeId, failure: Failure) {
         let Some(peer) = self.candidates.get_mut(from).filter(|peer| peer.is_awaited()) else { return };
         // Whoever answered the first question counts as alive whatever becomes of the second.
         match peer.answer.take() {
@@ -141,7 +141,7 @@ impl NodeLookup {
         }
     }
 
-    /// The result; before [`NodeStep::Finished`], what there is so far.
+    /// The result; before [`NodeOutput::Finished`], what there is so far.
     pub fn into_result(self) -> NodeLookupResult {
         let has_answered = |answer: &Option<Answer>| matches!(answer, Some(Answer::Nodes(_)));
         let k = self.candidates.config.k;

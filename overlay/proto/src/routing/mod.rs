@@ -1,8 +1,8 @@
 //! The routing table of one sub-network: which peers there are, how far they reach, and whether they still live.
 //!
 //! Buckets are vectors, made when the first peer that near is met, so that an empty table costs next to nothing and a
-//! full one about 1 kB a peer. The table decides by itself whom to ping and where to look for more ([`RoutingTable::poll`]);
-//! the driver does it and reports what came ([`RoutingTable::on_pong`], [`RoutingTable::on_failure`]).
+//! full one about 1 kB a peer. The table decides by itself whom to ping and where to look for more ([`RoutingTable::poll_output`]);
+//! the driver does it and reports what came ([`RoutingTable::handle_pong`], [`RoutingTable::handle_failure`]).
 //!
 //! Two kinds of knowledge are kept apart: peers that **answered** and peers that somebody **mentioned**. Only the
 //! former are named to others, and they never lose their place to the latter.

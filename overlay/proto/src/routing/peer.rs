@@ -17,7 +17,7 @@ use crate::{
 /// Requests in a row that a peer may leave unanswered before it counts as dead (β of the specification's routing table).
 pub const MAX_FAILURES: u8 = 3;
 
-/// The same for a peer that has never answered anything.
+/// Requests in a row that a peer which has never answered anything may leave unanswered.
 pub const MAX_FAILURES_UNCONFIRMED: u8 = 2;
 
 /// First pause before a peer that did not answer is asked again; it doubles with each failure.

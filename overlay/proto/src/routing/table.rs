@@ -134,7 +134,7 @@ impl RoutingTable {
         self.take(enr, seen_at, how, now)
     }
 
-    /// The same for a peer that was seen at `address`, which is what it counts for, whatever its record claims.
+    /// Takes in the record of a peer that was seen at `address`, which is what it counts for, whatever its record claims.
     ///
     /// # Errors
     /// As [`insert`](Self::insert); a known peer that is refused at its new address is dropped too.
@@ -166,7 +166,7 @@ impl RoutingTable {
                 self.update(index, id, enr, seen_at)?;
             }
             if how == Acquaintance::Answered {
-                self.on_answer(&id, now);
+                self.handle_answer(&id, now);
             }
             return Ok(if is_newer { Inserted::Updated } else { Inserted::Known });
         }
@@ -251,7 +251,7 @@ impl RoutingTable {
     }
 
     /// A peer answered a request, whichever it was.
-    pub fn on_answer(&mut self, id: &NodeId, now: Instant) {
+    pub fn handle_answer(&mut self, id: &NodeId, now: Instant) {
         let Some(bucket) = self.bucket_mut(id) else { return };
         let Some(peer) = bucket.find_mut(id) else { return };
         peer.answered(now);
@@ -260,8 +260,8 @@ impl RoutingTable {
     }
 
     /// A peer's PONG came. True: it has a newer record than the one here, which FINDNODES for distance 0 gets.
-    pub fn on_pong(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload, now: Instant) -> bool {
-        self.on_answer(id, now);
+    pub fn handle_pong(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload, now: Instant) -> bool {
+        self.handle_answer(id, now);
         let next_ping = now + self.config.ping_interval;
         if let Some(peer) = self.find_mut(id) {
             peer.liveness.ping_expires = None;
@@ -272,7 +272,7 @@ impl RoutingTable {
 
     /// A peer sent a PING: what it announces there is as good as in a PONG, but says nothing about reaching it.
     /// True: it has a newer record than the one here.
-    pub fn on_ping(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload, now: Instant) -> bool {
+    pub fn handle_ping(&mut self, id: &NodeId, enr_seq: u64, payload: &PingPayload, now: Instant) -> bool {
         self.announced(id, enr_seq, payload, now)
     }
 
@@ -294,7 +294,7 @@ impl RoutingTable {
 
     /// A peer left a request unanswered. When it counts as dead it makes room for a replacement; a peer that once
     /// answered and has no replacement stays, is not named to others, and may come back.
-    pub fn on_failure(&mut self, id: &NodeId, now: Instant) {
+    pub fn handle_failure(&mut self, id: &NodeId, now: Instant) {
         let Some(bucket) = self.bucket_mut(id) else { return };
         let Some(peer) = bucket.find_mut(id) else { return };
         peer.failed(now);

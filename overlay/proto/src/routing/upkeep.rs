@@ -40,7 +40,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the driver is to do for the table.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Upkeep {
-    /// Send a PING and report [`RoutingTable::on_pong`] or [`RoutingTable::on_failure`].
+    /// Send a PING and report [`RoutingTable::handle_pong`] or [`RoutingTable::handle_failure`].
     Ping {
         /// To whom.
         peer: Arc<Enr>,
@@ -65,11 +65,11 @@ pub(super) struct Schedule {
 impl RoutingTable {
     /// The next thing to do now; `None`: nothing before [`poll_timeout`](Self::poll_timeout). `own` are the ping
     /// extensions that this node speaks.
-    pub fn poll(&mut self, now: Instant, own: Extensions, rng: &mut impl Rng) -> Option<Upkeep> {
+    pub fn poll_output(&mut self, now: Instant, own: Extensions, rng: &mut impl Rng) -> Option<Upkeep> {
         self.next_ping(now, own).or_else(|| self.next_lookup(now, rng))
     }
 
-    /// When to [`poll`](Self::poll) again after it had nothing to do at `now`; `None`: not before a peer is inserted.
+    /// When to [`poll_output`](Self::poll_output) again after it had nothing to do at `now`; `None`: not before a peer is inserted.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let expiries = self.peers().filter_map(|peer| peer.liveness.ping_expires);
         let has_room = self.pings_under_way() < MAX_PINGS;
@@ -78,7 +78,7 @@ impl RoutingTable {
     }
 
     /// Nodes were looked up near `target`, for whatever reason: its bucket is fresh.
-    pub fn on_lookup(&mut self, target: &NodeId, now: Instant) {
+    pub fn handle_lookup(&mut self, target: &NodeId, now: Instant) {
         match self.index_of(target) {
             None => self.upkeep.own_lookup = Some(now),
             Some(index) => {

@@ -9,7 +9,7 @@ use std::{
 use cairn_proto::{
     interest::interested,
     lookup::{
-        Answer, ContentLookup, ContentLookupResult, ContentStep, Failure, LookupConfig, MAX_CANDIDATES,
+        Answer, ContentLookup, ContentLookupResult, ContentOutput, Failure, LookupConfig, MAX_CANDIDATES,
         MAX_LEARNED_PER_ANSWER, Outcome,
     },
     record::Enr,
@@ -85,8 +85,8 @@ impl Setting<'_> {
         let (mut queries, mut most_streams) = (0, 0);
         let mut streams: Vec<NodeId> = Vec::new();
         loop {
-            match lookup.poll(agenda.now) {
-                ContentStep::Query { peer } => {
+            match lookup.poll_output(agenda.now) {
+                ContentOutput::Query { peer } => {
                     queries += 1;
                     let peer = id(&peer);
                     let role = self.roles[&peer];
@@ -103,7 +103,7 @@ impl Setting<'_> {
                         _ => agenda.after(delay, Event::Nodes(peer, network.closest(&peer, target, &origin))),
                     }
                 }
-                ContentStep::OpenStream { peer, connection_id } => {
+                ContentOutput::OpenStream { peer, connection_id } => {
                     assert_eq!(connection_id, 7);
                     let peer = id(&peer);
                     streams.push(peer);
@@ -119,34 +119,34 @@ impl Setting<'_> {
                         _ => agenda.after(round_trip(rng), Event::Content(peer)),
                     }
                 }
-                ContentStep::AbortStream { peer } => {
+                ContentOutput::AbortStream { peer } => {
                     assert!(matches!(self.roles[&peer], Role::Stall | Role::Trickle), "a good stream is given up");
                     streams.retain(|other| *other != peer);
                 }
-                ContentStep::Waiting(until) => match agenda.advance(until) {
-                    Some(Event::Nodes(peer, enrs)) => lookup.on_nodes(agenda.now, &peer, enrs),
-                    Some(Event::ConnectionId(peer)) => lookup.on_connection_id(agenda.now, &peer, 7),
-                    Some(Event::Progress(peer, total)) => lookup.on_progress(agenda.now, &peer, total),
+                ContentOutput::Timeout(until) => match agenda.advance(until) {
+                    Some(Event::Nodes(peer, enrs)) => lookup.handle_nodes(agenda.now, &peer, enrs),
+                    Some(Event::ConnectionId(peer)) => lookup.handle_connection_id(agenda.now, &peer, 7),
+                    Some(Event::Progress(peer, total)) => lookup.handle_progress(agenda.now, &peer, total),
                     Some(Event::Broken(peer)) => {
                         streams.retain(|other| *other != peer);
-                        lookup.on_failure(agenda.now, &peer, Failure::Stream);
+                        lookup.handle_failure(agenda.now, &peer, Failure::Stream);
                     }
                     Some(Event::Content(peer)) => {
                         streams.retain(|other| *other != peer);
-                        if lookup.on_content(agenda.now, &peer) {
+                        if lookup.handle_content(agenda.now, &peer) {
                             agenda.after(Duration::from_millis(5), Event::Validated(peer));
                         }
                     }
                     Some(Event::Validated(peer)) => {
                         if self.roles[&peer] == Role::Garbage {
-                            lookup.on_content_invalid(agenda.now, &peer);
+                            lookup.handle_content_invalid(agenda.now, &peer);
                         } else {
-                            lookup.on_content_valid(&peer);
+                            lookup.handle_content_valid(&peer);
                         }
                     }
                     None => {}
                 },
-                ContentStep::Finished => break,
+                ContentOutput::Finished => break,
             }
         }
         let took = agenda.now.duration_since(start);
@@ -267,9 +267,9 @@ fn interested_peers_and_the_nearest_take_turns() {
     let seeds = network.seeds(&origin, target);
     let mut lookup = ContentLookup::new(origin, content, LookupConfig::new(LOCAL), seeds, interested, agenda.now);
     let mut asked = Vec::new();
-    while let ContentStep::Query { peer } = lookup.poll(agenda.now) {
+    while let ContentOutput::Query { peer } = lookup.poll_output(agenda.now) {
         asked.push(id(&peer));
-        lookup.on_nodes(agenda.now, &id(&peer), network.closest(&id(&peer), target, &origin));
+        lookup.handle_nodes(agenda.now, &id(&peer), network.closest(&id(&peer), target, &origin));
     }
     let turns: Vec<_> = farthest.iter().map(|far| asked.iter().position(|id| id == far)).collect();
     assert_eq!(turns, [Some(0), Some(2), Some(4)]);
@@ -287,16 +287,16 @@ fn when_the_nearest_lack_it_those_beyond_are_asked_and_no_more_of_them_than_said
     let mut asked = Vec::new();
     for _ in 0..k - 1 {
         let peer = hand.query();
-        hand.lookup.on_nodes(hand.now, &peer, Vec::new());
+        hand.lookup.handle_nodes(hand.now, &peer, Vec::new());
         asked.push(peer);
     }
     let last = hand.query();
     hand.wait();
-    hand.lookup.on_nodes(hand.now, &last, Vec::new());
+    hand.lookup.handle_nodes(hand.now, &last, Vec::new());
     asked.push(last);
-    while let ContentStep::Query { peer } = hand.poll() {
+    while let ContentOutput::Query { peer } = hand.poll() {
         asked.push(id(&peer));
-        hand.lookup.on_nodes(hand.now, &id(&peer), Vec::new());
+        hand.lookup.handle_nodes(hand.now, &id(&peer), Vec::new());
     }
     assert_eq!(asked, nearest[..k + last_resort]);
     assert_eq!(hand.lookup.into_result().outcome, Outcome::NotFound);
@@ -317,13 +317,13 @@ impl ByHand {
         Self { lookup: ContentLookup::new(origin, content, config, seeds.to_vec(), [], now), now }
     }
 
-    fn poll(&mut self) -> ContentStep {
-        self.lookup.poll(self.now)
+    fn poll(&mut self) -> ContentOutput {
+        self.lookup.poll_output(self.now)
     }
 
     fn query(&mut self) -> NodeId {
         match self.poll() {
-            ContentStep::Query { peer } => id(&peer),
+            ContentOutput::Query { peer } => id(&peer),
             other => panic!("no query: {other:?}"),
         }
     }
@@ -331,7 +331,7 @@ impl ByHand {
     /// Polls until nothing is to be done, and says when next.
     fn wait(&mut self) -> Instant {
         match self.poll() {
-            ContentStep::Waiting(until) => until,
+            ContentOutput::Timeout(until) => until,
             other => panic!("not waiting: {other:?}"),
         }
     }
@@ -343,23 +343,23 @@ fn a_young_stream_is_left_alone_and_an_old_one_gets_company() {
     let config = LookupConfig::new(LOCAL);
     let [first, second, third] = [hand.query(), hand.query(), hand.query()];
     hand.wait();
-    hand.lookup.on_connection_id(hand.now, &first, 1);
-    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 1, .. }));
-    hand.lookup.on_nodes(hand.now, &third, Vec::new());
+    hand.lookup.handle_connection_id(hand.now, &first, 1);
+    assert!(matches!(hand.poll(), ContentOutput::OpenStream { connection_id: 1, .. }));
+    hand.lookup.handle_nodes(hand.now, &third, Vec::new());
     assert_eq!(hand.wait(), hand.now + config.hedge_after, "nobody else is asked yet");
-    hand.lookup.on_connection_id(hand.now, &second, 2);
+    hand.lookup.handle_connection_id(hand.now, &second, 2);
     assert_eq!(hand.wait(), hand.now + config.hedge_after, "and no other stream opened");
     hand.now += config.hedge_after;
-    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 2, .. }));
+    assert!(matches!(hand.poll(), ContentOutput::OpenStream { connection_id: 2, .. }));
     hand.wait();
-    hand.lookup.on_failure(hand.now, &first, Failure::Stream);
+    hand.lookup.handle_failure(hand.now, &first, Failure::Stream);
     hand.now += config.hedge_after;
     let fourth = hand.query();
     assert!(![first, second, third].contains(&fourth));
-    assert!(hand.lookup.on_content(hand.now, &second));
+    assert!(hand.lookup.handle_content(hand.now, &second));
     hand.wait();
-    hand.lookup.on_content_valid(&second);
-    assert_eq!(hand.poll(), ContentStep::Finished);
+    hand.lookup.handle_content_valid(&second);
+    assert_eq!(hand.poll(), ContentOutput::Finished);
     let result = hand.lookup.into_result();
     assert!(matches!(&result.outcome, Outcome::Found { from, streamed: true } if id(from) == second));
     assert_eq!(result.trace.cancelled().map(|peer| peer.node_id).collect::<Vec<_>>(), [fourth]);
@@ -370,19 +370,19 @@ fn the_stream_that_has_brought_least_makes_room() {
     let mut hand = ByHand::new(&THOUSAND.nodes[1..8]);
     let config = LookupConfig::new(LOCAL);
     let [first, second, third] = [hand.query(), hand.query(), hand.query()];
-    hand.lookup.on_connection_id(hand.now, &first, 1);
-    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 1, .. }));
+    hand.lookup.handle_connection_id(hand.now, &first, 1);
+    assert!(matches!(hand.poll(), ContentOutput::OpenStream { connection_id: 1, .. }));
     hand.now += config.hedge_after;
-    hand.lookup.on_connection_id(hand.now, &second, 2);
-    while !matches!(hand.poll(), ContentStep::OpenStream { connection_id: 2, .. }) {}
+    hand.lookup.handle_connection_id(hand.now, &second, 2);
+    while !matches!(hand.poll(), ContentOutput::OpenStream { connection_id: 2, .. }) {}
     hand.now += config.replace_after;
     // The older one trickles.
-    hand.lookup.on_progress(hand.now, &first, 10);
-    hand.lookup.on_progress(hand.now, &second, 10_000);
-    hand.lookup.on_connection_id(hand.now, &third, 3);
+    hand.lookup.handle_progress(hand.now, &first, 10);
+    hand.lookup.handle_progress(hand.now, &second, 10_000);
+    hand.lookup.handle_connection_id(hand.now, &third, 3);
     let mut steps = std::iter::from_fn(|| Some(hand.poll()));
-    let aborted = steps.find(|step| !matches!(step, ContentStep::Query { .. }));
-    assert_eq!(aborted, Some(ContentStep::AbortStream { peer: first }));
+    let aborted = steps.find(|step| !matches!(step, ContentOutput::Query { .. }));
+    assert_eq!(aborted, Some(ContentOutput::AbortStream { peer: first }));
 }
 
 #[test]
@@ -390,17 +390,17 @@ fn who_polls_only_when_told_to_misses_no_stream_that_has_to_make_room() {
     let mut hand = ByHand::new(&THOUSAND.nodes[1..4]);
     let (config, started) = (LookupConfig::new(LOCAL), hand.now);
     for (peer, connection_id) in [hand.query(), hand.query(), hand.query()].iter().zip(1..) {
-        hand.lookup.on_connection_id(hand.now, peer, connection_id);
+        hand.lookup.handle_connection_id(hand.now, peer, connection_id);
     }
     let mut opened = Vec::new();
     let aborted = loop {
         match hand.poll() {
-            ContentStep::Waiting(until) => hand.now = until,
-            ContentStep::OpenStream { peer, .. } => {
+            ContentOutput::Timeout(until) => hand.now = until,
+            ContentOutput::OpenStream { peer, .. } => {
                 opened.push(id(&peer));
-                hand.lookup.on_progress(hand.now, &id(&peer), 10 * opened.len() as u64);
+                hand.lookup.handle_progress(hand.now, &id(&peer), 10 * opened.len() as u64);
             }
-            ContentStep::AbortStream { peer } => break peer,
+            ContentOutput::AbortStream { peer } => break peer,
             other => panic!("{other:?}"),
         }
     };
@@ -413,19 +413,19 @@ fn a_connection_id_that_grew_old_is_asked_for_again_once() {
     let config = LookupConfig::new(LOCAL);
     let (first, second) = (hand.query(), hand.query());
     // Two streams at most, and the first two drag on; the third waits until its connection ID is stale.
-    hand.lookup.on_connection_id(hand.now, &first, 1);
-    assert!(matches!(hand.poll(), ContentStep::OpenStream { .. }));
-    hand.lookup.on_connection_id(hand.now, &second, 2);
-    assert!(hand.lookup.on_content(hand.now, &first), "being validated: no other stream is opened");
+    hand.lookup.handle_connection_id(hand.now, &first, 1);
+    assert!(matches!(hand.poll(), ContentOutput::OpenStream { .. }));
+    hand.lookup.handle_connection_id(hand.now, &second, 2);
+    assert!(hand.lookup.handle_content(hand.now, &first), "being validated: no other stream is opened");
     hand.wait();
     hand.now += Duration::from_secs(6);
-    hand.lookup.on_content_invalid(hand.now, &first);
+    hand.lookup.handle_content_invalid(hand.now, &first);
     assert_eq!(hand.query(), second);
-    hand.lookup.on_connection_id(hand.now, &second, 3);
-    assert!(matches!(hand.poll(), ContentStep::OpenStream { connection_id: 3, .. }));
+    hand.lookup.handle_connection_id(hand.now, &second, 3);
+    assert!(matches!(hand.poll(), ContentOutput::OpenStream { connection_id: 3, .. }));
     hand.now += config.stream_idle_timeout;
-    assert_eq!(hand.poll(), ContentStep::AbortStream { peer: second });
-    assert_eq!(hand.poll(), ContentStep::Finished);
+    assert_eq!(hand.poll(), ContentOutput::AbortStream { peer: second });
+    assert_eq!(hand.poll(), ContentOutput::Finished);
     let result = hand.lookup.into_result();
     assert_eq!(result.outcome, Outcome::NotFound);
     assert_eq!(rejected(&result), [first]);
@@ -441,11 +441,11 @@ fn a_flood_of_nodes_is_bounded() {
     let mut lookup = ContentLookup::new(id(&THOUSAND.nodes[0]), content, config, seeds, [], now);
     let mut asked = Vec::new();
     let mut flood = INTERNET_NODES.chunks(32);
-    while let ContentStep::Query { peer } = lookup.poll(now) {
+    while let ContentOutput::Query { peer } = lookup.poll_output(now) {
         asked.push(id(&peer));
-        lookup.on_nodes(now, &id(&peer), flood.next().unwrap().to_vec());
+        lookup.handle_nodes(now, &id(&peer), flood.next().unwrap().to_vec());
     }
-    assert_eq!(lookup.poll(now), ContentStep::Finished);
+    assert_eq!(lookup.poll_output(now), ContentOutput::Finished);
     assert!(asked.len() >= config.k && asked.len() <= config.max_queries, "{}", asked.len());
     let trace = lookup.into_result().trace;
     assert_eq!(trace.peers.len(), MAX_CANDIDATES);
@@ -461,17 +461,17 @@ fn events_out_of_place_change_nothing() {
     let first = hand.query();
     let stranger = random_id(&mut StdRng::seed_from_u64(1));
     for peer in [stranger, id(&THOUSAND.nodes[0])] {
-        hand.lookup.on_nodes(hand.now, &peer, Vec::new());
-        hand.lookup.on_connection_id(hand.now, &peer, 1);
-        hand.lookup.on_progress(hand.now, &peer, 1);
-        hand.lookup.on_failure(hand.now, &peer, Failure::Timeout);
-        assert!(!hand.lookup.on_content(hand.now, &peer));
+        hand.lookup.handle_nodes(hand.now, &peer, Vec::new());
+        hand.lookup.handle_connection_id(hand.now, &peer, 1);
+        hand.lookup.handle_progress(hand.now, &peer, 1);
+        hand.lookup.handle_failure(hand.now, &peer, Failure::Timeout);
+        assert!(!hand.lookup.handle_content(hand.now, &peer));
     }
-    hand.lookup.on_content_valid(&first);
-    hand.lookup.on_content_invalid(hand.now, &first);
-    assert_ne!(hand.poll(), ContentStep::Finished, "valid content before any content came");
-    hand.lookup.on_nodes(hand.now, &first, Vec::new());
-    assert!(!hand.lookup.on_content(hand.now, &first), "it has answered");
+    hand.lookup.handle_content_valid(&first);
+    hand.lookup.handle_content_invalid(hand.now, &first);
+    assert_ne!(hand.poll(), ContentOutput::Finished, "valid content before any content came");
+    hand.lookup.handle_nodes(hand.now, &first, Vec::new());
+    assert!(!hand.lookup.handle_content(hand.now, &first), "it has answered");
     assert!(rejected(&hand.lookup.into_result()).is_empty());
 }
 

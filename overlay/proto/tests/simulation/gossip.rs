@@ -21,7 +21,7 @@ fn table(rng: &mut StdRng) -> RoutingTable {
         let _ = table.insert(Arc::clone(enr), Acquaintance::Answered, now);
         if rng.random_bool(0.67) {
             let data_radius = Distance::from_log2(rng.random_range(245..=255));
-            table.on_pong(&id(enr), 1, &PingPayload::BasicRadius(BasicRadius { data_radius }), now);
+            table.handle_pong(&id(enr), 1, &PingPayload::BasicRadius(BasicRadius { data_radius }), now);
         }
     }
     table
@@ -62,7 +62,7 @@ fn gossip_goes_to_as_many_subnets_as_there_are() {
     for enr in generate(3, 400, |rng| Ipv4Addr::new(20, 0, if rng.random_bool(0.9) { 0 } else { rng.random() }, 1)) {
         if table.insert(Arc::clone(&enr), Acquaintance::Answered, now).is_ok() {
             let radius = PingPayload::BasicRadius(BasicRadius { data_radius: Distance::MAX });
-            table.on_pong(&id(&enr), 1, &radius, now);
+            table.handle_pong(&id(&enr), 1, &radius, now);
             crowd += usize::from(enr.ip4().unwrap().octets()[2] == 0);
         }
     }
@@ -82,7 +82,7 @@ fn the_dead_are_not_interested() {
     let content = ContentId::from(<[u8; 32]>::from(random_id(&mut rng)));
     let dead = table.interested(&content).next().unwrap().node_id();
     for _ in 0..10 {
-        table.on_failure(&dead, Instant::now());
+        table.handle_failure(&dead, Instant::now());
     }
     assert!(table.interested(&content).all(|peer| peer.node_id() != dead));
 }

@@ -9,7 +9,7 @@ use std::{
 
 use cairn_proto::{
     lookup::{
-        Answer, Failure, LookupConfig, MAX_CANDIDATES, MAX_SUBNET_CANDIDATES, NodeLookup, NodeLookupResult, NodeStep,
+        Answer, Failure, LookupConfig, MAX_CANDIDATES, MAX_SUBNET_CANDIDATES, NodeLookup, NodeLookupResult, NodeOutput,
     },
     record::Enr,
     routing::{AddressPolicy, PeerRules, log_distance},
@@ -79,8 +79,8 @@ fn run(
     let mut lookup = NodeLookup::new(origin, target, config, network.seeds(&origin, target), start);
     let mut queries = 0;
     loop {
-        match lookup.poll(agenda.now) {
-            NodeStep::Query { peer, distances } => {
+        match lookup.poll_output(agenda.now) {
+            NodeOutput::Query { peer, distances } => {
                 queries += 1;
                 let peer = id(&peer);
                 let honest = |asker| network.nodes_at(&peer, &distances, asker);
@@ -107,12 +107,12 @@ fn run(
                 let delay = if role == Role::Late { config.query_timeout * 2 } else { round_trip(rng) };
                 agenda.after(delay, Event::Nodes(peer, answer));
             }
-            NodeStep::Waiting(until) => match agenda.advance(until) {
-                Some(Event::Nodes(peer, enrs)) => lookup.on_nodes(agenda.now, &peer, enrs),
-                Some(Event::Failure(peer)) => lookup.on_failure(agenda.now, &peer, Failure::Timeout),
+            NodeOutput::Timeout(until) => match agenda.advance(until) {
+                Some(Event::Nodes(peer, enrs)) => lookup.handle_nodes(agenda.now, &peer, enrs),
+                Some(Event::Failure(peer)) => lookup.handle_failure(agenda.now, &peer, Failure::Timeout),
                 None => {}
             },
-            NodeStep::Finished => break,
+            NodeOutput::Finished => break,
         }
     }
     Run { result: lookup.into_result(), queries, took: agenda.now.duration_since(start) }
@@ -264,7 +264,7 @@ fn without_anybody_to_ask_it_is_over_at_once() {
     let origin = id(&THOUSAND.nodes[0]);
     for seeds in [vec![], vec![Arc::clone(&THOUSAND.nodes[0])]] {
         let mut lookup = NodeLookup::new(origin, origin, config, seeds, agenda.now);
-        assert_eq!(lookup.poll(agenda.now), NodeStep::Finished);
+        assert_eq!(lookup.poll_output(agenda.now), NodeOutput::Finished);
         assert!(lookup.into_result().closest.is_empty());
     }
 }
@@ -276,9 +276,9 @@ fn answers_nobody_asked_for_change_nothing() {
     let origin = id(&network.nodes[0]);
     let seeds = network.seeds(&origin, origin);
     let mut lookup = NodeLookup::new(origin, origin, LookupConfig::new(LOCAL), seeds.clone(), agenda.now);
-    lookup.on_nodes(agenda.now, &id(&seeds[0]), network.nodes.clone());
-    lookup.on_failure(agenda.now, &id(&seeds[1]), Failure::Timeout);
-    lookup.on_nodes(agenda.now, &random_id(&mut StdRng::seed_from_u64(1)), network.nodes.clone());
+    lookup.handle_nodes(agenda.now, &id(&seeds[0]), network.nodes.clone());
+    lookup.handle_failure(agenda.now, &id(&seeds[1]), Failure::Timeout);
+    lookup.handle_nodes(agenda.now, &random_id(&mut StdRng::seed_from_u64(1)), network.nodes.clone());
     let trace = lookup.into_result().trace;
     assert_eq!(trace.peers.len(), seeds.len());
     assert!(trace.peers.iter().all(|peer| peer.answer.is_none()));
@@ -293,11 +293,11 @@ fn nodes_at_other_distances_than_asked_for_are_ignored() {
     let target = random_id(&mut StdRng::seed_from_u64(7));
     let seed = network.seeds(&origin, target).pop().unwrap();
     let mut lookup = NodeLookup::new(origin, target, LookupConfig::new(LOCAL), [seed], agenda.now);
-    let NodeStep::Query { peer, distances } = lookup.poll(agenda.now) else { panic!("no query") };
+    let NodeOutput::Query { peer, distances } = lookup.poll_output(agenda.now) else { panic!("no query") };
     let is_asked_for = |enr: &&Arc<Enr>| distances.contains(&log_distance(&id(&peer), &id(enr)));
     let wanted: Vec<_> = network.nodes.iter().filter(is_asked_for).take(3).cloned().collect();
     let slipped_in = network.nodes.iter().filter(|enr| !is_asked_for(enr)).take(3).cloned();
-    lookup.on_nodes(agenda.now, &id(&peer), slipped_in.chain(wanted.iter().cloned()).collect());
+    lookup.handle_nodes(agenda.now, &id(&peer), slipped_in.chain(wanted.iter().cloned()).collect());
     let trace = lookup.into_result().trace;
     let learned: BTreeSet<_> =
         trace.peers.iter().map(|other| other.node_id).filter(|other| *other != id(&peer)).collect();

@@ -77,25 +77,25 @@ fn ten_thousand_peers_and_anything_they_do() {
             match rng.random_range(0..10) {
                 0..4 => drop(table.insert(Arc::clone(enr), Acquaintance::Mentioned, now)),
                 4..6 => drop(table.insert(Arc::clone(enr), Acquaintance::Answered, now)),
-                6 => table.on_answer(&peer, now),
-                7 => drop(table.on_pong(
+                6 => table.handle_answer(&peer, now),
+                7 => drop(table.handle_pong(
                     &peer,
                     1,
                     &PingPayload::BasicRadius(BasicRadius { data_radius: Distance::MAX }),
                     now,
                 )),
-                8 => table.on_failure(&peer, now),
+                8 => table.handle_failure(&peer, now),
                 _ => {
                     if let Some(peer) = table.closest(random_id(&mut rng), 1, |_| true).first() {
                         let peer = peer.node_id();
                         for _ in 0..rng.random_range(1..4) {
-                            table.on_failure(&peer, now);
+                            table.handle_failure(&peer, now);
                         }
                     }
                 }
             }
             if rng.random_range(0..2000) == 0 {
-                table.poll(now, Extensions::STANDARD, &mut rng);
+                table.poll_output(now, Extensions::STANDARD, &mut rng);
             }
             if step % 2000 == 1999 {
                 check_invariants(&table, &INTERNET_NODES);
@@ -169,7 +169,7 @@ fn nodes_are_named_by_distance_and_only_if_they_live() {
     let silent = table.closest(random_id(&mut rng), 5, Peer::is_confirmed).into_iter().map(Peer::node_id);
     let silent: Vec<_> = silent.collect();
     for peer in &silent {
-        table.on_failure(peer, now);
+        table.handle_failure(peer, now);
     }
     let asker = table.peers().find(|peer| peer.is_presentable()).unwrap().node_id();
     let distances = [256, 254, 255, 3, 0];
@@ -212,13 +212,13 @@ fn live_peers_keep_their_place_and_replacements_step_in() {
     assert_eq!(table.insert(Arc::clone(&rest[0]), Acquaintance::Answered, later(1)), Ok(Inserted::Waiting));
     assert_eq!(table.insert(Arc::clone(&rest[1]), Acquaintance::Answered, later(2)), Ok(Inserted::Waiting));
     assert_eq!(table.insert(Arc::clone(&rest[2]), Acquaintance::Mentioned, later(3)), Ok(Inserted::Waiting));
-    table.on_answer(&id(&rest[0]), later(4));
+    table.handle_answer(&id(&rest[0]), later(4));
 
     for _ in 1..MAX_FAILURES {
-        table.on_failure(&id(&members[3]), later(5));
+        table.handle_failure(&id(&members[3]), later(5));
     }
     assert!(is_in_bucket(&table, &members[3]));
-    table.on_failure(&id(&members[3]), later(5));
+    table.handle_failure(&id(&members[3]), later(5));
     assert!(table.get(&id(&members[3])).is_none());
     assert!(is_in_bucket(&table, &rest[0]), "the one seen last steps in");
     assert!(!is_in_bucket(&table, &rest[1]) && table.get(&id(&rest[1])).is_some());
@@ -232,15 +232,15 @@ fn without_a_replacement_a_dead_peer_stays_unnamed_and_yields() {
     let (mut table, members, rest) = full_bucket(Acquaintance::Answered, now);
     let dead = id(&members[0]);
     for _ in 0..MAX_FAILURES {
-        table.on_failure(&dead, now);
+        table.handle_failure(&dead, now);
     }
     let peer = table.get(&dead).unwrap();
     assert!(peer.is_dead() && !peer.is_presentable());
     assert!(!table.nodes_at(&[256], &table.local_id()).iter().any(|enr| id(enr) == dead));
-    table.on_answer(&dead, now);
+    table.handle_answer(&dead, now);
     assert!(table.get(&dead).unwrap().is_presentable(), "it came back");
     for _ in 0..MAX_FAILURES {
-        table.on_failure(&dead, now);
+        table.handle_failure(&dead, now);
     }
     assert_eq!(table.insert(Arc::clone(&rest[0]), Acquaintance::Mentioned, now), Ok(Inserted::Added));
     assert!(table.get(&dead).is_none());
@@ -252,13 +252,13 @@ fn peers_that_were_only_mentioned_yield_to_those_that_answered() {
     let (mut table, members, rest) = full_bucket(Acquaintance::Mentioned, now);
     assert_eq!(table.insert(Arc::clone(&rest[0]), Acquaintance::Mentioned, now), Ok(Inserted::Waiting));
     assert_eq!(table.insert(Arc::clone(&rest[1]), Acquaintance::Answered, now), Ok(Inserted::Added));
-    table.on_answer(&id(&rest[0]), now);
+    table.handle_answer(&id(&rest[0]), now);
     assert!(is_in_bucket(&table, &rest[0]), "a replacement that answers need not wait");
     assert_eq!(members.iter().filter(|enr| is_in_bucket(&table, enr)).count(), K - 2);
 
     let never = members.iter().find(|enr| is_in_bucket(&table, enr)).unwrap();
     for _ in 0..MAX_FAILURES_UNCONFIRMED {
-        table.on_failure(&id(never), now);
+        table.handle_failure(&id(never), now);
     }
     assert!(table.get(&id(never)).is_none(), "who never answered is not kept");
 }
@@ -288,9 +288,9 @@ fn records_are_replaced_by_newer_ones_only() {
     let peer = id(&old);
     let radius = PingPayload::BasicRadius(BasicRadius { data_radius: Distance::from_log2(200) });
     assert_eq!(table.insert(Arc::clone(&old), Acquaintance::Answered, now), Ok(Inserted::Added));
-    assert!(table.on_pong(&peer, 2, &radius, now), "it has a newer record");
+    assert!(table.handle_pong(&peer, 2, &radius, now), "it has a newer record");
     assert_eq!(table.insert(Arc::clone(&new), Acquaintance::Mentioned, now), Ok(Inserted::Updated));
-    assert!(!table.on_pong(&peer, 2, &radius, now));
+    assert!(!table.handle_pong(&peer, 2, &radius, now));
     assert_eq!(table.insert(Arc::clone(&old), Acquaintance::Mentioned, now), Ok(Inserted::Known));
     let known = table.get(&peer).unwrap();
     assert_eq!((known.enr(), known.radius()), (&new, Some(Distance::from_log2(200))));
@@ -401,7 +401,7 @@ fn what_a_pong_tells() {
         data_radius: Distance::from_log2(250),
         capabilities: vec![0, 2, 65535, 4711],
     };
-    assert!(!table.on_ping(&peer, 1, &PingPayload::ClientInfo(info), now));
+    assert!(!table.handle_ping(&peer, 1, &PingPayload::ClientInfo(info), now));
     let known = table.get(&peer).unwrap();
     assert!(!known.is_confirmed(), "that it asks does not mean that it can be asked");
     assert_eq!(known.radius(), Some(Distance::from_log2(250)));
@@ -410,7 +410,7 @@ fn what_a_pong_tells() {
     assert_eq!(table.interested(&content).count(), 1);
 
     let error = PingPayload::Error(ErrorPayload::new(ErrorCode::ExtensionNotSupported, "no"));
-    table.on_pong(&peer, 1, &error, now);
+    table.handle_pong(&peer, 1, &error, now);
     let known = table.get(&peer).unwrap();
     assert_eq!(known.extensions(), Extensions::STANDARD, "back to type 0");
     assert_eq!(known.radius(), Some(Distance::from_log2(250)), "an error says nothing about the radius");
@@ -425,7 +425,7 @@ fn radii_of_peers_outside_the_table() {
     let outside = &rest[0];
     let radius = Distance::from_log2(99);
     assert_eq!(table.radius(&id(outside), now), None);
-    table.on_ping(&id(outside), 1, &PingPayload::BasicRadius(BasicRadius { data_radius: radius }), now);
+    table.handle_ping(&id(outside), 1, &PingPayload::BasicRadius(BasicRadius { data_radius: radius }), now);
     assert_eq!(table.radius(&id(outside), now), Some(radius));
     assert!(table.get(&id(outside)).is_none());
     table.remove(&id(&members[0]));

@@ -40,7 +40,7 @@ fn table_of(count: usize, now: Instant) -> RoutingTable {
 fn an_empty_table_wants_nothing() {
     let now = Instant::now();
     let mut table = table_of(0, now);
-    assert_eq!(table.poll(now, OWN, &mut StdRng::seed_from_u64(1)), None);
+    assert_eq!(table.poll_output(now, OWN, &mut StdRng::seed_from_u64(1)), None);
     assert_eq!(table.poll_timeout(now), None);
 }
 
@@ -50,15 +50,16 @@ fn new_peers_are_pinged_a_few_at_a_time() {
     let rng = &mut StdRng::seed_from_u64(1);
     let mut table = table_of(40, now);
     let mut pinged = Vec::new();
-    while let Some(Upkeep::Ping { peer, payload_type }) = table.poll(now, OWN, rng) {
+    while let Some(Upkeep::Ping { peer, payload_type }) = table.poll_output(now, OWN, rng) {
         assert_eq!(payload_type, payload_type::CLIENT_INFO);
         pinged.push(id(&peer));
     }
     assert_eq!(pinged.len(), MAX_PINGS);
     assert_eq!(pinged.iter().collect::<BTreeSet<_>>().len(), MAX_PINGS, "none twice");
-    table.on_pong(&pinged[0], 1, &pong(), now);
-    table.on_failure(&pinged[1], now);
-    let more = std::iter::from_fn(|| table.poll(now, OWN, rng)).filter(|step| matches!(step, Upkeep::Ping { .. }));
+    table.handle_pong(&pinged[0], 1, &pong(), now);
+    table.handle_failure(&pinged[1], now);
+    let more =
+        std::iter::from_fn(|| table.poll_output(now, OWN, rng)).filter(|step| matches!(step, Upkeep::Ping { .. }));
     assert_eq!(more.count(), 2, "one for each that ended");
 }
 
@@ -68,9 +69,9 @@ fn the_next_ping_uses_the_best_extension_that_both_list() {
     let rng = &mut StdRng::seed_from_u64(1);
     let own = Extensions::from_capabilities(&[0, 1, 2]);
     let mut table = table_of(1, now);
-    let Some(Upkeep::Ping { peer, payload_type: 0 }) = table.poll(now, own, rng) else { panic!("no PING") };
-    table.on_pong(&id(&peer), 1, &pong(), now);
-    let next = table.poll(now + PING_INTERVAL, own, rng);
+    let Some(Upkeep::Ping { peer, payload_type: 0 }) = table.poll_output(now, own, rng) else { panic!("no PING") };
+    table.handle_pong(&id(&peer), 1, &pong(), now);
+    let next = table.poll_output(now + PING_INTERVAL, own, rng);
     assert_eq!(next, Some(Upkeep::Ping { peer, payload_type: payload_type::HISTORY_RADIUS }));
 }
 
@@ -82,7 +83,7 @@ fn a_ping_whose_end_is_never_reported_does_not_block_for_ever() {
     let mut count = 0;
     let mut time = now;
     while count < 40 && time < now + Duration::from_secs(3600) {
-        while let Some(step) = table.poll(time, OWN, rng) {
+        while let Some(step) = table.poll_output(time, OWN, rng) {
             count += usize::from(matches!(step, Upkeep::Ping { .. }));
         }
         let next = table.poll_timeout(time).unwrap();
@@ -102,9 +103,9 @@ fn joining_looks_up_itself_and_then_every_bucket() {
     let mut looked_up = Vec::new();
     let mut time = now;
     while time < now + Duration::from_secs(120) {
-        match table.poll(time, OWN, rng) {
+        match table.poll_output(time, OWN, rng) {
             Some(Upkeep::Lookup { target }) => looked_up.push(target),
-            Some(Upkeep::Ping { peer, .. }) => drop(table.on_pong(&id(&peer), 1, &pong(), time)),
+            Some(Upkeep::Ping { peer, .. }) => drop(table.handle_pong(&id(&peer), 1, &pong(), time)),
             None => time = table.poll_timeout(time).unwrap(),
         }
     }
@@ -122,10 +123,12 @@ fn a_bucket_in_which_something_was_looked_up_is_fresh() {
     let local = table.local_id();
     let distances: Vec<u16> = table.buckets().map(|(distance, _)| distance).chain([0]).collect();
     for distance in distances {
-        table.on_lookup(&random_id_at(&local, distance, rng), now);
+        table.handle_lookup(&random_id_at(&local, distance, rng), now);
     }
     let lookups = |table: &mut RoutingTable, time, rng: &mut StdRng| {
-        std::iter::from_fn(|| table.poll(time, OWN, rng)).filter(|step| matches!(step, Upkeep::Lookup { .. })).count()
+        std::iter::from_fn(|| table.poll_output(time, OWN, rng))
+            .filter(|step| matches!(step, Upkeep::Lookup { .. }))
+            .count()
     };
     assert_eq!(lookups(&mut table, now + REFRESH_INTERVAL - Duration::from_millis(1), rng), 0);
     assert_eq!(lookups(&mut table, now + REFRESH_INTERVAL, rng), 1);
@@ -140,10 +143,10 @@ fn a_sparse_table_looks_around_more_often() {
     let mut times = Vec::new();
     let mut time = now;
     while time < now + 10 * SPARSE_INTERVAL {
-        match table.poll(time, OWN, rng) {
+        match table.poll_output(time, OWN, rng) {
             Some(Upkeep::Lookup { target }) if target == local => times.push(time),
             Some(Upkeep::Lookup { .. }) => {}
-            Some(Upkeep::Ping { peer, .. }) => drop(table.on_pong(&id(&peer), 1, &pong(), time)),
+            Some(Upkeep::Ping { peer, .. }) => drop(table.handle_pong(&id(&peer), 1, &pong(), time)),
             None => time = table.poll_timeout(time).unwrap(),
         }
     }
@@ -176,14 +179,14 @@ fn hours_of_churn() {
         }
         while now < end {
             polls += 1;
-            match table.poll(now, OWN, rng) {
+            match table.poll_output(now, OWN, rng) {
                 Some(Upkeep::Ping { peer, .. }) => {
                     pings += 1;
                     let peer = id(&peer);
                     if dies[&peer] > now {
-                        table.on_pong(&peer, 1, &pong(), now);
+                        table.handle_pong(&peer, 1, &pong(), now);
                     } else {
-                        table.on_failure(&peer, now);
+                        table.handle_failure(&peer, now);
                     }
                 }
                 Some(Upkeep::Lookup { .. }) => {
