@@ -4,7 +4,7 @@ use std::fmt;
 
 use content_types::limits::{MAX_BODY_LENGTH, MAX_HEADER_LENGTH, MAX_HEADER_PROOF_LENGTH, MAX_RECEIPTS_LENGTH};
 
-use crate::e2store::RecordType;
+use crate::record_type::RecordType;
 use crate::snappy;
 
 /// Blocks of an era, and the most that one archive holds: the limit of the accumulator's list (era1, ere).

@@ -12,7 +12,7 @@ use content_types::block::Malformed;
 use content_types::verify::Unverified;
 
 use crate::component::Component;
-use crate::e2store::RecordType;
+use crate::record_type::RecordType;
 use crate::snappy::SnappyError;
 use crate::source::Vanished;
 

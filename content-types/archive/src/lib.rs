@@ -32,6 +32,7 @@ mod index;
 mod lineage;
 mod ranges;
 mod read_ahead;
+mod record_type;
 mod scan;
 
 pub use archive::{Archive, Receipts};

@@ -13,9 +13,10 @@ use content_types::{
     trust::TrustError,
 };
 
+use crate::accounts::Accounts;
 use crate::clock;
 use crate::config::{ConfigError, Fork, SyntheticConfig};
-use crate::contents::{Accounts, Contents};
+use crate::contents::Contents;
 use crate::random::{Purpose, Random};
 use crate::trust::{CHAIN_ID, Trust};
 

@@ -1,47 +1,18 @@
 //! What is in a block: body and receipts, from the seed and the block's number alone.
 
-use alloy_primitives::{Address, B256};
 use alloy_rlp::Encodable;
 
+use crate::accounts::Accounts;
 use crate::config::{Fork, SyntheticConfig};
 use crate::random::{Purpose, Random};
 use crate::receipts::write_list;
 use crate::transactions::Action;
 use crate::{ommers, receipts, transactions};
 
-/// Contracts that transactions call and that logs come from.
-const CONTRACTS: usize = 256;
-/// Signatures of events.
-const EVENTS: usize = 32;
 /// Withdrawals of a block: `MAX_WITHDRAWALS_PER_PAYLOAD` of the consensus specification.
 const WITHDRAWALS: u64 = 16;
 /// Blob gas of a transaction with three blobs (EIP-4844).
 const BLOB_GAS: u64 = 3 << 17;
-
-/// The accounts and events that all blocks of a chain share.
-#[derive(Debug)]
-pub(crate) struct Accounts {
-    contracts: Vec<Address>,
-    events: Vec<B256>,
-}
-
-impl Accounts {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed, Purpose::Accounts, 0);
-        Self {
-            contracts: (0..CONTRACTS).map(|_| random.address()).collect(),
-            events: (0..EVENTS).map(|_| random.hash()).collect(),
-        }
-    }
-
-    pub(crate) fn contract(&self, random: &mut Random) -> Address {
-        self.contracts[random.skewed(CONTRACTS)]
-    }
-
-    pub(crate) fn event(&self, random: &mut Random) -> B256 {
-        self.events[random.skewed(EVENTS)]
-    }
-}
 
 /// Body and receipts of a block.
 #[derive(Debug)]

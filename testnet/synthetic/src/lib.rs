@@ -22,6 +22,7 @@
 //! chain.verifier().verify(&block.header_with_proof()).unwrap();
 //! ```
 
+mod accounts;
 mod archives;
 pub mod chain;
 mod clock;

@@ -3,8 +3,8 @@
 use alloy_primitives::B256;
 use alloy_rlp::{Encodable, Header};
 
+use crate::accounts::Accounts;
 use crate::config::Fork;
-use crate::contents::Accounts;
 use crate::random::Random;
 use crate::transactions::Action;
 

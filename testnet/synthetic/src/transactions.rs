@@ -8,8 +8,8 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256, Signature, TxKind, U256};
 
+use crate::accounts::Accounts;
 use crate::config::Fork;
-use crate::contents::Accounts;
 use crate::random::Random;
 use crate::trust::CHAIN_ID;
 
