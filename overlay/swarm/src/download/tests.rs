@@ -351,3 +351,43 @@ fn strangers_that_are_silent_do_not_take_over_from_each_other_for_ever() {
     let (outcome, progress) = simulate(&[silent, silent, peer(Nature::Honest, 2_000_000, 20)], Order::Sequential, 0);
     assert_eq!((progress.missing, outcome.kept), (0, 3 * BLOCKS));
 }
+
+/// A peer that claims all and never serves keeps neither mirrors nor the end of a fetch waiting; what it delivers counts.
+#[test]
+fn a_claim_counts_only_as_long_as_something_comes_of_it() {
+    let begun = Instant::now();
+    let mut download = Download::new(begun, DownloadConfig::default(), [(Component::Headers, 0..BLOCKS)], [], 1);
+    let peer = PeerKey(1);
+    assert!(download.on_connected(begun, peer, 8, Duration::ZERO));
+    download.on_have(peer, Component::Headers, &all_runs());
+    let unreachable = |download: &mut Download, now: Instant| {
+        while !matches!(download.poll(now), Step::Wait(_)) {}
+        download.progress().unreachable
+    };
+    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE / 2), 0, "it may unchoke yet");
+    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), BLOCKS);
+    // Saying it again changes nothing.
+    download.on_have(peer, Component::Headers, &RunSet::default());
+    download.on_have(peer, Component::Headers, &all_runs());
+    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), BLOCKS);
+    download.on_delivered(begun + CLAIM_PATIENCE, peer);
+    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), 0);
+    download.on_disconnected(peer);
+    assert_eq!(download.progress().unreachable, BLOCKS);
+}
+
+#[test]
+fn a_run_that_could_not_be_judged_is_not_asked_of_its_peer_again() {
+    let now = Instant::now();
+    let mut download = Download::new(now, DownloadConfig::default(), [(Component::Headers, 0..RUN_BLOCKS)], [], 1);
+    let peer = PeerKey(1);
+    assert!(download.on_connected(now, peer, 8, Duration::ZERO));
+    download.on_have(peer, Component::Headers, &all_runs());
+    download.on_choke(peer, false);
+    let Step::Request { part, .. } = download.poll(now) else { panic!() };
+    download.on_invalid(Component::Headers, part.first);
+    assert!(download.on_doubtful(peer, Component::Headers, part.first));
+    assert!(!download.on_doubtful(peer, Component::Headers, part.first), "it is charged once for a run");
+    download.on_have(peer, Component::Headers, &all_runs());
+    assert_eq!(download.progress().unreachable, RUN_BLOCKS);
+}

@@ -46,7 +46,7 @@ const PARTIAL_IDLE: Duration = Duration::from_secs(2);
 /// How often it is looked at what has changed about sessions, at most: a peer can change what it holds as often as it likes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long nobody has to serve what is missing before headers that could not be judged end a fetch.
+/// See [`FetchOptions::doubt_patience`].
 const DOUBT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often progress is told.
@@ -102,6 +102,8 @@ pub struct FetchOptions {
     pub threads: usize,
     /// Breaks ties; another one each time.
     pub seed: u64,
+    /// How long nobody has to serve what is missing before headers that could not be judged end the fetch.
+    pub doubt_patience: Duration,
 }
 
 impl Default for FetchOptions {
@@ -111,6 +113,7 @@ impl Default for FetchOptions {
             buffer: 1 << 20,
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             seed: 0,
+            doubt_patience: DOUBT_PATIENCE,
         }
     }
 }
@@ -206,6 +209,7 @@ pub struct Fetch {
     invalid: u64,
     blames: Blames,
     doubts: Doubts,
+    doubt_patience: Duration,
 }
 
 /// Headers that could not be judged.
@@ -264,6 +268,7 @@ impl Fetch {
             invalid: 0,
             blames: Blames::default(),
             doubts: Doubts::default(),
+            doubt_patience: options.doubt_patience,
         }
     }
 
@@ -490,7 +495,7 @@ impl Fetch {
             return Ok(());
         }
         let since = *self.doubts.since.get_or_insert(now);
-        if now < since + DOUBT_PATIENCE {
+        if now < since + self.doubt_patience {
             return Ok(());
         }
         let peers = self.doubts.peers.len();
