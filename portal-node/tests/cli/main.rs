@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
 
 mod archives;
+#[cfg(feature = "buckets")]
 mod bucket;
 mod client;
 mod demo;

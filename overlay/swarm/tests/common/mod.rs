@@ -15,11 +15,8 @@ use cairn_limits::Holder;
 use cairn_swarm::{
     download::DownloadConfig,
     geometry::{Component, Part, RUN_BLOCKS},
-    quic::{
-        Config, ConnectError, Fetch, FetchError, FetchOptions, Held, Identity, ItemError, Items, Library, NotServed,
-        PeerAddress, PutError, Sink, Swarm,
-    },
-    wire::{Encoding, Encodings, Status},
+    quic::{Config, FetchOptions, Held, Identity, Items, Library, NotServed, PeerAddress, PutError, Sink, Swarm},
+    wire::{Encoding, Encodings},
 };
 use content_types::{ContentKey, history};
 use futures::{
@@ -28,7 +25,6 @@ use futures::{
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) const BLOCKS: u64 = 600;
 

@@ -247,6 +247,7 @@ impl Running {
             seed: rand::random(),
             threads: THREADS,
             buffer: BUFFER,
+            ..FetchOptions::default()
         };
         let kept: Arc<dyn Sink> = sink.clone();
         let fetch = Fetch::new(peers.swarm.clone(), &options, sink.wanted(), sink.known(), &kept);
