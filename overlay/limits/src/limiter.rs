@@ -114,19 +114,30 @@ impl Limiter {
         // If this future is dropped, its place in the queue goes with it.
         let mut queued = Queued { shared: &self.shared, waiter, told };
         loop {
+            let mut changed = pin!(self.shared.freed.notified());
+            // Before it looks: what changes in between wakes it. A hold that may be lost from now on is such a change.
+            changed.as_mut().enable();
             let next = self.shared.state.lock().ledger.poll_timeout(now());
-            let granted = match next {
-                Some(at) => tokio::select! {
-                    granted = &mut queued.told => Some(granted),
-                    () = tokio::time::sleep_until(at.into()) => None,
-                },
-                None => Some((&mut queued.told).await),
+            let idle = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let granted = tokio::select! {
+                biased;
+                granted = &mut queued.told => Some(granted),
+                () = changed => None,
+                () = idle => {
+                    self.shared.change(|ledger| ledger.handle_timeout(now()));
+                    None
+                }
             };
             match granted {
                 Some(Ok(hold)) => return Ok(Shared::permit(&self.shared, hold, amount)),
                 // It is not dropped before it has told.
                 Some(Err(_)) => return Err(Full::Total(self.quota().total)),
-                None => self.shared.change(|ledger| ledger.handle_timeout(now())),
+                None => {}
             }
         }
     }
@@ -282,20 +293,24 @@ impl Permit {
         self.shared.change(|ledger| ledger.set_yielding(now(), self.hold, yields));
     }
 
-    /// Takes over what `other` stands for. That has to be of the same holder, or it is given back.
-    pub fn join(&mut self, other: Self) {
+    /// Takes over what `other` stands for. That has to be of the same holder, and this not lost meanwhile, or it is given
+    /// back; whether it was taken over.
+    pub fn join(&mut self, other: Self) -> bool {
         let is_joined = self.shared.change(|ledger| ledger.join(self.hold, other.hold));
         if is_joined {
             self.amount += other.amount;
         }
+        is_joined
     }
 
     /// Gives away `amount`, or as much as there is. `None` if it is lost.
     pub fn split_off(&mut self, amount: u64) -> Option<Self> {
         let amount = amount.min(self.amount);
-        let hold = self.shared.change(|ledger| ledger.split(self.hold, amount))?;
+        // Known before the lock is released: it may be revoked from then on.
+        let mut state = self.shared.state.lock();
+        let hold = state.ledger.split(self.hold, amount)?;
         self.amount -= amount;
-        Some(Shared::permit(&self.shared, hold, amount))
+        Some(state.permit(&self.shared, hold, amount))
     }
 
     /// Gives back all above `amount`.
@@ -399,6 +414,21 @@ mod tests {
         drop(held);
         assert_eq!(futures::poll!(&mut asking), std::task::Poll::Ready(Ok(())));
         assert_eq!(limiter.total(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_woken_when_something_may_be_lost_from_now_on() {
+        let idle = Duration::from_secs(1);
+        let limiter = Limiter::new(Quota::new(1).yields_after(idle));
+        let held = limiter.try_take(peer(1), 1).unwrap();
+        held.set_yielding(false);
+        let mut waiting = pin!(limiter.take(peer(2), 1));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        tokio::time::advance(9 * idle).await;
+        assert!(futures::poll!(&mut waiting).is_pending() && !held.is_revoked());
+        held.set_yielding(true);
+        let taken = tokio::time::timeout(2 * idle, waiting).await.expect("its idle time is over");
+        assert!(taken.is_ok() && held.is_revoked());
     }
 
     #[tokio::test(start_paused = true)]

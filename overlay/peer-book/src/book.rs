@@ -28,7 +28,7 @@ pub const MAX_BAR: Duration = Duration::from_secs(24 * 60 * 60);
 /// For how long a peer is barred that lost all of its credit without having lied.
 pub const POOR_BAR: Duration = Duration::from_secs(5 * 60);
 
-/// Node IDs of a subnet that are barred at one time before all of it is, for [`LIE_BAR`] and twice as long each time.
+/// Node IDs of a subnet that are barred for lies at one time before all of it is, for [`LIE_BAR`] and twice as long each time.
 pub const BARRED_OF_SUBNET: u32 = 3;
 
 /// A lie is forgotten when its bar has been over for this long.
@@ -121,7 +121,10 @@ impl Book {
         standing.bytes = 0;
         let until = (now + bar).max(remembered.map_or(now, |bar| bar.until));
         standing.bar = Some(Bar { until, times: lies });
-        if let Some(subnet) = Subnet::of_stranger(who.ip) {
+        // Only lies: three peers of one hoster that were slow are no reason to shun the others.
+        if offence == Offence::Lie
+            && let Some(subnet) = Subnet::of_stranger(who.ip)
+        {
             self.note_in_subnet(now, subnet, who.node_id, until);
         }
         Some(bar)

@@ -2,6 +2,7 @@
 //! arrivals.
 
 use bytes::Bytes;
+use cairn_limits::Holder;
 pub use cairn_proto::gossip::OfferVerdict;
 use content_types::{ContentId, Distance, NodeId};
 use futures::future::BoxFuture;
@@ -51,7 +52,7 @@ pub trait ContentHandler: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     /// A peer, which others may serve as well: it may be refused when reading is expensive.
-    Peer(NodeId),
+    Peer(Holder),
     /// A lookup of this node.
     Own,
 }

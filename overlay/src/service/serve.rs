@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_limits::{Permit, Quota};
+use cairn_limits::{Holder, Permit, Quota};
 use cairn_proto::limits::Direction;
 use cairn_proto::record::{self, PortalFields};
 use cairn_proto::routing::K;
@@ -157,7 +157,8 @@ impl Inner {
                 None => return respond(request, &self.closer(&id, &peer)),
             }
         }
-        let value = match self.handler.get(key.clone(), Reader::Peer(peer)).await {
+        let reader = contact.as_ref().map_or_else(|| Holder::id(*peer.as_bytes()), Contact::holder);
+        let value = match self.handler.get(key.clone(), Reader::Peer(reader)).await {
             None => return respond(request, &self.closer(&id, &peer)),
             Some(value) if value.len() <= MAX_INLINE_CONTENT_BYTES => {
                 return respond(request, &Response::Content(Content::Inline(value)));
@@ -217,7 +218,7 @@ impl Inner {
         self.transfers.room_to_send(&mut stream, len).await?;
         let value = match kept {
             Some(value) => Some(value),
-            None => self.handler.get(key, Reader::Peer(peer.node_id())).await,
+            None => self.handler.get(key, Reader::Peer(peer.holder())).await,
         };
         match value {
             Some(value) => self.write_values(stream, vec![value]).await,

@@ -204,6 +204,10 @@ impl Transfers {
             () = held.revoked() => return Err(TransferError::SlotLost),
         };
         let Some(chunk) = chunk else { return Ok(None) };
+        // However fast bytes come: what is lost counts for nobody, so nothing may be added to it.
+        if held.is_lost() {
+            return Err(TransferError::SlotLost);
+        }
         held.join(room.split_off(chunk.len()));
         held.progress(chunk.len());
         Ok(Some(chunk))

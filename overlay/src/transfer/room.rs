@@ -63,10 +63,15 @@ impl Room {
     /// Takes over the room of `other`, which is of the same stream.
     pub fn join(&mut self, other: Room) {
         match (&mut self.0, other.0) {
-            (Some(own), Some(other)) => own.join(other),
+            (Some(own), Some(other)) => drop(own.join(other)),
             (own, other @ Some(_)) => *own = other,
             (_, None) => {}
         }
+    }
+
+    /// Whether it is lost to somebody else.
+    pub(super) fn is_lost(&self) -> bool {
+        self.0.as_ref().is_some_and(Permit::is_revoked)
     }
 
     /// It is this node that is to do something about it now, not the peer: it is not lost for want of progress.

@@ -116,10 +116,10 @@ impl Workers {
             PeerRead::Archive => &self.peer_archive_reads,
             PeerRead::Tree => &self.peer_trees,
         };
+        let Ok(permit) = places.take_within(peer, 1, PEER_PATIENCE).await else { return Ok(None) };
         if what == PeerRead::Tree && !self.trees_of_subnet.lock().charge(Instant::now().into_std(), &peer, 1) {
             return Ok(None);
         }
-        let Ok(permit) = places.take_within(peer, 1, PEER_PATIENCE).await else { return Ok(None) };
         // The permit goes into the job: one whose caller stopped waiting still counts until it ends.
         blocking(move || {
             let result = job();

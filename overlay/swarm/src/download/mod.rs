@@ -95,10 +95,8 @@ pub enum End {
     Choked,
     /// The peer says that it does not hold what was asked for.
     NotHeld,
-    /// The peer has too many requests under way.
+    /// The peer has too many requests under way, or others that were faster have got the request's room here.
     Busy,
-    /// It brought so little for so long that others have got its room.
-    Slow,
     /// The stream broke, the answer was malformed, or the peer calls the request so.
     Broken,
 }
@@ -253,7 +251,7 @@ impl Download {
 
     /// Bytes of an answer came.
     pub fn on_bytes(&mut self, now: Instant, id: RequestId, bytes: u64) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
+        let Some(request) = self.requests.get_mut(&id).filter(|_| bytes > 0) else { return };
         request.last = now;
         request.brought = request.brought.saturating_add(bytes);
         let arrived = bytes.min(request.expected);
@@ -318,10 +316,6 @@ impl Download {
             End::Closed | End::NotHeld => {
                 self.deny(key, slot);
                 self.charge(key, Offence::NotHeld);
-            }
-            End::Slow => {
-                peer.pause(now);
-                self.charge(key, Offence::Slow);
             }
             End::Broken => {
                 peer.pause(now);

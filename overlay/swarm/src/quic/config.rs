@@ -77,8 +77,14 @@ pub(super) const UNPROVED_HANDSHAKES: u64 = 8;
 /// A handshake takes a few round trips. One that takes longer makes room for others that wait.
 const HANDSHAKE_IDLE: Duration = Duration::from_secs(2);
 
-/// What the control messages of a subnet may cost, in bytes: what a peer holds is told in some kilobytes, and then changes.
-pub(super) const CONTROL: Allowance = Allowance { rate: 64 << 10, burst: 4 << 20 };
+/// What the control messages of a peer may cost, in bytes: what it holds is told in some kilobytes, and then changes.
+pub(super) const CONTROL_OF_PEER: Allowance = Allowance { rate: 64 << 10, burst: 4 << 20 };
+
+/// What those of all peers of a subnet may cost, so that new node IDs renew nothing.
+pub(super) const CONTROL: Allowance = Allowance { rate: 256 << 10, burst: 16 << 20 };
+
+/// Handshakes that a subnet may begin: each takes about a millisecond of the processor.
+pub(super) const DIALS: Allowance = Allowance { rate: 4, burst: 128 };
 
 /// What single items may be sent to a subnet of peers that are not served, in bytes: lookups need some, and whoever wants more
 /// waits for its turn like all others.

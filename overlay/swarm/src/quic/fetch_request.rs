@@ -118,7 +118,7 @@ impl PartRequest {
     }
 
     /// Takes or gives back room for what has come of an item that is not whole. `None`: this request made so little progress
-    /// that another has got its room.
+    /// that another has got its room. That is charged to nobody: others are only faster.
     async fn hold(&self, holder: Holder, room: &mut Option<Permit>, pending: usize) -> Option<()> {
         let wanted = (pending as u64).div_ceil(ROOM_STEP) * ROOM_STEP;
         let held = room.as_ref().map_or(0, Permit::amount);
@@ -129,7 +129,7 @@ impl PartRequest {
             // What is read on meanwhile stays with its sender.
             let more = self.partial.take(holder, wanted - held).await.ok()?;
             match room {
-                Some(room) => room.join(more),
+                Some(room) => room.join(more).then_some(())?,
                 None => *room = Some(more),
             }
         } else if wanted == 0 {
@@ -147,11 +147,14 @@ impl PartRequest {
         let mut numbers = self.part.blocks();
         let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
         loop {
+            if let Some(room) = &room {
+                room.set_yielding(true);
+            }
             let reading = receive.read_chunks(&mut chunks);
             let read = match &room {
                 Some(room) => tokio::select! {
                     read = reading => read,
-                    () = room.revoked() => return End::Slow,
+                    () = room.revoked() => return End::Busy,
                 },
                 None => reading.await,
             };
@@ -179,13 +182,20 @@ impl PartRequest {
             }
             if let Some(room) = &room {
                 room.progress(bytes);
+                // From here on it is this node that is slow: its limits, its disk.
+                room.set_yielding(false);
             }
             if self.hold(holder, &mut room, frames.pending()).await.is_none() {
-                return End::Slow;
+                return End::Busy;
+            }
+            // Told before they wait for this node's own limit, which is no silence of the peer's.
+            let told = Told::Arrived { id: self.id, bytes, items: Vec::new() };
+            if self.tell.send(told).await.is_err() {
+                return End::Broken;
             }
             self.swarm.inner.uploads.download.wait(self.part.component, bytes).await;
             let items = if whole.is_empty() { Vec::new() } else { self.with_room(whole, encoding).await };
-            if self.tell.send(Told::Arrived { id: self.id, bytes, items }).await.is_err() {
+            if !items.is_empty() && self.tell.send(Told::Arrived { id: self.id, bytes: 0, items }).await.is_err() {
                 return End::Broken;
             }
         }

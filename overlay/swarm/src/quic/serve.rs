@@ -171,12 +171,18 @@ fn framed(item: Bytes) -> [Bytes; 2] {
 
 async fn room(inner: &Inner, holder: Holder, bytes: usize) -> Result<Permit, Broken> {
     let bytes = bytes.min(inner.config.upload_buffer) as u64;
-    Ok(inner.room.take(holder, bytes).await?)
+    let room = inner.room.take(holder, bytes).await?;
+    // Until something is written it is this node that is slow: its disk, or its limits.
+    room.set_yielding(false);
+    Ok(room)
 }
 
 /// Writes as fast as the other side reads. Its room is lost if it does not, and somebody waits for that.
 async fn write(send: &mut SendStream, room: Option<&Permit>, chunks: &mut [Bytes]) -> Result<(), Broken> {
     let mut rest = chunks;
+    if let Some(room) = room {
+        room.set_yielding(true);
+    }
     while !rest.is_empty() {
         let writing = tokio::time::timeout(STALL_TIME, send.write_chunks(rest));
         let written = match room {

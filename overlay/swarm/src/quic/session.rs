@@ -94,8 +94,9 @@ pub enum SessionError {
     /// More control messages than anybody has use for.
     #[error("too many control messages")]
     Flood,
-    /// The session moved next to nothing, and another wanted its place.
-    #[error("there are as many connections as there may be, and this one was idle")]
+    /// The session moved next to nothing and another wanted its place, or the peers of its subnet send too many control
+    /// messages between them.
+    #[error("there is no room for this connection beside the others")]
     Crowded,
 }
 
@@ -182,7 +183,9 @@ impl Session {
         write(&mut send, &Control::Hello(own)).await?;
         let mut reader = ControlReader::new(connection.accept_uni().await?);
         let sender = Holder::peer(node_id, connection.remote_address().ip());
-        let Some(Control::Hello(hello)) = reader.next(inner, &sender).await? else { return Err(SessionError::Hello) };
+        let Some(Control::Hello(hello)) = reader.next(inner, &sender, &node_id).await? else {
+            return Err(SessionError::Hello);
+        };
         if (hello.chain_id, hello.genesis) != (inner.config.chain_id, inner.config.genesis) {
             return Err(SessionError::OtherChain(hello.chain_id));
         }
@@ -360,7 +363,7 @@ impl Session {
 
     async fn hear(&self, inner: &Inner, mut reader: ControlReader) -> Result<(), SessionError> {
         loop {
-            let Some(message) = reader.next(inner, &self.holder()).await? else { continue };
+            let Some(message) = reader.next(inner, &self.holder(), &self.node_id).await? else { continue };
             match message {
                 Control::Interested => inner.uploads.update(|choker| choker.on_interest(&self.number, true)),
                 Control::NotInterested => inner.uploads.update(|choker| choker.on_interest(&self.number, false)),
@@ -457,7 +460,12 @@ impl ControlReader {
     }
 
     /// The next message; `None` for one of a type that is not known. Its sender is charged with what it costs.
-    async fn next(&mut self, inner: &Inner, sender: &Holder) -> Result<Option<Control>, SessionError> {
+    async fn next(
+        &mut self,
+        inner: &Inner,
+        sender: &Holder,
+        node_id: &NodeId,
+    ) -> Result<Option<Control>, SessionError> {
         loop {
             if let Some(frame) = self.frames.push(&mut self.chunk)? {
                 let message = Control::decode(&frame)?;
@@ -466,9 +474,7 @@ impl ControlReader {
                     Some(Control::Predict(_)) => PREDICT_COST,
                     _ => 0,
                 };
-                if !inner.charge_control(sender, MESSAGE_COST + frame.len() as u64 + more) {
-                    return Err(SessionError::Flood);
-                }
+                inner.charge_control(sender, node_id, MESSAGE_COST + frame.len() as u64 + more)?;
                 return Ok(message);
             }
             let chunk = self.stream.read_chunk(MAX_CONTROL_BYTES, true).await?.ok_or(SessionError::Ended)?;

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config, Held, Identity, IdentityError, Library,
-    config::{CONTROL, ITEMS_TO_CHOKED, UNPROVED_HANDSHAKES},
+    config::{CONTROL, CONTROL_OF_PEER, DIALS, ITEMS_TO_CHOKED, UNPROVED_HANDSHAKES},
     identity::proved_node_id,
     session::{Close, Session, SessionError},
     uploads::{Limits, Uploads},
@@ -32,9 +32,6 @@ use crate::{choker::ChokerConfig, geometry::Component};
 
 /// How long a handshake, with the first messages each way, may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-
-/// What a handshake costs its sender's subnet, in bytes of control messages: some thousand of them take as long.
-const HANDSHAKE_COST: u64 = 32 << 10;
 
 /// Room in the socket for datagrams that have come and for those that go, in bytes; the system may give less.
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -142,6 +139,10 @@ pub(super) struct Inner {
     pub(super) room: Limiter,
     /// What control messages cost, by sender.
     pub(super) control: Mutex<Meter>,
+    /// The same by node ID.
+    control_of_peer: Mutex<Meter>,
+    /// Handshakes of proved addresses.
+    dials: Mutex<Meter>,
     /// Single items to peers that are not served.
     pub(super) items_to_choked: Mutex<Meter>,
     pub(super) uploads: Uploads,
@@ -200,6 +201,8 @@ impl Swarm {
         let inner = Arc::new(Inner {
             room: Limiter::new(config.room()),
             control: Mutex::new(Meter::new(CONTROL)),
+            control_of_peer: Mutex::new(Meter::new(CONTROL_OF_PEER)),
+            dials: Mutex::new(Meter::new(DIALS)),
             items_to_choked: Mutex::new(Meter::new(ITEMS_TO_CHOKED)),
             places: Limiter::new(config.sessions(config.limits.max_peers)),
             handshakes: Limiter::new(Config::handshakes()),
@@ -360,9 +363,19 @@ impl Inner {
         }
     }
 
-    /// Charges the sender of control messages; whether it may go on.
-    pub(super) fn charge_control(&self, sender: &Holder, cost: u64) -> bool {
-        self.control.lock().charge(Instant::now(), sender, cost)
+    /// Charges the sender of control messages, and its subnet.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Flood`] if it was itself that sent too much; [`SessionError::Crowded`] if it was its subnet, which is no
+    /// fault of its own.
+    pub(super) fn charge_control(&self, sender: &Holder, node_id: &NodeId, cost: u64) -> Result<(), SessionError> {
+        let now = Instant::now();
+        let own = Holder::id(*node_id.as_bytes());
+        if !self.control_of_peer.lock().charge(now, &own, cost) {
+            return Err(SessionError::Flood);
+        }
+        if self.control.lock().charge(now, sender, cost) { Ok(()) } else { Err(SessionError::Crowded) }
     }
 
     fn check(&self, peer: &NodeId, ip: IpAddr) -> Result<(), ConnectError> {
@@ -476,11 +489,14 @@ async fn accept(inner: Arc<Inner>) {
             }
             continue;
         }
+        // An address that is not proved counts for nobody: else whoever forges it could use up another's share.
+        let is_proved = incoming.remote_address_validated();
         let is_stranger = cairn_limits::Subnet::of_stranger(address.ip()).is_some();
-        if is_stranger && !inner.charge_control(&holder, HANDSHAKE_COST) {
+        if is_proved && is_stranger && !inner.dials.lock().charge(Instant::now(), &holder, 1) {
             incoming.ignore();
             continue;
         }
+        let holder = if is_proved { holder } else { Holder::nobody() };
         let Ok(place) = inner.handshakes.try_take(holder, 1) else {
             incoming.ignore();
             continue;

@@ -30,7 +30,7 @@ impl ContentHandler for Reads {
             let key = ContentKey::decode(SubNetwork::LegacyHistory, &key).unwrap();
             match reader {
                 Reader::Own => self.0.get(&key).await.unwrap(),
-                Reader::Peer(peer) => self.0.get_for_peer(crate::holdings::reader(peer), &key).await.unwrap(),
+                Reader::Peer(peer) => self.0.get_for_peer(peer, &key).await.unwrap(),
             }
         }
         .boxed()

@@ -11,7 +11,7 @@ use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Re
 
 use crate::express::Express;
 use crate::headers::Asker;
-use crate::holdings::{self, Holdings, HoldingsError};
+use crate::holdings::{Holdings, HoldingsError};
 use crate::pipeline::Pipeline;
 use crate::verified::VerifiedContent;
 
@@ -84,7 +84,7 @@ impl ContentHandler for ContentNetworkHandler {
             let key = self.decode(&key)?;
             let read = match reader {
                 Reader::Own => self.holdings.get(&key).await,
-                Reader::Peer(peer) => self.holdings.get_for_peer(holdings::reader(peer), &key).await,
+                Reader::Peer(peer) => self.holdings.get_for_peer(peer, &key).await,
             };
             match read {
                 Ok(value) => value,
@@ -141,7 +141,7 @@ mod tests {
             (key.encode(), chain.block(number).unwrap().body)
         };
         let (key, value) = body(5);
-        assert_eq!(handler.get(key.clone(), Reader::Peer(node_id)).await, None);
+        assert_eq!(handler.get(key.clone(), Reader::Peer(crate::holdings::reader(node_id))).await, None);
         assert_eq!(handler.get(key.clone(), Reader::Own).await.as_ref(), Some(&value));
         let offered = handler.admit(key.clone(), value.clone(), ContentSource::Offer(node_id)).await;
         let says_why = |why: &str| why.contains("too much is being read");
@@ -149,7 +149,7 @@ mod tests {
         let found = handler.admit(key.clone(), value.clone(), ContentSource::Lookup(node_id)).await;
         assert!(found.is_ok(), "{found:?}");
         drop(busy);
-        assert_eq!(handler.get(key, Reader::Peer(node_id)).await, Some(value));
+        assert_eq!(handler.get(key, Reader::Peer(crate::holdings::reader(node_id))).await, Some(value));
         let (key, value) = body(6);
         let offered = handler.admit(key, value, ContentSource::Offer(node_id)).await;
         assert!(offered.is_ok(), "{offered:?}");

@@ -35,7 +35,10 @@ const RUN_BLOCKS: u64 = 32;
 /// Runs that are prepared ahead of the one being offered.
 const RUNS_AHEAD: usize = 2;
 /// Blocks with open pieces at which no others are offered before those have been offered again.
-const MAX_OPEN_BLOCKS: usize = 1024;
+const MAX_OPEN_BLOCKS: u64 = 1024;
+/// Runs that are begun beside so many open blocks, each time that these are offered again: peers that never answer keep what
+/// others would take waiting, but not for ever.
+const FRESH_RUNS: u32 = 16;
 /// First pause before open pieces are offered again, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -223,7 +226,8 @@ impl Rest {
 
     /// Whether nothing of it is left that could come to an end soon.
     fn is_settled(&self) -> bool {
-        self.retry.is_none_or(|retry| retry.tries > PATIENT_TRIES)
+        let has_new = self.runs.iter().any(|run| matches!(run.state, RunState::New));
+        !has_new && self.retry.is_none_or(|retry| retry.tries > PATIENT_TRIES)
     }
 }
 
@@ -386,11 +390,16 @@ impl Job {
         let (mut refused, mut waiting) = (Refused::default(), Refused::default());
         let jobs: Vec<_> = runs.iter().map(|run| self.prepare(&rest.served, run.blocks.clone())).collect();
         let mut prepared = pin!(ahead(&self.tasks, jobs.into_iter()));
+        let (mut fresh, before) = (0, open_blocks(&runs).saturating_add(open_blocks(&left)));
         let mut runs = runs.into_iter().enumerate();
         while let Some((place, run)) = runs.next() {
-            let open = left.iter().filter(|run| matches!(run.state, RunState::Open(_))).count();
-            if open >= MAX_OPEN_BLOCKS && matches!(run.state, RunState::New) {
-                // What is open is offered again first: it would only pile up.
+            let open = open_blocks(&left);
+            let is_new = matches!(run.state, RunState::New);
+            if is_new && open >= MAX_OPEN_BLOCKS {
+                fresh += 1;
+            }
+            if fresh > FRESH_RUNS {
+                // What is open is offered again before more of them: it would only pile up.
                 left.push(run);
                 left.extend(runs.map(|(_, run)| run));
                 break;
@@ -417,7 +426,9 @@ impl Job {
         }
         left.sort_by_key(|run| run.blocks.start);
         let is_open = left.iter().any(|run| matches!(run.state, RunState::Open(_)));
-        rest.retry = is_open.then(|| Retry::after(rest.retry, Instant::now()));
+        // Where something came to an end, the others may soon.
+        let tried = rest.retry.filter(|_| open_blocks(&left) >= before);
+        rest.retry = is_open.then(|| Retry::after(tried, Instant::now()));
         rest.runs = left;
         let archive = file_name(&rest.served.archive);
         if let Some(first) = refused.first() {
@@ -476,10 +487,7 @@ impl Job {
         refused.append(of_refused);
         waiting.append(of_waiting);
         let waiting = left.into_iter().map(|blocks| Run { blocks, state: RunState::Waiting });
-        let open = open
-            .into_iter()
-            .map(|(number, keys)| Run { blocks: number..number.saturating_add(1), state: RunState::Open(keys) });
-        waiting.chain(open).collect()
+        waiting.chain(open_runs(open)).collect()
     }
 
     /// Looks once more for what proves an archive that has no proofs: what is not proved now is not offered in this run.
@@ -532,6 +540,26 @@ impl Job {
         }
         open
     }
+}
+
+/// Blocks of open runs.
+fn open_blocks(runs: &[Run]) -> u64 {
+    runs.iter().filter(|run| matches!(run.state, RunState::Open(_))).map(Run::len).sum()
+}
+
+/// Open blocks that follow each other as one run, so that they are read and offered together again.
+fn open_runs(open: BTreeMap<u64, Vec<ContentKey>>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (number, keys) in open {
+        match runs.last_mut() {
+            Some(Run { blocks, state: RunState::Open(of) }) if blocks.end == number => {
+                blocks.end = number.saturating_add(1);
+                of.extend(keys);
+            }
+            _ => runs.push(Run { blocks: number..number.saturating_add(1), state: RunState::Open(keys) }),
+        }
+    }
+    runs
 }
 
 /// Runs each job in a task of its own, the next [`RUNS_AHEAD`] of them while the results before are worked on. A job

@@ -104,14 +104,22 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
         for (peer, _) in &mut peers {
             peer.is_slow = slow.contains(&peer.node_id, Instant::now());
         }
-        // They have had their chance in this run.
+        // They have had their chance in this run. What only they cover is as open as it was.
+        let mut passed_over = Vec::new();
         if round > 0 && peers.iter().any(|(peer, _)| !peer.is_slow) {
-            peers.retain(|(peer, _)| !peer.is_slow);
+            passed_over = peers.extract_if(.., |(peer, _)| peer.is_slow).map(|(peer, _)| peer).collect();
         }
+        let is_passed_over =
+            |item: &Item| passed_over.iter().any(|peer: &Peer| peer.node_id.distance(&item.id) <= peer.radius);
         let open: Vec<Item> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
         // What nobody covers any more was let go by a peer that is full.
         let unanswered = if round == 0 { Fate::Uncovered } else { Fate::Declined };
-        let mut answers = vec![unanswered; open.len()];
+        let before = |place: &usize| fates.get(*place).copied().unwrap_or(unanswered);
+        let mut answers: Vec<Fate> = places
+            .iter()
+            .zip(&open)
+            .map(|(place, item)| if is_passed_over(item) { before(place) } else { unanswered })
+            .collect();
         for (index, code) in offer_round(overlay, &open, &peers, options, slow).await {
             let (Some(answer), Some(item)) = (answers.get_mut(index), open.get(index)) else { continue };
             *answer = Fate::of(code).max(*answer);
