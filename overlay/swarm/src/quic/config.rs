@@ -74,8 +74,9 @@ pub(super) const MAX_HANDSHAKES: u64 = 64;
 /// While more handshakes than these are under way, an address has to show that it is its sender's before it takes a place.
 pub(super) const UNPROVED_HANDSHAKES: u64 = 8;
 
-/// A handshake takes a few round trips. One that takes longer makes room for others that wait.
-const HANDSHAKE_IDLE: Duration = Duration::from_secs(2);
+/// A handshake takes a few round trips. One that takes longer makes room for others when all places are taken; who means it
+/// dials again.
+const HANDSHAKE_IDLE: Duration = Duration::from_millis(500);
 
 /// What the control messages of a peer may cost, in bytes: what it holds is told in some kilobytes, and then changes.
 pub(super) const CONTROL_OF_PEER: Allowance = Allowance { rate: 64 << 10, burst: 4 << 20 };
