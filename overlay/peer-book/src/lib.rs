@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`offence`] | what a peer can do wrong, and what it costs |
 //! | [`book`] | the standing of peers and of subnets, as a state machine: the time is passed in |
-//! | [`file`] | the bars as text, so that a restart frees nobody |
+//! | [`mod@file`] | the bars as text, so that a restart frees nobody |
 //! | [`shared`] | the book as the networks of a node share it |
 
 pub mod book;

@@ -20,6 +20,7 @@
 //! | `holdings` | store and archives as one |
 //! | `workers` | threads for what would hold up the reactor |
 
+mod access;
 pub mod config;
 mod express;
 pub mod fetch;

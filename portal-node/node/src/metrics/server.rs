@@ -1,15 +1,27 @@
 //! `/metrics` and `/health` over HTTP.
+//!
+//! A scrape is short, so a connection lives for half a minute at most, and one that stands still makes room for others: whoever
+//! opens many and asks for nothing keeps nobody out.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use axum::serve::Listener;
+use cairn_limits::{Holder, Limiter, Quota};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +29,12 @@ use super::Metrics;
 
 /// Media type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections at once. One that is older than a second makes room when all are taken.
+const CONNECTIONS: Quota = Quota::new(64).yields_after(Duration::from_secs(1));
+
+/// How long a connection lives.
+const LIFE: Duration = Duration::from_secs(30);
 
 /// The running server.
 #[derive(Debug)]
@@ -38,7 +56,8 @@ impl MetricsServer {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let routes = Router::new().route("/metrics", get(scrape)).route("/health", get(|| async { "ok\n" }));
-        let service = routes.with_state(metrics);
+        let service = routes.with_state(metrics).layer(middleware::from_fn(turn_pages_away));
+        let listener = Places { listener, limiter: Limiter::new(CONNECTIONS) };
         tasks.spawn(async move {
             tokio::select! {
                 result = axum::serve(listener, service) => {
@@ -54,6 +73,83 @@ impl MetricsServer {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+async fn turn_pages_away(request: Request, next: Next) -> Response {
+    if crate::access::is_for_another(request.uri(), request.headers()) {
+        return (StatusCode::FORBIDDEN, "the request is for another machine\n").into_response();
+    }
+    next.run(request).await
+}
+
+/// A listener that gives each connection a place.
+struct Places {
+    listener: TcpListener,
+    limiter: Limiter,
+}
+
+impl Listener for Places {
+    type Io = Placed;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Placed, SocketAddr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            // Without a place it is closed at once.
+            if let Ok(place) = self.limiter.try_take(Holder::address(address.ip()), 1) {
+                let ends = async move {
+                    let _ = tokio::time::timeout(LIFE, place.revoked()).await;
+                };
+                return (Placed { stream, ends: ends.boxed() }, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection for as long as it has its place.
+struct Placed {
+    stream: TcpStream,
+    /// Comes to its end with the place; has it until then.
+    ends: BoxFuture<'static, ()>,
+}
+
+impl Placed {
+    fn has_ended(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.ends.poll_unpin(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => {
+                // Asked again it says the same.
+                self.ends = std::future::ready(()).boxed();
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+    }
+}
+
+impl AsyncRead for Placed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.has_ended(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Placed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.has_ended(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

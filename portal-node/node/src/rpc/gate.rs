@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
 use tower::{Layer, Service};
 
-use super::access::{Access, Denied};
+use crate::access::{Access, Denied};
 
 /// How long a browser need not ask again, in seconds.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");

@@ -5,7 +5,6 @@
 //! A method takes its parameters (`params`), calls the service, and gives the result its shape (`results`): nothing
 //! lies between the request and the sub-network. Web pages are kept out unless they are allowed (`access`, `gate`).
 
-mod access;
 mod config;
 mod discovery;
 pub mod error;
@@ -27,14 +26,14 @@ use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle};
 use jsonrpsee::types::ErrorObjectOwned;
 use overlay::Discovery;
 
+use crate::access::Access;
 use crate::networks::Network;
 use crate::status::{Status, StatusSource};
 use crate::swarm::StoreFetches;
-use access::Access;
 use gate::GateLayer;
 use params::Arguments;
 
-pub use access::{AllowedHost, AllowedOrigin, ParseAccessError};
+pub use crate::access::{AllowedHost, AllowedOrigin, ParseAccessError};
 pub use config::{DEFAULT_RPC_PORT, RpcConfig};
 
 /// Why the JSON-RPC server did not start.

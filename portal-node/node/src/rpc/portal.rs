@@ -159,14 +159,22 @@ async fn offer(params: Params<'_>, network: &Network) -> RpcResult<String> {
     let arguments = Arguments::new(&params, &["enr", "content_items"])?;
     let enr: Enr = arguments.required("enr")?;
     let ContentItems(items) = arguments.required("content_items")?;
-    let mut verified = Vec::with_capacity(items.len());
+    let mut offered = Vec::with_capacity(items.len());
     for (position, (key, value)) in items.into_iter().enumerate() {
         let at = |error: ErrorObjectOwned| error::in_item(position, &error);
         let decoded = decode_key(&key, network).map_err(at)?;
-        let content = network.pipeline().validate(decoded, value).await.map_err(refused).map_err(at)?;
-        verified.push((key, content.value().clone()));
+        // What is wrong is not offered. What only cannot be judged here, for want of a header say, is for the peer to judge: the
+        // caller vouches for it.
+        match network.pipeline().validate(decoded, value.clone()).await {
+            Ok(_) => {}
+            Err(refusal) if !refusal.is_invalid() => {
+                tracing::debug!(%refusal, "offered for the JSON-RPC without having been judged");
+            }
+            Err(refusal) => return Err(at(refused(refusal))),
+        }
+        offered.push((key, value));
     }
-    let codes = network.overlay().offer(enr, verified).await.map_err(request_failed)?;
+    let codes = network.overlay().offer(enr, offered).await.map_err(request_failed)?;
     Ok(hex_string(codes.into_iter().map(u8::from).collect::<Vec<u8>>()))
 }
 

@@ -130,6 +130,8 @@ pub(super) struct Trace {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) received_from: Option<String>,
     pub(super) responses: BTreeMap<String, TraceResponse>,
+    /// Those of them that failed, as tools that are deployed read them beside the schema.
+    pub(super) failures: BTreeMap<String, TraceFailure>,
     pub(super) metadata: BTreeMap<String, TraceMetadata>,
     pub(super) started_at_ms: u64,
     pub(super) cancelled: Vec<String>,
@@ -141,7 +143,18 @@ pub(super) struct Trace {
 pub(super) struct TraceResponse {
     /// From the beginning of the lookup to this answer; the name is the schema's.
     pub(super) durations_ms: u64,
+    /// The same by the name that tools that are deployed read.
+    pub(super) duration_ms: u64,
     pub(super) responded_with: Vec<String>,
+}
+
+/// Why nothing came of asking one peer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TraceFailure {
+    pub(super) duration_ms: u64,
+    /// `invalidContent` for what was refused, `utpTransferFailed` for everything else.
+    pub(super) failure: &'static str,
 }
 
 /// A node that a trace mentions.

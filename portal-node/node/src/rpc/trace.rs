@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 use content_types::NodeId;
 use overlay::service::{LookupTrace, TracedAnswer};
 
-use super::results::{Trace, TraceMetadata, TraceResponse, uint256};
+use super::results::{Trace, TraceFailure, TraceMetadata, TraceResponse, uint256};
 
 fn id(node_id: &NodeId) -> String {
     uint256(node_id.as_bytes())
@@ -20,7 +20,17 @@ impl From<&LookupTrace> for Trace {
                 TracedAnswer::Content | TracedAnswer::Rejected(_) | TracedAnswer::Failed(_) => Vec::new(),
             };
             let durations_ms = response.after.as_millis().try_into().unwrap_or(u64::MAX);
-            (id(&response.peer), TraceResponse { durations_ms, responded_with })
+            let duration_ms = durations_ms;
+            (id(&response.peer), TraceResponse { durations_ms, duration_ms, responded_with })
+        });
+        let failures = trace.responses.iter().filter_map(|response| {
+            let failure = match &response.answer {
+                TracedAnswer::Nodes(_) | TracedAnswer::Content => return None,
+                TracedAnswer::Rejected(_) => "invalidContent",
+                TracedAnswer::Failed(_) => "utpTransferFailed",
+            };
+            let duration_ms = response.after.as_millis().try_into().unwrap_or(u64::MAX);
+            Some((id(&response.peer), TraceFailure { duration_ms, failure }))
         });
         let metadata = trace.enrs.iter().map(|enr| {
             let node_id = NodeId::from(enr.node_id().raw());
@@ -33,6 +43,7 @@ impl From<&LookupTrace> for Trace {
             target_id: uint256(trace.target.as_bytes()),
             received_from: trace.received_from.as_ref().map(id),
             responses: responses.collect(),
+            failures: failures.collect(),
             metadata: metadata.collect::<BTreeMap<_, _>>(),
             started_at_ms: started.as_millis().try_into().unwrap_or(u64::MAX),
             cancelled: trace.cancelled.iter().map(id).collect(),

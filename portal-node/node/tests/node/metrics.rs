@@ -1,5 +1,7 @@
 //! The metrics endpoint.
 
+use std::time::Duration;
+
 use content_types::{ContentKey, history};
 
 use crate::support::{LOOPBACK, World, connect, install_tls, stop};
@@ -55,4 +57,31 @@ async fn two_nodes_in_one_process_count_apart() {
     assert!(!other.metrics().encode().unwrap().contains(r#"outcome="valid""#));
     stop(one).await;
     stop(other).await;
+}
+
+/// Connections that never send a whole request make room, and a web page under another name is turned away.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_requests_keep_no_scrape_out_and_pages_read_nothing() {
+    install_tls();
+    let world = World::new();
+    let mut config = world.config("node");
+    config.metrics = Some(LOOPBACK);
+    let node = cairn_node::Node::start(config).await.unwrap();
+    let address = node.metrics_address().unwrap();
+    let mut half = Vec::new();
+    for _ in 0..200 {
+        let Ok(stream) = tokio::net::TcpStream::connect(address).await else { break };
+        stream.try_write(b"GET /health HTTP/1.1\r\n").unwrap();
+        half.push(stream);
+    }
+    let client = reqwest::Client::new();
+    let get = || client.get(format!("http://{address}/health"));
+    // Until those have stood still for long enough, there is no place.
+    let answered = async { while get().send().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(60), answered).await.expect("they keep their places");
+    let page = get().header("sec-fetch-site", "same-origin").header("host", "rebound.example");
+    assert_eq!(page.send().await.unwrap().status(), 403);
+    assert_eq!(get().header("host", "prometheus.example").send().await.unwrap().status(), 200, "a program may");
+    drop(half);
+    stop(node).await;
 }

@@ -53,9 +53,14 @@ fn assert_trace(trace: &Value) {
     for (peer, response) in trace["responses"].as_object().unwrap() {
         assert_uint256(peer);
         assert!(response["durationsMs"].is_u64());
+        assert_eq!(response["durationMs"], response["durationsMs"]);
         for node in response["respondedWith"].as_array().unwrap() {
             assert_uint256(node.as_str().unwrap());
         }
+    }
+    for (peer, failure) in trace["failures"].as_object().unwrap() {
+        assert!(trace["responses"].get(peer).is_some(), "{peer} was asked");
+        assert!(failure["durationMs"].is_u64() && failure["failure"].is_string());
     }
     for (node, metadata) in trace["metadata"].as_object().unwrap() {
         assert_uint256(node);

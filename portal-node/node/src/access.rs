@@ -1,4 +1,4 @@
-//! Which web pages may call the JSON-RPC. Whoever reaches it can command the node, and every page that a person on this
+//! Which web pages may call the JSON-RPC, and read the metrics. Whoever reaches it can command the node, and every page that a person on this
 //! machine opens reaches it: by a request of its own, which says where the page comes from (`Origin`), or under a name
 //! that leads here although it is somebody else's (`Host`; DNS rebinding). Programs send no `Origin`.
 
@@ -91,9 +91,16 @@ impl TryFrom<String> for AllowedHost {
     }
 }
 
+/// Whether a browser sends a request for a machine that this one is not known to be. What is only read, such as metrics, is
+/// for every program under every name, but not for web pages.
+pub(crate) fn is_for_another(uri: &Uri, headers: &HeaderMap) -> bool {
+    let is_from_browser = headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
+    is_from_browser && Access::default().check(uri, headers).is_err()
+}
+
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
+pub(crate) enum Denied {
     /// It comes from a web page that is not allowed.
     Origin,
     /// It is for a machine that this one is not known to be.
@@ -102,9 +109,9 @@ pub(super) enum Denied {
 
 /// What the configuration allows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Access {
-    pub(super) origins: Vec<AllowedOrigin>,
-    pub(super) hosts: Vec<AllowedHost>,
+pub(crate) struct Access {
+    pub(crate) origins: Vec<AllowedOrigin>,
+    pub(crate) hosts: Vec<AllowedHost>,
 }
 
 impl Access {
@@ -112,7 +119,7 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied`] when the request is not to be answered.
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Denied> {
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Denied> {
         let named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
         let all_known = named.chain(uri.authority().map(|authority| authority.as_str().as_bytes())).all(|authority| {
             Authority::try_from(authority).is_ok_and(|authority| self.is_known_host(authority.host()))
