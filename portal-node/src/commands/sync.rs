@@ -76,6 +76,7 @@ async fn sync_with(node: &Node, settings: &Settings, options: SyncOptions, per_p
     let (folder, capacity) = (options.folder.clone(), options.capacity);
     let sync = node.sync(options).map_err(failure)?;
     let progress = sync.progress();
+    // One end for each era at most, taken by the loop below, which waits for nothing else than these.
     let (sender, mut ends) = mpsc::unbounded_channel();
     // An interrupt ends the process; what came is kept all the same.
     let stop = CancellationToken::new();
