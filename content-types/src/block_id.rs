@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use alloy_primitives::B256;
 
-use crate::legacy_history;
-
 /// A block by its number on the canonical chain or by its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BlockId {
@@ -17,14 +15,6 @@ pub enum BlockId {
 }
 
 impl BlockId {
-    /// The key of the block's header in the legacy history network.
-    pub fn header_key(&self) -> legacy_history::ContentKey {
-        match self {
-            Self::Number(number) => legacy_history::ContentKey::HeaderByNumber(*number),
-            Self::Hash(hash) => legacy_history::ContentKey::HeaderByHash(*hash),
-        }
-    }
-
     /// Checks that a header with this number and hash is the block that is meant.
     ///
     /// # Errors

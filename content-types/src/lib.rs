@@ -2,8 +2,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`id`], [`distance`], [`sub_network`] | where something lies: 256-bit identifiers, the XOR metric, protocol identifiers |
-//! | [`history`], [`legacy_history`] | content keys, content IDs and values of the sub-networks `0x5000` and `0x500B` |
+//! | [`id`], [`distance`] | where something lies: 256-bit identifiers, the XOR metric |
+//! | [`sub_network`] | the registry of sub-networks, and the content key of any of them |
+//! | [`room`] | what each of them has: a content key that can be asked, names, policies |
+//! | [`history`], [`legacy_history`] | a room for each: content keys, content IDs and values of `0x5000` and `0x500B` |
 //! | [`block`] | bodies and receipts as raw bytes: validation against a header, transcoding |
 //! | [`chain`] | what tells one chain from another: forks, beacon clock, trust roots, as a value |
 //! | [`trust`] | the frozen lists behind the trust roots; none exists in memory unchecked |
@@ -18,7 +20,6 @@
 pub mod block;
 pub mod block_id;
 pub mod chain;
-pub mod content_key;
 pub mod distance;
 pub mod header;
 pub mod history;
@@ -26,15 +27,16 @@ pub mod id;
 pub mod legacy_history;
 pub mod limits;
 pub mod merkle;
+pub mod room;
 pub mod sub_network;
 pub mod trust;
 pub mod verify;
 
 pub use block_id::BlockId;
 pub use chain::ChainSpec;
-pub use content_key::{ContentKey, KeyError};
 pub use distance::Distance;
 pub use header::{HeaderError, HeaderProof, HeaderVerifier, HeaderWithProof, ProofKind, ProvedHeader};
 pub use id::{ContentId, NodeId};
-pub use sub_network::SubNetwork;
+pub use room::{Form, Key, KeyError};
+pub use sub_network::{ContentKey, SubNetwork};
 pub use trust::{SummariesCheckpoint, TrustListKind, TrustLists, TrustRoots};

@@ -5,15 +5,15 @@
 //! differently: a peer is charged for [`Fault::Sender`] and for nothing else.
 
 use alloy_consensus::Header;
+use alloy_primitives::B256;
 use bytes::Bytes;
 
 use crate::{
-    BlockId, ContentKey, HeaderError, HeaderVerifier, HeaderWithProof, ProvedHeader,
+    BlockId, HeaderError, HeaderVerifier, HeaderWithProof, ProvedHeader,
     block::{
-        BodyEncoding, BodyRoots, Malformed, ReceiptsEncoding, ReceiptsRoots, transcode,
+        BodyEncoding, BodyRoots, ReceiptsEncoding, ReceiptsRoots, transcode,
         validate::{self, BodyError, ReceiptsError},
     },
-    history, legacy_history,
 };
 
 /// Whose fault it is that something was refused.
@@ -49,6 +49,17 @@ pub enum Unverified {
     /// The receipts are not those of the header.
     #[error(transparent)]
     Receipts(#[from] ReceiptsError),
+    /// The proof leads to another state than that of the header.
+    #[error("a proof of the state {actual}, where the header has {expected}")]
+    State {
+        /// The header's state root.
+        expected: B256,
+        /// Where the proof leads.
+        actual: B256,
+    },
+    /// A key whose value has a proof of its own, or needs the head of the chain, taken for one that a header proves.
+    #[error("no header proves a value under such a key")]
+    NotExamined,
 }
 
 impl Unverified {
@@ -56,7 +67,12 @@ impl Unverified {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Header(error) => error.fault(),
-            Self::TooLong { .. } | Self::OtherBlock(_) | Self::Body(_) | Self::Receipts(_) => Fault::Sender,
+            Self::TooLong { .. }
+            | Self::OtherBlock(_)
+            | Self::Body(_)
+            | Self::Receipts(_)
+            | Self::State { .. }
+            | Self::NotExamined => Fault::Sender,
         }
     }
 }
@@ -155,62 +171,83 @@ pub fn receipts(header: &Header, encoding: ReceiptsEncoding, bytes: Bytes) -> Re
     Ok(VerifiedReceipts { encoding, bytes })
 }
 
-/// Checks that a value is not longer than its key allows.
+/// Checks that a value is not longer than its key allows, which is `limit` bytes.
 ///
 /// # Errors
 ///
 /// [`Unverified::TooLong`].
-pub fn length(key: &ContentKey, value: &[u8]) -> Result<(), Unverified> {
-    let limit = key.max_value_len();
+pub const fn length(limit: usize, value: &[u8]) -> Result<(), Unverified> {
     if value.len() > limit {
         return Err(Unverified::TooLong { actual: value.len(), limit });
     }
     Ok(())
 }
 
-/// What a header commits to of a body or a receipt list, computed from the value alone: what is malformed is refused before
+/// A value that was looked at by itself, and what a header has to say for it to be right: what is malformed is refused before
 /// anybody is asked for the header.
 #[derive(Debug, Clone)]
-pub enum Roots {
-    /// Of a body.
-    Body(BodyRoots),
-    /// Of receipts.
-    Receipts(ReceiptsRoots),
+pub struct Examined {
+    claims: Claims,
+    stored: Bytes,
 }
 
-impl Roots {
-    /// Walks through a value in the encoding of its key; `None` if the key is none of a body or receipts.
+/// What has to be true of a header.
+#[derive(Debug, Clone)]
+enum Claims {
+    Body(BodyRoots),
+    Receipts(ReceiptsRoots),
+    StateRoot(B256),
+    /// The key commits to the value, whatever a header says.
+    Nothing,
+}
+
+impl Examined {
+    /// Walks through a body.
     ///
     /// # Errors
     ///
-    /// [`Unverified`] when it does not follow that encoding.
-    pub fn compute(key: &ContentKey, value: &[u8]) -> Option<Result<Self, Unverified>> {
-        let of_body = |encoding| {
-            let roots = BodyRoots::compute(encoding, value);
-            roots.map(Self::Body).map_err(|malformed: Malformed| BodyError::from(malformed).into())
-        };
-        let of_receipts = |encoding| {
-            let roots = ReceiptsRoots::compute(encoding, value);
-            roots.map(Self::Receipts).map_err(|malformed: Malformed| ReceiptsError::from(malformed).into())
-        };
-        Some(match key {
-            ContentKey::History(history::ContentKey::BlockBody { .. }) => of_body(BodyEncoding::Rlp),
-            ContentKey::History(history::ContentKey::BlockReceipts { .. }) => of_receipts(ReceiptsEncoding::Slim),
-            ContentKey::LegacyHistory(legacy_history::ContentKey::Body(_)) => of_body(BodyEncoding::Ssz),
-            ContentKey::LegacyHistory(legacy_history::ContentKey::Receipts(_)) => of_receipts(ReceiptsEncoding::Ssz),
-            ContentKey::LegacyHistory(_) => return None,
-        })
+    /// [`Unverified::Body`] when it does not follow its encoding.
+    pub fn body(encoding: BodyEncoding, value: Bytes) -> Result<Self, Unverified> {
+        let roots = BodyRoots::compute(encoding, &value).map_err(BodyError::from)?;
+        Ok(Self { claims: Claims::Body(roots), stored: value })
     }
 
-    /// Checks that they are those in `header`.
+    /// Walks through receipts.
+    ///
+    /// # Errors
+    ///
+    /// [`Unverified::Receipts`] when they do not follow their encoding.
+    pub fn receipts(encoding: ReceiptsEncoding, value: Bytes) -> Result<Self, Unverified> {
+        let roots = ReceiptsRoots::compute(encoding, &value).map_err(ReceiptsError::from)?;
+        Ok(Self { claims: Claims::Receipts(roots), stored: value })
+    }
+
+    /// Something that a proof, which was walked through, leads from to this state root; of which `stored` is kept.
+    pub const fn of_state(root: B256, stored: Bytes) -> Self {
+        Self { claims: Claims::StateRoot(root), stored }
+    }
+
+    /// Something to which its key commits, as was checked.
+    pub const fn by_key(stored: Bytes) -> Self {
+        Self { claims: Claims::Nothing, stored }
+    }
+
+    /// Checks that `header` says so, and gives the value as it is stored. `None` is no header, for what needs none.
     ///
     /// # Errors
     ///
     /// [`Unverified`] names the root that is another.
-    pub fn check(&self, header: &Header) -> Result<(), Unverified> {
-        match self {
-            Self::Body(roots) => Ok(validate::body_roots(header, roots)?),
-            Self::Receipts(roots) => Ok(validate::receipts_roots(header, roots)?),
+    pub fn check(self, header: Option<&Header>) -> Result<Bytes, Unverified> {
+        match (&self.claims, header) {
+            (Claims::Nothing, _) => {}
+            (Claims::Body(roots), Some(header)) => validate::body_roots(header, roots)?,
+            (Claims::Receipts(roots), Some(header)) => validate::receipts_roots(header, roots)?,
+            (Claims::StateRoot(root), Some(header)) if header.state_root == *root => {}
+            (Claims::StateRoot(actual), Some(header)) => {
+                return Err(Unverified::State { expected: header.state_root, actual: *actual });
+            }
+            (_, None) => return Err(Unverified::NotExamined),
         }
+        Ok(self.stored)
     }
 }

@@ -215,13 +215,12 @@ pub(crate) struct Share {
 
 impl Setting for Share {
     fn read(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not NETWORK=SHARE with history or legacy-history and a whole number");
-        let (network, weight) = text.split_once('=').ok_or_else(wrong)?;
-        let network = match network {
-            "history" => SubNetwork::History,
-            "legacy-history" => SubNetwork::LegacyHistory,
-            _ => return Err(wrong()),
+        let wrong = || {
+            let names: Vec<_> = SubNetwork::ALL.iter().map(|network| network.spec().name).collect();
+            format!("{text:?} is not NETWORK=SHARE with a whole number and one of {}", names.join(", "))
         };
+        let (network, weight) = text.split_once('=').ok_or_else(wrong)?;
+        let network = SubNetwork::from_name(network).ok_or_else(wrong)?;
         Ok(Self { network, weight: weight.parse().map_err(|_| wrong())? })
     }
 }
@@ -252,7 +251,7 @@ mod tests {
     fn shares_and_endpoints_say_what_they_expect() {
         assert_eq!(Share::read("history=3"), Ok(Share { network: SubNetwork::History, weight: 3 }));
         assert!(Share::read("history").unwrap_err().contains("NETWORK=SHARE"));
-        assert!(Share::read("state=1").is_err());
+        assert!(Share::read("moon=1").unwrap_err().contains("history, legacy-history"));
         assert!(Endpoint::read("localhost").unwrap_err().contains("ADDR:PORT"));
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use content_types::limits::{MAX_BODY_LENGTH, MAX_HEADER_LENGTH, MAX_HEADER_PROOF_LENGTH, MAX_RECEIPTS_LENGTH};
+use content_types::room::BlockPart;
 
 use crate::record_type::RecordType;
 use crate::snappy;
@@ -39,6 +40,16 @@ pub enum Component {
     TotalDifficulty,
     /// The header's proof.
     Proof,
+}
+
+impl From<BlockPart> for Component {
+    fn from(part: BlockPart) -> Self {
+        match part {
+            BlockPart::Header => Self::Header,
+            BlockPart::Body(_) => Self::Body,
+            BlockPart::Receipts(_) => Self::Receipts,
+        }
+    }
 }
 
 impl Component {

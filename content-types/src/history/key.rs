@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 
-use crate::{ContentId, KeyError, SubNetwork, limits};
+use crate::block::{BodyEncoding, ReceiptsEncoding};
+use crate::room::{BlockPart, Form, Key, KeyError, Subject};
+use crate::{ContentId, limits};
 
 /// Bits of a block number that say where in its cycle a block stands (`CYCLE_BITS`).
 pub(super) const CYCLE_BITS: u32 = 16;
@@ -79,14 +81,23 @@ impl ContentKey {
         }
     }
 
-    /// Decodes a key.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError`] when the selector is unknown or the length is not that of a selector and a `uint64`.
-    pub fn decode(key: &[u8]) -> Result<Self, KeyError> {
+    /// The key that `id` was derived from, or `None` when it is no content ID of the history network.
+    pub fn from_content_id(id: &ContentId) -> Option<Self> {
+        let id = id.as_bytes();
+        let content_type = ContentType::from_selector(id[31])?;
+        if id[8..31].iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        let place = u16::from_be_bytes([id[0], id[1]]);
+        let cycle = u64::from_be_bytes([id[2], id[3], id[4], id[5], id[6], id[7], 0, 0]).reverse_bits();
+        Some(Self::new(content_type, cycle << CYCLE_BITS | u64::from(place)))
+    }
+}
+
+impl Key for ContentKey {
+    fn decode(key: &[u8]) -> Result<Self, KeyError> {
         let (&selector, rest) = key.split_first().ok_or(KeyError::Empty)?;
-        let network = SubNetwork::History;
+        let network = super::SPEC.name;
         let content_type =
             ContentType::from_selector(selector).ok_or(KeyError::UnknownSelector { network, selector })?;
         let number = <[u8; 8]>::try_from(rest).map_err(|_| KeyError::Length {
@@ -99,7 +110,7 @@ impl ContentKey {
     }
 
     /// The selector and the block number, little-endian.
-    pub fn encode(&self) -> Bytes {
+    fn encode(&self) -> Bytes {
         let mut key = [0; KEY_LENGTH];
         key[0] = self.content_type() as u8;
         key[1..].copy_from_slice(&self.number().to_le_bytes());
@@ -107,7 +118,7 @@ impl ContentKey {
     }
 
     /// The range-friendly content ID.
-    pub fn content_id(&self) -> ContentId {
+    fn content_id(&self) -> ContentId {
         let number = self.number();
         let mut id = [0; 32];
         id[..2].copy_from_slice(&((number % BLOCKS_PER_CYCLE) as u16).to_be_bytes());
@@ -117,23 +128,25 @@ impl ContentKey {
         id.into()
     }
 
-    /// The key that `id` was derived from, or `None` when it is no content ID of the history network.
-    pub fn from_content_id(id: &ContentId) -> Option<Self> {
-        let id = id.as_bytes();
-        let content_type = ContentType::from_selector(id[31])?;
-        if id[8..31].iter().any(|byte| *byte != 0) {
-            return None;
-        }
-        let place = u16::from_be_bytes([id[0], id[1]]);
-        let cycle = u64::from_be_bytes([id[2], id[3], id[4], id[5], id[6], id[7], 0, 0]).reverse_bits();
-        Some(Self::new(content_type, cycle << CYCLE_BITS | u64::from(place)))
-    }
-
-    /// Bytes that a value under this key has at most.
-    pub const fn max_value_len(&self) -> usize {
+    fn max_value_len(&self, _form: Form) -> usize {
         match self {
             Self::BlockBody { .. } => limits::MAX_BODY_LENGTH,
             Self::BlockReceipts { .. } => limits::MAX_RECEIPTS_LENGTH,
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        let part = match self {
+            Self::BlockBody { .. } => BlockPart::Body(BodyEncoding::Rlp),
+            Self::BlockReceipts { .. } => BlockPart::Receipts(ReceiptsEncoding::Slim),
+        };
+        Subject::Part { block: self.number().into(), part }
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::BlockBody { .. } => "history_body",
+            Self::BlockReceipts { .. } => "history_receipts",
         }
     }
 }
@@ -180,7 +193,7 @@ mod tests {
 
     #[test]
     fn malformed_keys() {
-        let network = SubNetwork::History;
+        let network = crate::history::SPEC.name;
         assert_eq!(ContentKey::decode(&[]), Err(KeyError::Empty));
         assert_eq!(ContentKey::decode(&[2; 9]), Err(KeyError::UnknownSelector { network, selector: 2 }));
         for actual in [1, 8, 10] {

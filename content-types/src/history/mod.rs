@@ -7,5 +7,22 @@
 pub mod key;
 pub mod ranges;
 
+use crate::room::methods::methods;
+use crate::room::{RadiusSteps, Retention, Spec, Spread, StoredForm, ping_extension};
 pub use key::{BLOCKS_PER_CYCLE, BLOCKS_PER_RUN, ContentKey, ContentType};
 pub use ranges::blocks_within;
+
+/// The registry's entry.
+pub const SPEC: Spec = Spec {
+    protocol_id: [0x50, 0x00],
+    store_code: 0x00,
+    name: "history",
+    label: "history",
+    methods: methods!("portal_history"),
+    ping_extensions: &[ping_extension::BASIC_RADIUS],
+    retention: Retention::Nearest(RadiusSteps::Runs),
+    spread: Spread::Neighbourhood,
+    stored: StoredForm::AsOffered,
+    pokes: true,
+    has_headers: false,
+};

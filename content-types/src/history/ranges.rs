@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 
 use super::key::{BLOCKS_PER_CYCLE, CYCLE_BITS, ContentKey, ContentType};
-use crate::{Distance, NodeId};
+use crate::{Distance, Key as _, NodeId};
 
 /// The ranges of blocks up to and including `last` whose content of type `content_type` lies within `radius` of `node`.
 ///

@@ -3,7 +3,9 @@
 use alloy_primitives::B256;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{ContentId, KeyError, SubNetwork, limits};
+use crate::block::{BodyEncoding, ReceiptsEncoding};
+use crate::room::{BlockPart, Form, Key, KeyError, Subject};
+use crate::{BlockId, limits};
 
 const HEADER_BY_HASH: u8 = 0x00;
 const BODY: u8 = 0x01;
@@ -36,12 +38,17 @@ pub enum ContentKey {
 }
 
 impl ContentKey {
-    /// Decodes a key.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError`] when the selector is unknown or the length is not that of its container.
-    pub fn decode(key: &[u8]) -> Result<Self, KeyError> {
+    /// The key of a block's header with its proof.
+    pub const fn header(block: BlockId) -> Self {
+        match block {
+            BlockId::Number(number) => Self::HeaderByNumber(number),
+            BlockId::Hash(hash) => Self::HeaderByHash(hash),
+        }
+    }
+}
+
+impl Key for ContentKey {
+    fn decode(key: &[u8]) -> Result<Self, KeyError> {
         let (&selector, rest) = key.split_first().ok_or(KeyError::Empty)?;
         match selector {
             HEADER_BY_HASH => exactly(selector, rest).map(|hash| Self::HeaderByHash(B256::new(hash))),
@@ -54,12 +61,11 @@ impl ContentKey {
                 Ok(Self::EphemeralHeaders { block_hash: B256::from_slice(hash), ancestor_count: count[0] })
             }
             EPHEMERAL_HEADER_OFFER => exactly(selector, rest).map(|hash| Self::EphemeralHeaderOffer(B256::new(hash))),
-            _ => Err(KeyError::UnknownSelector { network: SubNetwork::LegacyHistory, selector }),
+            _ => Err(KeyError::UnknownSelector { network: super::SPEC.name, selector }),
         }
     }
 
-    /// The selector and the SSZ container.
-    pub fn encode(&self) -> Bytes {
+    fn encode(&self) -> Bytes {
         let with_hash = |selector, hash: &B256| {
             let mut key = BytesMut::with_capacity(34);
             key.put_u8(selector);
@@ -86,13 +92,7 @@ impl ContentKey {
         key.freeze()
     }
 
-    /// SHA-256 of the encoded key.
-    pub fn content_id(&self) -> ContentId {
-        ContentId::sha256(&self.encode())
-    }
-
-    /// Bytes that a value under this key has at most.
-    pub const fn max_value_len(&self) -> usize {
+    fn max_value_len(&self, _form: Form) -> usize {
         match self {
             Self::HeaderByHash(_) | Self::HeaderByNumber(_) => limits::MAX_HEADER_WITH_PROOF_LENGTH,
             Self::Body(_) => limits::MAX_BODY_LENGTH,
@@ -101,11 +101,33 @@ impl ContentKey {
             Self::EphemeralHeaderOffer(_) => limits::MAX_OFFERED_HEADER_LENGTH,
         }
     }
+
+    fn subject(&self) -> Subject {
+        let (block, part) = match self {
+            Self::HeaderByHash(hash) => (BlockId::Hash(*hash), BlockPart::Header),
+            Self::HeaderByNumber(number) => (BlockId::Number(*number), BlockPart::Header),
+            Self::Body(hash) => (BlockId::Hash(*hash), BlockPart::Body(BodyEncoding::Ssz)),
+            Self::Receipts(hash) => (BlockId::Hash(*hash), BlockPart::Receipts(ReceiptsEncoding::Ssz)),
+            // Both follow from the hash of a recent block, which somebody outside the network has to tell.
+            Self::EphemeralHeaders { .. } | Self::EphemeralHeaderOffer(_) => return Subject::NearHead,
+        };
+        Subject::Part { block, part }
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::HeaderByHash(_) => "legacy_header_by_hash",
+            Self::HeaderByNumber(_) => "legacy_header_by_number",
+            Self::Body(_) => "legacy_body",
+            Self::Receipts(_) => "legacy_receipts",
+            Self::EphemeralHeaders { .. } | Self::EphemeralHeaderOffer(_) => "legacy_ephemeral_header",
+        }
+    }
 }
 
 fn exactly<const N: usize>(selector: u8, rest: &[u8]) -> Result<[u8; N], KeyError> {
     rest.try_into().map_err(|_| KeyError::Length {
-        network: SubNetwork::LegacyHistory,
+        network: super::SPEC.name,
         selector,
         expected: 1 + N,
         actual: 1 + rest.len(),
@@ -165,7 +187,7 @@ mod tests {
 
     #[test]
     fn malformed_keys() {
-        let network = SubNetwork::LegacyHistory;
+        let network = crate::legacy_history::SPEC.name;
         assert_eq!(ContentKey::decode(&[]), Err(KeyError::Empty));
         assert_eq!(ContentKey::decode(&[6; 33]), Err(KeyError::UnknownSelector { network, selector: 6 }));
         for (selector, expected) in [(0, 33), (1, 33), (2, 33), (3, 9), (4, 34), (5, 33)] {

@@ -28,7 +28,7 @@ pub(crate) fn tests() -> Vec<VectorTest> {
 fn legacy_key(item: &ContentItem) -> legacy_history::ContentKey {
     let key = ContentKey::decode(SubNetwork::LegacyHistory, &item.content_key).unwrap();
     assert_eq!(key.encode(), item.content_key);
-    assert!(item.content_value.len() <= key.max_value_len());
+    assert!(item.content_value.len() <= key.max_value_len(content_types::Form::Offered));
     let ContentKey::LegacyHistory(key) = key else { panic!("{key:?}") };
     key
 }

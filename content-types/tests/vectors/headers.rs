@@ -26,7 +26,7 @@ pub(crate) fn tests() -> Vec<VectorTest> {
 fn check(verifier: &HeaderVerifier, item: &ContentItem) -> u64 {
     let key = ContentKey::decode(SubNetwork::LegacyHistory, &item.content_key).unwrap();
     assert_eq!(key.encode(), item.content_key);
-    assert!(item.content_value.len() <= key.max_value_len());
+    assert!(item.content_value.len() <= key.max_value_len(content_types::Form::Offered));
 
     let proved = verifier.verify(&item.content_value).unwrap();
     match key {

@@ -13,6 +13,7 @@ use cairn_proto::wire::{
     MAX_REQUEST_BYTES, Offer, Ping, PingPayload, Request, Response, Varint, WireError, payload_type,
 };
 use cairn_utp::CloseReason;
+use content_types::Form;
 use tokio::time::Instant;
 
 use super::account::Account;
@@ -174,7 +175,7 @@ impl Inner {
         to: &Arc<Enr>,
         key: Bytes,
     ) -> Result<FoundOrCloser, RequestError> {
-        let limit = self.handler.max_value_len(&key);
+        let limit = self.handler.max_value_len(&key, Form::Stored);
         let Asked { contact, content } = self.ask_content(to, key).await?;
         match content {
             Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false, room: Room::default() }),

@@ -32,6 +32,8 @@ pub struct SubNetworkConfig {
     pub book: PeerBook,
     /// To how many peers content is gossiped.
     pub gossip: GossipWidth,
+    /// Whether what a lookup found is offered, as it was found, to the peers on the way that lack it (poke).
+    pub pokes: bool,
     /// Pause between PINGs to a peer that answers.
     pub ping_interval: Duration,
     /// Pause between lookups in a bucket's range.
@@ -51,6 +53,7 @@ impl SubNetworkConfig {
             addresses: AddressPolicy::Internet,
             book: PeerBook::default(),
             gossip: GossipWidth::default(),
+            pokes: true,
             ping_interval: PING_INTERVAL,
             refresh_interval: REFRESH_INTERVAL,
         }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use cairn_limits::Holder;
 pub use cairn_proto::gossip::OfferVerdict;
-use content_types::{ContentId, Distance, NodeId};
+use content_types::{ContentId, Distance, Form, NodeId};
 use futures::future::BoxFuture;
 use thiserror::Error;
 
@@ -17,8 +17,8 @@ pub trait ContentHandler: Send + Sync + 'static {
     /// know.
     fn content_id(&self, key: &[u8]) -> Option<ContentId>;
 
-    /// The most bytes that a value of this (well-formed) key may have. What announces more is not read.
-    fn max_value_len(&self, key: &[u8]) -> usize;
+    /// The most bytes that a value of this (well-formed) key may have in this form. What announces more is not read.
+    fn max_value_len(&self, key: &[u8], form: Form) -> usize;
 
     /// How far from this node's ID it stores content now.
     fn radius(&self) -> Distance;
@@ -28,7 +28,7 @@ pub trait ContentHandler: Send + Sync + 'static {
         0
     }
 
-    /// The stored value of a key in its wire encoding.
+    /// The value of a key as it is stored.
     fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>>;
 
     /// The value of a key from a peer by a way of its own that is faster than this protocol's, if there is one now. `None`
@@ -60,12 +60,22 @@ pub enum Reader {
 /// How a value came here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentSource {
-    /// A peer offered it.
+    /// A peer offered it, in that form.
     Offer(NodeId),
-    /// A peer answered a lookup or a direct request with it.
+    /// A peer answered a lookup or a direct request with it, as it is stored there.
     Lookup(NodeId),
-    /// It was handed in on this machine (JSON-RPC, an archive).
+    /// It was handed in on this machine (JSON-RPC, an archive), as if it were offered.
     Local,
+}
+
+impl ContentSource {
+    /// The form of the value.
+    pub const fn form(self) -> Form {
+        match self {
+            Self::Offer(_) | Self::Local => Form::Offered,
+            Self::Lookup(_) => Form::Stored,
+        }
+    }
 }
 
 /// A value that was found valid.

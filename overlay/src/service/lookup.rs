@@ -10,7 +10,7 @@ use cairn_proto::lookup::{ContentLookup, ContentOutput, Failure, NodeLookup, Nod
 use cairn_proto::record::{self, Enr};
 use cairn_proto::routing::{K, Subnet};
 use cairn_proto::wire::{Content, WireError};
-use content_types::NodeId;
+use content_types::{Form, NodeId};
 use futures::FutureExt as _;
 use futures::future::{AbortHandle, BoxFuture, abortable};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -96,7 +96,9 @@ impl Inner {
         let trace = LookupTrace::new(result.trace, started_at, &rejections);
         match (result.outcome, admitted) {
             (Outcome::Found { from, streamed }, Some(value)) => {
-                self.poke(id, key, value.clone(), &result.lacking);
+                if self.config.pokes {
+                    self.poke(id, key, value.clone(), &result.lacking);
+                }
                 Ok(FoundContent { value, from: record::node_id(&from), utp: streamed, trace })
             }
             (Outcome::Unverifiable, _) => {
@@ -200,7 +202,7 @@ impl Search {
             return;
         };
         let (inner, received) = (self.inner.clone(), Arc::<AtomicU64>::default());
-        let limit = self.inner.handler.max_value_len(&self.key);
+        let limit = self.inner.handler.max_value_len(&self.key, Form::Stored);
         let counter = received.clone();
         let (reading, abort) =
             abortable(async move { inner.receive_value(&contact, connection_id, None, limit, &counter).await });

@@ -9,7 +9,7 @@ use cairn_limits::{Permit, Quota};
 use cairn_proto::gossip::{CLAIM_PATIENCE, OfferVerdict, Offerer, answer_offer};
 use cairn_proto::limits::Direction;
 use cairn_proto::wire::{Accept, AcceptCode, ContentStream, Response};
-use content_types::NodeId;
+use content_types::{Form, NodeId};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
@@ -101,7 +101,8 @@ impl Inner {
     /// Receives the accepted items, admits each as it comes, and gossips what was new.
     async fn receive_items(self: Arc<Self>, offerer: Offerer, mut stream: Stream, keys: Vec<Bytes>) {
         let peer = offerer.node_id;
-        let mut content = ContentStream::new(keys.iter().map(|key| self.handler.max_value_len(key)).collect());
+        let mut content =
+            ContentStream::new(keys.iter().map(|key| self.handler.max_value_len(key, Form::Offered)).collect());
         let mut account = Account::open(self.observer.clone(), Direction::Inbound);
         let (mut received, mut counted, mut delivered) = (0, 0, 0);
         let mut missing = keys.iter();

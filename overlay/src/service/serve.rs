@@ -13,7 +13,7 @@ use cairn_proto::wire::{
     Request, Response,
 };
 use cairn_utp::CloseReason;
-use content_types::{ContentId, NodeId};
+use content_types::{ContentId, Form, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -147,7 +147,7 @@ impl Inner {
         // A malformed key is an undecodable request: answered empty.
         let Some(id) = self.handler.content_id(&key) else { return };
         let peer = request.node_id;
-        let may_be_long = self.handler.max_value_len(&key) > MAX_SHORT_VALUE;
+        let may_be_long = self.handler.max_value_len(&key, Form::Stored) > MAX_SHORT_VALUE;
         let contact = request.contact.clone();
         let mut announcement = None;
         // What is long may cost milliseconds to read. Others may have it, and a slot.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use content_types::{ContentId, Distance, NodeId};
+use content_types::{ContentId, Distance, Form, NodeId};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
@@ -110,7 +110,7 @@ impl ContentHandler for Memory {
         (!key.starts_with(MALFORMED)).then(|| ContentId::sha256(key))
     }
 
-    fn max_value_len(&self, key: &[u8]) -> usize {
+    fn max_value_len(&self, key: &[u8], _form: Form) -> usize {
         if key.starts_with(SHORT) { MAX_SHORT_VALUE } else { MAX_VALUE }
     }
 

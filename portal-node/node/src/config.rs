@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cairn_proto::limits::TransferLimits;
 use cairn_proto::routing::AddressPolicy;
+use content_types::room::Retention;
 use content_types::{ChainSpec, SubNetwork};
 use overlay::Enr;
 use overlay::discovery::{ListenAddresses, Nat};
@@ -97,12 +98,15 @@ impl NodeConfig {
         self.trust_dir.clone().unwrap_or_else(|| self.data_dir.join("trust"))
     }
 
-    /// The part of the capacity that `network` gets out of the `networks` that this node serves, in bytes.
-    pub(crate) fn budget(&self, network: SubNetwork, networks: &[SubNetwork]) -> u64 {
-        let weight = |of: SubNetwork| {
-            self.shares.iter().find(|(named, _)| *named == of).map_or(1, |(_, weight)| u128::from(*weight))
+    /// The part of the capacity that `network` gets, in bytes. What is not kept by distance has no budget.
+    pub(crate) fn budget(&self, network: SubNetwork) -> u64 {
+        let weight = |of: SubNetwork| match of.spec().retention {
+            Retention::Nearest(_) => {
+                self.shares.iter().find(|(named, _)| *named == of).map_or(1, |(_, weight)| u128::from(*weight))
+            }
+            Retention::Newest => 0,
         };
-        let total: u128 = networks.iter().map(|network| weight(*network)).sum();
+        let total: u128 = SubNetwork::ALL.into_iter().map(weight).sum();
         let budget = (u128::from(self.capacity) * weight(network)).checked_div(total).unwrap_or(0);
         budget.try_into().unwrap_or(u64::MAX)
     }
@@ -115,15 +119,18 @@ mod tests {
     #[test]
     fn budgets_follow_the_weights_and_never_pass_the_capacity() {
         let mut config = NodeConfig::new(Arc::new(ChainSpec::mainnet()), "nowhere");
-        let networks = [SubNetwork::History, SubNetwork::LegacyHistory];
-        config.capacity = 1001;
-        assert_eq!(networks.map(|network| config.budget(network, &networks)), [500, 500]);
+        let budgets = |config: &NodeConfig| SubNetwork::ALL.map(|network| config.budget(network));
+        let count = SubNetwork::ALL.len() as u64;
+        config.capacity = 500 * count + 1;
+        assert!(budgets(&config).iter().all(|budget| *budget == 500));
+        config.capacity = 250 * (count + 2);
         config.shares = vec![(SubNetwork::History, 3)];
-        assert_eq!(networks.map(|network| config.budget(network, &networks)), [750, 250]);
-        config.shares = vec![(SubNetwork::History, 0), (SubNetwork::LegacyHistory, 0)];
-        assert_eq!(networks.map(|network| config.budget(network, &networks)), [0, 0]);
+        assert_eq!(config.budget(SubNetwork::History), 750);
+        assert_eq!(budgets(&config).iter().sum::<u64>(), config.capacity);
+        config.shares = SubNetwork::ALL.map(|network| (network, 0)).to_vec();
+        assert!(budgets(&config).iter().all(|budget| *budget == 0));
         config.capacity = u64::MAX;
         config.shares = vec![(SubNetwork::History, u32::MAX)];
-        assert!(config.budget(SubNetwork::History, &networks) > u64::MAX / 2);
+        assert!(config.budget(SubNetwork::History) > u64::MAX / 2);
     }
 }

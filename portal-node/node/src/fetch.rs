@@ -6,6 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use bytes::Bytes;
 use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode};
+use content_types::room::{BlockPart, Subject};
 use content_types::{ContentKey, ProvedHeader, SubNetwork, history, legacy_history};
 use overlay::service::{LookupError, LookupTrace};
 
@@ -94,15 +95,15 @@ impl Part {
 
     /// From the encoding of `key`'s sub-network to the one of [`Fetcher`]'s answers, which is that of the history
     /// network.
-    fn transcode(self, key: &ContentKey, value: Bytes) -> Result<Bytes, Malformed> {
-        match (key, self) {
-            (ContentKey::History(_), _) => Ok(value),
-            (ContentKey::LegacyHistory(_), Self::Body) => {
-                transcode::body(BodyEncoding::Ssz, BodyEncoding::Rlp, &value).map(Bytes::from)
+    fn transcode(key: &ContentKey, value: Bytes) -> Result<Bytes, Malformed> {
+        match key.subject() {
+            Subject::Part { part: BlockPart::Body(from), .. } if from != BodyEncoding::Rlp => {
+                transcode::body(from, BodyEncoding::Rlp, &value).map(Bytes::from)
             }
-            (ContentKey::LegacyHistory(_), Self::Receipts) => {
-                transcode::receipts(ReceiptsEncoding::Ssz, ReceiptsEncoding::Slim, &value).map(Bytes::from)
+            Subject::Part { part: BlockPart::Receipts(from), .. } if from != ReceiptsEncoding::Slim => {
+                transcode::receipts(from, ReceiptsEncoding::Slim, &value).map(Bytes::from)
             }
+            _ => Ok(value),
         }
     }
 }
@@ -188,18 +189,18 @@ impl Fetcher {
             // What the store gives out was checked on its way in, or against the chain when it was read from an
             // archive.
             if let Some(value) = self.holdings.get(key).await? {
-                return self.encode(part, key, value).await;
+                return self.encode(key, value).await;
             }
         }
         let mut traces = Vec::new();
         for key in &keys {
             let sub_network = key.sub_network();
-            let Some(network) = self.networks.iter().find(|network| network.entry().network == sub_network) else {
+            let Some(network) = self.networks.iter().find(|network| network.sub_network() == sub_network) else {
                 continue;
             };
             match network.overlay().lookup_content(key.encode()).await {
                 // The sub-network's handler let it in, so it is proved.
-                Ok(found) => return self.encode(part, key, found.value).await,
+                Ok(found) => return self.encode(key, found.value).await,
                 Err(LookupError::NotFound(missing)) => traces.push((sub_network, missing.trace)),
                 Err(LookupError::Unverifiable(unverifiable)) => traces.push((sub_network, unverifiable.trace)),
                 Err(LookupError::Key) => {}
@@ -208,9 +209,9 @@ impl Fetcher {
         Err(FetchError::NotFound { what: part, number: header.number(), hash: header.hash(), traces })
     }
 
-    async fn encode(&self, part: Part, key: &ContentKey, value: Bytes) -> Result<Bytes, FetchError> {
+    async fn encode(&self, key: &ContentKey, value: Bytes) -> Result<Bytes, FetchError> {
         let key = *key;
-        Ok(self.workers.cpu(move || part.transcode(&key, value)).await??)
+        Ok(self.workers.cpu(move || Part::transcode(&key, value)).await??)
     }
 }
 

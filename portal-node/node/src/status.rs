@@ -163,9 +163,9 @@ impl fmt::Debug for StatusSource {
 }
 
 fn network_state(network: &Network) -> NetworkState {
-    let held = network.holdings().store().usage(network.entry().network);
+    let held = network.holdings().store().usage(network.sub_network());
     NetworkState {
-        network: network.entry().network.label(),
+        network: network.sub_network().label(),
         peers: network.overlay().peer_count(),
         bytes: held.bytes,
         items: held.items,
@@ -177,7 +177,7 @@ fn network_state(network: &Network) -> NetworkState {
 fn network_status(network: &Network) -> NetworkStatus {
     let state = network_state(network);
     NetworkStatus {
-        network: network.entry().network.to_string(),
+        network: network.sub_network().to_string(),
         peers: state.peers,
         radius: state.radius.to_string(),
         radius_fraction: state.radius_fraction(),

@@ -3,46 +3,70 @@
 
 use bytes::Bytes;
 use content_types::block::{BodyEncoding, ReceiptsEncoding};
-use content_types::verify::{self, Roots, Unverified, VerifiedBody, VerifiedReceipts};
-use content_types::{BlockId, ContentKey, HeaderVerifier, ProvedHeader, history, legacy_history};
+use content_types::room::StoredForm;
+use content_types::verify::{self, Examined, Unverified, VerifiedBody, VerifiedReceipts};
+use content_types::{BlockId, ContentKey, Form, HeaderVerifier, ProvedHeader, history, legacy_history};
 
 /// A value that was checked against its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedContent {
     key: ContentKey,
     value: Bytes,
-    header: ProvedHeader,
+    /// As it can be offered; `None` if all that is known is the form in which it is stored.
+    offer: Option<Bytes>,
+    /// `None` for what its key commits to, whatever block it belongs to.
+    header: Option<ProvedHeader>,
 }
 
 impl VerifiedContent {
-    /// A header with its proof, under the key of the block that is meant. Hashes, so it is for a thread that may.
+    /// A header with its proof, under the key of the block that is meant, and the header. Hashes, so it is for a thread that may.
     ///
     /// # Errors
     /// [`Unverified`] says what is wrong, and whose fault it is.
-    pub(crate) fn header_with_proof(verifier: &HeaderVerifier, id: BlockId, value: Bytes) -> Result<Self, Unverified> {
-        let key = ContentKey::from(id.header_key());
-        verify::length(&key, &value)?;
+    pub(crate) fn proved_header(
+        verifier: &HeaderVerifier,
+        id: BlockId,
+        value: Bytes,
+    ) -> Result<(Self, ProvedHeader), Unverified> {
+        let key = ContentKey::from(legacy_history::ContentKey::header(id));
+        check_length(&key, Form::Offered, &value)?;
         let header = verify::header(verifier, &id, &value)?;
-        Ok(Self { key, value, header })
+        Ok((Self::same_in_both_forms(key, value, header.clone()), header))
     }
 
-    /// A body or receipts whose roots were computed of `value`, and the header that they belong to.
+    /// What was examined of `value`, and the header that proves it; none for what its key commits to.
     ///
     /// # Errors
     /// [`Unverified`] names the root that is another.
-    pub(crate) fn part(key: ContentKey, value: Bytes, roots: &Roots, header: ProvedHeader) -> Result<Self, Unverified> {
-        roots.check(header.header())?;
-        Ok(Self { key, value, header })
+    pub(crate) fn examined(
+        key: ContentKey,
+        form: Form,
+        value: Bytes,
+        examined: Examined,
+        header: Option<ProvedHeader>,
+    ) -> Result<Self, Unverified> {
+        let stored = examined.check(header.as_ref().map(ProvedHeader::header))?;
+        // What is the same in both forms can be offered, in whichever it came.
+        let is_offer = form == Form::Offered || key.sub_network().spec().stored == StoredForm::AsOffered;
+        Ok(Self { key, value: stored, offer: is_offer.then_some(value), header })
     }
 
-    /// This header under both of its keys, by number first.
-    pub(crate) fn under_both_keys(self) -> [Self; 2] {
-        let Self { value, header, .. } = self;
-        let keys = [
-            legacy_history::ContentKey::HeaderByNumber(header.number()),
-            legacy_history::ContentKey::HeaderByHash(header.hash()),
-        ];
-        keys.map(|key| Self { key: key.into(), value: value.clone(), header: header.clone() })
+    /// A header with its proof under both of its keys, by number first.
+    ///
+    /// # Errors
+    /// [`Unverified`] says what is wrong, and whose fault it is.
+    pub(crate) fn header_under_both_keys(
+        verifier: &HeaderVerifier,
+        id: BlockId,
+        value: Bytes,
+    ) -> Result<([Self; 2], ProvedHeader), Unverified> {
+        let (_, header) = Self::proved_header(verifier, id, value.clone())?;
+        let ids = [BlockId::Number(header.number()), BlockId::Hash(header.hash())];
+        let contents = ids.map(|id| {
+            let key = legacy_history::ContentKey::header(id).into();
+            Self::same_in_both_forms(key, value.clone(), header.clone())
+        });
+        Ok((contents, header))
     }
 
     /// A body as both history networks have it.
@@ -73,8 +97,12 @@ impl VerifiedContent {
 
     /// What follows from a value that was checked.
     fn derived(key: ContentKey, value: Bytes, header: &ProvedHeader) -> Result<Self, Unverified> {
-        verify::length(&key, &value)?;
-        Ok(Self { key, value, header: header.clone() })
+        check_length(&key, Form::Stored, &value)?;
+        Ok(Self::same_in_both_forms(key, value, header.clone()))
+    }
+
+    fn same_in_both_forms(key: ContentKey, value: Bytes, header: ProvedHeader) -> Self {
+        Self { key, offer: Some(value.clone()), value, header: Some(header) }
     }
 
     /// What it is.
@@ -82,13 +110,22 @@ impl VerifiedContent {
         &self.key
     }
 
-    /// The value in its wire encoding.
+    /// The value as it is stored, and as FINDCONTENT gives it.
     pub fn value(&self) -> &Bytes {
         &self.value
     }
 
-    /// The header that the value belongs to, or is.
-    pub fn header(&self) -> &ProvedHeader {
-        &self.header
+    /// The value as it is offered; `None` if only the form in which it is stored is known.
+    pub fn offer(&self) -> Option<&Bytes> {
+        self.offer.as_ref()
     }
+
+    /// The header that the value belongs to, or is; `None` for what its key commits to.
+    pub fn header(&self) -> Option<&ProvedHeader> {
+        self.header.as_ref()
+    }
+}
+
+fn check_length(key: &ContentKey, form: Form, value: &[u8]) -> Result<(), Unverified> {
+    verify::length(key.max_value_len(form), value)
 }

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::atomic::Ordering};
 
+use content_types::room::RadiusSteps;
 use content_types::{ContentId, Distance, SubNetwork};
 
 use crate::{
-    config::slot,
     core::{Core, Counters},
     error::{IndexError, StoreError},
     events::Event,
-    eviction::{Eviction, Fate, Steps, grown_radius},
+    eviction::{Eviction, Fate, grown_radius, steps},
     index::{EntryKey, Location, Order},
     ledger::{LedgerEdit, Usage},
     record::{Item, PLACE_LEN, Place, RECORD_HEADER_LEN, encode_dead, encode_radius},
@@ -131,7 +131,7 @@ impl Core {
         let dead_places: Vec<_> = dead.iter().map(|dead| dead.place).chain(work.dead_again.iter().copied()).collect();
         let new_radii: Vec<_> = SubNetwork::ALL
             .into_iter()
-            .filter(|network| edit.networks[slot(*network)].radius != ledger.networks[slot(*network)].radius)
+            .filter(|network| edit.networks[network.index()].radius != ledger.networks[network.index()].radius)
             .collect();
         let mut followed_by = None;
         if !(stage.is_empty() && dead_places.is_empty() && new_radii.is_empty()) {
@@ -151,7 +151,7 @@ impl Core {
                     encode_dead(marker, &dead_places, bytes);
                 }
                 for network in &new_radii {
-                    encode_radius(marker, *network, node_id, networks[slot(*network)].radius, bytes);
+                    encode_radius(marker, *network, node_id, networks[network.index()].radius, bytes);
                 }
             })?;
             for ((key, staged), location) in stage.iter().zip(&locations) {
@@ -209,13 +209,15 @@ impl Core {
         }
         let mut horizons = committer.horizons;
         for network in SubNetwork::ALL {
-            let place = slot(network);
+            // What is not kept by distance is not kept here.
+            let Some(steps) = steps(network) else { continue };
+            let place = network.index();
             if work.grow {
                 let usage = &mut plan.edit.networks[place];
                 let budget = self.config.budgets.get(network);
-                usage.radius = grown_radius(Steps::of(network), budget, usage.bytes, usage.radius);
+                usage.radius = grown_radius(steps, budget, usage.bytes, usage.radius);
             }
-            horizons[place] = self.plan_eviction(network, horizons[place], plan)?;
+            horizons[place] = self.plan_eviction(network, steps, horizons[place], plan)?;
         }
         Ok(horizons)
     }
@@ -223,7 +225,7 @@ impl Core {
     fn plan_put<'a>(&self, i: usize, item: &'a Item, plan: &mut Plan<'a>) -> Result<Placement, IndexError> {
         let key = self.entry_key(item.network, &item.id);
         let budget = self.config.budgets.get(item.network);
-        if budget == 0 || key.distance() > plan.edit.networks[slot(item.network)].radius {
+        if budget == 0 || key.distance() > plan.edit.networks[item.network.index()].radius {
             return Ok(Placement::OutsideRadius);
         }
         if item.record_len() > budget {
@@ -257,15 +259,16 @@ impl Core {
     fn plan_eviction(
         &self,
         network: SubNetwork,
+        steps: RadiusSteps,
         horizon: Distance,
         plan: &mut Plan<'_>,
     ) -> Result<Distance, IndexError> {
-        let Usage { bytes, radius, .. } = plan.edit.networks[slot(network)];
+        let Usage { bytes, radius, .. } = plan.edit.networks[network.index()];
         let incoming = |(key, staged): (&EntryKey, &Staged<'_>)| (*key, staged.item.record_len());
         let mut staged: Vec<_> =
             plan.stage.iter().filter(|(_, staged)| staged.item.network == network).map(incoming).collect();
         let used = bytes + staged.iter().map(|(_, len)| len).sum::<u64>();
-        let mut eviction = Eviction::new(Steps::of(network), self.config.budgets.get(network), used, radius);
+        let mut eviction = Eviction::new(steps, self.config.budgets.get(network), used, radius);
         if !eviction.is_over_budget() && horizon <= radius {
             return Ok(radius);
         }
@@ -310,20 +313,20 @@ impl Core {
                 plan.placements[i] = Placement::OutsideRadius;
             }
         }
-        let evicted = &mut plan.evicted[slot(network)];
+        let evicted = &mut plan.evicted[network.index()];
         evicted.0 += victims.len() as u64;
         evicted.1 += victims.iter().map(|(_, location)| u64::from(location.len)).sum::<u64>();
         for (key, location) in victims {
             plan.bury(network, &key, location);
         }
         let radius = eviction.radius();
-        plan.edit.networks[slot(network)].radius = radius;
+        plan.edit.networks[network.index()].radius = radius;
         Ok(next_horizon.unwrap_or(radius).max(radius))
     }
 
     fn report_evictions(&self, evicted: &[(u64, u64)]) {
         for network in SubNetwork::ALL {
-            let (items, bytes) = evicted[slot(network)];
+            let (items, bytes) = evicted[network.index()];
             if items > 0 {
                 Counters::add(&self.counters.evicted_items, items);
                 Counters::add(&self.counters.evicted_bytes, bytes);

@@ -74,22 +74,12 @@ impl Budgets {
     /// Gives `network` a budget of `bytes`.
     #[must_use]
     pub fn with(mut self, network: SubNetwork, bytes: u64) -> Self {
-        self.0[slot(network)] = bytes;
+        self.0[network.index()] = bytes;
         self
     }
 
     /// The budget of `network`, in bytes.
     pub fn get(&self, network: SubNetwork) -> u64 {
-        self.0[slot(network)]
-    }
-}
-
-/// The place of a sub-network in arrays that have one element for each.
-pub(crate) const fn slot(network: SubNetwork) -> usize {
-    match network {
-        SubNetwork::History => 0,
-        SubNetwork::State => 1,
-        SubNetwork::LegacyHistory => 2,
-        SubNetwork::Beacon => 3,
+        self.0[network.index()]
     }
 }

@@ -1,6 +1,7 @@
 //! Which content is given up when a sub-network is over its budget, and how far the radius then reaches. Pure decisions:
 //! the caller walks over what is stored, farthest first, and does what it is told.
 
+use content_types::room::{RadiusSteps, Retention};
 use content_types::{Distance, SubNetwork};
 
 /// The highest byte of a distance numbers the 256 intervals that the history network's content ID gives to aligned runs of
@@ -13,44 +14,33 @@ const GROW_BELOW_PERCENT: u128 = 70;
 /// Share of the budget, in percent, that is expected to be used after the radius has grown.
 const GROW_TO_PERCENT: u128 = 85;
 
-/// The steps in which a radius shrinks and grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steps {
-    /// Item by item.
-    Items,
-    /// In intervals of 1/256 of the key space, so that runs of blocks stay whole; below one interval item by item.
-    Runs,
+/// The steps in which a sub-network's radius shrinks and grows; `None` if its content is not kept by distance.
+pub fn steps(network: SubNetwork) -> Option<RadiusSteps> {
+    match network.spec().retention {
+        Retention::Nearest(steps) => Some(steps),
+        Retention::Newest => None,
+    }
 }
 
-impl Steps {
-    /// The steps for a sub-network.
-    pub const fn of(network: SubNetwork) -> Self {
-        match network {
-            SubNetwork::History => Self::Runs,
-            SubNetwork::State | SubNetwork::LegacyHistory | SubNetwork::Beacon => Self::Items,
-        }
+/// The largest radius that promises neither what lies at `distance` nor a part of that item's run.
+fn below(steps: RadiusSteps, distance: Distance) -> Distance {
+    let mut bytes = distance.to_be_bytes();
+    if steps == RadiusSteps::Runs && bytes[0] > 0 {
+        bytes[1..].fill(0);
     }
+    decrement(&mut bytes);
+    Distance::from_be_bytes(bytes)
+}
 
-    /// The largest radius that promises neither what lies at `distance` nor a part of that item's run.
-    fn below(self, distance: Distance) -> Distance {
-        let mut bytes = distance.to_be_bytes();
-        if self == Self::Runs && bytes[0] > 0 {
-            bytes[1..].fill(0);
-        }
-        decrement(&mut bytes);
-        Distance::from_be_bytes(bytes)
+/// The largest radius up to `radius` that keeps runs whole.
+fn align(steps: RadiusSteps, radius: Distance) -> Distance {
+    let mut bytes = radius.to_be_bytes();
+    let is_whole = bytes[1..].iter().all(|byte| *byte == 0xff);
+    if steps == RadiusSteps::Runs && bytes[0] > 0 && !is_whole {
+        bytes[0] -= 1;
+        bytes[1..].fill(0xff);
     }
-
-    /// The largest radius up to `radius` that keeps runs whole.
-    fn align(self, radius: Distance) -> Distance {
-        let mut bytes = radius.to_be_bytes();
-        let is_whole = bytes[1..].iter().all(|byte| *byte == 0xff);
-        if self == Self::Runs && bytes[0] > 0 && !is_whole {
-            bytes[0] -= 1;
-            bytes[1..].fill(0xff);
-        }
-        Distance::from_be_bytes(bytes)
-    }
+    Distance::from_be_bytes(bytes)
 }
 
 /// What is to become of an item.
@@ -65,7 +55,7 @@ pub enum Fate {
 /// One round of eviction in one sub-network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Eviction {
-    steps: Steps,
+    steps: RadiusSteps,
     budget: u64,
     used: u64,
     radius: Distance,
@@ -73,7 +63,7 @@ pub struct Eviction {
 
 impl Eviction {
     /// Starts with `used` bytes held, counting what was just added and lies within `radius`.
-    pub const fn new(steps: Steps, budget: u64, used: u64, radius: Distance) -> Self {
+    pub const fn new(steps: RadiusSteps, budget: u64, used: u64, radius: Distance) -> Self {
         Self { steps, budget, used, radius }
     }
 
@@ -84,7 +74,7 @@ impl Eviction {
             return Fate::Keep;
         }
         if !is_outside {
-            self.radius = self.steps.below(distance);
+            self.radius = below(self.steps, distance);
         }
         self.used = self.used.saturating_sub(len);
         Fate::Evict
@@ -103,7 +93,7 @@ impl Eviction {
 
 /// The radius for a sub-network that uses `used` bytes of its `budget` with `radius`: a larger one when there is plenty of
 /// room. It is estimated as if the key space were evenly filled.
-pub fn grown_radius(steps: Steps, budget: u64, used: u64, radius: Distance) -> Distance {
+pub fn grown_radius(steps: RadiusSteps, budget: u64, used: u64, radius: Distance) -> Distance {
     let (budget, used) = (u128::from(budget), u128::from(used));
     if budget == 0 || used * 100 >= budget * GROW_BELOW_PERCENT {
         return radius;
@@ -127,7 +117,7 @@ pub fn grown_radius(steps: Steps, budget: u64, used: u64, radius: Distance) -> D
         return Distance::MAX;
     }
     let grown = low.try_into().map_or(Distance::MAX, Distance::from_be_bytes);
-    steps.align(grown).max(radius)
+    align(steps, grown).max(radius)
 }
 
 /// In how many whole intervals of runs a radius reaches.
@@ -185,13 +175,13 @@ mod tests {
         // 1/256 of the key space each: intervals 0 to 3, two items in each.
         let mut items: BTreeMap<_, _> =
             (0..4).flat_map(|run| [(distance(run, 0, 0), 10), (distance(run, 0xff, 7), 10)]).collect();
-        let mut eviction = Eviction::new(Steps::Runs, 75, 80, Distance::MAX);
+        let mut eviction = Eviction::new(RadiusSteps::Runs, 75, 80, Distance::MAX);
         evict(&mut eviction, &mut items);
         assert_eq!(items.len(), 6);
         assert_eq!(whole_runs(eviction.radius()), 3);
         assert_eq!(eviction.radius().log2(), Some(249));
 
-        let mut eviction = Eviction::new(Steps::Runs, 10, 60, eviction.radius());
+        let mut eviction = Eviction::new(RadiusSteps::Runs, 10, 60, eviction.radius());
         evict(&mut eviction, &mut items);
         assert_eq!(items.keys().copied().collect::<Vec<_>>(), [distance(0, 0, 0)]);
         assert!(eviction.radius() < distance(0, 0xff, 7));
@@ -206,7 +196,7 @@ mod tests {
         #[test]
         fn the_farthest_goes_first_and_nothing_promised_goes(
             all in items(),
-            steps in select(&[Steps::Items, Steps::Runs]),
+            steps in select(&[RadiusSteps::Items, RadiusSteps::Runs]),
             budget in 0..20_000_u64,
             radius in any::<[u8; 32]>().prop_map(Distance::from_be_bytes),
         ) {
@@ -224,11 +214,11 @@ mod tests {
             }
             // Not more than needed: an item, or its run, more and the budget would be exceeded.
             let nearest_lost = all.range(..=radius).find(|(distance, _)| !kept.contains_key(distance));
-            if let (Steps::Items, Some((_, len))) = (steps, nearest_lost) {
+            if let (RadiusSteps::Items, Some((_, len))) = (steps, nearest_lost) {
                 prop_assert!(kept.values().sum::<u64>() + len > budget);
             }
             // A radius of a run or more consists of whole runs, unless it was not made of them before.
-            if steps == Steps::Runs && eviction.radius() < radius && eviction.radius().to_be_bytes()[0] > 0 {
+            if steps == RadiusSteps::Runs && eviction.radius() < radius && eviction.radius().to_be_bytes()[0] > 0 {
                 prop_assert_eq!(&eviction.radius().to_be_bytes()[1..], [0xff; 31]);
             }
         }
@@ -237,17 +227,17 @@ mod tests {
         fn a_radius_that_shrank_does_not_grow_back(budget in 1000..u64::MAX, runs in 2..=256_u16) {
             // A full, evenly filled store gives up one of its runs.
             let radius = distance_of_runs(runs);
-            let mut eviction = Eviction::new(Steps::Runs, budget - 1, budget, radius);
+            let mut eviction = Eviction::new(RadiusSteps::Runs, budget - 1, budget, radius);
             prop_assert_eq!(eviction.decide(radius, budget / u64::from(runs)), Fate::Evict);
             prop_assert_eq!(eviction.radius(), distance_of_runs(runs - 1));
             let left = budget - budget / u64::from(runs);
-            prop_assert_eq!(grown_radius(Steps::Runs, budget, left, eviction.radius()), eviction.radius());
+            prop_assert_eq!(grown_radius(RadiusSteps::Runs, budget, left, eviction.radius()), eviction.radius());
         }
 
         #[test]
         fn growing_never_shrinks_and_stops_at_the_low_water_mark(
             bytes: [u8; 32],
-            steps in select(&[Steps::Items, Steps::Runs]),
+            steps in select(&[RadiusSteps::Items, RadiusSteps::Runs]),
             budget: u64,
             used: u64,
         ) {
@@ -266,11 +256,11 @@ mod tests {
     fn growing_scales_with_the_room() {
         let radius = Distance::from_log2(200);
         // A tenth used: 8.5 times the radius.
-        let grown = grown_radius(Steps::Items, 1000, 100, radius);
+        let grown = grown_radius(RadiusSteps::Items, 1000, 100, radius);
         assert_eq!(grown.log2(), Some(203));
-        assert_eq!(whole_runs(grown_radius(Steps::Runs, 1000, 100, distance_of_runs(4))), 34);
-        assert_eq!(grown_radius(Steps::Items, 1000, 100, Distance::from_log2(254)), Distance::MAX);
-        assert_eq!(grown_radius(Steps::Items, 0, 0, Distance::ZERO), Distance::ZERO);
-        assert_eq!(grown_radius(Steps::Items, 1000, 0, Distance::ZERO), Distance::MAX);
+        assert_eq!(whole_runs(grown_radius(RadiusSteps::Runs, 1000, 100, distance_of_runs(4))), 34);
+        assert_eq!(grown_radius(RadiusSteps::Items, 1000, 100, Distance::from_log2(254)), Distance::MAX);
+        assert_eq!(grown_radius(RadiusSteps::Items, 0, 0, Distance::ZERO), Distance::ZERO);
+        assert_eq!(grown_radius(RadiusSteps::Items, 1000, 0, Distance::ZERO), Distance::MAX);
     }
 }

@@ -7,7 +7,6 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use content_types::{Distance, SubNetwork};
 
 use crate::{
-    config::slot,
     error::IndexError,
     index::{Batch, EntryChanges, EntryKey, Index, Location, Order, meta, pages, undecodable},
     record::Place,
@@ -85,7 +84,7 @@ impl Ledger {
         for network in SubNetwork::ALL {
             let key = meta::network(network);
             if let Some(value) = index.get(&key)? {
-                ledger.networks[slot(network)] = Usage::decode(&value).ok_or_else(|| undecodable(&key))?;
+                ledger.networks[network.index()] = Usage::decode(&value).ok_or_else(|| undecodable(&key))?;
             }
         }
         let mut result = Ok(());
@@ -116,8 +115,8 @@ impl Ledger {
             volume.live = 0;
         }
         for network in SubNetwork::ALL {
-            let radius = self.networks[slot(network)].radius;
-            self.networks[slot(network)] = Usage { radius, ..Usage::EMPTY };
+            let radius = self.networks[network.index()].radius;
+            self.networks[network.index()] = Usage { radius, ..Usage::EMPTY };
             let mut edit = self.edit();
             let bounds = EntryKey::bounds(network, Distance::ZERO, Distance::MAX);
             pages::scan(index, bounds, Order::Rising, &mut |_, location| {
@@ -134,7 +133,7 @@ impl Ledger {
     pub(crate) fn full_batch(&self) -> Batch {
         let mut batch = Batch::default();
         for network in SubNetwork::ALL {
-            batch.put(meta::network(network), self.networks[slot(network)].encode());
+            batch.put(meta::network(network), self.networks[network.index()].encode());
         }
         for (number, volume) in &self.volumes {
             batch.put(meta::volume(*number), volume.encode());
@@ -186,7 +185,7 @@ impl LedgerEdit<'_> {
     }
 
     fn count(&mut self, network: SubNetwork, location: &Location) {
-        let usage = &mut self.networks[slot(network)];
+        let usage = &mut self.networks[network.index()];
         usage.items += 1;
         usage.bytes += u64::from(location.len);
         let volume = self.volume(location.place.volume);
@@ -196,7 +195,7 @@ impl LedgerEdit<'_> {
 
     /// A value is gone: evicted, removed, or about to be added again elsewhere.
     pub(crate) fn subtract(&mut self, network: SubNetwork, key: &EntryKey, location: &Location) {
-        let usage = &mut self.networks[slot(network)];
+        let usage = &mut self.networks[network.index()];
         usage.items = usage.items.saturating_sub(1);
         usage.bytes = usage.bytes.saturating_sub(u64::from(location.len));
         let volume = self.volume(location.place.volume);
@@ -209,8 +208,8 @@ impl LedgerEdit<'_> {
     pub(crate) fn finish(self, position: Option<Place>) -> (EntryChanges, Batch, LedgerChange) {
         let mut batch = Batch::default();
         for network in SubNetwork::ALL {
-            let usage = self.networks[slot(network)];
-            if usage != self.ledger.networks[slot(network)] {
+            let usage = self.networks[network.index()];
+            if usage != self.ledger.networks[network.index()] {
                 batch.put(meta::network(network), usage.encode());
             }
         }

@@ -170,8 +170,7 @@ impl RecordHeader {
             3 => Kind::Radius,
             _ => return Err(RecordError::Field("kind")),
         };
-        let network =
-            SubNetwork::from_protocol_id(&[PROTOCOL_PREFIX, fixed[13]]).ok_or(RecordError::Field("sub-network"))?;
+        let network = SubNetwork::from_store_code(fixed[13]).ok_or(RecordError::Field("sub-network"))?;
         let value_len = u32_at(fixed, 16);
         if value_len as usize > MAX_VALUE_LEN {
             return Err(RecordError::Field("value length"));
@@ -199,14 +198,6 @@ impl RecordHeader {
         }
         Ok(())
     }
-}
-
-/// The first byte of every sub-network's protocol identifier; records store only the second one.
-const PROTOCOL_PREFIX: u8 = 0x50;
-
-/// The byte that stands for a sub-network in records and in the index.
-pub(crate) const fn network_code(network: SubNetwork) -> u8 {
-    network.protocol_id()[1]
 }
 
 /// A value and what it is stored under: the content of a record.
@@ -323,7 +314,7 @@ fn encode(
     let mut fixed = [0; RECORD_HEADER_LEN];
     fixed[..8].copy_from_slice(marker);
     fixed[12] = kind as u8;
-    fixed[13] = network_code(network);
+    fixed[13] = network.spec().store_code;
     fixed[14..16].copy_from_slice(&(key.len() as u16).to_le_bytes());
     fixed[16..20].copy_from_slice(&(value.len() as u32).to_le_bytes());
     fixed[20..24].copy_from_slice(&crc32c::crc32c(value).to_le_bytes());
@@ -414,9 +405,9 @@ mod tests {
 
             bytes.clear();
             let radius = Distance::from_be_bytes(radius);
-            encode_radius(&marker, SubNetwork::Beacon, &node.into(), radius, &mut bytes);
+            encode_radius(&marker, SubNetwork::LegacyHistory, &node.into(), radius, &mut bytes);
             let (header, _) = RecordHeader::decode(&bytes, &marker).unwrap();
-            prop_assert_eq!((header.kind, header.network), (Kind::Radius, SubNetwork::Beacon));
+            prop_assert_eq!((header.kind, header.network), (Kind::Radius, SubNetwork::LegacyHistory));
             prop_assert_eq!(decode_radius(&bytes[RECORD_HEADER_LEN..]), Ok((node.into(), radius)));
         }
 

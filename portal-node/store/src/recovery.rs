@@ -11,7 +11,7 @@ use std::{
 use content_types::{Distance, SubNetwork};
 
 use crate::{
-    config::{StoreConfig, slot},
+    config::StoreConfig,
     error::{IndexError, StoreError},
     events::Event,
     index::{EntryKey, Index, IndexEngine, Location, bring_in, meta, pages},
@@ -285,7 +285,7 @@ impl Recovery<'_> {
                 }
                 Kind::Radius => {
                     if let Some(radius) = self.radius(value) {
-                        self.ledger.networks[slot(header.network)].radius = radius;
+                        self.ledger.networks[header.network.index()].radius = radius;
                     }
                 }
             },
@@ -331,7 +331,7 @@ impl Recovery<'_> {
                                 dead.entry(place.volume).or_default().insert(place.offset);
                             }
                         }
-                        Kind::Radius => last_radii[slot(header.network)] = self.radius(value),
+                        Kind::Radius => last_radii[header.network.index()] = self.radius(value),
                     },
                 }
                 Ok::<_, Stop>(())

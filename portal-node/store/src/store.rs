@@ -12,13 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use cairn_archive::{Archive, Component};
-use content_types::{ContentId, ContentKey, Distance, SubNetwork, history};
+use content_types::{ContentId, ContentKey, Distance, Key as _, SubNetwork, history};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
     archives::{Archives, HeaderProver},
     commit::{Committer, Placement, Removal, Work},
-    config::{StoreConfig, slot},
+    config::StoreConfig,
     core::{Core, Counters},
     error::StoreError,
     events::EventSink,
@@ -325,7 +325,7 @@ impl Store {
 
     /// What a sub-network holds.
     pub fn usage(&self, network: SubNetwork) -> Usage {
-        self.core.ledger.read().networks[slot(network)]
+        self.core.ledger.read().networks[network.index()]
     }
 
     /// What the store holds and has done.
@@ -333,7 +333,7 @@ impl Store {
         let ledger = self.core.ledger.read().clone();
         let counters = &self.core.counters;
         Stats {
-            networks: SubNetwork::ALL.into_iter().map(|network| (network, ledger.networks[slot(network)])).collect(),
+            networks: SubNetwork::ALL.into_iter().map(|network| (network, ledger.networks[network.index()])).collect(),
             volumes: ledger.volumes.len(),
             allocated: ledger.volumes.keys().filter_map(|number| self.core.volumes.allocated(*number).ok()).sum(),
             written: counters.written.load(Ordering::Relaxed),

@@ -10,7 +10,6 @@ use std::{
 use content_types::{NodeId, SubNetwork};
 
 use crate::{
-    config::slot,
     error::StoreError,
     ledger::Usage,
     record::{Marker, Place, VolumeHeader, encode_radius},
@@ -118,7 +117,7 @@ impl Writer {
         let marker: Marker = rand::random();
         let mut bytes = VolumeHeader { number, marker, previous_end: self.end }.encode().to_vec();
         for network in SubNetwork::ALL {
-            encode_radius(&marker, network, &self.node_id, networks[slot(network)].radius, &mut bytes);
+            encode_radius(&marker, network, &self.node_id, networks[network.index()].radius, &mut bytes);
         }
         let file = File::options().read(true).write(true).create_new(true).open(&path);
         let file = file.map_err(StoreError::io("create", &path))?;

@@ -25,7 +25,7 @@ use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 use common::{Forgetful, config, distance, item, mix, open};
 use content_types::{ContentKey, Distance, SubNetwork, history, legacy_history};
 
-const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::State];
+const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::LegacyHistory];
 const BUDGET: u64 = 12 << 20;
 /// Threads that put at the same time, so that commits are shared.
 const THREADS: u64 = 2;

@@ -18,7 +18,7 @@ use cairn_store::{
 use common::{Events, config, distance, item};
 use content_types::{Distance, NodeId, SubNetwork};
 
-const NETWORK: SubNetwork = SubNetwork::State;
+const NETWORK: SubNetwork = SubNetwork::LegacyHistory;
 
 fn roomy(dir: &Path) -> StoreConfig {
     config(dir, Budgets::NONE.with(NETWORK, 1 << 30))

@@ -15,7 +15,7 @@ use common::{Forgetful, config, distance, item, open};
 use content_types::{ContentId, Distance, SubNetwork};
 use proptest::{collection::vec, prelude::*, sample::select};
 
-const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::State];
+const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::LegacyHistory];
 const BUDGET: u64 = 400_000;
 
 #[derive(Debug, Clone)]

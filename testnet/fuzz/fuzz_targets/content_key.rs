@@ -1,7 +1,7 @@
 //! Content keys of every sub-network, as they come over the wire.
 #![no_main]
 
-use content_types::{ContentId, ContentKey, SubNetwork, history};
+use content_types::{ContentId, ContentKey, Key as _, SubNetwork, history};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -15,17 +15,7 @@ use super::{
 };
 use crate::wire::WireError;
 
-/// Numbers of the extensions, the `payload_type` of PING and PONG.
-pub mod payload_type {
-    /// Client description, radius and list of extensions. Every node speaks it; the first PING to a peer carries it.
-    pub const CLIENT_INFO: u16 = 0;
-    /// Radius alone.
-    pub const BASIC_RADIUS: u16 = 1;
-    /// Radius and number of ephemeral headers.
-    pub const HISTORY_RADIUS: u16 = 2;
-    /// What kept the peer from answering. Only in PONG.
-    pub const ERROR: u16 = 65535;
-}
+pub use content_types::room::ping_extension as payload_type;
 
 /// A decoded payload of PING or PONG.
 #[derive(Debug, Clone, PartialEq, Eq)]

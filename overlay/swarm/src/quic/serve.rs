@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use cairn_limits::{Holder, Permit};
-use content_types::{ContentKey, history, legacy_history};
+use content_types::ContentKey;
+use content_types::room::{BlockPart, Subject};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 
 use super::{Items, NotServed, Session, swarm::Inner, uploads::STEP_BYTES};
@@ -154,13 +155,12 @@ async fn serve_item(
 }
 
 /// What an item is counted as.
-const fn component_of(key: &ContentKey) -> Component {
-    match key {
-        ContentKey::History(history::ContentKey::BlockBody { .. })
-        | ContentKey::LegacyHistory(legacy_history::ContentKey::Body(_)) => Component::Bodies,
-        ContentKey::History(history::ContentKey::BlockReceipts { .. })
-        | ContentKey::LegacyHistory(legacy_history::ContentKey::Receipts(_)) => Component::Receipts,
-        ContentKey::LegacyHistory(_) => Component::Headers,
+fn component_of(key: &ContentKey) -> Component {
+    match key.subject() {
+        Subject::Part { part: BlockPart::Body(_), .. } => Component::Bodies,
+        Subject::Part { part: BlockPart::Receipts(_), .. } => Component::Receipts,
+        // What is none of a block's is small, as headers are.
+        Subject::Part { part: BlockPart::Header, .. } | Subject::NearHead | Subject::Other => Component::Headers,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use cairn_limits::{Holder, Permit};
 use cairn_peer_book::{Offence, Who};
-use content_types::{ContentKey, NodeId};
+use content_types::{ContentKey, Form, NodeId};
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::{sync::Semaphore, time::Instant};
@@ -273,7 +273,7 @@ impl Session {
                 Status::Ok => {}
                 refused => return Err(ItemError::Refused(refused)),
             }
-            let mut frames = FrameReader::new(key.max_value_len());
+            let mut frames = FrameReader::new(key.max_value_len(Form::Stored));
             while let Some(chunk) = receive.read_chunk(usize::MAX, true).await.map_err(|error| failed(&error))? {
                 let mut bytes = chunk.bytes;
                 if let Some(item) = frames.push(&mut bytes).map_err(|_| ItemError::Malformed)? {

@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use content_types::block_id::{BlockId, ParseBlockIdError};
 use content_types::verify::{self, Unverified};
-use content_types::{ContentKey, ProvedHeader};
+use content_types::{ContentKey, ProvedHeader, legacy_history};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use overlay::service::LookupTrace;
@@ -335,7 +335,7 @@ impl HeaderSource {
     }
 
     async fn held(&self, asker: Asker, id: BlockId) -> Result<ProvedHeader, NoHeader> {
-        let key = ContentKey::from(id.header_key());
+        let key = ContentKey::from(legacy_history::ContentKey::header(id));
         let held = match asker {
             Asker::User => self.holdings.get(&key).await,
             Asker::Peer(peer) => self.holdings.get_for_peer(holdings::reader(peer), &key).await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_limits::{Holder, Limiter, Quota};
-use content_types::{NodeId, ProvedHeader};
+use content_types::{Key as _, NodeId, ProvedHeader, legacy_history};
 use overlay::service::{FoundContent, LookupError, LookupTrace};
 use tokio::sync::{mpsc, oneshot};
 
@@ -85,7 +85,7 @@ impl HeaderSource {
     async fn ask_offerer(&self, peer: NodeId, network: &HeaderNetwork, id: BlockId) -> Option<ProvedHeader> {
         let asking = async {
             let _turn = self.network_turns.asked_of_peer.take(Holder::id(*peer.as_bytes()), 1).await.ok()?;
-            let key = id.header_key().encode();
+            let key = legacy_history::ContentKey::header(id).encode();
             network.ask(|answer| HeaderQuery::OfPeer { peer, key, answer }).await?
         };
         let value: Bytes = tokio::time::timeout(OFFERER_PATIENCE, asking).await.ok()??;
@@ -111,7 +111,7 @@ impl HeaderSource {
         if let Some(header) = self.cached(&id) {
             return Ok(header);
         }
-        let key = id.header_key().encode();
+        let key = legacy_history::ContentKey::header(id).encode();
         let Some(found) = network.ask(|answer| HeaderQuery::Search { key, answer }).await else {
             return Err((Stopping.into(), None));
         };

@@ -1,6 +1,6 @@
 //! A search's share of what reads archives.
 
-use content_types::{ContentId, Distance, NodeId, SubNetwork};
+use content_types::{ContentId, Distance, Form, NodeId, SubNetwork};
 use enr::CombinedKey;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection, Unobserved};
 use overlay::transport::{ProtocolId, SimulatedNetwork};
@@ -17,7 +17,7 @@ impl ContentHandler for Reads {
         ContentKey::decode(SubNetwork::LegacyHistory, key).ok().map(|key| key.content_id())
     }
 
-    fn max_value_len(&self, _key: &[u8]) -> usize {
+    fn max_value_len(&self, _key: &[u8], _form: Form) -> usize {
         0
     }
 

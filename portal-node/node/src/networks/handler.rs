@@ -1,59 +1,67 @@
-//! What a content sub-network asks of this node, answered from store, archives and pipeline. The sub-networks differ in
-//! their keys only, so one handler serves them all.
+//! What a content sub-network asks of this node, answered by what keeps its content and by the pipeline. What is different about
+//! a sub-network its keys and its [`Spec`](content_types::room::Spec) say, so one handler serves them all.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_store::Placement;
-use content_types::{ContentId, ContentKey, Distance, SubNetwork};
+use content_types::{ContentId, ContentKey, Distance, Form, SubNetwork};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use overlay::Enr;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 
+use super::keeper::{Interest, Keeper};
 use crate::express::Express;
 use crate::headers::Asker;
-use crate::holdings::{Holdings, HoldingsError};
+use crate::holdings::HoldingsError;
 use crate::pipeline::Pipeline;
 use crate::verified::VerifiedContent;
 
 /// The [`ContentHandler`] of one sub-network.
 pub(crate) struct ContentNetworkHandler {
     network: SubNetwork,
-    holdings: Holdings,
+    keeper: Arc<dyn Keeper>,
     pipeline: Pipeline,
     express: Option<Express>,
 }
 
 impl ContentNetworkHandler {
-    pub(crate) fn new(network: SubNetwork, holdings: Holdings, pipeline: Pipeline, express: Option<Express>) -> Self {
-        Self { network, holdings, pipeline, express }
+    pub(crate) fn new(
+        network: SubNetwork,
+        keeper: Arc<dyn Keeper>,
+        pipeline: Pipeline,
+        express: Option<Express>,
+    ) -> Self {
+        Self { network, keeper, pipeline, express }
     }
 
     fn decode(&self, key: &[u8]) -> Option<ContentKey> {
         ContentKey::decode(self.network, key).ok()
     }
 
-    fn verdict(&self, key: Option<&ContentKey>, is_held: bool) -> OfferVerdict {
+    fn verdict(&self, key: Option<&ContentKey>, interest: Interest) -> OfferVerdict {
         let Some(key) = key else { return OfferVerdict::NotVerifiable };
-        if is_held {
-            OfferVerdict::AlreadyStored
-        } else if !self.holdings.is_within_radius(self.network, &key.content_id()) {
-            OfferVerdict::OutsideRadius
-        } else if !self.pipeline.can_verify(key) {
-            OfferVerdict::NotVerifiable
-        } else {
-            OfferVerdict::Wanted
+        match interest {
+            Interest::Held => OfferVerdict::AlreadyStored,
+            Interest::None => OfferVerdict::OutsideRadius,
+            Interest::Wanted if !self.pipeline.can_verify(key) => OfferVerdict::NotVerifiable,
+            Interest::Wanted => OfferVerdict::Wanted,
         }
     }
 
-    async fn validate_and_store(&self, asker: Asker, key: Bytes, value: Bytes) -> Result<Admitted, Rejection> {
+    async fn validate_and_store(&self, key: Bytes, value: Bytes, from: ContentSource) -> Result<Admitted, Rejection> {
+        let asker = match from {
+            ContentSource::Offer(peer) => Asker::Peer(peer),
+            ContentSource::Lookup(_) | ContentSource::Local => Asker::User,
+        };
         let key = ContentKey::decode(self.network, &key).map_err(|error| Rejection::Invalid(error.to_string()))?;
-        let content = self.pipeline.validate_for(asker, key, value).await?;
+        let content = self.pipeline.validate_for(asker, key, from.form(), value).await?;
         self.store(content).await
     }
 
     async fn store(&self, content: VerifiedContent) -> Result<Admitted, Rejection> {
-        match self.holdings.put(content).await {
-            Ok(placement) => Ok(Admitted { stored: placement == Placement::Stored }),
+        match self.keeper.put(content).await {
+            Ok(stored) => Ok(Admitted { stored }),
             Err(error) => {
                 tracing::warn!(network = %self.network, %error, "content not stored");
                 Err(Rejection::Storage(error.to_string()))
@@ -67,12 +75,12 @@ impl ContentHandler for ContentNetworkHandler {
         self.decode(key).map(|key| key.content_id())
     }
 
-    fn max_value_len(&self, key: &[u8]) -> usize {
-        self.decode(key).map_or(0, |key| key.max_value_len())
+    fn max_value_len(&self, key: &[u8], form: Form) -> usize {
+        self.decode(key).map_or(0, |key| key.max_value_len(form))
     }
 
     fn radius(&self) -> Distance {
-        self.holdings.radius(self.network)
+        self.keeper.radius(self.network)
     }
 
     fn express(&self, from: &Enr, key: &[u8]) -> Option<BoxFuture<'static, Option<Bytes>>> {
@@ -82,11 +90,7 @@ impl ContentHandler for ContentNetworkHandler {
     fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
         async move {
             let key = self.decode(&key)?;
-            let read = match reader {
-                Reader::Own => self.holdings.get(&key).await,
-                Reader::Peer(peer) => self.holdings.get_for_peer(peer, &key).await,
-            };
-            match read {
+            match self.keeper.get(&key, reader).await {
                 Ok(value) => value,
                 Err(error @ HoldingsError::Busy) => {
                     tracing::debug!(network = %self.network, %error, "content not read");
@@ -104,25 +108,21 @@ impl ContentHandler for ContentNetworkHandler {
     fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>> {
         async move {
             let keys: Vec<Option<ContentKey>> = keys.iter().map(|key| self.decode(key)).collect();
-            let held = self.holdings.which_are_held(keys.clone()).await.unwrap_or_default();
-            let is_held = held.into_iter().chain(std::iter::repeat(false));
-            keys.iter().zip(is_held).map(|(key, is_held)| self.verdict(key.as_ref(), is_held)).collect()
+            let interests = self.keeper.interests(keys.clone()).await;
+            keys.iter().zip(interests).map(|(key, interest)| self.verdict(key.as_ref(), interest)).collect()
         }
         .boxed()
     }
 
     fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
-        let asker = match from {
-            ContentSource::Offer(peer) => Asker::Peer(peer),
-            ContentSource::Lookup(_) | ContentSource::Local => Asker::User,
-        };
-        self.validate_and_store(asker, key, value).boxed()
+        self.validate_and_store(key, value, from).boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use content_types::history;
+    use content_types::{history, legacy_history};
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::testing::Fixture;
@@ -133,7 +133,7 @@ mod tests {
     async fn what_peers_send_and_ask_for_stays_within_their_share() {
         let fixture = Fixture::with_archives();
         let Fixture { chain, dir: _dir, node_id, workers, holdings, pipeline, .. } = fixture;
-        let handler = ContentNetworkHandler::new(SubNetwork::History, holdings, pipeline, None);
+        let handler = ContentNetworkHandler::new(SubNetwork::History, Arc::new(holdings), pipeline, None);
 
         let busy = workers.all_archive_reads_for_peers().await;
         let body = |number| {
@@ -153,5 +153,79 @@ mod tests {
         let (key, value) = body(6);
         let offered = handler.admit(key, value, ContentSource::Offer(node_id)).await;
         assert!(offered.is_ok(), "{offered:?}");
+    }
+
+    /// Keeps the header with the highest number, whatever its distance, as a sub-network does of which everybody wants the newest.
+    #[derive(Default)]
+    struct Newest(Mutex<Option<VerifiedContent>>);
+
+    impl Newest {
+        fn number(content: &VerifiedContent) -> u64 {
+            content.header().unwrap().number()
+        }
+    }
+
+    impl Keeper for Newest {
+        fn get<'a>(
+            &'a self,
+            key: &'a ContentKey,
+            _reader: Reader,
+        ) -> BoxFuture<'a, Result<Option<Bytes>, HoldingsError>> {
+            let kept = self.0.lock().clone().filter(|kept| kept.key() == key);
+            async move { Ok(kept.map(|kept| kept.value().clone())) }.boxed()
+        }
+
+        fn interests(&self, keys: Vec<Option<ContentKey>>) -> BoxFuture<'_, Vec<Interest>> {
+            let newest = self.0.lock().as_ref().map(Self::number);
+            let interest = move |key: Option<ContentKey>| match key {
+                Some(ContentKey::LegacyHistory(legacy_history::ContentKey::HeaderByNumber(number))) => match newest {
+                    Some(newest) if number == newest => Interest::Held,
+                    Some(newest) if number < newest => Interest::None,
+                    _ => Interest::Wanted,
+                },
+                _ => Interest::None,
+            };
+            async move { keys.into_iter().map(interest).collect() }.boxed()
+        }
+
+        fn put(&self, content: VerifiedContent) -> BoxFuture<'_, Result<bool, HoldingsError>> {
+            let mut kept = self.0.lock();
+            let is_newer = kept.as_ref().is_none_or(|kept| Self::number(kept) < Self::number(&content));
+            if is_newer {
+                *kept = Some(content);
+            }
+            async move { Ok(is_newer) }.boxed()
+        }
+
+        fn radius(&self, _network: SubNetwork) -> Distance {
+            Distance::MAX
+        }
+    }
+
+    #[tokio::test]
+    async fn a_keeper_may_replace_what_is_older_by_what_is_newer_and_know_no_distance() {
+        let Fixture { chain, dir: _dir, node_id, pipeline, .. } = Fixture::new();
+        let keeper = Arc::<Newest>::default();
+        let handler = ContentNetworkHandler::new(SubNetwork::LegacyHistory, keeper, pipeline, None);
+        let header = |number| {
+            let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
+            (key.encode(), chain.block(number).unwrap().header_with_proof())
+        };
+        let keys = || [4, 5, 6].map(|number| header(number).0).to_vec();
+        let verdicts = async || handler.offer(keys()).await;
+        assert_eq!(verdicts().await, [OfferVerdict::Wanted; 3]);
+        for (number, stored) in [(5, true), (4, false), (6, true)] {
+            let (key, value) = header(number);
+            let admitted = handler.admit(key, value, ContentSource::Offer(node_id)).await;
+            assert_eq!(admitted, Ok(Admitted { stored }), "{number}");
+        }
+        assert_eq!(
+            verdicts().await,
+            [OfferVerdict::OutsideRadius, OfferVerdict::OutsideRadius, OfferVerdict::AlreadyStored]
+        );
+        let (key, value) = header(6);
+        assert_eq!(handler.get(key, Reader::Own).await, Some(value));
+        assert_eq!(handler.get(header(5).0, Reader::Own).await, None);
+        assert_eq!(handler.radius(), Distance::MAX);
     }
 }

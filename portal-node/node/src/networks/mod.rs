@@ -1,18 +1,20 @@
-//! The sub-networks of this node, each from one entry in [`REGISTRY`]: protocol identifier, ping extensions and names
-//! in JSON-RPC and metrics. Another sub-network is another entry.
+//! The sub-networks of this node: those of the registry ([`SubNetwork::ALL`]), each with what its entry says of it, and the one for
+//! trust lists.
 
 mod handler;
 mod header_lookups;
-pub(crate) mod names;
+mod keeper;
 mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_peer_book::PeerBook;
+use cairn_proto::gossip::GossipWidth;
 use cairn_proto::routing::AddressPolicy;
-use cairn_proto::wire::{Extensions, payload_type};
+use cairn_proto::wire::Extensions;
 use cairn_store::Budgets;
+use content_types::room::{Spec, Spread};
 use content_types::{Distance, NodeId, SubNetwork};
 use overlay::service::ContentHandler;
 use overlay::{Discovery, Enr, Overlay, SubNetworkConfig, Transfers, Transport};
@@ -25,48 +27,10 @@ use crate::trust::TrustStore;
 use crate::workers::Workers;
 
 pub(crate) use header_lookups::answer_header_queries;
-use names::{MethodNames, method_names};
 pub(crate) use trust::{PROTOCOL_ID as TRUST_PROTOCOL_ID, key as trust_key};
 
 /// Trust lists change once a day at most, and peers are asked directly: its routing table needs no care.
 const TRUST_TABLE_INTERVAL: Duration = Duration::from_secs(3600);
-
-/// What tells one sub-network from another.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    /// Which one it is.
-    pub(crate) network: SubNetwork,
-    /// Its methods in the JSON-RPC.
-    pub(crate) methods: MethodNames,
-    /// Ping extensions beside type 0 that its specification lists.
-    ping_extensions: &'static [u16],
-}
-
-impl Entry {
-    /// Whether headers with their proofs can be found there.
-    pub(crate) fn serves_headers(&self) -> bool {
-        self.network == SubNetwork::LegacyHistory
-    }
-}
-
-/// Every sub-network that this node speaks.
-pub(crate) const REGISTRY: [Entry; 2] = [
-    Entry {
-        network: SubNetwork::History,
-        methods: method_names!("portal_history"),
-        ping_extensions: &[payload_type::BASIC_RADIUS],
-    },
-    Entry {
-        network: SubNetwork::LegacyHistory,
-        methods: method_names!("portal_legacyHistory"),
-        ping_extensions: &[payload_type::HISTORY_RADIUS],
-    },
-];
-
-/// The sub-networks of [`REGISTRY`].
-pub(crate) fn sub_networks() -> [SubNetwork; REGISTRY.len()] {
-    REGISTRY.map(|entry| entry.network)
-}
 
 /// What all sub-networks of a node share.
 pub(crate) struct Shared {
@@ -89,7 +53,7 @@ pub(crate) type StartError = overlay::transport::AlreadyRegistered;
 
 /// One running sub-network.
 pub(crate) struct Network {
-    entry: Entry,
+    network: SubNetwork,
     overlay: Overlay,
     holdings: Holdings,
     pipeline: Pipeline,
@@ -98,40 +62,46 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn start(entry: Entry, shared: &Shared) -> Result<Self, StartError> {
-        let handler = handler::ContentNetworkHandler::new(
-            entry.network,
-            shared.holdings.clone(),
-            shared.pipeline.clone(),
-            shared.express.clone(),
-        );
+    pub(crate) fn start(network: SubNetwork, shared: &Shared) -> Result<Self, StartError> {
+        let spec = network.spec();
+        // One that keeps the newest gets a keeper of its own here.
+        let keeper = Arc::new(shared.holdings.clone());
+        let (pipeline, express) = (shared.pipeline.clone(), shared.express.clone());
+        let handler = handler::ContentNetworkHandler::new(network, keeper, pipeline, express);
         let config = SubNetworkConfig {
             client_info: shared.client_info.clone(),
-            ping_extensions: Extensions::from_capabilities(entry.ping_extensions),
+            ping_extensions: Extensions::from_capabilities(spec.ping_extensions),
             bootnodes: shared.bootnodes.clone(),
             addresses: shared.addresses,
             book: shared.book.clone(),
-            ..SubNetworkConfig::new(entry.network.label(), entry.network.protocol_id().into(), shared.chain_id)
+            gossip: gossip_width(spec.spread),
+            pokes: spec.pokes,
+            ..SubNetworkConfig::new(spec.label, spec.protocol_id.into(), shared.chain_id)
         };
         let overlay = Overlay::start(
             config,
             Arc::new(shared.discovery.clone()),
             shared.transfers.clone(),
             Arc::new(handler),
-            Arc::new(NetworkObserver::new(entry.network.label(), Arc::clone(&shared.metrics))),
+            Arc::new(NetworkObserver::new(spec.label, Arc::clone(&shared.metrics))),
         )?;
         Ok(Self {
-            entry,
+            network,
             overlay,
             holdings: shared.holdings.clone(),
             pipeline: shared.pipeline.clone(),
             discovery: shared.discovery.clone(),
-            capacity: shared.budgets.get(entry.network),
+            capacity: shared.budgets.get(network),
         })
     }
 
-    pub(crate) fn entry(&self) -> &Entry {
-        &self.entry
+    pub(crate) fn sub_network(&self) -> SubNetwork {
+        self.network
+    }
+
+    /// The registry's entry.
+    pub(crate) fn spec(&self) -> &'static Spec {
+        self.network.spec()
     }
 
     pub(crate) fn overlay(&self) -> &Overlay {
@@ -152,7 +122,7 @@ impl Network {
     }
 
     pub(crate) fn radius(&self) -> Distance {
-        self.holdings.radius(self.entry.network)
+        self.holdings.radius(self.network)
     }
 
     /// The newest record known here, this node's own included.
@@ -169,6 +139,14 @@ impl Network {
             return Some(self.discovery.local_enr());
         }
         self.overlay.lookup_enr(node_id).await
+    }
+}
+
+fn gossip_width(spread: Spread) -> GossipWidth {
+    let near = GossipWidth::default();
+    match spread {
+        Spread::Neighbourhood => near,
+        Spread::Anywhere => GossipWidth { nearest: 0, random: near.nearest + near.random },
     }
 }
 
@@ -197,5 +175,24 @@ impl TrustNetwork {
             Arc::new(NetworkObserver::new("trust", Arc::clone(&shared.metrics))),
         )?;
         Ok(Self { overlay, handler })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use content_types::room::Retention;
+
+    use super::*;
+
+    #[test]
+    fn what_the_holdings_keep_is_kept_by_distance() {
+        let is_by_distance = |network: &SubNetwork| matches!(network.spec().retention, Retention::Nearest(_));
+        assert!(SubNetwork::ALL.iter().all(is_by_distance), "Network::start has no keeper for the other kind");
+    }
+
+    #[test]
+    fn what_everybody_wants_goes_to_anybody() {
+        let (near, anywhere) = (gossip_width(Spread::Neighbourhood), gossip_width(Spread::Anywhere));
+        assert_eq!((anywhere.nearest, anywhere.random), (0, near.nearest + near.random));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use bytes::Bytes;
 use content_types::trust::TrustListKind;
-use content_types::{ContentId, Distance};
+use content_types::{ContentId, Distance, Form};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
@@ -54,7 +54,7 @@ impl ContentHandler for TrustNetworkHandler {
         root(key).map(|_| ContentId::sha256(key))
     }
 
-    fn max_value_len(&self, key: &[u8]) -> usize {
+    fn max_value_len(&self, key: &[u8], _form: Form) -> usize {
         self.kind(key).map_or(0, TrustListKind::max_len)
     }
 

@@ -71,7 +71,7 @@ impl Node {
 
     /// One sub-network, if this node speaks it.
     pub fn overlay(&self, network: SubNetwork) -> Option<&Overlay> {
-        self.networks.iter().find(|running| running.entry().network == network).map(|running| running.overlay())
+        self.networks.iter().find(|running| running.sub_network() == network).map(|running| running.overlay())
     }
 
     /// The store.

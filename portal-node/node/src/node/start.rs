@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cairn_peer_book::PeerBook;
 use cairn_store::{Budgets, Chain, Store, StoreConfig, StoreError};
 use cairn_swarm::quic::BoundSocket;
+use content_types::SubNetwork;
 use enr::CombinedKey;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -25,7 +26,7 @@ use crate::holdings::Holdings;
 use crate::http::HttpError;
 use crate::identity::{self, IdentityError};
 use crate::metrics::{Metrics, MetricsServer};
-use crate::networks::{self, Network, REGISTRY, Shared, TrustNetwork};
+use crate::networks::{self, Network, Shared, TrustNetwork};
 use crate::pipeline::Pipeline;
 use crate::rpc::{RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
@@ -206,9 +207,9 @@ async fn start_on(
 ) -> Result<Node, StartError> {
     let discovery = running.discovery.clone();
     let metrics = Arc::new(Metrics::new());
-    let budgets = networks::sub_networks().into_iter().fold(Budgets::NONE, |budgets, network| {
-        budgets.with(network, config.budget(network, &networks::sub_networks()))
-    });
+    let budgets = SubNetwork::ALL
+        .into_iter()
+        .fold(Budgets::NONE, |budgets, network| budgets.with(network, config.budget(network)));
     let store = open_store(&config, &discovery, budgets, &metrics, &workers).await?;
     *opened = Some(Arc::clone(&store));
     let holdings = Holdings::new(store, workers.clone(), discovery.node_id());
@@ -257,8 +258,8 @@ async fn start_on(
         express: quic.as_ref().map(|(swarm, _)| Express::new(swarm.clone(), config.addresses)),
     };
     let mut networks = Vec::new();
-    for entry in REGISTRY {
-        let network = Arc::new(Network::start(entry, &shared)?);
+    for network in SubNetwork::ALL {
+        let network = Arc::new(Network::start(network, &shared)?);
         running.overlays.push(network.overlay().clone());
         networks.push(network);
     }
@@ -321,7 +322,7 @@ async fn start_on(
         let stop = running.stop.clone();
         running.tasks.spawn(async move { stop.run_until_cancelled(task).await });
     };
-    if let Some(legacy) = networks.iter().find(|network| network.entry().serves_headers()) {
+    if let Some(legacy) = networks.iter().find(|network| network.spec().has_headers) {
         run(networks::answer_header_queries(legacy.overlay().clone(), header_queries).boxed());
     }
     run(Arc::clone(&archives).watch().boxed());

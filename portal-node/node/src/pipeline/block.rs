@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use cairn_archive::Receipts;
 use content_types::block::BodyEncoding;
-use content_types::verify::{self, Roots, Unverified};
-use content_types::{BlockId, ContentKey, HeaderVerifier, ProvedHeader, history};
+use content_types::room::{Evidence, Key as _};
+use content_types::verify::{self, Unverified};
+use content_types::{BlockId, ContentKey, Form, HeaderVerifier, ProvedHeader, history, legacy_history};
 
-use super::{Needs, Pipeline, Refusal, kind};
+use super::{Pipeline, Refusal};
 use crate::verified::VerifiedContent;
 
 /// A block, unchecked but for a header that was proved before.
@@ -38,7 +39,7 @@ impl Pipeline {
         let verifier = self.trust.verifier();
         let checked = self.workers.cpu(move || check(&verifier, block)).await?;
         if let Ok(contents) = &checked {
-            contents.iter().for_each(|content| self.metrics.validated(kind(content.key()), "valid"));
+            contents.iter().for_each(|content| self.metrics.validated(content.key().label(), "valid"));
         }
         checked.map_err(|(kind, refusal)| {
             self.metrics.validated(kind, refusal.label());
@@ -46,18 +47,22 @@ impl Pipeline {
         })
     }
 
-    /// Checks the header of a block by its proof, and gives it under both of its keys. Blocks.
+    /// Checks the header of a block by its proof, and gives it, and under both of its keys. Blocks.
     ///
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
-    pub(crate) fn validate_header(&self, number: u64, encoded: &Bytes) -> Result<[VerifiedContent; 2], Refusal> {
-        let checked = VerifiedContent::header_with_proof(&self.trust.verifier(), number.into(), encoded.clone());
+    pub(crate) fn validate_header(
+        &self,
+        number: u64,
+        encoded: &Bytes,
+    ) -> Result<([VerifiedContent; 2], ProvedHeader), Refusal> {
+        let checked = VerifiedContent::header_under_both_keys(&self.trust.verifier(), number.into(), encoded.clone());
         let checked = checked.map_err(Refusal::from);
         let label = checked.as_ref().map_or_else(Refusal::label, |_| "valid");
-        self.metrics.validated(kind(&BlockId::Number(number).header_key().into()), label);
-        let header = checked?;
-        self.headers.remember(header.header().clone());
-        Ok(header.under_both_keys())
+        self.metrics.validated(legacy_history::ContentKey::HeaderByNumber(number).label(), label);
+        let (contents, header) = checked?;
+        self.headers.remember(header.clone());
+        Ok((contents, header))
     }
 
     /// Checks a body or a receipt list against the header of its block. Blocks.
@@ -71,14 +76,16 @@ impl Pipeline {
         header: &ProvedHeader,
     ) -> Result<VerifiedContent, Refusal> {
         let check = || {
-            let Needs::Header(id) = Needs::of(&key) else { return Err(Refusal::NotBlockData) };
-            verify::length(&key, &value)?;
+            verify::length(key.max_value_len(Form::Stored), &value)?;
+            let Evidence::Header(id) = key.evidence(Form::Stored, &value)? else {
+                return Err(Unverified::NotExamined.into());
+            };
             id.check(header.number(), header.hash()).map_err(Unverified::from)?;
-            let roots = Roots::compute(&key, &value).ok_or(Refusal::NotBlockData)??;
-            Ok(VerifiedContent::part(key, value, &roots, header.clone())?)
+            let examined = key.examine(Form::Stored, value.clone())?;
+            Ok(VerifiedContent::examined(key, Form::Stored, value, examined, Some(header.clone()))?)
         };
         let checked: Result<_, Refusal> = check();
-        self.metrics.validated(kind(&key), checked.as_ref().map_or_else(Refusal::label, |_| "valid"));
+        self.metrics.validated(key.label(), checked.as_ref().map_or_else(Refusal::label, |_| "valid"));
         checked
     }
 }
@@ -86,11 +93,12 @@ impl Pipeline {
 fn check(verifier: &HeaderVerifier, block: RawBlock) -> Result<Vec<VerifiedContent>, Refused> {
     let RawBlock { number, header, body, receipts } = block;
     let id = BlockId::Number(number);
-    let refused = |unverified: Unverified| (kind(&id.header_key().into()), unverified.into());
+    let label = legacy_history::ContentKey::header(id).label();
+    let refused = |unverified: Unverified| (label, unverified.into());
     let (header, mut contents) = match header {
         RawHeader::WithProof(encoded) => {
-            let content = VerifiedContent::header_with_proof(verifier, id, encoded).map_err(refused)?;
-            (content.header().clone(), content.under_both_keys().to_vec())
+            let (contents, header) = VerifiedContent::header_under_both_keys(verifier, id, encoded).map_err(refused)?;
+            (header, contents.to_vec())
         }
         RawHeader::Proved(header) => {
             id.check(header.number(), header.hash()).map_err(|other| refused(other.into()))?;
@@ -100,12 +108,12 @@ fn check(verifier: &HeaderVerifier, block: RawBlock) -> Result<Vec<VerifiedConte
     let checked = verify::body(header.header(), BodyEncoding::Rlp, body);
     let bodies = checked.and_then(|body| VerifiedContent::body(&header, &body));
     let key = history::ContentKey::BlockBody { number };
-    contents.extend(bodies.map_err(|error| (kind(&key.into()), error.into()))?);
+    contents.extend(bodies.map_err(|error| (key.label(), error.into()))?);
     if let Some(Receipts { encoding, bytes }) = receipts {
         let checked = verify::receipts(header.header(), encoding, bytes);
         let receipts = checked.and_then(|receipts| VerifiedContent::receipts(&header, &receipts));
         let key = history::ContentKey::BlockReceipts { number };
-        contents.extend(receipts.map_err(|error| (kind(&key.into()), error.into()))?);
+        contents.extend(receipts.map_err(|error| (key.label(), error.into()))?);
     }
     Ok(contents)
 }

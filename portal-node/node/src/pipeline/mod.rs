@@ -8,10 +8,10 @@ mod waiting;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use content_types::verify::{self, Roots};
-use content_types::{ContentKey, history, legacy_history};
+use content_types::room::{BlockPart, Evidence, Subject};
+use content_types::{BlockId, ContentKey, Form, ProvedHeader, verify};
 
-use crate::headers::{Asker, BlockId, HeaderSource};
+use crate::headers::{Asker, HeaderSource};
 use crate::metrics::Metrics;
 use crate::trust::TrustStore;
 use crate::verified::VerifiedContent;
@@ -41,16 +41,16 @@ impl Pipeline {
         Self { trust, headers, workers, metrics, waiting: Arc::default() }
     }
 
-    /// Checks that `value` is what `key` stands for. Bodies and receipts need a header, which is fetched if it is not
-    /// at hand; hashing runs on the processor's workers.
+    /// Checks that `value`, as it would be offered, is what `key` stands for. What needs a header gets it fetched if it is not at
+    /// hand; hashing runs on the processor's workers.
     ///
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
     pub(crate) async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
-        self.validate_for(Asker::User, key, value).await
+        self.validate_for(Asker::User, key, Form::Offered, value).await
     }
 
-    /// The same; where a header has to be searched for, within the share of searches that `asker` has.
+    /// The same of a value in either form; where a header has to be searched for, within the share of searches that `asker` has.
     ///
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
@@ -58,99 +58,69 @@ impl Pipeline {
         &self,
         asker: Asker,
         key: ContentKey,
+        form: Form,
         value: Bytes,
     ) -> Result<VerifiedContent, Refusal> {
-        let result = self.check(asker, key, value).await;
-        self.metrics.validated(kind(&key), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
+        let result = self.check(asker, key, form, value).await;
+        self.metrics.validated(key.label(), result.as_ref().map_or_else(Refusal::label, |_| "valid"));
         result
     }
 
-    /// Whether content under this key could be checked at all, as far as can be told without asking anybody.
+    /// Whether content that is offered under this key could be checked at all, as far as can be told by the key and without asking
+    /// anybody.
     pub(crate) fn can_verify(&self, key: &ContentKey) -> bool {
-        match Needs::of(key) {
-            Needs::Nothing(id) => self.headers.is_within_trust(&id),
-            Needs::Header(id) => self.headers.is_within_trust(&id) && !self.headers.is_known_missing(&id),
-            Needs::Head => false,
+        match key.subject() {
+            Subject::Part { block, part: BlockPart::Header } => self.headers.is_within_trust(&block),
+            Subject::Part { block, .. } => {
+                self.headers.is_within_trust(&block) && !self.headers.is_known_missing(&block)
+            }
+            Subject::NearHead => false,
+            // Only the value tells.
+            Subject::Other => true,
         }
     }
 
-    async fn check(&self, asker: Asker, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
-        verify::length(&key, &value)?;
-        match Needs::of(&key) {
-            Needs::Head => Err(Refusal::NeedsHead),
-            Needs::Header(id) => {
-                // What costs nobody else anything comes first: a search is started for nothing that cannot be right.
-                if !self.headers.is_within_trust(&id) {
-                    return Err(Refusal::BeyondTrust(id));
-                }
-                let bytes = value.clone();
-                let roots =
-                    self.workers.cpu(move || Roots::compute(&key, &bytes)).await?.ok_or(Refusal::NotBlockData)??;
-                let header = match self.headers.cached(&id) {
-                    Some(header) => header,
-                    None => {
-                        let _room = self.waiting.enter(asker, value.len())?;
-                        self.headers.get_for(asker, id).await?
-                    }
-                };
-                Ok(VerifiedContent::part(key, value, &roots, header)?)
-            }
-            Needs::Nothing(id) => {
+    async fn check(&self, asker: Asker, key: ContentKey, form: Form, value: Bytes) -> Result<VerifiedContent, Refusal> {
+        verify::length(key.max_value_len(form), &value)?;
+        let needed = match key.evidence(form, &value)? {
+            Evidence::Head => return Err(Refusal::NeedsHead),
+            Evidence::Lists(id) => {
                 let verifier = self.trust.verifier();
-                let check = move || VerifiedContent::header_with_proof(&verifier, id, value);
-                let content = self.workers.cpu(check).await??;
-                self.headers.remember(content.header().clone());
-                Ok(content)
+                let check = move || VerifiedContent::proved_header(&verifier, id, value);
+                let (content, header) = self.workers.cpu(check).await??;
+                self.headers.remember(header);
+                return Ok(content);
             }
+            Evidence::Header(id) => Some(id),
+            Evidence::Key => None,
+        };
+        // What costs nobody else anything comes first: a search is started for nothing that cannot be right.
+        if let Some(id) = needed.filter(|id| !self.headers.is_within_trust(id)) {
+            return Err(Refusal::BeyondTrust(id));
         }
+        let bytes = value.clone();
+        let examined = self.workers.cpu(move || key.examine(form, bytes)).await??;
+        let header = match needed {
+            Some(id) => Some(self.header_for(asker, id, value.len()).await?),
+            None => None,
+        };
+        Ok(VerifiedContent::examined(key, form, value, examined, header)?)
     }
-}
 
-/// What it takes to check a value.
-enum Needs {
-    /// The value is a header with its own proof.
-    Nothing(BlockId),
-    /// The proved header of this block.
-    Header(BlockId),
-    /// The hash of a recent block from a source outside the network, which this node does not have.
-    Head,
-}
-
-impl Needs {
-    fn of(key: &ContentKey) -> Self {
-        match key {
-            ContentKey::History(key) => Self::Header(BlockId::Number(key.number())),
-            ContentKey::LegacyHistory(key) => match key {
-                legacy_history::ContentKey::HeaderByHash(hash) => Self::Nothing(BlockId::Hash(*hash)),
-                legacy_history::ContentKey::HeaderByNumber(number) => Self::Nothing(BlockId::Number(*number)),
-                legacy_history::ContentKey::Body(hash) | legacy_history::ContentKey::Receipts(hash) => {
-                    Self::Header(BlockId::Hash(*hash))
-                }
-                legacy_history::ContentKey::EphemeralHeaders { .. }
-                | legacy_history::ContentKey::EphemeralHeaderOffer(_) => Self::Head,
-            },
+    /// A proved header for a value of `bytes`, which waits until it is found.
+    async fn header_for(&self, asker: Asker, id: BlockId, bytes: usize) -> Result<ProvedHeader, Refusal> {
+        if let Some(header) = self.headers.cached(&id) {
+            return Ok(header);
         }
-    }
-}
-
-/// The content type's name in metrics.
-fn kind(key: &ContentKey) -> &'static str {
-    match key {
-        ContentKey::History(history::ContentKey::BlockBody { .. }) => "history_body",
-        ContentKey::History(history::ContentKey::BlockReceipts { .. }) => "history_receipts",
-        ContentKey::LegacyHistory(key) => match key {
-            legacy_history::ContentKey::HeaderByHash(_) => "legacy_header_by_hash",
-            legacy_history::ContentKey::HeaderByNumber(_) => "legacy_header_by_number",
-            legacy_history::ContentKey::Body(_) => "legacy_body",
-            legacy_history::ContentKey::Receipts(_) => "legacy_receipts",
-            legacy_history::ContentKey::EphemeralHeaders { .. }
-            | legacy_history::ContentKey::EphemeralHeaderOffer(_) => "legacy_ephemeral_header",
-        },
+        let _room = self.waiting.enter(asker, bytes)?;
+        Ok(self.headers.get_for(asker, id).await?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use content_types::{history, legacy_history};
+
     use super::*;
     use crate::testing::Fixture;
 
@@ -161,10 +131,10 @@ mod tests {
         let peer = Asker::Peer(node_id);
         let body = |number| (history::ContentKey::BlockBody { number }.into(), chain.block(number).unwrap().body);
         let (key, value) = body(5);
-        let refusal = pipeline.validate_for(peer, key, value.clone()).await.unwrap_err();
+        let refusal = pipeline.validate_for(peer, key, Form::Offered, value.clone()).await.unwrap_err();
         assert!(matches!(refusal, Refusal::Busy), "{refusal}");
         let header = legacy_history::ContentKey::HeaderByNumber(5).into();
-        pipeline.validate_for(peer, header, chain.block(5).unwrap().header_with_proof()).await.unwrap();
-        pipeline.validate_for(peer, key, value).await.unwrap();
+        pipeline.validate_for(peer, header, Form::Offered, chain.block(5).unwrap().header_with_proof()).await.unwrap();
+        pipeline.validate_for(peer, key, Form::Offered, value).await.unwrap();
     }
 }

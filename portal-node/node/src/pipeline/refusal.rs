@@ -12,9 +12,6 @@ pub enum Refusal {
     /// The value is not what the key stands for, or cannot be told to be.
     #[error(transparent)]
     Content(#[from] Unverified),
-    /// A body or a receipt list was to be checked, and the key is that of a header.
-    #[error("the key is that of a header, which needs its own proof")]
-    NotBlockData,
     /// The header that the value belongs to is not to be had now.
     #[error(transparent)]
     NoHeader(#[from] HeaderUnavailable),
@@ -37,7 +34,6 @@ impl Refusal {
     pub fn is_invalid(&self) -> bool {
         match self {
             Self::Content(unverified) => unverified.fault() == Fault::Sender,
-            Self::NotBlockData => true,
             Self::NoHeader(_) | Self::BeyondTrust(_) | Self::Busy | Self::NeedsHead | Self::Stopping(_) => false,
         }
     }
@@ -55,8 +51,9 @@ impl Refusal {
                 }
                 Unverified::Body(_) => "other_body",
                 Unverified::Receipts(_) => "other_receipts",
+                Unverified::State { .. } => "other_state",
+                Unverified::NotExamined => "not_block_data",
             },
-            Self::NotBlockData => "not_block_data",
             Self::BeyondTrust(_) => "header_beyond_trust",
             Self::NoHeader(_) => "no_header",
             Self::Busy => "busy",

@@ -81,7 +81,7 @@ impl Drop for Seat<'_> {
 
 #[cfg(test)]
 mod tests {
-    use content_types::{ContentKey, history, legacy_history};
+    use content_types::{ContentKey, Form, history, legacy_history};
 
     use super::*;
 
@@ -97,7 +97,7 @@ mod tests {
             history::ContentKey::BlockBody { number: 0 }.into(),
             history::ContentKey::BlockReceipts { number: 0 }.into(),
         ];
-        keys.iter().map(ContentKey::max_value_len).max().unwrap()
+        keys.iter().map(|key| key.max_value_len(Form::Offered)).max().unwrap()
     }
 
     #[test]

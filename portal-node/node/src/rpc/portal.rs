@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_proto::wire::{AcceptCode, PingPayload, payload_type};
+use content_types::room::Methods;
 use content_types::{ContentKey, NodeId};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
@@ -25,7 +26,6 @@ use super::results::{
 };
 use crate::holdings::is_held;
 use crate::networks::Network;
-use crate::networks::names::MethodNames;
 use crate::pipeline::Refusal;
 use crate::verified::VerifiedContent;
 
@@ -33,7 +33,7 @@ type RpcResult<T> = Result<T, ErrorObjectOwned>;
 
 /// The methods of `network`, under its names.
 pub(super) fn module(network: Arc<Network>) -> Result<RpcModule<Network>, RegisterMethodError> {
-    let names: MethodNames = network.entry().methods;
+    let names: Methods = network.spec().methods;
     let mut module = RpcModule::from_arc(network);
 
     module.register_method(names.routing_table_info, |params, network, _| routing_table_info(&params, network))?;
@@ -220,7 +220,7 @@ fn content_key(arguments: &Arguments, network: &Network) -> RpcResult<(Bytes, Co
 }
 
 fn decode_key(encoded: &[u8], network: &Network) -> RpcResult<ContentKey> {
-    ContentKey::decode(network.entry().network, encoded)
+    ContentKey::decode(network.sub_network(), encoded)
         .map_err(|error| invalid_params(format!("parameter contentKey: {error}")))
 }
 

@@ -105,7 +105,7 @@ async fn what_is_offered_is_what_is_proved_and_the_rest_is_counted() {
         assert_eq!((prepared.refused.count(), prepared.waiting.count()), (0, 5 - (with_proof + proved) as u64));
         assert!(prepared.waiting.first().is_none_or(|why| why.contains("no proof of its header")));
         for content in prepared.contents {
-            fixture.headers.remember(content.header().clone());
+            fixture.headers.remember(content.header().unwrap().clone());
             let alone = fixture.pipeline.validate(*content.key(), content.value().clone()).await;
             assert_eq!(alone.unwrap(), content);
         }

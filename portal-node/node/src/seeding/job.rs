@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_archive::Archive;
-use content_types::{ContentKey, legacy_history};
+use content_types::ContentKey;
+use content_types::room::{BlockPart, Subject};
 use futures::future::select_all;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::watch;
@@ -495,7 +496,7 @@ impl Job {
         let Some(lineage) = served.lineage.as_ref().filter(|lineage| lineage.unproved_count() > 0) else {
             return Ok(());
         };
-        if let Some(network) = self.source.networks.iter().find(|network| network.entry().serves_headers()) {
+        if let Some(network) = self.source.networks.iter().find(|network| network.spec().has_headers) {
             offer::wait_for_peers(network.overlay()).await;
         }
         self.source.archives.prove(lineage).await
@@ -515,20 +516,24 @@ impl Job {
     /// after that, by block.
     async fn offer_run(&self, contents: Vec<VerifiedContent>, is_again: bool) -> BTreeMap<u64, Vec<ContentKey>> {
         let mut open: BTreeMap<u64, Vec<ContentKey>> = BTreeMap::new();
-        let (headers, rest): (Vec<_>, Vec<_>) = contents.iter().partition(|content| is_header(content.key()));
-        for contents in [headers, rest] {
+        // What a block is made of has a header, and is known as it is offered.
+        let pieces = contents
+            .iter()
+            .filter_map(|content| Some((content.key(), content.header()?.number(), Item::new(content)?)));
+        let (headers, rest): (Vec<_>, Vec<_>) = pieces.partition(|(key, ..)| is_header(key));
+        for pieces in [headers, rest] {
             for network in &self.source.networks {
-                let of_network = |content: &&&VerifiedContent| content.key().sub_network() == network.entry().network;
-                let contents: Vec<&VerifiedContent> = contents.iter().filter(of_network).copied().collect();
+                let of_network = pieces.iter().filter(|(key, ..)| key.sub_network() == network.sub_network());
+                let (contents, items): (Vec<_>, Vec<_>) =
+                    of_network.map(|(key, number, item)| ((**key, *number), item.clone())).unzip();
                 if contents.is_empty() {
                     continue;
                 }
                 let pieces = if is_again { 0 } else { contents.len() as u64 };
-                let items = contents.iter().map(|content| Item::from(*content)).collect();
                 let Placed { open: places, placed, accepted, bytes } =
                     offer::place(network.overlay(), items, self.options, &self.slow).await;
-                for content in places.into_iter().filter_map(|place| contents.get(place)) {
-                    open.entry(content.header().number()).or_default().push(*content.key());
+                for (key, number) in places.into_iter().filter_map(|place| contents.get(place)) {
+                    open.entry(*number).or_default().push(*key);
                 }
                 self.progress.send_modify(|progress| {
                     progress.pieces += pieces;
@@ -575,8 +580,7 @@ fn ahead<T: Send + 'static>(
 }
 
 fn is_header(key: &ContentKey) -> bool {
-    use legacy_history::ContentKey::{HeaderByHash, HeaderByNumber};
-    matches!(key, ContentKey::LegacyHistory(HeaderByHash(_) | HeaderByNumber(_)))
+    matches!(key.subject(), Subject::Part { part: BlockPart::Header, .. })
 }
 
 fn blocks(archive: &Archive) -> Range<u64> {

@@ -36,10 +36,11 @@ pub(super) struct Item {
     value: Bytes,
 }
 
-impl From<&VerifiedContent> for Item {
-    fn from(content: &VerifiedContent) -> Self {
+impl Item {
+    /// A piece of content; `None` if it is not known in the form in which it is offered.
+    pub(super) fn new(content: &VerifiedContent) -> Option<Self> {
         let key = content.key();
-        Self { id: key.content_id(), key: key.encode(), value: content.value().clone() }
+        Some(Self { id: key.content_id(), key: key.encode(), value: content.offer()?.clone() })
     }
 }
 

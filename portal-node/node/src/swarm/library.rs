@@ -10,7 +10,7 @@ use cairn_limits::Holder;
 use cairn_swarm::geometry::{Component, Part, RUN_BLOCKS, RunSet};
 use cairn_swarm::quic::{Held, Items, Library, NotServed};
 use cairn_swarm::wire::{Encoding, Encodings};
-use content_types::{ContentKey, SubNetwork, history, legacy_history};
+use content_types::{ContentKey, Key as _, SubNetwork, history, legacy_history};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;

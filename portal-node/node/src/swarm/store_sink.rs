@@ -53,7 +53,7 @@ impl StoreSink {
                 // It was proved when it came in; to be proved again is what makes it one that others are checked against.
                 let stored = holdings.store().get(&key_of(Component::Headers, number))?;
                 match stored.and_then(|stored| pipeline.validate_header(number, &stored).ok()) {
-                    Some([content, _]) => drop(headers.insert(number, content.header().clone())),
+                    Some((_, header)) => drop(headers.insert(number, header)),
                     None => *wants_header = true,
                 }
             }
@@ -97,14 +97,13 @@ impl StoreSink {
     }
 
     fn put_header(&self, number: u64, item: &Bytes) -> Result<(), PutError> {
-        let contents = self.pipeline.validate_header(number, item).map_err(refused)?;
+        let (contents, header) = self.pipeline.validate_header(number, item).map_err(refused)?;
         let mut is_kept = false;
         for content in &contents {
             is_kept |= is_held(self.holdings.put_blocking(content).map_err(failed)?);
         }
         self.count(is_kept);
-        let [content, _] = contents;
-        self.headers.write().insert(number, content.header().clone());
+        self.headers.write().insert(number, header);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use cairn_node::pipeline::Refusal;
 use content_types::block::validate::{BodyError, ReceiptsError};
 use content_types::verify::Unverified;
-use content_types::{ContentKey, HeaderError, history, legacy_history};
+use content_types::{ContentKey, Form, HeaderError, history, legacy_history};
 
 use crate::support::{World, stop};
 
@@ -40,7 +40,7 @@ async fn every_kind_of_content_is_let_in_only_under_its_own_key() {
         ];
         for (key, right, wrong) in cases {
             let content = node.validate(key, right.clone()).await.unwrap();
-            assert_eq!((content.key(), content.value(), content.header().hash()), (&key, &right, hash));
+            assert_eq!((content.key(), content.value(), content.header().unwrap().hash()), (&key, &right, hash));
             let refusal = node.validate(key, wrong).await.unwrap_err();
             assert!(refusal.is_invalid());
             match key {
@@ -77,7 +77,7 @@ async fn malformed_too_long_and_unprovable_values_are_told_apart() {
     assert!(matches!(refusal, Refusal::Content(Unverified::Body(BodyError::Malformed(_)))), "{refusal}");
     let refusal = node.validate(receipts, vec![1, 0, 0, 0].into()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Content(Unverified::Receipts(ReceiptsError::Malformed(_)))), "{refusal}");
-    let refusal = node.validate(header, vec![0; header.max_value_len() + 1].into()).await.unwrap_err();
+    let refusal = node.validate(header, vec![0; header.max_value_len(Form::Offered) + 1].into()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Content(Unverified::TooLong { .. })), "{refusal}");
 
     let mut value = world.chain.block(number).unwrap().header_with_proof().to_vec();

@@ -1,7 +1,7 @@
 //! Every method of the specification's OpenRPC (`jsonrpc/src/methods/{history,discv5}.json`) against the shapes in its
 //! schemas.
 
-use content_types::{ContentKey, SubNetwork, history, legacy_history};
+use content_types::{ContentKey, Key as _, SubNetwork, history, legacy_history};
 use serde_json::{Value, json};
 
 use crate::support::{Rpc, World, connect, hex, stop, until};

@@ -15,7 +15,8 @@ use cairn_archive::{
 };
 use cairn_node::{BlockId, Node};
 use content_types::{
-    ChainSpec, HeaderProof, HeaderWithProof, ProvedHeader, SubNetwork, block::ReceiptsEncoding, legacy_history,
+    ChainSpec, HeaderProof, HeaderWithProof, Key as _, ProvedHeader, SubNetwork, block::ReceiptsEncoding,
+    legacy_history,
 };
 use serde_json::json;
 use tokio::sync::mpsc;

@@ -16,14 +16,14 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn_archive::{Archive, Component, EpochCache, Format};
 use content_types::{
-    ContentKey,
+    BlockId, ContentKey,
     block::{BodyEncoding, ReceiptsEncoding},
-    history, legacy_history,
+    room::{BlockPart, Subject},
 };
 use parking_lot::RwLock;
 
 pub use self::proof::{HeaderProver, Unproved};
-use self::seed::{Piece, Refusal, Seed};
+use self::seed::{Refusal, Seed};
 use crate::{
     ReadCost,
     core::Core,
@@ -132,12 +132,12 @@ impl Archives {
         &self,
         component: Component,
         number: u64,
-        read: impl Fn(&Seed, Piece) -> Result<Vec<Bytes>, Refusal>,
+        read: impl Fn(&Seed, BlockPart) -> Result<Vec<Bytes>, Refusal>,
     ) -> Vec<Bytes> {
         let piece = match component {
-            Component::Header => Piece::Header,
-            Component::Body => Piece::Body(BodyEncoding::Rlp),
-            Component::Receipts => Piece::Receipts(ReceiptsEncoding::Slim),
+            Component::Header => BlockPart::Header,
+            Component::Body => BlockPart::Body(BodyEncoding::Rlp),
+            Component::Receipts => BlockPart::Receipts(ReceiptsEncoding::Slim),
             Component::TotalDifficulty | Component::Proof => return Vec::new(),
         };
         for seed in self.holding(number) {
@@ -152,12 +152,12 @@ impl Archives {
     /// What it takes to read a value; `None` where no archive has it.
     pub(crate) fn cost(&self, key: &ContentKey) -> Result<Option<ReadCost>, StoreError> {
         let Some((number, _, piece)) = self.find(key)? else { return Ok(None) };
-        let seed = self.holding(number).into_iter().find(|seed| seed.has(number, piece.component()));
+        let seed = self.holding(number).into_iter().find(|seed| seed.has(number, piece.into()));
         Ok(seed.map(|seed| if seed.needs_tree(number, piece) { ReadCost::EpochTree } else { ReadCost::Archive }))
     }
 
     /// Acts on the reason why an archive does not serve a piece.
-    fn refused(&self, seed: &Seed, number: u64, piece: Piece, refusal: Refusal) {
+    fn refused(&self, seed: &Seed, number: u64, piece: BlockPart, refusal: Refusal) {
         match refusal {
             Refusal::Gone(reason) => self.gone(seed, reason),
             Refusal::NotNow(reason) => {
@@ -174,7 +174,7 @@ impl Archives {
     /// Whether some archive has a value, as far as can be told without reading it.
     pub(crate) fn contains(&self, key: &ContentKey) -> Result<bool, StoreError> {
         let Some((number, _, piece)) = self.find(key)? else { return Ok(false) };
-        Ok(self.has(number, piece.component()))
+        Ok(self.has(number, piece.into()))
     }
 
     pub(crate) fn has(&self, number: u64, component: Component) -> bool {
@@ -182,31 +182,18 @@ impl Archives {
     }
 
     /// The block that a key is about, the hash that it must have, and what of it is asked for.
-    fn find(&self, key: &ContentKey) -> Result<Option<(u64, Option<B256>, Piece)>, StoreError> {
-        let (hash, piece) = match key {
-            ContentKey::History(history::ContentKey::BlockBody { number }) => {
-                return Ok(Some((*number, None, Piece::Body(BodyEncoding::Rlp))));
-            }
-            ContentKey::History(history::ContentKey::BlockReceipts { number }) => {
-                return Ok(Some((*number, None, Piece::Receipts(ReceiptsEncoding::Slim))));
-            }
-            ContentKey::LegacyHistory(key) => match key {
-                legacy_history::ContentKey::HeaderByNumber(number) => {
-                    return Ok(Some((*number, None, Piece::Header)));
-                }
-                legacy_history::ContentKey::HeaderByHash(hash) => (hash, Piece::Header),
-                legacy_history::ContentKey::Body(hash) => (hash, Piece::Body(BodyEncoding::Ssz)),
-                legacy_history::ContentKey::Receipts(hash) => (hash, Piece::Receipts(ReceiptsEncoding::Ssz)),
-                legacy_history::ContentKey::EphemeralHeaders { .. }
-                | legacy_history::ContentKey::EphemeralHeaderOffer(_) => return Ok(None),
-            },
+    fn find(&self, key: &ContentKey) -> Result<Option<(u64, Option<B256>, BlockPart)>, StoreError> {
+        let Subject::Part { block, part } = key.subject() else { return Ok(None) };
+        let hash = match block {
+            BlockId::Number(number) => return Ok(Some((number, None, part))),
+            BlockId::Hash(hash) => hash,
         };
         if self.open.read().is_empty() {
             return Ok(None);
         }
         let number =
-            self.core.index.engine().get(&archived::by_hash(hash)).map_err(|error| self.core.index_failed(error))?;
-        Ok(number.and_then(|number| archived::number(&number)).map(|number| (number, Some(*hash), piece)))
+            self.core.index.engine().get(&archived::by_hash(&hash)).map_err(|error| self.core.index_failed(error))?;
+        Ok(number.and_then(|number| archived::number(&number)).map(|number| (number, Some(hash), part)))
     }
 
     /// The archives with a block, the one that begins last first.

@@ -17,28 +17,11 @@ use content_types::{
     HeaderProof, HeaderWithProof, ProvedHeader,
     block::{BodyEncoding, ReceiptsEncoding, transcode},
     header::DecodedHeader,
+    room::BlockPart,
     verify,
 };
 
 use super::proof::{HeaderProver, Unproved};
-
-/// The pieces of a block that are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece {
-    Header,
-    Body(BodyEncoding),
-    Receipts(ReceiptsEncoding),
-}
-
-impl Piece {
-    pub(super) const fn component(self) -> Component {
-        match self {
-            Self::Header => Component::Header,
-            Self::Body(_) => Component::Body,
-            Self::Receipts(_) => Component::Receipts,
-        }
-    }
-}
 
 /// Why a piece is not served.
 #[derive(Debug)]
@@ -127,26 +110,32 @@ impl Seed {
     }
 
     /// Whether reading a piece takes the tree of an epoch that has to be built before.
-    pub(super) fn needs_tree(&self, number: u64, piece: Piece) -> bool {
-        let is_good = self.place(number).is_some_and(|place| self.bits(piece.component()).0.get(place));
+    pub(super) fn needs_tree(&self, number: u64, piece: BlockPart) -> bool {
+        let is_good = self.place(number).is_some_and(|place| self.bits(piece.into()).0.get(place));
         // What is known to be good needs no proof, unless the proof is what is asked for.
-        (piece == Piece::Header || !is_good) && self.archive.needs_tree()
+        (piece == BlockPart::Header || !is_good) && self.archive.needs_tree()
     }
 
     /// A piece in the encoding that is asked for. With `hash`, the block's header must have it.
-    pub(super) fn read(&self, number: u64, piece: Piece, hash: Option<&B256>) -> Result<Bytes, Refusal> {
+    pub(super) fn read(&self, number: u64, piece: BlockPart, hash: Option<&B256>) -> Result<Bytes, Refusal> {
         self.read_from(&self.archive, number, piece, hash)
     }
 
     /// Pieces of consecutive blocks in the encoding that is asked for, from the first block on: as many as come to
     /// `max_bytes`, and one at least. The file is opened once for all of them.
-    pub(super) fn plain(&self, piece: Piece, blocks: Range<u64>, max_bytes: usize) -> Result<Vec<Bytes>, Refusal> {
+    pub(super) fn plain(&self, piece: BlockPart, blocks: Range<u64>, max_bytes: usize) -> Result<Vec<Bytes>, Refusal> {
         let archive = self.archive.pinned()?;
         collect(blocks, max_bytes, |number| self.read_from(&archive, number, piece, None))
     }
 
-    fn read_from(&self, archive: &Archive, number: u64, piece: Piece, hash: Option<&B256>) -> Result<Bytes, Refusal> {
-        let component = piece.component();
+    fn read_from(
+        &self,
+        archive: &Archive,
+        number: u64,
+        piece: BlockPart,
+        hash: Option<&B256>,
+    ) -> Result<Bytes, Refusal> {
+        let component = piece.into();
         let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
         let (good, bad) = self.bits(component);
         if bad.get(place) {
@@ -163,11 +152,16 @@ impl Seed {
 
     /// Pieces of consecutive blocks as the file has them, compressed, from the first block on: as many as come to
     /// `max_bytes`, and one at least.
-    pub(super) fn compressed(&self, piece: Piece, blocks: Range<u64>, max_bytes: usize) -> Result<Vec<Bytes>, Refusal> {
+    pub(super) fn compressed(
+        &self,
+        piece: BlockPart,
+        blocks: Range<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, Refusal> {
         let is_stored_so = match piece {
-            Piece::Header => false,
-            Piece::Body(encoding) => encoding == BodyEncoding::Rlp,
-            Piece::Receipts(encoding) => encoding == ReceiptsEncoding::Slim && self.archive.format() == Format::Ere,
+            BlockPart::Header => false,
+            BlockPart::Body(encoding) => encoding == BodyEncoding::Rlp,
+            BlockPart::Receipts(encoding) => encoding == ReceiptsEncoding::Slim && self.archive.format() == Format::Ere,
         };
         if !is_stored_so {
             return Err(Refusal::NotNow("the archive stores it in another encoding".into()));
@@ -176,12 +170,12 @@ impl Seed {
         collect(blocks, max_bytes, |number| self.compressed_piece(&archive, number, piece))
     }
 
-    fn compressed_piece(&self, pinned: &Archive, number: u64, piece: Piece) -> Result<Bytes, Refusal> {
+    fn compressed_piece(&self, pinned: &Archive, number: u64, piece: BlockPart) -> Result<Bytes, Refusal> {
         let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
-        if !self.bits(piece.component()).0.get(place) {
+        if !self.bits(piece.into()).0.get(place) {
             self.read_from(pinned, number, piece, None)?;
         }
-        let stored = pinned.stored(number, piece.component())?;
+        let stored = pinned.stored(number, piece.into())?;
         stored.ok_or_else(|| Refusal::NotNow("the archive has none".into()))
     }
 
@@ -189,7 +183,7 @@ impl Seed {
         &self,
         archive: &Archive,
         number: u64,
-        piece: Piece,
+        piece: BlockPart,
         hash: Option<&B256>,
         is_good: bool,
     ) -> Result<Bytes, Refusal> {
@@ -199,7 +193,7 @@ impl Seed {
             return Err(Refusal::NotNow("the block with this number has another hash".into()));
         }
         match piece {
-            Piece::Header => {
+            BlockPart::Header => {
                 let (header, proof) = header_and_proof(archive, number)?;
                 let proof = proof.ok_or_else(|| Refusal::NotNow("the archive has no proof of the header".into()))?;
                 if !is_good {
@@ -207,7 +201,7 @@ impl Seed {
                 }
                 Ok(HeaderWithProof { header, proof }.encode())
             }
-            Piece::Body(encoding) => {
+            BlockPart::Body(encoding) => {
                 let body = archive.body(number)?;
                 if !is_good {
                     let header = self.proved_header(archive, number)?;
@@ -218,7 +212,7 @@ impl Seed {
                     encoding => Ok(transcode::body(BodyEncoding::Rlp, encoding, &body).map_err(corrupt)?.into()),
                 }
             }
-            Piece::Receipts(encoding) => {
+            BlockPart::Receipts(encoding) => {
                 let Some(receipts) = archive.receipts(number)? else {
                     return Err(Refusal::NotNow("the archive has no receipts".into()));
                 };

@@ -260,7 +260,7 @@ mod tests {
     fn key(number: u8) -> EntryKey {
         let mut distance = [0; 32];
         distance[0] = number;
-        EntryKey::new(SubNetwork::State, Distance::from_be_bytes(distance))
+        EntryKey::new(SubNetwork::LegacyHistory, Distance::from_be_bytes(distance))
     }
 
     fn location(len: u32) -> Location {

@@ -8,10 +8,7 @@ use std::{ops::ControlFlow, path::Path};
 
 use content_types::{Distance, NodeId, SubNetwork};
 
-use crate::{
-    error::IndexError,
-    record::{Place, network_code},
-};
+use crate::{error::IndexError, record::Place};
 
 mod follower;
 pub(crate) mod pages;
@@ -137,7 +134,7 @@ impl EntryKey {
         let distance = distance.to_be_bytes();
         let mut key = [0; ENTRY_KEY_LEN];
         key[0] = ENTRY;
-        key[1] = network_code(network);
+        key[1] = network.spec().store_code;
         key[2..2 + PREFIX_LEN].copy_from_slice(&distance[..PREFIX_LEN]);
         key[2 + PREFIX_LEN] = distance[31];
         Self(key)
@@ -267,7 +264,7 @@ pub(crate) mod meta {
 
     /// The key of a sub-network's counters and radius.
     pub(crate) fn network(network: SubNetwork) -> [u8; 3] {
-        [0, b's', network_code(network)]
+        [0, b's', network.spec().store_code]
     }
 
     /// What [`IDENTITY`] holds: an index that was made for another store or another node is of no use.
@@ -341,7 +338,7 @@ pub(crate) fn undecodable(key: &[u8]) -> IndexError {
 mod tests {
     use std::collections::BTreeSet;
 
-    use content_types::history;
+    use content_types::{Key as _, history};
     use proptest::prelude::*;
 
     use super::*;
@@ -364,9 +361,9 @@ mod tests {
             let location = Location { place: Place { volume, offset }, len };
             prop_assert_eq!(Location::decode(&[], &location.encode()).unwrap(), location);
             let distance = Distance::from_be_bytes(distance);
-            let key = EntryKey::new(SubNetwork::State, distance);
+            let key = EntryKey::new(SubNetwork::LegacyHistory, distance);
             prop_assert_eq!(EntryKey::decode(key.as_bytes()).unwrap(), key);
-            prop_assert_eq!(EntryKey::new(SubNetwork::State, key.distance()), key);
+            prop_assert_eq!(EntryKey::new(SubNetwork::LegacyHistory, key.distance()), key);
             prop_assert!(key.distance() <= distance);
             prop_assert_eq!(meta::volume_number(&meta::volume(volume)).unwrap(), volume);
         }
@@ -374,9 +371,9 @@ mod tests {
         #[test]
         fn keys_order_by_distance(a: [u8; 32], b: [u8; 32]) {
             let (a, b) = (Distance::from_be_bytes(a), Distance::from_be_bytes(b));
-            let key = |distance| EntryKey::new(SubNetwork::Beacon, distance);
+            let key = |distance| EntryKey::new(SubNetwork::LegacyHistory, distance);
             prop_assert_eq!(a.cmp(&b), key(a).as_bytes().cmp(key(b).as_bytes()));
-            let (first, last) = EntryKey::bounds(SubNetwork::Beacon, a.min(b), a.max(b));
+            let (first, last) = EntryKey::bounds(SubNetwork::LegacyHistory, a.min(b), a.max(b));
             prop_assert!((first..=last).contains(&key(a)) && (first..=last).contains(&key(b)));
         }
 

@@ -334,7 +334,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let engine = CutOff(SledEngine::open(dir.path(), 1 << 20).unwrap(), AtomicUsize::new(usize::MAX));
         let location = Some(Location { place: Place { volume: 1, offset: 2 }, len: 3 });
-        let keys = |numbers: std::ops::Range<u16>| numbers.map(|number| key(SubNetwork::State, number));
+        let keys = |numbers: std::ops::Range<u16>| numbers.map(|number| key(SubNetwork::LegacyHistory, number));
         let full = MAX_ENTRIES as u16;
         merge(&engine, &keys(0..full).map(|key| (key, location)).collect()).unwrap();
         // The page is split for one more at its end, and cut off when the upper half is there.
@@ -344,7 +344,7 @@ mod tests {
 
         let half = (full + 1).div_ceil(2);
         merge(&engine, &keys(half..full + 1).map(|key| (key, None)).collect()).unwrap();
-        let bounds = (key(SubNetwork::State, 0), key(SubNetwork::State, 500));
+        let bounds = (key(SubNetwork::LegacyHistory, 0), key(SubNetwork::LegacyHistory, 500));
         let left: Vec<_> = scanned(&engine, bounds, Order::Rising).into_iter().map(|(key, _)| key).collect();
         assert_eq!(left, keys(0..half).collect::<Vec<_>>());
     }
@@ -355,7 +355,7 @@ mod tests {
         let engine = SledEngine::open(dir.path(), 1 << 20).unwrap();
         let location = Some(Location { place: Place { volume: 1, offset: 2 }, len: 3 });
         for step in 0..4 {
-            let keys = (0..400).map(|number| key(SubNetwork::State, number * 4 + step));
+            let keys = (0..400).map(|number| key(SubNetwork::LegacyHistory, number * 4 + step));
             merge(&*engine, &keys.map(|key| (key, location)).collect()).unwrap();
         }
         let mut lens = Vec::new();
