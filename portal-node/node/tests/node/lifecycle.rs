@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn_node::{NodeConfig, RpcConfig, StartError, swarm::QuicPort};
 use cairn_store::StoreError;
-use content_types::{ChainSpec, ContentKey, legacy_history};
+use content_types::{ChainSpec, ContentKey, SubNetwork, legacy_history};
 use overlay::discovery::Nat;
 
 use crate::support::{LOOPBACK, Rpc, World, hex, stop, until};
@@ -77,7 +77,7 @@ async fn a_node_without_room_says_so() {
     config.capacity = 0;
     let node = cairn_node::Node::start(config).await.unwrap();
     let radii: Vec<f64> = node.status().networks.iter().map(|network| network.radius_fraction).collect();
-    assert_eq!(radii, [0.0; 2]);
+    assert_eq!(radii, SubNetwork::ALL.map(|_| 0.0));
     stop(node).await;
 }
 

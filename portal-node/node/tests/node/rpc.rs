@@ -340,7 +340,7 @@ async fn bad_parameters_are_named() {
         assert_eq!(code, INVALID_PARAMS);
         assert!(message.contains(expected), "{method}: {message}");
     }
-    assert_eq!(rpc.error("portal_stateGetContent", json!(["0x"])).await.0, METHOD_NOT_FOUND);
+    assert_eq!(rpc.error("portal_moonGetContent", json!(["0x"])).await.0, METHOD_NOT_FOUND);
     stop(node).await;
 }
 
@@ -365,7 +365,7 @@ async fn batches_are_bounded_and_names_work_as_positions() {
 
     let status = rpc.ok("cairn_status", json!([])).await;
     let status: cairn_node::Status = serde_json::from_value(status).unwrap();
-    assert_eq!((status.node_id, status.networks.len(), status.trust.len()), (id, 2, 3));
+    assert_eq!((status.node_id, status.networks.len(), status.trust.len()), (id, SubNetwork::ALL.len(), 3));
     stop(node).await;
 }
 
