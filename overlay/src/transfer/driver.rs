@@ -103,7 +103,7 @@ impl Future for Driver {
             state.clear_driver();
             if this.ends.is_none() && this.stopping.as_mut().poll(cx).is_ready() {
                 this.ends = Some(now + STOP_PATIENCE);
-                state.stop();
+                state.stop(now.into_std());
             }
             let mut progress = this.receive(&mut state, cx, now);
             while let Poll::Ready(Some(ticket)) = this.in_flight.poll_next_unpin(cx) {

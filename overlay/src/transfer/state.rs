@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cairn_limits::Permit;
 use cairn_limits::quota::MIN_PROGRESS;
-use cairn_utp::{CloseReason, Config, Connection, Event, Header};
+use cairn_utp::{CloseReason, Config, Connection, Event, Header, Output};
 
 use super::TransferError;
 use super::pace::{Pace, Ticket};
@@ -120,6 +120,27 @@ impl Entry {
         if self.held.is_sent { stats.bytes_acked } else { stats.bytes_received }
     }
 
+    /// Takes note of what happened on the connection; `wakers` gets those who wait for it.
+    fn handle_event(&mut self, event: Event, wakers: &mut Vec<Waker>) {
+        match event {
+            Event::Connected => {
+                self.unopened = false;
+                wakers.extend(self.reader.take());
+            }
+            Event::Readable => wakers.extend(self.reader.take()),
+            Event::Writable => wakers.extend(self.writer.take()),
+            Event::Finished => {
+                self.finished = true;
+                wakers.extend(self.writer.take());
+            }
+            Event::Closed(reason) => {
+                self.closed = Some(reason);
+                wakers.extend(self.reader.take());
+                wakers.extend(self.writer.take());
+            }
+        }
+    }
+
     /// Reports what has moved to whoever counts it, not for every packet.
     fn report(&mut self) {
         if self.held.permits.is_empty() {
@@ -216,7 +237,7 @@ impl State {
                     tracing::debug!(peer = ?from, %error, "uTP packet ignored");
                 }
                 self.touch(key);
-                self.after(key);
+                self.after(key, now);
             }
             // After a restart, say: the peer is to give the stream up.
             None => header.refusal().into_iter().for_each(|reset| self.resets.push(from.clone(), reset, &self.pace)),
@@ -252,7 +273,7 @@ impl State {
                 entry.deadline = None;
                 entry.connection.handle_timeout(now);
                 self.touch(key);
-                self.after(key);
+                self.after(key, now);
             }
         }
     }
@@ -280,15 +301,19 @@ impl State {
             let Some(entry) = self.streams.get_mut(&key) else { continue };
             entry.queued = false;
             let turn = self.pace.room_to(&key.0).min(burst).min(QUANTUM);
-            let mut sent = 0;
+            let (mut sent, mut packet) = (0, Vec::new());
             while sent < turn {
-                let mut packet = Vec::with_capacity(MAX_TALK_BODY);
-                if entry.connection.poll_transmit(now, &mut packet).is_none() {
-                    break;
+                packet.reserve(MAX_TALK_BODY);
+                match entry.connection.poll_output(now, Some(&mut packet)) {
+                    Output::Transmit(_) => {
+                        sent += 1;
+                        let ticket = self.pace.start(key.0, now);
+                        let packet = std::mem::take(&mut packet).into();
+                        out.push_back(Outgoing { to: entry.peer.clone(), packet, ticket });
+                    }
+                    Output::Event(event) => entry.handle_event(event, &mut self.wakers),
+                    Output::Timeout(_) => break,
                 }
-                sent += 1;
-                let ticket = self.pace.start(key.0, now);
-                out.push_back(Outgoing { to: entry.peer.clone(), packet: packet.into(), ticket });
             }
             burst -= sent;
             // Cut short by its turn or the burst, it goes on; by its peer, when that answers.
@@ -299,39 +324,27 @@ impl State {
             } else if sent == turn {
                 self.touch(key);
             }
-            self.after(key);
+            self.after(key, now);
         }
     }
 
-    /// Passes events on and arms the timer of a stream that was worked on.
-    fn after(&mut self, key: StreamKey) {
+    /// Passes events on and arms the timer of a stream that was worked on. Its packets wait for their turn.
+    fn after(&mut self, key: StreamKey, now: Instant) {
         let Some(entry) = self.streams.get_mut(&key) else { return };
-        while let Some(event) = entry.connection.poll_event() {
-            match event {
-                Event::Connected => {
-                    entry.unopened = false;
-                    self.wakers.extend(entry.reader.take());
-                }
-                Event::Readable => self.wakers.extend(entry.reader.take()),
-                Event::Writable => self.wakers.extend(entry.writer.take()),
-                Event::Finished => {
-                    entry.finished = true;
-                    self.wakers.extend(entry.writer.take());
-                }
-                Event::Closed(reason) => {
-                    entry.closed = Some(reason);
-                    self.wakers.extend(entry.reader.take());
-                    self.wakers.extend(entry.writer.take());
-                }
+        let deadline = loop {
+            match entry.connection.poll_output(now, None) {
+                // There is none without a buffer.
+                Output::Transmit(_) => {}
+                Output::Event(event) => entry.handle_event(event, &mut self.wakers),
+                Output::Timeout(at) => break at,
             }
-        }
+        };
         entry.report();
         // What waits to be sent may be the RESET.
         if entry.closed.is_some() && entry.lingering && !entry.waiting && !entry.queued {
             self.remove(key);
             return;
         }
-        let deadline = if entry.closed.is_some() { None } else { entry.connection.poll_timeout() };
         if deadline != entry.deadline {
             if let Some(old) = entry.deadline {
                 self.deadlines.remove(&(old, key));
@@ -363,7 +376,7 @@ impl State {
     }
 
     /// Resets every stream and wakes whoever waits for one; nothing can be opened from now on.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, now: Instant) {
         self.stopped = true;
         let keys: Vec<_> = self.streams.keys().copied().collect();
         for key in keys {
@@ -371,7 +384,7 @@ impl State {
                 entry.connection.reset();
             }
             self.touch(key);
-            self.after(key);
+            self.after(key, now);
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_utp::{Config, Connection, Event, Header, ReadError};
+use cairn_utp::{Config, Connection, Event, Header, Output, ReadError};
 use rustix::{
     buffer::spare_capacity,
     event::{PollFd, PollFlags, Timespec, poll},
@@ -26,6 +26,8 @@ const SOCKET_BUFFER: usize = 4 << 20;
 
 struct Stream {
     connection: Connection,
+    /// When the connection wants to be called although nothing came.
+    timeout: Option<Instant>,
     to_write: Bytes,
     read: usize,
     /// When the first and the last event of interest came.
@@ -36,15 +38,13 @@ struct Stream {
 impl Stream {
     fn new(connection: Connection, to_write: Bytes) -> Self {
         let sends = !to_write.is_empty();
-        Self { connection, to_write, read: 0, done: None, sends }
+        Self { connection, timeout: None, to_write, read: 0, done: None, sends }
     }
 
     /// Moves data between the connection, its owner and the socket. Returns whether the stream is through.
     fn drive(&mut self, socket: &UdpSocket, packet: &mut Vec<u8>) {
         let now = Instant::now();
-        if self.connection.poll_timeout().is_some_and(|at| at <= now) {
-            self.connection.handle_timeout(now);
-        }
+        self.connection.handle_timeout(now);
         if self.sends {
             while !self.to_write.is_empty() && self.connection.write_chunk(&mut self.to_write).is_ok() {}
             if self.to_write.is_empty() {
@@ -63,16 +63,18 @@ impl Stream {
                 Err(ReadError::Closed(reason)) => panic!("{reason}: {:?}", self.connection.stats()),
             }
         }
-        while let Some(event) = self.connection.poll_event() {
-            if event == Event::Finished && self.sends {
-                self.done = Some(now);
+        self.timeout = loop {
+            match self.connection.poll_output(now, Some(packet)) {
+                Output::Transmit(_) => {
+                    // A full socket loses the packet, as a network does.
+                    let _ = socket.send(packet);
+                    packet.clear();
+                }
+                Output::Event(Event::Finished) if self.sends => self.done = Some(now),
+                Output::Event(_) => {}
+                Output::Timeout(at) => break at,
             }
-        }
-        while self.connection.poll_transmit(now, packet).is_some() {
-            // A full socket loses the packet, as a network does.
-            let _ = socket.send(packet);
-            packet.clear();
-        }
+        };
     }
 }
 
@@ -94,7 +96,7 @@ fn run(socket: &UdpSocket, mut streams: HashMap<u16, Stream>) -> Vec<(Instant, C
             }
             return streams.into_values().map(|stream| (stream.done.unwrap(), stream.connection)).collect();
         }
-        let wake = streams.values().filter_map(|stream| stream.connection.poll_timeout()).min();
+        let wake = streams.values().filter_map(|stream| stream.timeout).min();
         dirty = receive(socket, &mut streams, wake);
         if dirty.is_empty() {
             dirty.extend(streams.keys());

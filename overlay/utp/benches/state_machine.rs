@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_utp::{Config, Connection, Packet};
+use cairn_utp::{Config, Connection, Output, Packet};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Moves `data` from an acceptor to an opener; each way takes `delay` of virtual time, and of the acceptor's packets
@@ -42,13 +42,17 @@ fn transfer(config: Config, data: &Bytes, delay: Duration, lose: Option<usize>) 
 
 fn output(connection: &mut Connection, now: Instant) -> Vec<Bytes> {
     let mut packet = Vec::with_capacity(2_048);
-    let next = || {
-        connection.poll_transmit(now, &mut packet)?;
-        let sent = Bytes::copy_from_slice(&packet);
-        packet.clear();
-        Some(sent)
-    };
-    std::iter::from_fn(next).collect()
+    let mut packets = Vec::new();
+    loop {
+        match connection.poll_output(now, Some(&mut packet)) {
+            Output::Transmit(_) => {
+                packets.push(Bytes::copy_from_slice(&packet));
+                packet.clear();
+            }
+            Output::Event(_) => {}
+            Output::Timeout(_) => return packets,
+        }
+    }
 }
 
 fn streams(criterion: &mut Criterion) {
@@ -70,7 +74,7 @@ fn streams(criterion: &mut Criterion) {
 fn codec(criterion: &mut Criterion) {
     let mut opener = Connection::connect(Config::default(), 7, Instant::now(), 1);
     let mut syn = Vec::new();
-    opener.poll_transmit(Instant::now(), &mut syn);
+    opener.poll_output(Instant::now(), Some(&mut syn));
     let mut packet = syn.clone();
     packet.resize(1_173, 0);
     let packet = Bytes::from(packet);

@@ -64,7 +64,7 @@ impl Acks {
     }
 
     /// A packet came in order.
-    pub(crate) fn on_in_order(&mut self, now: Instant) {
+    pub(crate) fn handle_in_order(&mut self, now: Instant) {
         self.beyond_gap = 0;
         let (each, quick) = (self.each > 0, self.quick > 0);
         if each {
@@ -80,7 +80,7 @@ impl Acks {
     }
 
     /// A packet came and one before it is missing.
-    pub(crate) fn on_early(&mut self, now: Instant) {
+    pub(crate) fn handle_early(&mut self, now: Instant) {
         self.beyond_gap = self.beyond_gap.saturating_add(1);
         self.wait(now, if self.beyond_gap <= GAP_PACKETS { 1 } else { self.every });
     }
@@ -109,7 +109,7 @@ impl Acks {
     }
 
     /// A packet with the present acknowledgement has left.
-    pub(crate) fn on_sent(&mut self) {
+    pub(crate) fn handle_sent(&mut self) {
         self.waiting = 0;
         self.deadline = None;
         self.due = false;
@@ -125,9 +125,9 @@ mod tests {
     fn acks_for(acks: &mut Acks, packets: u32, now: Instant) -> u32 {
         let mut sent = 0;
         for _ in 0..packets {
-            acks.on_in_order(now);
+            acks.handle_in_order(now);
             if acks.is_due() {
-                acks.on_sent();
+                acks.handle_sent();
                 sent += 1;
             }
         }
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(acks.deadline(), Some(now + DELAY));
         acks.handle_timeout(now + DELAY);
         assert!(acks.is_due());
-        acks.on_sent();
+        acks.handle_sent();
         assert_eq!(acks.deadline(), None);
         assert_eq!(acks_for(&mut acks, QUICK_PACKETS, now), QUICK_PACKETS / QUICK_EVERY);
     }
@@ -153,14 +153,14 @@ mod tests {
     fn delays_of(acks: &mut Acks, packets: u32, burst: u32, mut now: Instant) -> u32 {
         let mut delays = 0;
         for _ in 0..packets / burst {
-            (0..burst).for_each(|_| acks.on_in_order(now));
+            (0..burst).for_each(|_| acks.handle_in_order(now));
             if !acks.is_due() {
                 delays += 1;
                 now += DELAY;
                 acks.handle_timeout(now);
             }
             assert!(acks.is_due());
-            acks.on_sent();
+            acks.handle_sent();
         }
         delays
     }
@@ -183,11 +183,11 @@ mod tests {
         let now = Instant::now();
         let mut acks = Acks::new(8, DELAY);
         for _ in 0..GAP_PACKETS {
-            acks.on_early(now);
+            acks.handle_early(now);
             assert!(acks.is_due());
-            acks.on_sent();
+            acks.handle_sent();
         }
-        acks.on_early(now);
+        acks.handle_early(now);
         assert!(!acks.is_due());
     }
 }

@@ -83,7 +83,14 @@ impl Congestion {
     }
 
     /// `acked` bytes were acknowledged when `in_flight` bytes, those among them, were on their way.
-    pub(crate) fn on_ack(&mut self, now: Instant, acked: usize, in_flight: usize, queueing: Duration, rtt: Duration) {
+    pub(crate) fn handle_ack(
+        &mut self,
+        now: Instant,
+        acked: usize,
+        in_flight: usize,
+        queueing: Duration,
+        rtt: Duration,
+    ) {
         let acked = acked as f64 / self.payload;
         let delay = queueing.as_secs_f64() / self.target;
         if delay > 1.0 {
@@ -116,13 +123,13 @@ impl Congestion {
     }
 
     /// Packets were lost, for the first time in this round trip.
-    pub(crate) fn on_loss(&mut self) {
+    pub(crate) fn handle_loss(&mut self) {
         self.reduce(self.window * BETA);
         self.slow_start_threshold = self.window;
     }
 
     /// Nothing was acknowledged for a whole retransmission time-out.
-    pub(crate) fn on_timeout(&mut self) {
+    pub(crate) fn handle_timeout(&mut self) {
         let half = self.window / 2.0;
         self.reduce(MIN_WINDOW);
         self.slow_start_threshold = half.max(MIN_WINDOW);
@@ -139,7 +146,7 @@ impl Congestion {
     }
 
     /// Nothing was sent for a while: what the window says of the link is out of date (RFC 5681, section 4.1).
-    pub(crate) fn on_idle(&mut self) {
+    pub(crate) fn handle_idle(&mut self) {
         if self.window > INITIAL_WINDOW {
             self.slow_start_threshold = self.slow_start_threshold.max(self.window * 0.75);
             self.window = INITIAL_WINDOW;
@@ -196,7 +203,7 @@ mod tests {
     fn round(congestion: &mut Congestion, now: &mut Instant, queueing: Duration) {
         let window = congestion.window();
         for _ in 0..window / PAYLOAD {
-            congestion.on_ack(*now, PAYLOAD, window, queueing, RTT);
+            congestion.handle_ack(*now, PAYLOAD, window, queueing, RTT);
         }
         *now += RTT;
     }
@@ -232,7 +239,7 @@ mod tests {
     fn at_the_target_the_window_rests() {
         let mut now = Instant::now();
         let mut congestion = Congestion::new(PAYLOAD, TARGET);
-        congestion.on_loss();
+        congestion.handle_loss();
         let window = congestion.window();
         for _ in 0..100 {
             round(&mut congestion, &mut now, TARGET);
@@ -248,7 +255,7 @@ mod tests {
             round(&mut congestion, &mut now, Duration::ZERO);
         }
         let window = congestion.window();
-        congestion.on_loss();
+        congestion.handle_loss();
         assert!(congestion.window() < window * 3 / 4);
         let start = now;
         while congestion.window() < window {
@@ -264,7 +271,7 @@ mod tests {
         let mut congestion = Congestion::new(PAYLOAD, TARGET);
         let window = congestion.window();
         for _ in 0..100 {
-            congestion.on_ack(Instant::now(), PAYLOAD, PAYLOAD, Duration::ZERO, RTT);
+            congestion.handle_ack(Instant::now(), PAYLOAD, PAYLOAD, Duration::ZERO, RTT);
         }
         assert_eq!(congestion.window(), window);
     }
@@ -275,7 +282,7 @@ mod tests {
         let mut congestion = Congestion::new(PAYLOAD, TARGET);
         round(&mut congestion, &mut now, Duration::ZERO);
         let window = congestion.window();
-        congestion.on_loss();
+        congestion.handle_loss();
         congestion.undo();
         assert_eq!(congestion.window(), window);
         congestion.undo();

@@ -220,7 +220,7 @@ impl InFlight {
     /// Takes an acknowledgement of everything up to `ack_nr`, which must not lie beyond the last packet sent, and of
     /// what `selective_ack` says. An acknowledgement that comes sooner than half of `min_rtt` after a packet was sent
     /// again is for an earlier transmission. Half, because the shortest round trip seen may be that of a long burst.
-    pub(crate) fn on_ack(
+    pub(crate) fn handle_ack(
         &mut self,
         now: Instant,
         ack_nr: SeqNr,
@@ -243,7 +243,7 @@ impl InFlight {
         }
         self.highest_reported = self.highest_reported.max(ack_nr);
         if let Some(selective_ack) = selective_ack {
-            self.on_selective_ack(now, ack_nr, selective_ack, min_rtt, &mut acked, &mut newest);
+            self.handle_selective_ack(now, ack_nr, selective_ack, min_rtt, &mut acked, &mut newest);
         }
         acked.rtt = newest.map(|sent_at| now.saturating_duration_since(sent_at));
         if self.packets.is_empty() {
@@ -252,7 +252,7 @@ impl InFlight {
         acked
     }
 
-    fn on_selective_ack(
+    fn handle_selective_ack(
         &mut self,
         now: Instant,
         ack_nr: SeqNr,
@@ -307,24 +307,37 @@ impl InFlight {
     }
 
     /// Finds what is lost, given how long a packet may be overtaken.
+    ///
+    /// Transmissions are gone through in the order in which they left, and each is taken off the front once its fate is
+    /// known. The first whose fate is open ends the search: those behind it left later, so theirs is open too. That is why
+    /// all calls together cost one step for each transmission.
     pub(crate) fn detect_lost(&mut self, now: Instant, loss_delay: Duration) -> Lost {
         let mut lost = Lost::default();
+        // Found anew below, if there is still a transmission that was overtaken and has time left.
         self.loss_time = None;
         while let Some(&seq_nr) = self.transmissions.front() {
             let transmission = self.first_transmission;
             let (largest_acked, reordering, highest) = (self.largest_acked, self.reordering, self.highest_reported);
             let packet = self.get_mut(seq_nr);
+            // Otherwise the transmission's fate is known: its packet was acknowledged, taken for lost, or sent again, in
+            // which case a later transmission stands for it.
             if let Some(packet) =
                 packet.filter(|packet| packet.transmission == transmission && packet.state == State::InFlight)
             {
+                // Nothing that left after it has arrived, so its acknowledgement may be on its way. And of a number above
+                // all that the peer reported on, the peer's silence says nothing: one selective acknowledgement does not
+                // always reach to the last packet.
                 if transmission >= largest_acked || seq_nr > highest {
                     break;
                 }
+                // It was overtaken. The carrier may reorder, so it is lost only when enough packets have overtaken it,
+                // or when its time is up. Until then a timer has to watch it, as nothing more may arrive.
                 let lost_at = packet.sent_at + loss_delay;
                 if transmission + reordering > largest_acked && lost_at > now {
                     self.loss_time = Some(lost_at);
                     break;
                 }
+                // Remembered, so that an acknowledgement which comes after all shows that patience was too short.
                 packet.overtaken = true;
                 self.lose(seq_nr);
                 lost.packets += 1;
@@ -337,7 +350,7 @@ impl InFlight {
     }
 
     /// Takes a bare acknowledgement of what was acknowledged before; returns what is lost by it.
-    pub(crate) fn on_duplicate_ack(&mut self) -> Lost {
+    pub(crate) fn handle_duplicate_ack(&mut self) -> Lost {
         let Some(first) = self.packets.front() else { return Lost::default() };
         self.duplicate_acks += 1;
         if self.duplicate_acks != DUPLICATE_ACKS || first.state != State::InFlight {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_utp::{CloseReason, Config, Connection, Header, ReadError};
+use cairn_utp::{CloseReason, Config, Connection, Header, Output, ReadError};
 use utp_rs::{cid::ConnectionId, conn::ConnectionConfig, peer::Peer, socket::UtpSocket, stream::UtpStream};
 
 /// The id above it wraps.
@@ -48,14 +48,20 @@ fn run(socket: UdpSocket, mut connection: Connection, to_write: Vec<u8>) -> Join
                     Err(ReadError::Blocked | ReadError::Closed(_)) => break,
                 }
             }
-            while connection.poll_transmit(now, &mut packet).is_some() {
-                socket.send(&packet).unwrap();
-                packet.clear();
-            }
+            let timeout = loop {
+                match connection.poll_output(now, Some(&mut packet)) {
+                    Output::Transmit(_) => {
+                        socket.send(&packet).unwrap();
+                        packet.clear();
+                    }
+                    Output::Event(_) => {}
+                    Output::Timeout(at) => break at,
+                }
+            };
             if let Some(reason) = connection.close_reason() {
                 return (read, reason);
             }
-            let wait = connection.poll_timeout().unwrap().saturating_duration_since(Instant::now());
+            let wait = timeout.unwrap().saturating_duration_since(Instant::now());
             socket.set_read_timeout(Some(wait.max(Duration::from_micros(1)))).unwrap();
             match socket.recv(&mut datagram) {
                 Ok(len) => {

@@ -6,7 +6,7 @@ mod simulation;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_utp::{Config, Connection, Header, PacketType, SelectiveAck};
+use cairn_utp::{Config, Connection, Header, Output, PacketType, SelectiveAck};
 use proptest::prelude::*;
 use simulation::{LinkConfig, Simulation};
 
@@ -66,6 +66,15 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// When the connection wants to be called again, whether or not its packets have left.
+fn timeout(connection: &mut Connection, now: Instant) -> Option<Instant> {
+    loop {
+        if let Output::Timeout(at) = connection.poll_output(now, None) {
+            return at;
+        }
+    }
+}
+
 /// The two ends, and the numbers in use as an eavesdropper sees them.
 struct Ends {
     now: Instant,
@@ -84,16 +93,21 @@ impl Ends {
     fn output(&mut self, side: usize) -> Vec<Bytes> {
         let mut packets = Vec::new();
         let mut packet = Vec::new();
-        while self.connections[side].poll_transmit(self.now, &mut packet).is_some() {
-            self.last_sent[side] = Some(Header::decode(&packet).unwrap());
-            packets.push(Bytes::from(std::mem::take(&mut packet)));
-            assert!(packets.len() < OUTPUT_LIMIT);
+        let mut events = 0;
+        loop {
+            match self.connections[side].poll_output(self.now, Some(&mut packet)) {
+                Output::Transmit(_) => {
+                    self.last_sent[side] = Some(Header::decode(&packet).unwrap());
+                    packets.push(Bytes::from(std::mem::take(&mut packet)));
+                    assert!(packets.len() < OUTPUT_LIMIT);
+                }
+                Output::Event(_) => {
+                    events += 1;
+                    assert!(events <= 10);
+                }
+                Output::Timeout(_) => return packets,
+            }
         }
-        for _ in 0..10 {
-            self.connections[side].poll_event();
-        }
-        assert_eq!(self.connections[side].poll_event(), None);
-        packets
     }
 
     fn apply(&mut self, side: usize, step: &Step) {
@@ -135,7 +149,7 @@ impl Ends {
             Step::Wait(milliseconds) => {
                 self.now += Duration::from_millis(*milliseconds);
                 connection.handle_timeout(self.now);
-                assert!(connection.poll_timeout().is_none_or(|at| at > self.now));
+                assert!(timeout(connection, self.now).is_none_or(|at| at > self.now));
             }
             Step::Write(bytes) => drop(connection.write(&vec![0; *bytes])),
             Step::Read(bytes) => drop(connection.read_chunk(*bytes)),
@@ -159,9 +173,9 @@ proptest! {
             ends.apply(side, &step);
             for side in [0, 1] {
                 ends.output(side);
-                let connection = &ends.connections[side];
+                let connection = &mut ends.connections[side];
                 prop_assert!(connection.writable() <= Config::default().send_buffer);
-                prop_assert!(connection.close_reason().is_none() || connection.poll_timeout().is_none());
+                prop_assert!(connection.close_reason().is_none() || timeout(connection, ends.now).is_none());
             }
         }
     }

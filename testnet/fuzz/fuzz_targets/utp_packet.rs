@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_utp::{Config, Connection, Packet};
+use cairn_utp::{Config, Connection, Output, Packet};
 use libfuzzer_sys::fuzz_target;
 
 /// Far more packets than a full window holds.
@@ -13,12 +13,16 @@ const OUTPUT_LIMIT: usize = 5_000;
 fn output(connection: &mut Connection, now: Instant) -> Vec<Bytes> {
     let mut packets = Vec::new();
     let mut packet = Vec::new();
-    while connection.poll_transmit(now, &mut packet).is_some() {
-        packets.push(Bytes::from(std::mem::take(&mut packet)));
-        assert!(packets.len() < OUTPUT_LIMIT);
+    loop {
+        match connection.poll_output(now, Some(&mut packet)) {
+            Output::Transmit(_) => {
+                packets.push(Bytes::from(std::mem::take(&mut packet)));
+                assert!(packets.len() < OUTPUT_LIMIT);
+            }
+            Output::Event(_) => {}
+            Output::Timeout(_) => return packets,
+        }
     }
-    while connection.poll_event().is_some() {}
-    packets
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -61,7 +65,8 @@ fuzz_target!(|data: &[u8]| {
                 let _ = ends[side].handle_packet(now, packet.into());
             }
         }
-        ends[side].poll_timeout();
+        // A carrier without room for packets still hears of events and the time.
+        ends[side].poll_output(now, None);
     }
     for end in &mut ends {
         output(end, now);

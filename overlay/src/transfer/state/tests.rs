@@ -75,10 +75,11 @@ fn who_waits_for_others_of_its_subnet_is_woken_by_their_answers() {
 #[test]
 fn a_stop_wakes_who_waits_although_nothing_can_be_sent() {
     let mut state = State::default();
-    let (key, _) = state.open(contact([10, 0, 0, 1]), Role::Opener(7), Instant::now()).unwrap();
+    let now = Instant::now();
+    let (key, _) = state.open(contact([10, 0, 0, 1]), Role::Opener(7), now).unwrap();
     assert!(state.read(key, 1, Waker::noop()).is_none());
     state.take_wakers();
-    state.stop();
+    state.stop(now);
     assert_eq!(state.take_wakers().len(), 1);
     let read = state.read(key, 1, Waker::noop());
     assert_eq!(read, Some(Err(TransferError::Closed(CloseReason::LocalReset))));

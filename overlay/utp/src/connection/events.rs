@@ -1,8 +1,20 @@
 //! What a connection tells its owner.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::CloseReason;
+
+/// What is to be done for a connection, one thing at a time. See [`Connection::poll_output`](crate::Connection::poll_output).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A packet of so many bytes was appended to the buffer: send it.
+    Transmit(usize),
+    /// Something happened that the reader or writer of the stream may wait for.
+    Event(Event),
+    /// That is all for now. Unless something is called before, call
+    /// [`handle_timeout`](crate::Connection::handle_timeout) at this time. `None`: never, the connection is closed.
+    Timeout(Option<Instant>),
+}
 
 /// What happened. Each says that something may be tried; none carries data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

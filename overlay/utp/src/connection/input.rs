@@ -37,17 +37,17 @@ impl Connection {
         match (&mut self.state, header.packet_type) {
             (State::Closed { .. }, _) => return Err(PacketError::Closed),
             (_, PacketType::Reset) => self.end_by_peer(CloseReason::PeerReset),
-            (State::SynExpected { .. }, PacketType::Syn) => self.on_syn(now, &header),
+            (State::SynExpected { .. }, PacketType::Syn) => self.handle_syn(now, &header),
             (State::Connected { syn: Some(syn), answer_due }, PacketType::Syn) if syn.wire() == header.seq_nr => {
                 *answer_due = true;
             }
-            (State::SynSent(_), PacketType::State) => self.on_syn_answer(now, &header)?,
+            (State::SynSent(_), PacketType::State) => self.handle_syn_answer(now, &header)?,
             (State::SynSent(_), PacketType::Data | PacketType::Fin) => self.keep_early(now, packet)?,
             (
                 State::Connected { .. } | State::Lingering { .. },
                 PacketType::Data | PacketType::Fin | PacketType::State,
             ) => {
-                self.on_stream_packet(now, packet)?;
+                self.handle_stream_packet(now, packet)?;
             }
             (State::SynExpected { .. } | State::SynSent(_) | State::Connected { .. } | State::Lingering { .. }, _) => {
                 return Err(PacketError::State);
@@ -58,13 +58,13 @@ impl Connection {
         Ok(())
     }
 
-    fn on_syn(&mut self, now: Instant, header: &Header) {
+    fn handle_syn(&mut self, now: Instant, header: &Header) {
         let syn = SeqNr::first(header.seq_nr);
         self.start(now, header, syn.add(1), State::Connected { syn: Some(syn), answer_due: true });
     }
 
     /// The answer carries the number of the first data packet (discv5-utp.md: `ack_nr = seq_nr - 1`).
-    fn on_syn_answer(&mut self, now: Instant, header: &Header) -> Result<(), PacketError> {
+    fn handle_syn_answer(&mut self, now: Instant, header: &Header) -> Result<(), PacketError> {
         let State::SynSent(syn) = &mut self.state else { return Err(PacketError::State) };
         let syn_nr = self.in_flight.first_unacked().previous();
         if header.ack_nr != syn_nr.wire() || syn.transmissions == 0 {
@@ -79,7 +79,7 @@ impl Connection {
         self.delay.sample_ours(now, header.timestamp_difference_microseconds);
         for packet in early {
             // What does not fit is ignored, as it would have been had it come now.
-            let _ = self.on_stream_packet(now, packet);
+            let _ = self.handle_stream_packet(now, packet);
         }
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Connection {
         Ok(())
     }
 
-    fn on_stream_packet(&mut self, now: Instant, packet: Packet) -> Result<(), PacketError> {
+    fn handle_stream_packet(&mut self, now: Instant, packet: Packet) -> Result<(), PacketError> {
         let header = packet.header;
         let last_acked = self.in_flight.first_unacked().previous();
         let last_sent = self.in_flight.next_seq_nr().previous();
@@ -141,8 +141,8 @@ impl Connection {
         let (inserted, bytes) = self.reassembly.insert(seq_nr, payload, fin);
         match inserted {
             Inserted::InOrder if fin => self.acks.demand(),
-            Inserted::InOrder => self.acks.on_in_order(now),
-            Inserted::Early => self.acks.on_early(now),
+            Inserted::InOrder => self.acks.handle_in_order(now),
+            Inserted::Early => self.acks.handle_early(now),
             Inserted::FilledGap | Inserted::NoRoom => self.acks.demand(),
             Inserted::Duplicate => {
                 self.stats.duplicates += 1;
@@ -163,13 +163,13 @@ impl Connection {
     fn take_ack(&mut self, now: Instant, packet: &Packet, ack_nr: SeqNr, last_acked: SeqNr) {
         let header = &packet.header;
         let in_flight = self.in_flight.bytes();
-        let acked = self.in_flight.on_ack(now, ack_nr, packet.selective_ack.as_ref(), self.rtt.min());
+        let acked = self.in_flight.handle_ack(now, ack_nr, packet.selective_ack.as_ref(), self.rtt.min());
         if acked.packets > 0 {
             if let Some(rtt) = acked.rtt {
                 self.rtt.sample(rtt);
             }
             self.delay.sample_ours(now, header.timestamp_difference_microseconds);
-            self.congestion.on_ack(now, acked.bytes, in_flight, self.delay.queueing(), self.rtt.smoothed());
+            self.congestion.handle_ack(now, acked.bytes, in_flight, self.delay.queueing(), self.rtt.smoothed());
             self.retransmission.since = now;
             self.retransmission.probed = false;
             self.retransmission.backoff = 0;
@@ -185,11 +185,11 @@ impl Connection {
         let same_window = header.wnd_size as usize == self.peer_window;
         self.take_window(header, ack_nr, last_acked);
         let lost = self.in_flight.detect_lost(now, self.rtt.loss_delay());
-        self.on_lost(lost);
+        self.handle_lost(lost);
         let bare = header.packet_type == PacketType::State && packet.selective_ack.is_none();
         if bare && same_window && ack_nr == last_acked && self.peer_window > 0 {
-            let lost = self.in_flight.on_duplicate_ack();
-            self.on_lost(lost);
+            let lost = self.in_flight.handle_duplicate_ack();
+            self.handle_lost(lost);
         }
         if self.fin == Fin::Sent && self.in_flight.is_empty() {
             self.fin = Fin::Acked;
@@ -213,12 +213,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_lost(&mut self, lost: Lost) {
+    pub(super) fn handle_lost(&mut self, lost: Lost) {
         if lost.packets == 0 {
             return;
         }
         if lost.newest >= self.recovery.until {
-            self.congestion.on_loss();
+            self.congestion.handle_loss();
             self.recovery = Recovery { until: self.in_flight.next_transmission(), lost: 0, late: 0 };
         }
         self.recovery.lost += lost.packets;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::events::PendingEvents;
-pub use self::events::{Event, Stats};
+pub use self::events::{Event, Output, Stats};
 use crate::{
     CloseReason, Config, Packet, ReadError, WriteError,
     acks::Acks,
@@ -209,11 +209,6 @@ impl Connection {
     /// See [`Header::receive_ids`](crate::Header::receive_ids).
     pub fn receive_id(&self) -> u16 {
         self.receive_id
-    }
-
-    /// The next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.next()
     }
 
     /// Queues a copy of as many bytes as there is room for and returns how many.

@@ -4,15 +4,32 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Connection, Fin, State};
+use super::{Connection, Fin, Output, State};
 use crate::{Header, MAX_SELECTIVE_ACK_LEN, PacketType, in_flight::Kind, seq::SeqNr};
 
 /// The selective acknowledgement that every peer takes; libutp sends no other.
 const SHORT_SELECTIVE_ACK: usize = 4;
 
 impl Connection {
+    /// What is to be done next: all packets that may leave now, then what happened, then the time to wait for.
+    ///
+    /// Call it until it returns [`Output::Timeout`], after each time that something was handed in, written or read. A packet
+    /// is written to the end of `packet`, whose memory the caller reuses. A carrier that has no room for a packet gives
+    /// `None`: it hears of events and the time all the same, and the packets wait until it gives a buffer again.
+    pub fn poll_output(&mut self, now: Instant, packet: Option<&mut Vec<u8>>) -> Output {
+        // Packets come before events because the last event may be that the connection is closed: whoever drops it then
+        // has sent its RESET.
+        if let Some(len) = packet.and_then(|packet| self.next_transmit(now, packet)) {
+            return Output::Transmit(len);
+        }
+        match self.events.next() {
+            Some(event) => Output::Event(event),
+            None => Output::Timeout(self.timeout()),
+        }
+    }
+
     /// Appends the next packet to send to `out` and returns its length; `None` when there is nothing to send now.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+    fn next_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let len = match &mut self.state {
             State::SynExpected { .. } => None,
             State::Closed { reset_due, .. } => std::mem::take(reset_due).then(|| self.send_reset(now, out)),
@@ -38,7 +55,7 @@ impl Connection {
             self.retransmission.since = now;
             let packet_type = if fin { PacketType::Fin } else { PacketType::Data };
             if !self.reassembly.has_gap() {
-                self.acks.on_sent();
+                self.acks.handle_sent();
             }
             return Some(self.header(now, packet_type, seq_nr).encode(None, &payload, out));
         }
@@ -80,7 +97,7 @@ impl Connection {
         let in_flight = self.in_flight.bytes();
         if self.in_flight.is_empty() {
             if now.saturating_duration_since(self.retransmission.since) > self.rtt.rto(0) {
-                self.congestion.on_idle();
+                self.congestion.handle_idle();
             }
         } else if len < self.config.max_payload && self.fin == Fin::Open {
             // A packet that is not full waits for company while others are on their way (RFC 9293, section 3.7.4).
@@ -113,7 +130,7 @@ impl Connection {
         if selective_ack.is_some() {
             self.long_selective_ack = !self.long_selective_ack;
         }
-        self.acks.on_sent();
+        self.acks.handle_sent();
         let header = self.header(now, PacketType::State, self.in_flight.next_seq_nr());
         header.encode(selective_ack.as_ref(), &[], out)
     }

@@ -8,7 +8,7 @@ use crate::CloseReason;
 impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) has to be called; changes with every other call. After that call it
     /// lies in the future, even if what became due could not be sent yet.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn timeout(&self) -> Option<Instant> {
         match &self.state {
             State::SynSent(syn) if syn.due => Some(syn.deadline),
             State::SynSent(syn) => Some(syn.deadline.min(syn.retransmit_at)),
@@ -45,7 +45,7 @@ impl Connection {
                 }
                 self.acks.handle_timeout(now);
                 if self.loss_deadline().is_some_and(|deadline| deadline <= now) {
-                    self.on_loss_timeout(now);
+                    self.handle_loss_timeout(now);
                 }
                 if self.window_probe.at.is_some_and(|at| at <= now) {
                     self.window_probe.at = None;
@@ -77,12 +77,12 @@ impl Connection {
         Some(retransmission.since + wait)
     }
 
-    fn on_loss_timeout(&mut self, now: Instant) {
+    fn handle_loss_timeout(&mut self, now: Instant) {
         // When we come late, a probe still gets its time before everything is sent again.
         self.retransmission.since = now;
         if self.in_flight.loss_time().is_some() {
             let lost = self.in_flight.detect_lost(now, self.rtt.loss_delay());
-            self.on_lost(lost);
+            self.handle_lost(lost);
         } else if !self.retransmission.probed {
             self.retransmission.probed = true;
             self.in_flight.probe();
@@ -92,7 +92,7 @@ impl Connection {
             self.in_flight.lose_all();
             // A peer whose window is closed drops what it has no room for: that says nothing about the link.
             if self.peer_window > 0 {
-                self.congestion.on_timeout();
+                self.congestion.handle_timeout();
                 self.recovery = Recovery { until: self.in_flight.next_transmission(), ..Recovery::default() };
             }
         }

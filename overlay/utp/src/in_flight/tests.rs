@@ -19,7 +19,7 @@ fn ten_sent(now: Instant) -> (InFlight, SeqNr) {
 fn selective(in_flight: &mut InFlight, now: Instant, first: SeqNr, places: &[u32]) -> Acked {
     let mask: u32 = places.iter().map(|place| 1 << (place - 1)).sum();
     let mask = SelectiveAck::new(Bytes::copy_from_slice(&mask.to_le_bytes())).unwrap();
-    in_flight.on_ack(now, first.previous(), Some(&mask), RTT)
+    in_flight.handle_ack(now, first.previous(), Some(&mask), RTT)
 }
 
 fn retransmitted(in_flight: &mut InFlight, now: Instant, first: SeqNr) -> Vec<usize> {
@@ -66,7 +66,7 @@ fn a_packet_that_was_overtaken_is_lost_when_its_time_has_run_out() {
 fn what_no_acknowledgement_spoke_of_is_not_lost_by_it() {
     let (mut in_flight, first, now) = first_sent_again();
     // The retransmission, sent last, has arrived; the peer says nothing about what it has beyond the fourth.
-    in_flight.on_ack(now + RTT, first.add(3), None, RTT);
+    in_flight.handle_ack(now + RTT, first.add(3), None, RTT);
     assert_eq!(in_flight.detect_lost(now + RTT, LOSS_DELAY).packets, 0);
     assert_eq!(in_flight.loss_time(), None);
 }
@@ -88,7 +88,7 @@ fn a_packet_that_was_only_late_teaches_patience() {
     let (mut in_flight, first, now) = first_sent_again();
     // Too soon after it was sent again: this is the first transmission's acknowledgement, and says nothing about
     // what was sent between the two.
-    let acked = in_flight.on_ack(now + RTT / 8, first.add(3), None, RTT);
+    let acked = in_flight.handle_ack(now + RTT / 8, first.add(3), None, RTT);
     assert_eq!((acked.late, acked.rtt), (1, None));
     selective(&mut in_flight, now + RTT / 8, first.add(4), &[1, 2, 3, 4]);
     assert_eq!(in_flight.detect_lost(now + RTT / 8, RTT * 2).packets, 0);
@@ -102,7 +102,7 @@ fn everything_is_given_back_when_everything_arrived() {
     in_flight.lose_all();
     assert_eq!(in_flight.bytes(), 0);
     assert_eq!(retransmitted(&mut in_flight, sent, first), (0..10).collect::<Vec<_>>());
-    let acked = in_flight.on_ack(sent + RTT, first.add(9), None, RTT);
+    let acked = in_flight.handle_ack(sent + RTT, first.add(9), None, RTT);
     assert_eq!((acked.packets, acked.bytes, acked.rtt), (10, 1_000, None));
     assert!(in_flight.is_empty());
     assert_eq!((in_flight.bytes(), in_flight.span_bytes()), (0, 0));

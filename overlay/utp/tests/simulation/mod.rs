@@ -72,7 +72,7 @@ impl Simulation {
     /// nothing ever will.
     pub(crate) fn step(&mut self, end: Instant) -> bool {
         let peers = self.openers.iter().chain(&self.acceptors);
-        let wake = peers.flat_map(|peer| [peer.connection.poll_timeout(), peer.next_read]).flatten().min();
+        let wake = peers.flat_map(|peer| [peer.timeout, peer.next_read]).flatten().min();
         let wake = [wake, self.up.next_delivery(), self.down.next_delivery()].into_iter().flatten().min();
         let Some(mut wake) = wake else { return false };
         if self.cross_traffic > 0 {
@@ -89,9 +89,7 @@ impl Simulation {
             }
         }
         for peer in self.openers.iter_mut().chain(&mut self.acceptors) {
-            if peer.connection.poll_timeout().is_some_and(|at| at <= self.now) {
-                peer.connection.handle_timeout(self.now);
-            }
+            peer.connection.handle_timeout(self.now);
         }
         self.settle();
         true

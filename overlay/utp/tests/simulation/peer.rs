@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_utp::{CloseReason, Connection, Event, Packet, PacketError, ReadError};
+use cairn_utp::{CloseReason, Connection, Event, Output, Packet, PacketError, ReadError};
 
 /// Every stream carries this over and over. Its length is a prime, so that no packet boundary repeats with it.
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
@@ -24,6 +24,8 @@ static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
 
 pub(crate) struct Peer {
     pub(crate) connection: Connection,
+    /// When the connection wants to be called although nothing came.
+    pub(crate) timeout: Option<Instant>,
     /// Bytes still to write.
     to_write: usize,
     written: usize,
@@ -60,6 +62,7 @@ impl Peer {
     pub(crate) fn new(connection: Connection) -> Self {
         Self {
             connection,
+            timeout: None,
             to_write: 0,
             written: 0,
             at_end: AtEnd::Wait,
@@ -99,22 +102,29 @@ impl Peer {
         self.write_some(now);
         self.read_some(now);
         let mut packet = Vec::with_capacity(1_500);
-        while self.connection.poll_transmit(now, &mut packet).is_some() {
-            if let Some(sent) = &mut self.sent {
-                sent.push(Packet::decode(Bytes::copy_from_slice(&packet)).unwrap());
+        self.timeout = loop {
+            match self.connection.poll_output(now, Some(&mut packet)) {
+                Output::Transmit(_) => {
+                    if let Some(sent) = &mut self.sent {
+                        sent.push(Packet::decode(Bytes::copy_from_slice(&packet)).unwrap());
+                    }
+                    send(&packet);
+                    packet.clear();
+                }
+                Output::Event(event) => self.note(event),
+                Output::Timeout(at) => break at,
             }
-            send(&packet);
-            packet.clear();
-        }
-        while let Some(event) = self.connection.poll_event() {
-            assert_eq!(self.closed, None, "{event:?} after the end");
-            match event {
-                Event::Connected => self.connected = true,
-                Event::Readable => {}
-                Event::Writable => self.writable += 1,
-                Event::Finished => self.finished = true,
-                Event::Closed(reason) => self.closed = Some(reason),
-            }
+        };
+    }
+
+    fn note(&mut self, event: Event) {
+        assert_eq!(self.closed, None, "{event:?} after the end");
+        match event {
+            Event::Connected => self.connected = true,
+            Event::Readable => {}
+            Event::Writable => self.writable += 1,
+            Event::Finished => self.finished = true,
+            Event::Closed(reason) => self.closed = Some(reason),
         }
     }
 
