@@ -1,10 +1,13 @@
 //! Who is served: as many peers at a time as there are slots, by turns when there are more.
 //!
 //! A seeder has nothing to trade, so who was served least goes first: everybody who wants something gets a slot within a
-//! bounded number of rounds. Who gave us much lately goes before those who gave nothing. No I/O, no clock.
+//! bounded number of rounds. Who gave us much lately goes before those who gave nothing.
+//!
+//! [`Choker`] is a state machine without I/O and clock. It is told what happened by the methods `handle_…`; then, and when the
+//! time of the last [`Output::Timeout`] has come, [`Choker::poll_output`] says what has changed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -31,13 +34,15 @@ impl Default for ChokerConfig {
     }
 }
 
-/// What is to be told to a peer.
+/// What the driver is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict<K> {
-    /// It is served from now on.
+pub enum Output<K> {
+    /// Tell a peer that it is served from now on.
     Unchoke(K),
-    /// It is not.
+    /// Tell a peer that it is not.
     Choke(K),
+    /// Nothing before this time, unless something happens.
+    Timeout(Instant),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,37 +66,51 @@ pub struct Choker<K> {
     /// When those who are gone had a slot last: whoever connects anew is no nearer to the next one for it.
     gone: LruCache<Payer, Instant>,
     round_ends: Instant,
+    /// What was decided and not polled yet.
+    outputs: VecDeque<Output<K>>,
+    /// Something happened since the last decision that may call for another before the round ends.
+    has_changed: bool,
 }
 
 impl<K: Copy + Ord> Choker<K> {
     /// Nobody is known.
     pub fn new(now: Instant, config: ChokerConfig) -> Self {
-        Self { config, peers: BTreeMap::new(), gone: LruCache::new(MAX_GONE), round_ends: now + config.round }
+        Self {
+            config,
+            peers: BTreeMap::new(),
+            gone: LruCache::new(MAX_GONE),
+            round_ends: now + config.round,
+            outputs: VecDeque::new(),
+            has_changed: false,
+        }
     }
 
     /// A peer is there; it is choked, and wants nothing.
-    pub fn on_connected(&mut self, peer: K, payer: Payer) {
+    pub fn handle_connected(&mut self, peer: K, payer: Payer) {
         let last = self.gone.get(&payer).copied();
         self.peers.insert(peer, Peer { payer, is_interested: false, slot: None, last, given: 0 });
+        self.has_changed = true;
     }
 
     /// A peer is gone, and its slot is free.
-    pub fn on_disconnected(&mut self, now: Instant, peer: &K) {
+    pub fn handle_disconnected(&mut self, now: Instant, peer: &K) {
         let Some(gone) = self.peers.remove(peer) else { return };
         if let Some(last) = gone.slot.map(|_| now).or(gone.last) {
             self.gone.insert(gone.payer, last);
         }
+        self.has_changed = true;
     }
 
     /// A peer wants something, or nothing any more.
-    pub fn on_interest(&mut self, peer: &K, is_interested: bool) {
+    pub fn handle_interest(&mut self, peer: &K, is_interested: bool) {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.is_interested = is_interested;
+            self.has_changed = true;
         }
     }
 
-    /// A peer gave us bytes that proved true.
-    pub fn on_given(&mut self, peer: &K, bytes: u64) {
+    /// A peer gave us bytes that proved true. That counts when the round ends, and changes nothing before.
+    pub fn handle_given(&mut self, peer: &K, bytes: u64) {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.given = peer.given.saturating_add(bytes);
         }
@@ -112,20 +131,26 @@ impl<K: Copy + Ord> Choker<K> {
     /// Changes how many are served at a time.
     pub const fn set_slots(&mut self, slots: usize) {
         self.config.slots = slots;
+        self.has_changed = true;
     }
 
-    /// When to ask again, whatever happens.
-    pub const fn next_round(&self) -> Instant {
-        self.round_ends
+    /// What has changed. To be called again until it says [`Output::Timeout`].
+    pub fn poll_output(&mut self, now: Instant) -> Output<K> {
+        if self.outputs.is_empty() && (self.has_changed || now >= self.round_ends) {
+            self.has_changed = false;
+            self.decide(now);
+        }
+        self.outputs.pop_front().unwrap_or(Output::Timeout(self.round_ends))
     }
 
-    /// What has changed. To be asked after every event, and when the round ends.
-    pub fn decide(&mut self, now: Instant) -> Vec<Verdict<K>> {
+    fn decide(&mut self, now: Instant) {
         let is_round = now >= self.round_ends;
         if is_round {
             self.round_ends = now + self.config.round;
         }
-        let mut verdicts = Vec::new();
+        // Only those who wait make it worth taking a slot from anybody: a peer that holds one for nothing may want something
+        // again in a moment.
+        let mut choked = Vec::new();
         let waiting = self.peers.values().filter(|peer| peer.is_interested && peer.slot.is_none()).count();
         let held = self.peers.values().filter(|peer| peer.slot.is_some()).count();
         let mut free = self.config.slots.saturating_sub(held);
@@ -139,28 +164,30 @@ impl<K: Copy + Ord> Choker<K> {
                 if free >= waiting {
                     break;
                 }
+                // A slot is kept for a round at least, so that everybody gets something out of a turn.
                 let had_its_round = is_round && now >= since + self.config.round && !keeps.contains(&key);
                 if !peer.is_interested || had_its_round {
                     self.set_slot(&key, now, false);
-                    verdicts.push(Verdict::Choke(key));
+                    choked.push(key);
                     free += 1;
                 }
             }
         }
+        // Who had a slot longest ago is next, and who never had one before all of them. Whoever has just lost one is not meant.
         let waits = |(key, peer): (&K, &Peer)| {
-            let was_choked = verdicts.contains(&Verdict::Choke(*key));
-            (peer.is_interested && peer.slot.is_none() && !was_choked).then_some((peer.last, *key))
+            (peer.is_interested && peer.slot.is_none() && !choked.contains(key)).then_some((peer.last, *key))
         };
         let mut next: Vec<_> = self.peers.iter().filter_map(waits).collect();
         next.sort();
+        self.outputs.extend(choked.into_iter().map(Output::Choke));
         for (_, key) in next.into_iter().take(free) {
             self.set_slot(&key, now, true);
-            verdicts.push(Verdict::Unchoke(key));
+            self.outputs.push_back(Output::Unchoke(key));
         }
+        // What was given long ago counts for less and less.
         if is_round {
             self.peers.values_mut().for_each(|peer| peer.given /= 2);
         }
-        verdicts
     }
 
     /// Holders that gave so much that they keep their slots: at most as many as do not go by turns.
@@ -199,52 +226,58 @@ mod tests {
     fn choker(now: Instant, peers: u32) -> Choker<u32> {
         let mut choker = Choker::new(now, CONFIG);
         for peer in 0..peers {
-            choker.on_connected(peer, payer(peer));
-            choker.on_interest(&peer, true);
+            choker.handle_connected(peer, payer(peer));
+            choker.handle_interest(&peer, true);
         }
         choker
+    }
+
+    /// What it decides, until it has nothing more to say.
+    fn decide(choker: &mut Choker<u32>, now: Instant) -> Vec<Output<u32>> {
+        let output = || Some(choker.poll_output(now)).filter(|output| !matches!(output, Output::Timeout(_)));
+        std::iter::from_fn(output).collect()
     }
 
     #[test]
     fn whoever_wants_something_is_served_at_once_while_there_are_slots() {
         let now = Instant::now();
         let mut choker = choker(now, 4);
-        assert_eq!(choker.decide(now), [0, 1, 2, 3].map(Verdict::Unchoke));
-        choker.on_connected(9, payer(9));
-        choker.on_interest(&9, true);
-        assert_eq!(choker.decide(now), []);
+        assert_eq!(decide(&mut choker, now), [0, 1, 2, 3].map(Output::Unchoke));
+        choker.handle_connected(9, payer(9));
+        choker.handle_interest(&9, true);
+        assert_eq!(decide(&mut choker, now), []);
         // A slot that nobody uses is another's at once.
-        choker.on_interest(&2, false);
-        assert_eq!(choker.decide(now), [Verdict::Choke(2), Verdict::Unchoke(9)]);
-        choker.on_disconnected(now, &0);
-        choker.on_interest(&2, true);
-        assert_eq!(choker.decide(now), [Verdict::Unchoke(2)]);
+        choker.handle_interest(&2, false);
+        assert_eq!(decide(&mut choker, now), [Output::Choke(2), Output::Unchoke(9)]);
+        choker.handle_disconnected(now, &0);
+        choker.handle_interest(&2, true);
+        assert_eq!(decide(&mut choker, now), [Output::Unchoke(2)]);
     }
 
     #[test]
     fn whoever_connects_anew_waits_behind_those_who_had_no_slot_yet() {
         let begun = Instant::now();
         let mut choker = choker(begun, 5);
-        assert_eq!(choker.decide(begun).len(), 4);
+        assert_eq!(decide(&mut choker, begun).len(), 4);
         // It had a slot, and comes back under another number from the same network.
-        choker.on_disconnected(begun, &0);
-        choker.on_connected(10, payer(0));
-        choker.on_interest(&10, true);
-        assert_eq!(choker.decide(begun), [Verdict::Unchoke(4)]);
-        choker.on_disconnected(begun, &1);
-        choker.on_connected(11, payer(11));
-        choker.on_interest(&11, true);
-        assert_eq!(choker.decide(begun), [Verdict::Unchoke(11)], "a stranger goes before it");
+        choker.handle_disconnected(begun, &0);
+        choker.handle_connected(10, payer(0));
+        choker.handle_interest(&10, true);
+        assert_eq!(decide(&mut choker, begun), [Output::Unchoke(4)]);
+        choker.handle_disconnected(begun, &1);
+        choker.handle_connected(11, payer(11));
+        choker.handle_interest(&11, true);
+        assert_eq!(decide(&mut choker, begun), [Output::Unchoke(11)], "a stranger goes before it");
     }
 
     #[test]
     fn who_gave_most_keeps_its_slot_and_the_others_go_by_turns() {
         let begun = Instant::now();
         let mut choker = choker(begun, 10);
-        choker.decide(begun);
+        decide(&mut choker, begun);
         for round in 1..20 {
-            choker.on_given(&1, 1_000);
-            choker.decide(begun + CONFIG.round * round);
+            choker.handle_given(&1, 1_000);
+            decide(&mut choker, begun + CONFIG.round * round);
             assert!(choker.is_served(&1), "in round {round}");
         }
     }
@@ -260,9 +293,9 @@ mod tests {
             // With two slots by turns, everybody had one after so many rounds.
             for round in 0..=peers.div_ceil(2) {
                 for (peer, bytes) in &gifts {
-                    choker.on_given(peer, *bytes);
+                    choker.handle_given(peer, *bytes);
                 }
-                choker.decide(begun + CONFIG.round * round);
+                decide(&mut choker, begun + CONFIG.round * round);
                 let now: BTreeSet<_> = (0..peers).filter(|peer| choker.is_served(peer)).collect();
                 prop_assert_eq!(now.len(), CONFIG.slots.min(peers as usize));
                 served.extend(now);

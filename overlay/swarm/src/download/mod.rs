@@ -1,18 +1,20 @@
 //! What is asked of whom: a download of ranges of blocks from many peers at once.
 //!
-//! [`Download`] does no I/O and has no clock. Its driver tells it what happened, `on_…`, and then calls [`Download::poll`]
-//! until that says [`Step::Wait`] or [`Step::Finished`]:
+//! [`Download`] is a state machine: it does no I/O and has no clock. Its driver tells it what happened by the methods
+//! `handle_…`, and does what [`Download::poll_output`] says until that is [`Output::Timeout`] or [`Output::Finished`]. What
+//! it decides:
 //!
 //! - A peer gets as many requests as keep it busy: its rate times its round trip, found by a slow start.
 //! - A body or receipt list is asked for once its header is here, so that each item can be checked as it arrives, and one
 //!   bad item names one peer.
 //! - A fast peer for which nothing is left takes over what a slow one would still need long for. It is never asked of two at once, so that
 //!   nothing is fetched twice but what was under way when it was taken over.
-//! - Peers that are silent lose their requests while others deliver; what they are charged with is a [`Step::Offence`].
+//! - Peers that are silent lose their requests while others deliver; what they are charged with is an [`Output::Offence`].
 
 mod bitmap;
 mod blocks;
 mod config;
+mod output;
 mod peer;
 mod picker;
 #[cfg(test)]
@@ -28,10 +30,11 @@ use std::{
 use cairn_peer_book::Offence;
 
 use self::{blocks::Blocks, peer::Peer, picker::Picker};
-use crate::geometry::{Component, Part, RUN_BLOCKS, Run, RunSet};
+use crate::geometry::{Component, RUN_BLOCKS, Run, RunSet};
 
 pub use self::{
     config::{DownloadConfig, Order},
+    output::{Output, PeerProgress, Progress},
     picker::MAX_RUNS,
 };
 
@@ -56,36 +59,6 @@ pub struct PeerKey(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// What the driver is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Ask a peer for a part.
-    Request {
-        /// The request's number, which is in what is told of it.
-        id: RequestId,
-        /// Whom.
-        peer: PeerKey,
-        /// For what.
-        part: Part,
-    },
-    /// Stop a request: nothing is to be told of it any more.
-    Cancel {
-        /// Which one.
-        id: RequestId,
-    },
-    /// Charge a peer with something. Who is barred for it is to be disconnected.
-    Offence {
-        /// Whom.
-        peer: PeerKey,
-        /// With what.
-        offence: Offence,
-    },
-    /// There is nothing to do before something happens, or this instant.
-    Wait(Instant),
-    /// Everything that was wanted is here.
-    Finished,
-}
-
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -99,37 +72,6 @@ pub enum End {
     Busy,
     /// The stream broke, the answer was malformed, or the peer calls the request so.
     Broken,
-}
-
-/// How far a download is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Items wanted: a header, a body and a receipt list count one each.
-    pub wanted: u64,
-    /// Of those, missing.
-    pub missing: u64,
-    /// Of the missing, those that no connected peer holds of which anything is to be hoped: whoever claims and does not deliver
-    /// does not count.
-    pub unreachable: u64,
-    /// About how many bytes the missing ones have.
-    pub missing_bytes: u64,
-    /// Bytes that were asked for and have not come.
-    pub in_flight: u64,
-}
-
-/// How one peer does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerProgress {
-    /// The peer.
-    pub peer: PeerKey,
-    /// Bytes a second.
-    pub rate: u64,
-    /// Bytes received.
-    pub received: u64,
-    /// Requests under way.
-    pub requests: usize,
-    /// Whether it refuses to serve.
-    pub is_choked: bool,
 }
 
 #[derive(Debug)]
@@ -154,7 +96,8 @@ pub struct Download {
     picker: Picker,
     peers: BTreeMap<PeerKey, Peer>,
     requests: BTreeMap<RequestId, Request>,
-    steps: VecDeque<Step>,
+    /// What was decided and not polled yet.
+    outputs: VecDeque<Output>,
     next_id: u64,
     next_tick: Instant,
     next_steal: Instant,
@@ -183,7 +126,7 @@ impl Download {
             picker,
             peers: BTreeMap::new(),
             requests: BTreeMap::new(),
-            steps: VecDeque::new(),
+            outputs: VecDeque::new(),
             next_id: 0,
             next_tick: now + TICK,
             next_steal: now,
@@ -195,7 +138,7 @@ impl Download {
 
     /// A peer is connected that answers `max_requests` at a time. It holds nothing and chokes until it says otherwise.
     /// False if there are [`DownloadConfig::max_peers`] already.
-    pub fn on_connected(&mut self, now: Instant, peer: PeerKey, max_requests: usize, rtt: Duration) -> bool {
+    pub fn handle_connected(&mut self, now: Instant, peer: PeerKey, max_requests: usize, rtt: Duration) -> bool {
         if self.peers.len() >= self.config.max_peers || self.peers.contains_key(&peer) {
             return false;
         }
@@ -205,19 +148,19 @@ impl Download {
     }
 
     /// A peer is gone. What was asked of it is asked of others.
-    pub fn on_disconnected(&mut self, peer: PeerKey) {
+    pub fn handle_disconnected(&mut self, peer: PeerKey) {
         self.cancel_requests(peer);
         if let Some(peer) = self.peers.remove(&peer).filter(|peer| peer.is_credible) {
             for slot in peer.held.iter() {
                 self.picker.change_holders(slot, false);
             }
         }
-        let is_about = |step: &Step| matches!(step, Step::Offence { peer: of, .. } if *of == peer);
-        self.steps.retain(|step| !is_about(step));
+        let is_about = |output: &Output| matches!(output, Output::Offence { peer: of, .. } if *of == peer);
+        self.outputs.retain(|output| !is_about(output));
     }
 
     /// A peer holds these runs of a component, and no others.
-    pub fn on_have(&mut self, peer: PeerKey, component: Component, runs: &RunSet) {
+    pub fn handle_have(&mut self, peer: PeerKey, component: Component, runs: &RunSet) {
         let held = self.picker.held(component, runs);
         let Some(peer) = self.peers.get_mut(&peer) else { return };
         for slot in 0..self.picker.len() {
@@ -233,7 +176,7 @@ impl Download {
     }
 
     /// A peer begins or ceases to serve us. What was asked of one that ceases is asked of others.
-    pub fn on_choke(&mut self, peer: PeerKey, is_choked: bool) {
+    pub fn handle_choke(&mut self, peer: PeerKey, is_choked: bool) {
         if let Some(state) = self.peers.get_mut(&peer) {
             state.is_choked = is_choked;
             if is_choked {
@@ -243,14 +186,14 @@ impl Download {
     }
 
     /// A peer's round trip takes so long.
-    pub fn on_rtt(&mut self, peer: PeerKey, rtt: Duration) {
+    pub fn handle_rtt(&mut self, peer: PeerKey, rtt: Duration) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.window.set_rtt(rtt);
         }
     }
 
     /// Bytes of an answer came.
-    pub fn on_bytes(&mut self, now: Instant, id: RequestId, bytes: u64) {
+    pub fn handle_bytes(&mut self, now: Instant, id: RequestId, bytes: u64) {
         let Some(request) = self.requests.get_mut(&id).filter(|_| bytes > 0) else { return };
         request.last = now;
         request.brought = request.brought.saturating_add(bytes);
@@ -260,12 +203,12 @@ impl Download {
         self.last_bytes = now;
         let key = request.peer;
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.on_bytes(now, bytes, arrived, &self.config);
+            peer.handle_bytes(now, bytes, arrived, &self.config);
         }
     }
 
     /// An item of an answer is whole. False if it was not asked for in this request, or came before.
-    pub fn on_item(&mut self, id: RequestId, number: u64) -> bool {
+    pub fn handle_item(&mut self, id: RequestId, number: u64) -> bool {
         let Some(request) = self.requests.get_mut(&id) else { return false };
         let is_in_run = self.picker.run(request.slot).is_some_and(|run| run.blocks().contains(&number));
         is_in_run && request.left.remove(Blocks::place(number))
@@ -273,12 +216,12 @@ impl Download {
 
     /// An item of a peer could not be judged: it is not asked for the run again, whatever it claims to hold. False if that was
     /// so before.
-    pub fn on_doubtful(&mut self, peer: PeerKey, component: Component, number: u64) -> bool {
+    pub fn handle_doubtful(&mut self, peer: PeerKey, component: Component, number: u64) -> bool {
         self.picker.slot(Run::of(component, number)).is_some_and(|slot| self.deny(peer, slot))
     }
 
     /// Something of a peer was checked and kept: it is one that delivers.
-    pub fn on_delivered(&mut self, now: Instant, peer: PeerKey) {
+    pub fn handle_delivered(&mut self, now: Instant, peer: PeerKey) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.last_delivery = now;
             self.picker.believe(peer, true);
@@ -286,13 +229,13 @@ impl Download {
     }
 
     /// An item of so many bytes was checked and kept. False if it was here before.
-    pub fn on_verified(&mut self, component: Component, number: u64, bytes: u64) -> bool {
+    pub fn handle_verified(&mut self, component: Component, number: u64, bytes: u64) -> bool {
         let Some(slot) = self.picker.slot(Run::of(component, number)) else { return false };
         self.picker.verify(slot, Blocks::place(number), bytes)
     }
 
     /// An item was proved wrong, or could not be kept: it is asked for again.
-    pub fn on_invalid(&mut self, component: Component, number: u64) {
+    pub fn handle_invalid(&mut self, component: Component, number: u64) {
         let Some(slot) = self.picker.slot(Run::of(component, number)) else { return };
         let place = Blocks::place(number);
         // It may have been asked for again already, if its request was given up.
@@ -305,13 +248,13 @@ impl Download {
     }
 
     /// A request ended.
-    pub fn on_ended(&mut self, now: Instant, id: RequestId, end: End) {
+    pub fn handle_ended(&mut self, now: Instant, id: RequestId, end: End) {
         let Some(request) = self.requests.get(&id) else { return };
         let (key, slot, left) = (request.peer, request.slot, request.left);
         self.give_up(id);
         let Some(peer) = self.peers.get_mut(&key) else { return };
         match end {
-            End::Closed if left.is_empty() => peer.on_served(),
+            End::Closed if left.is_empty() => peer.handle_served(),
             End::Choked | End::Busy => peer.pause(now),
             End::Closed | End::NotHeld => {
                 self.deny(key, slot);
@@ -324,19 +267,23 @@ impl Download {
         }
     }
 
-    /// What to do next. To be called again until it says [`Step::Wait`] or [`Step::Finished`].
-    pub fn poll(&mut self, now: Instant) -> Step {
+    /// What to do next. To be called again until it says [`Output::Timeout`] or [`Output::Finished`].
+    pub fn poll_output(&mut self, now: Instant) -> Output {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.tick(now);
         }
-        if self.steps.is_empty() {
+        if self.outputs.is_empty() {
             self.ask(now);
         }
-        if let Some(step) = self.steps.pop_front() {
-            return step;
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
         }
-        if self.picker.counts().1 == 0 { Step::Finished } else { Step::Wait(self.next_tick.min(self.next_steal)) }
+        if self.picker.counts().1 == 0 {
+            Output::Finished
+        } else {
+            Output::Timeout(self.next_tick.min(self.next_steal))
+        }
     }
 
     /// How far it is.
@@ -366,21 +313,28 @@ impl Download {
     }
 
     fn charge(&mut self, peer: PeerKey, offence: Offence) {
-        self.steps.push_back(Step::Offence { peer, offence });
+        self.outputs.push_back(Output::Offence { peer, offence });
     }
 
+    /// What only time shows: rates, and who is silent or too slow.
     fn tick(&mut self, now: Instant) {
+        // First, so that what follows judges by rates that are up to date.
         for peer in self.peers.values_mut() {
             peer.window.tick(now, !peer.requests.is_empty(), &self.config);
         }
+        // A peer is silent when it owes an answer and nothing comes, for whichever of its requests. The oldest one says since
+        // when it owes: a peer that was idle before has not been silent, it had nothing to say.
         let (stall, last_bytes) = (self.config.stall_after, self.last_bytes);
         let is_silent = |peer: &Peer| {
             let since = peer.requests.front().and_then(|id| self.requests.get(id)).map(|request| request.last);
             let since = since.map(|since| since.max(peer.last_bytes));
-            // Others have delivered long after this one should have.
+            // Others have delivered long after this one should have. When nothing comes from anybody it may be our own
+            // line that is down, and nobody is blamed for that.
             since.is_some_and(|since| now >= since + stall && last_bytes > since + stall / 2)
         };
         let silent: Vec<_> = self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(key, _)| *key).collect();
+        // All its requests go back at once, so that others are asked for them. The pause keeps it from getting them again
+        // in the next moment; after it the peer gets another chance.
         for key in silent {
             self.cancel_requests(key);
             if let Some(peer) = self.peers.get_mut(&key) {
@@ -388,7 +342,8 @@ impl Download {
             }
             self.charge(key, Offence::Silent);
         }
-        // A request ends that has brought nothing for a long time; and one that has been trickling for as long.
+        // A request ends that has brought nothing for a long time, even if its peer answers others or everybody is silent;
+        // and one that has been trickling for as long. Otherwise a byte now and then would keep a part for ever.
         let (timeout, min_rate) = (self.config.request_timeout, self.config.min_rate);
         let offence = |request: &Request| {
             let least = min_rate.saturating_mul(now.saturating_duration_since(request.begun).as_secs());
@@ -410,8 +365,10 @@ impl Download {
         }
     }
 
-    /// Asks peers that have room for what is best for each, by turns, a request at a time.
+    /// Asks peers that have room for what is best for each, by turns, a request at a time. One at a time, because each
+    /// request changes what is best for the next peer.
     fn ask(&mut self, now: Instant) {
+        // Whose turn it is comes first and those before it last: else the first peers would take all that is rare.
         let keys: Vec<_> =
             self.peers.range(self.turn..).chain(self.peers.range(..self.turn)).map(|(key, _)| *key).collect();
         for key in keys {
@@ -423,6 +380,7 @@ impl Download {
                 return;
             }
         }
+        // Nobody had anything to ask for or to take over. It is looked for again after a while, not with each packet.
         if now >= self.next_steal {
             self.next_steal = now + STEAL_INTERVAL;
         }
@@ -450,15 +408,22 @@ impl Download {
         self.in_flight += expected;
         self.requests.insert(id, Request { peer: key, slot, left, expected, brought: 0, begun: now, last: now });
         self.picker.ask(slot, left);
-        self.steps.push_back(Step::Request { id, peer: key, part });
+        self.outputs.push_back(Output::Request { id, peer: key, part });
         true
     }
 
     /// Takes over from the peer that needs longest for one of its requests, if this one is so much faster.
+    ///
+    /// A peer comes here when everything that it holds is here or asked of others. Without this, the end of a download would
+    /// take as long as its slowest peer does. What is taken over is cancelled there, not asked of two: bytes that come twice
+    /// would be lost to everybody.
     fn steal(&mut self, now: Instant, key: PeerKey, bytes: u64) -> bool {
         let Some(thief) = self.peers.get(&key).filter(|_| now >= self.next_steal) else { return false };
+        // The request that will be here last is the one that the end waits for.
         let mut longest: Option<(Duration, RequestId)> = None;
         for (id, request) in &self.requests {
+            // Its own requests gain nothing by it, of an answer that is all here only the end is missing, and what it does
+            // not hold it cannot send.
             if request.peer == key || request.left.is_empty() || !thief.held.contains(request.slot) {
                 continue;
             }
@@ -467,8 +432,12 @@ impl Download {
             let silent = now.saturating_duration_since(request.last);
             // Items may be longer than what was expected, which is then used up before they are here.
             let bytes = self.picker.bytes(request.slot, request.left).max(request.expected);
+            // A peer answers several requests side by side. So this one may be the last to be done: the victim needs the time
+            // for all that is asked of it. The thief would have it after all that is asked of itself.
             let left = victim.time_for(victim.in_flight.max(bytes)).max(silent);
             let own = thief.time_for(thief.in_flight.saturating_add(bytes));
+            // Twice as fast, and some: rates vary, and between two that are alike a request would go to and fro, each time
+            // with what was under way lost.
             if left > own.saturating_mul(2).saturating_add(STEAL_MARGIN) && longest.is_none_or(|(most, _)| left > most)
             {
                 longest = Some((left, *id));
@@ -477,9 +446,12 @@ impl Download {
         let Some((_, id)) = longest else { return false };
         let Some(request) = self.requests.get(&id) else { return false };
         let (slot, left, victim) = (request.slot, request.left, request.peer);
-        // A short pause is nobody's fault.
+        // Being slower than another is no offence. Being slower than the least that is expected is one, but a short pause is
+        // nobody's fault: the request must have had its time.
         let had_time = now >= request.begun + self.config.stall_after;
         self.cancel(id);
+        // Of a stranger the best is hoped, so two silent strangers would take a request over from each other for ever. Of this
+        // one nothing is hoped any more until it sends something.
         if let Some(victim) = self.peers.get_mut(&victim) {
             victim.has_failed = true;
         }
@@ -491,7 +463,7 @@ impl Download {
 
     fn cancel(&mut self, id: RequestId) {
         if self.give_up(id) {
-            self.steps.push_back(Step::Cancel { id });
+            self.outputs.push_back(Output::Cancel { id });
         }
     }
 
@@ -509,8 +481,8 @@ impl Download {
             peer.in_flight = peer.in_flight.saturating_sub(request.expected);
         }
         self.picker.give_back(request.slot, request.left);
-        let waiting = self.steps.len();
-        self.steps.retain(|step| !matches!(step, Step::Request { id: of, .. } if *of == id));
-        self.steps.len() == waiting
+        let waiting = self.outputs.len();
+        self.outputs.retain(|output| !matches!(output, Output::Request { id: of, .. } if *of == id));
+        self.outputs.len() == waiting
     }
 }

@@ -83,16 +83,16 @@ impl Peer {
     }
 
     /// Bytes came, some of which its requests were believed to bring.
-    pub(super) fn on_bytes(&mut self, now: Instant, bytes: u64, expected: u64, config: &DownloadConfig) {
+    pub(super) fn handle_bytes(&mut self, now: Instant, bytes: u64, expected: u64, config: &DownloadConfig) {
         self.last_bytes = now;
         self.has_failed = false;
         self.received = self.received.saturating_add(bytes);
         self.in_flight = self.in_flight.saturating_sub(expected);
-        self.window.on_bytes(bytes, config);
+        self.window.handle_bytes(bytes, config);
     }
 
     /// It answered a request in full.
-    pub(super) fn on_served(&mut self) {
+    pub(super) fn handle_served(&mut self) {
         self.next_pause = FIRST_PAUSE;
     }
 

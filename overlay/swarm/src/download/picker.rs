@@ -198,20 +198,29 @@ impl Picker {
             if !ready.is_empty() {
                 return Some((slot, ready));
             }
-            // What a block takes on average has changed, and it is worth waiting for more headers now.
+            // A run is open as it was when something of it last changed. Since then blocks have become smaller on average,
+            // and it is worth waiting for more headers now: it opens again when one comes.
             self.open.set(slot, false);
         }
     }
 
     fn pick_slot(&self, held: &Bitmap, is_crowded: bool) -> Option<usize> {
+        // Whoever reads the blocks as they come wants the first one next, however rare the others are.
         if self.order == Order::Sequential {
             return Bitmap::first_common(0, [held, &self.open]);
         }
+        // Each node begins its search elsewhere (`first`), so that peers which fetch the same can give each other
+        // what they have: it would be the same runs otherwise. A run that was begun goes before a new one of the same
+        // rarity, since only whole runs are announced to others.
         let crowded = || Bitmap::first_common(self.first, [held, &self.open, &self.begun]);
         let rarest = |level| {
             Bitmap::first_common(self.first, [held, &self.open, level, &self.begun])
                 .or_else(|| Bitmap::first_common(self.first, [held, &self.open, level]))
         };
+        // Too many runs are begun: one of these is ended first, be it common, so that what is begun stays bounded. If this
+        // peer holds none of them, a new one is better than an idle peer. Otherwise the rarest goes first, as its holder may
+        // leave. The levels are in this order; in the first, which nobody holds, this finds only runs of a peer that does
+        // not count as a holder.
         is_crowded.then(crowded).flatten().or_else(|| self.levels.iter().find_map(rarest))
     }
 

@@ -133,9 +133,9 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
     let (mut now, mut outcome) = (0, Outcome::default());
     for (key, peer) in peers.iter().enumerate() {
         let key = key as u64;
-        assert!(download.on_connected(begun, PeerKey(key), 16, Duration::from_millis(peer.rtt_ms)));
-        Component::ALL.iter().for_each(|component| download.on_have(PeerKey(key), *component, &all_runs()));
-        download.on_choke(PeerKey(key), false);
+        assert!(download.handle_connected(begun, PeerKey(key), 16, Duration::from_millis(peer.rtt_ms)));
+        Component::ALL.iter().for_each(|component| download.handle_have(PeerKey(key), *component, &all_runs()));
+        download.handle_choke(PeerKey(key), false);
         match peer.nature {
             Nature::Vanishes(millis) => push(&mut events, millis * 1000, Event::Vanish { peer: key }),
             Nature::Chokes => (1..60_u64).for_each(|half| {
@@ -146,10 +146,10 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
         }
     }
     loop {
-        let wait = match download.poll(at(now)) {
-            Step::Finished => break,
-            Step::Wait(until) => until,
-            Step::Request { id, peer: PeerKey(key), part } => {
+        let wait = match download.poll_output(at(now)) {
+            Output::Finished => break,
+            Output::Timeout(until) => until,
+            Output::Request { id, peer: PeerKey(key), part } => {
                 let peer = peers[key as usize];
                 assert!(is_there[key as usize], "asked of a peer that is gone");
                 if peer.nature == Nature::Silent {
@@ -168,15 +168,15 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                 }
                 continue;
             }
-            Step::Cancel { id } => {
+            Output::Cancel { id } => {
                 cancelled.insert(id);
                 continue;
             }
-            Step::Offence { peer: PeerKey(key), offence } => {
+            Output::Offence { peer: PeerKey(key), offence } => {
                 if book.on_offence(at(now), &who(key), offence).is_some() {
                     outcome.barred.push(key);
                     is_there[key as usize] = false;
-                    download.on_disconnected(PeerKey(key));
+                    download.handle_disconnected(PeerKey(key));
                 }
                 continue;
             }
@@ -215,26 +215,26 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                 let (id, component, number) = match what {
                     Sending::Item { id, component, number } => (id, component, number),
                     Sending::End { id, is_held } => {
-                        download.on_ended(at(now), id, if is_held { End::Closed } else { End::NotHeld });
+                        download.handle_ended(at(now), id, if is_held { End::Closed } else { End::NotHeld });
                         continue;
                     }
                 };
                 let bytes = size(component, number);
                 outcome.sent_bytes += bytes;
-                download.on_bytes(at(now), id, bytes);
-                if !download.on_item(id, number) {
+                download.handle_bytes(at(now), id, bytes);
+                if !download.handle_item(id, number) {
                     continue;
                 }
                 let is_wrong = matches!(peers[key as usize].nature, Nature::Liar(of)
                     if component == Component::Bodies && mix(seed, number).is_multiple_of(of));
                 if is_wrong {
-                    download.on_invalid(component, number);
+                    download.handle_invalid(component, number);
                     assert!(book.on_offence(at(now), &who(key), Offence::Lie).is_some());
                     outcome.barred.push(key);
                     is_there[key as usize] = false;
-                    download.on_disconnected(PeerKey(key));
+                    download.handle_disconnected(PeerKey(key));
                 } else {
-                    assert!(download.on_verified(component, number, bytes), "{component:?} {number} came twice");
+                    assert!(download.handle_verified(component, number, bytes), "{component:?} {number} came twice");
                     outcome.useful_bytes += bytes;
                     outcome.kept += 1;
                     book.on_verified(at(now), &node_id(key), bytes);
@@ -242,12 +242,12 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
             }
             Event::Choke { peer: key, is_choked } => {
                 if is_there[key as usize] {
-                    download.on_choke(PeerKey(key), is_choked);
+                    download.handle_choke(PeerKey(key), is_choked);
                 }
             }
             Event::Vanish { peer: key } => {
                 is_there[key as usize] = false;
-                download.on_disconnected(PeerKey(key));
+                download.handle_disconnected(PeerKey(key));
             }
         }
     }
@@ -317,16 +317,16 @@ fn without_a_holder_it_waits_and_says_what_is_missing() {
     let now = Instant::now();
     let wanted = [(Component::Headers, 0..300)];
     let mut download = Download::new(now, DownloadConfig::default(), wanted, [], 0);
-    assert!(matches!(download.poll(now), Step::Wait(_)));
+    assert!(matches!(download.poll_output(now), Output::Timeout(_)));
     let Progress { wanted, missing, unreachable, .. } = download.progress();
     assert_eq!((wanted, missing, unreachable), (300, 300, 300));
-    assert!(download.on_connected(now, PeerKey(1), 4, Duration::ZERO));
-    download.on_have(PeerKey(1), Component::Headers, &all_runs());
+    assert!(download.handle_connected(now, PeerKey(1), 4, Duration::ZERO));
+    download.handle_have(PeerKey(1), Component::Headers, &all_runs());
     assert_eq!(download.progress().unreachable, 0);
-    assert!(matches!(download.poll(now), Step::Wait(_)), "a peer chokes until it says otherwise");
-    download.on_choke(PeerKey(1), false);
-    assert!(matches!(download.poll(now), Step::Request { .. }));
-    download.on_disconnected(PeerKey(1));
+    assert!(matches!(download.poll_output(now), Output::Timeout(_)), "a peer chokes until it says otherwise");
+    download.handle_choke(PeerKey(1), false);
+    assert!(matches!(download.poll_output(now), Output::Request { .. }));
+    download.handle_disconnected(PeerKey(1));
     assert_eq!((download.progress().unreachable, download.progress().in_flight), (300, 0));
 }
 
@@ -335,11 +335,11 @@ fn bodies_are_asked_for_when_their_headers_are_here() {
     let now = Instant::now();
     let wanted = [(Component::Bodies, 0..256), (Component::Receipts, 0..256)];
     let mut download = Download::new(now, DownloadConfig::default(), wanted, [0..100, 200..210], 0);
-    assert!(download.on_connected(now, PeerKey(1), 64, Duration::ZERO));
-    Component::ALL.iter().for_each(|component| download.on_have(PeerKey(1), *component, &all_runs()));
-    download.on_choke(PeerKey(1), false);
+    assert!(download.handle_connected(now, PeerKey(1), 64, Duration::ZERO));
+    Component::ALL.iter().for_each(|component| download.handle_have(PeerKey(1), *component, &all_runs()));
+    download.handle_choke(PeerKey(1), false);
     let mut asked = std::collections::BTreeSet::new();
-    while let Step::Request { part, .. } = download.poll(now) {
+    while let Output::Request { part, .. } = download.poll_output(now) {
         asked.extend(part.blocks().filter(|_| part.component == Component::Receipts));
     }
     assert!(!asked.is_empty() && asked.iter().all(|number| (0..100).contains(number) || (200..210).contains(number)));
@@ -358,21 +358,21 @@ fn a_claim_counts_only_as_long_as_something_comes_of_it() {
     let begun = Instant::now();
     let mut download = Download::new(begun, DownloadConfig::default(), [(Component::Headers, 0..BLOCKS)], [], 1);
     let peer = PeerKey(1);
-    assert!(download.on_connected(begun, peer, 8, Duration::ZERO));
-    download.on_have(peer, Component::Headers, &all_runs());
+    assert!(download.handle_connected(begun, peer, 8, Duration::ZERO));
+    download.handle_have(peer, Component::Headers, &all_runs());
     let unreachable = |download: &mut Download, now: Instant| {
-        while !matches!(download.poll(now), Step::Wait(_)) {}
+        while !matches!(download.poll_output(now), Output::Timeout(_)) {}
         download.progress().unreachable
     };
     assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE / 2), 0, "it may unchoke yet");
     assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), BLOCKS);
     // Saying it again changes nothing.
-    download.on_have(peer, Component::Headers, &RunSet::default());
-    download.on_have(peer, Component::Headers, &all_runs());
+    download.handle_have(peer, Component::Headers, &RunSet::default());
+    download.handle_have(peer, Component::Headers, &all_runs());
     assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), BLOCKS);
-    download.on_delivered(begun + CLAIM_PATIENCE, peer);
+    download.handle_delivered(begun + CLAIM_PATIENCE, peer);
     assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), 0);
-    download.on_disconnected(peer);
+    download.handle_disconnected(peer);
     assert_eq!(download.progress().unreachable, BLOCKS);
 }
 
@@ -381,13 +381,13 @@ fn a_run_that_could_not_be_judged_is_not_asked_of_its_peer_again() {
     let now = Instant::now();
     let mut download = Download::new(now, DownloadConfig::default(), [(Component::Headers, 0..RUN_BLOCKS)], [], 1);
     let peer = PeerKey(1);
-    assert!(download.on_connected(now, peer, 8, Duration::ZERO));
-    download.on_have(peer, Component::Headers, &all_runs());
-    download.on_choke(peer, false);
-    let Step::Request { part, .. } = download.poll(now) else { panic!() };
-    download.on_invalid(Component::Headers, part.first);
-    assert!(download.on_doubtful(peer, Component::Headers, part.first));
-    assert!(!download.on_doubtful(peer, Component::Headers, part.first), "it is charged once for a run");
-    download.on_have(peer, Component::Headers, &all_runs());
+    assert!(download.handle_connected(now, peer, 8, Duration::ZERO));
+    download.handle_have(peer, Component::Headers, &all_runs());
+    download.handle_choke(peer, false);
+    let Output::Request { part, .. } = download.poll_output(now) else { panic!() };
+    download.handle_invalid(Component::Headers, part.first);
+    assert!(download.handle_doubtful(peer, Component::Headers, part.first));
+    assert!(!download.handle_doubtful(peer, Component::Headers, part.first), "it is charged once for a run");
+    download.handle_have(peer, Component::Headers, &all_runs());
     assert_eq!(download.progress().unreachable, RUN_BLOCKS);
 }

@@ -51,7 +51,7 @@ impl Window {
         self.flat < FLAT_SAMPLES
     }
 
-    pub(super) fn on_bytes(&mut self, bytes: u64, config: &DownloadConfig) {
+    pub(super) fn handle_bytes(&mut self, bytes: u64, config: &DownloadConfig) {
         self.sampled = self.sampled.saturating_add(bytes);
         if self.is_slow_start() {
             self.bytes = self.bytes.saturating_add(bytes).min(config.max_window);
@@ -120,7 +120,7 @@ mod tests {
         let mut window = Window::new(begun, &config);
         window.set_rtt(rtt);
         for step in 1..=steps {
-            window.on_bytes(in_time(rate, STEP), &config);
+            window.handle_bytes(in_time(rate, STEP), &config);
             window.tick(begun + STEP * step, true, &config);
         }
         window

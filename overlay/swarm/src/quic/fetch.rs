@@ -26,7 +26,7 @@ use super::{
     fetch_request::{Arrived, PartRequest, Told},
 };
 use crate::{
-    download::{Download, DownloadConfig, PeerKey, RequestId, Step},
+    download::{Download, DownloadConfig, Output, PeerKey, RequestId},
     geometry::Component,
 };
 
@@ -304,7 +304,7 @@ impl Fetch {
         // What was on its way to be kept is kept before this returns.
         self.told.close();
         while let Some(checked) = self.checked.recv().await {
-            self.on_checked(checked)?;
+            self.handle_checked(checked)?;
         }
         self.report();
         outcome
@@ -317,10 +317,10 @@ impl Fetch {
         let (mut has_changed, mut next_look) = (false, Instant::now() + LOOK_INTERVAL);
         loop {
             let wait = loop {
-                match self.download.poll(Instant::now()) {
-                    Step::Wait(until) => break until,
-                    Step::Finished => return Ok(()),
-                    step => self.take(step),
+                match self.download.poll_output(Instant::now()) {
+                    Output::Timeout(until) => break until,
+                    Output::Finished => return Ok(()),
+                    output => self.take(output),
                 }
             };
             let now = Instant::now();
@@ -337,15 +337,15 @@ impl Fetch {
             let wait = if has_changed { wait.min(next_look) } else { wait };
             tokio::select! {
                 Some(told) = self.told.recv() => {
-                    self.on_told(told);
+                    self.handle_told(told);
                     while let Ok(told) = self.told.try_recv() {
-                        self.on_told(told);
+                        self.handle_told(told);
                     }
                 }
                 Some(checked) = self.checked.recv() => {
-                    self.on_checked(checked)?;
+                    self.handle_checked(checked)?;
                     while let Ok(checked) = self.checked.try_recv() {
-                        self.on_checked(checked)?;
+                        self.handle_checked(checked)?;
                     }
                 }
                 Ok(()) = changes.changed(), if !has_changed => has_changed = true,
@@ -363,13 +363,13 @@ impl Fetch {
         let gone: Vec<_> = self.sessions.iter().filter(|(_, known)| gone(known)).map(|(key, _)| *key).collect();
         for key in gone {
             self.sessions.remove(&key);
-            self.download.on_disconnected(key);
+            self.download.handle_disconnected(key);
         }
         for session in sessions.into_iter().filter(|session| !session.is_closed()) {
             let key = PeerKey(session.number());
             let known = self.sessions.get(&key).map(|(_, revision)| *revision);
             let max_requests = usize::from(session.hello().max_requests);
-            if known.is_none() && !self.download.on_connected(now, key, max_requests, session.rtt()) {
+            if known.is_none() && !self.download.handle_connected(now, key, max_requests, session.rtt()) {
                 continue;
             }
             let view = session.view();
@@ -377,22 +377,23 @@ impl Fetch {
                 continue;
             }
             for component in Component::ALL {
-                self.download.on_have(key, component, &view.held[component.index()]);
+                self.download.handle_have(key, component, &view.held[component.index()]);
             }
-            self.download.on_choke(key, !view.serves_us);
+            self.download.handle_choke(key, !view.serves_us);
             self.sessions.insert(key, (session, view.revision));
         }
     }
 
     fn look_at_rtts(&mut self) {
         for (key, (session, _)) in &self.sessions {
-            self.download.on_rtt(*key, session.rtt());
+            self.download.handle_rtt(*key, session.rtt());
         }
     }
 
-    fn take(&mut self, step: Step) {
-        match step {
-            Step::Request { id, peer, part } => {
+    /// Does what the download says.
+    fn take(&mut self, output: Output) {
+        match output {
+            Output::Request { id, peer, part } => {
                 let Some((session, _)) = self.sessions.get(&peer) else { return };
                 let cancel = CancellationToken::new();
                 let request = PartRequest {
@@ -409,31 +410,31 @@ impl Fetch {
                 self.under_way.insert(id, UnderWay { peer, component: part.component, cancel });
                 self.tasks.spawn(request.run());
             }
-            Step::Cancel { id } => {
+            Output::Cancel { id } => {
                 if let Some(request) = self.under_way.remove(&id) {
                     request.cancel.cancel();
                 }
             }
-            Step::Offence { peer, offence } => {
+            Output::Offence { peer, offence } => {
                 if let Some((session, _)) = self.sessions.get(&peer) {
                     self.blames.note(session.node_id(), offence);
                     self.swarm.charge(&session.who(), offence);
                 }
             }
-            Step::Wait(_) | Step::Finished => {}
+            Output::Timeout(_) | Output::Finished => {}
         }
     }
 
-    fn on_told(&mut self, told: Told) {
+    fn handle_told(&mut self, told: Told) {
         let now = Instant::now();
         match told {
             Told::Arrived { id, bytes, items } => {
                 self.received += bytes;
                 let Some(request) = self.under_way.get(&id) else { return };
-                self.download.on_bytes(now, id, bytes);
+                self.download.handle_bytes(now, id, bytes);
                 let Some((session, _)) = self.sessions.get(&request.peer) else { return };
                 for item in items {
-                    if self.download.on_item(id, item.number)
+                    if self.download.handle_item(id, item.number)
                         && let Some(to_check) = &self.to_check
                     {
                         let (peer, component) = ((request.peer, session.who()), request.component);
@@ -444,25 +445,25 @@ impl Fetch {
             }
             Told::Ended { id, end } => {
                 self.under_way.remove(&id);
-                self.download.on_ended(now, id, end);
+                self.download.handle_ended(now, id, end);
             }
         }
     }
 
-    fn on_checked(&mut self, checked: Checked) -> Result<(), FetchError> {
+    fn handle_checked(&mut self, checked: Checked) -> Result<(), FetchError> {
         let Checked { peer, component, number, bytes, outcome } = checked;
         match outcome {
             Ok(()) => {
                 self.kept += bytes;
-                self.download.on_verified(component, number, bytes);
+                self.download.handle_verified(component, number, bytes);
                 if let Some((key, who)) = peer {
-                    self.download.on_delivered(Instant::now(), key);
+                    self.download.handle_delivered(Instant::now(), key);
                     self.swarm.credit(&who.node_id, bytes);
                 }
             }
             Err(PutError::Invalid(reason)) => {
                 self.invalid += 1;
-                self.download.on_invalid(component, number);
+                self.download.handle_invalid(component, number);
                 if let Some((_, who)) = peer {
                     tracing::warn!(peer = %who.node_id, ?component, number, %reason, "a peer sent what is not the chain's");
                     self.blames.note(who.node_id, Offence::Lie);
@@ -470,11 +471,11 @@ impl Fetch {
                 }
             }
             Err(PutError::Doubtful(reason)) => {
-                self.download.on_invalid(component, number);
+                self.download.handle_invalid(component, number);
                 if let Some((key, who)) = peer {
                     tracing::debug!(peer = %who.node_id, ?component, number, %reason, "a peer sent what cannot be judged");
                     // For one run it is not asked again, whatever it claims; the fetch goes on with others.
-                    if self.download.on_doubtful(key, component, number) {
+                    if self.download.handle_doubtful(key, component, number) {
                         self.blames.note(who.node_id, Offence::Doubt);
                         self.swarm.charge(&who, Offence::Doubt);
                     }

@@ -365,8 +365,10 @@ impl Session {
         loop {
             let Some(message) = reader.next(inner, &self.holder(), &self.node_id).await? else { continue };
             match message {
-                Control::Interested => inner.uploads.update(|choker| choker.on_interest(&self.number, true)),
-                Control::NotInterested => inner.uploads.update(|choker| choker.on_interest(&self.number, false)),
+                Control::Interested | Control::NotInterested => {
+                    let is_interested = matches!(message, Control::Interested);
+                    inner.uploads.update(|choker| choker.handle_interest(&self.number, is_interested));
+                }
                 message => self.apply(message)?,
             }
             inner.changed();

@@ -312,7 +312,7 @@ impl Swarm {
     pub fn credit(&self, peer: &NodeId, bytes: u64) {
         self.inner.config.book.credit(Instant::now(), peer, bytes);
         if let Some(session) = self.session(peer) {
-            self.inner.uploads.update(|choker| choker.on_given(&session.number(), bytes));
+            self.inner.uploads.update(|choker| choker.handle_given(&session.number(), bytes));
         }
     }
 
@@ -417,12 +417,12 @@ impl Inner {
         if let Some(replaced) = replaced {
             replaced.close(Close::Duplicate);
         }
-        self.uploads.update(|choker| choker.on_connected(number, holder.payer()));
+        self.uploads.update(|choker| choker.handle_connected(number, holder.payer()));
         self.changed();
         let (inner, running) = (Arc::clone(self), Arc::clone(&session));
         self.tasks.spawn(async move {
             running.run(&inner, control, &place).await;
-            inner.uploads.update(|choker| choker.on_disconnected(Instant::now(), &number));
+            inner.uploads.update(|choker| choker.handle_disconnected(Instant::now(), &number));
             let mut sessions = inner.sessions.lock();
             if sessions.get(&node_id).is_some_and(|of| Arc::ptr_eq(of, &running)) {
                 sessions.remove(&node_id);

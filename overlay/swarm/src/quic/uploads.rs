@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    choker::{Choker, ChokerConfig, Verdict},
+    choker::{Choker, ChokerConfig, Output},
     geometry::Component,
 };
 
@@ -133,15 +133,23 @@ impl Uploads {
         self.upload.get().map_or(STEP_BYTES, |rate| of_rate(rate).clamp(MIN_STEP, STEP_BYTES))
     }
 
-    /// Tells the choker of something, and acts on what it decides.
-    pub(super) fn update(&self, event: impl FnOnce(&mut Choker<u64>)) {
+    /// Tells the choker of something, and acts on what it decides. Returns when it wants to be asked again.
+    pub(super) fn update(&self, event: impl FnOnce(&mut Choker<u64>)) -> Instant {
         let mut choker = self.choker.lock();
         event(&mut choker);
-        let verdicts: Vec<Verdict<u64>> = choker.decide(Instant::now());
+        let (now, mut is_news) = (Instant::now(), false);
+        let next = loop {
+            match choker.poll_output(now) {
+                // Each session looks for itself whether it is served.
+                Output::Choke(_) | Output::Unchoke(_) => is_news = true,
+                Output::Timeout(at) => break at,
+            }
+        };
         drop(choker);
-        if !verdicts.is_empty() {
+        if is_news {
             self.decided.notify_waiters();
         }
+        next
     }
 
     /// How many are served, and how many wait for that.
@@ -155,11 +163,11 @@ impl Uploads {
 
     /// Lets peers take turns, for as long as this is awaited. `slots` says how many are served at a time.
     pub(super) async fn take_turns(&self, slots: impl Fn() -> usize) {
+        let mut next = self.update(|_| {});
         loop {
-            let next = self.choker.lock().next_round();
             tokio::time::sleep_until(next.into()).await;
             let slots = slots();
-            self.update(|choker| choker.set_slots(slots));
+            next = self.update(|choker| choker.set_slots(slots));
         }
     }
 }
