@@ -94,7 +94,7 @@ pub struct Book {
 
 impl Book {
     /// Content of so many bytes came from a peer and proved true.
-    pub fn on_verified(&mut self, now: Instant, peer: &NodeId, bytes: u64) {
+    pub fn handle_verified(&mut self, now: Instant, peer: &NodeId, bytes: u64) {
         let standing = self.standing(now, peer);
         let bytes = standing.bytes.saturating_add(bytes);
         let points = i32::try_from(bytes / BYTES_PER_POINT).unwrap_or(MAX_POINTS);
@@ -103,7 +103,7 @@ impl Book {
     }
 
     /// A peer did wrong. If that was too much, for how long it is barred from now on.
-    pub fn on_offence(&mut self, now: Instant, who: &Who, offence: Offence) -> Option<Duration> {
+    pub fn handle_offence(&mut self, now: Instant, who: &Who, offence: Offence) -> Option<Duration> {
         let standing = self.standing(now, &who.node_id);
         let remembered = standing.bar.filter(|bar| now < bar.until + MEMORY);
         let lies = remembered.map_or(0, |bar| bar.times);
@@ -243,13 +243,13 @@ mod tests {
     #[test]
     fn a_lie_bars_whatever_was_earned_and_the_next_one_for_longer() {
         let (mut book, now) = (Book::default(), Instant::now());
-        book.on_verified(now, &peer(1), 1 << 40);
+        book.handle_verified(now, &peer(1), 1 << 40);
         assert_eq!(book.points(&peer(1)), MAX_POINTS);
-        assert_eq!(book.on_offence(now, &who(1), Offence::Lie), Some(LIE_BAR));
+        assert_eq!(book.handle_offence(now, &who(1), Offence::Lie), Some(LIE_BAR));
         assert_eq!(book.barred_for(now + LIE_BAR / 6, &peer(1), None), Some(LIE_BAR * 5 / 6));
         assert_eq!(book.barred_for(now + LIE_BAR, &peer(1), None), None);
-        assert_eq!(book.on_offence(now + LIE_BAR, &who(1), Offence::Lie), Some(2 * LIE_BAR));
-        let bars = (0..100).map(|_| book.on_offence(now, &who(1), Offence::Lie).unwrap());
+        assert_eq!(book.handle_offence(now + LIE_BAR, &who(1), Offence::Lie), Some(2 * LIE_BAR));
+        let bars = (0..100).map(|_| book.handle_offence(now, &who(1), Offence::Lie).unwrap());
         assert_eq!(bars.max(), Some(MAX_BAR));
         assert_eq!(book.barred_for(now, &peer(2), None), None);
     }
@@ -257,21 +257,21 @@ mod tests {
     #[test]
     fn lies_are_forgotten_in_the_end() {
         let (mut book, now) = (Book::default(), Instant::now());
-        book.on_offence(now, &who(1), Offence::Lie);
+        book.handle_offence(now, &who(1), Offence::Lie);
         let later = now + LIE_BAR + MEMORY;
-        assert_eq!(book.on_offence(later, &who(1), Offence::Lie), Some(LIE_BAR));
+        assert_eq!(book.handle_offence(later, &who(1), Offence::Lie), Some(LIE_BAR));
     }
 
     #[test]
     fn broken_promises_bar_who_delivers_nothing_and_not_who_delivers() {
         let (mut book, now) = (Book::default(), Instant::now());
-        let until_barred = (1..).find(|_| book.on_offence(now, &who(1), Offence::NotHeld).is_some());
+        let until_barred = (1..).find(|_| book.handle_offence(now, &who(1), Offence::NotHeld).is_some());
         assert_eq!(until_barred, Some(30));
         assert_eq!(book.barred_for(now, &peer(1), None), Some(POOR_BAR));
         for _ in 0..1000 {
-            book.on_verified(now, &peer(2), BYTES_PER_POINT / 2);
-            book.on_verified(now, &peer(2), BYTES_PER_POINT / 2);
-            assert_eq!(book.on_offence(now, &who(2), Offence::NotHeld), None);
+            book.handle_verified(now, &peer(2), BYTES_PER_POINT / 2);
+            book.handle_verified(now, &peer(2), BYTES_PER_POINT / 2);
+            assert_eq!(book.handle_offence(now, &who(2), Offence::NotHeld), None);
         }
     }
 
@@ -284,8 +284,8 @@ mod tests {
             assert_eq!(book.barred_for(now, &id, ip), None, "after {liar}");
             // The same node ID twice is one.
             for _ in 0..2 {
-                book.on_offence(now, &at(liar, [8, 8, 8, liar as u8]), Offence::Lie);
-                book.on_offence(now, &at(10 + liar, [192, 168, 0, liar as u8]), Offence::Lie);
+                book.handle_offence(now, &at(liar, [8, 8, 8, liar as u8]), Offence::Lie);
+                book.handle_offence(now, &at(10 + liar, [192, 168, 0, liar as u8]), Offence::Lie);
             }
         }
         let (id, ip) = honest([8, 8, 8, 200]);
@@ -298,18 +298,18 @@ mod tests {
     #[test]
     fn a_crowd_of_strangers_neither_grows_the_notes_nor_frees_who_is_barred() {
         let (mut book, now) = (Book::default(), Instant::now());
-        book.on_offence(now, &who(0), Offence::Lie);
+        book.handle_offence(now, &who(0), Offence::Lie);
         for stranger in 1..3 * MAX_NOTED as u64 {
             let now = now + Duration::from_millis(stranger);
             let [.., a, b, c, d] = stranger.to_be_bytes();
-            book.on_offence(now, &at(stranger, [9 + a, b, c, d]), Offence::Broken);
+            book.handle_offence(now, &at(stranger, [9 + a, b, c, d]), Offence::Broken);
             assert!(book.len() <= MAX_NOTED);
         }
         assert!(book.barred_for(now, &peer(0), None).is_some());
         assert_eq!(book.points(&peer(3 * MAX_NOTED as u64 - 1)), -2);
         for liar in 0..3 * MAX_SUBNETS as u64 {
             let [.., a, b] = liar.to_be_bytes();
-            book.on_offence(now, &at(liar, [9, a, b, 1]), Offence::Lie);
+            book.handle_offence(now, &at(liar, [9, a, b, 1]), Offence::Lie);
         }
         assert!(book.subnets.len() <= MAX_SUBNETS);
     }

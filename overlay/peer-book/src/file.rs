@@ -104,9 +104,9 @@ mod tests {
         let mut book = Book::default();
         for id in 0..4_u8 {
             let ip: IpAddr = if id < 3 { [8, 8, 8, id].into() } else { "2001:db8::1".parse().unwrap() };
-            book.on_offence(now, &Who::new([id; 32].into(), ip), Offence::Lie);
+            book.handle_offence(now, &Who::new([id; 32].into(), ip), Offence::Lie);
         }
-        book.on_offence(now, &Who::new([9; 32].into(), [9, 9, 9, 9].into()), Offence::Slow);
+        book.handle_offence(now, &Who::new([9; 32].into(), [9, 9, 9, 9].into()), Offence::Slow);
         let text = book.to_text(now, wall);
         assert_eq!(text.lines().count(), 1 + 4 + 1);
 
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(read.barred_for(now, &[3; 32].into(), None), Some(LIE_BAR / 2));
         assert_eq!(read.barred_for(now, &[77; 32].into(), Some([8, 8, 8, 77].into())), Some(LIE_BAR / 2));
         assert_eq!(read.barred_for(now, &[9; 32].into(), None), None);
-        let again = read.on_offence(now + LIE_BAR, &Who::new([3; 32].into(), [8, 8, 4, 4].into()), Offence::Lie);
+        let again = read.handle_offence(now + LIE_BAR, &Who::new([3; 32].into(), [8, 8, 4, 4].into()), Offence::Lie);
         assert_eq!(again, Some(2 * LIE_BAR), "lies are remembered, too");
         assert!(Book::from_text(&text, now, wall + LIE_BAR).0.is_empty());
     }

@@ -32,7 +32,7 @@ impl PeerBook {
 
     /// Charges a peer with something. If that was too much, for how long it is barred from now on.
     pub fn charge(&self, now: Instant, who: &Who, offence: Offence) -> Option<Duration> {
-        let bar = self.shared.book.lock().on_offence(now, who, offence);
+        let bar = self.shared.book.lock().handle_offence(now, who, offence);
         if bar.is_some() {
             self.shared.bars.send_modify(|bars| *bars += 1);
         }
@@ -41,7 +41,7 @@ impl PeerBook {
 
     /// Credits a peer with bytes that were checked.
     pub fn credit(&self, now: Instant, peer: &NodeId, bytes: u64) {
-        self.shared.book.lock().on_verified(now, peer, bytes);
+        self.shared.book.lock().handle_verified(now, peer, bytes);
     }
 
     /// For how long nobody with this node ID, or at this address, is spoken to.

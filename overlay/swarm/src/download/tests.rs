@@ -173,7 +173,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                 continue;
             }
             Output::Offence { peer: PeerKey(key), offence } => {
-                if book.on_offence(at(now), &who(key), offence).is_some() {
+                if book.handle_offence(at(now), &who(key), offence).is_some() {
                     outcome.barred.push(key);
                     is_there[key as usize] = false;
                     download.handle_disconnected(PeerKey(key));
@@ -229,7 +229,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                     if component == Component::Bodies && mix(seed, number).is_multiple_of(of));
                 if is_wrong {
                     download.handle_invalid(component, number);
-                    assert!(book.on_offence(at(now), &who(key), Offence::Lie).is_some());
+                    assert!(book.handle_offence(at(now), &who(key), Offence::Lie).is_some());
                     outcome.barred.push(key);
                     is_there[key as usize] = false;
                     download.handle_disconnected(PeerKey(key));
@@ -237,7 +237,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progr
                     assert!(download.handle_verified(component, number, bytes), "{component:?} {number} came twice");
                     outcome.useful_bytes += bytes;
                     outcome.kept += 1;
-                    book.on_verified(at(now), &node_id(key), bytes);
+                    book.handle_verified(at(now), &node_id(key), bytes);
                 }
             }
             Event::Choke { peer: key, is_choked } => {
