@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use content_types::header::EpochTree;
 
 /// Trees that a cache holds unless told otherwise.
-const DEFAULT_CAPACITY: usize = 8;
+const DEFAULT_TREES: usize = 8;
 
 /// The tree of one archive's epoch, once somebody has built it.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ impl EpochCache {
 
 impl Default for EpochCache {
     fn default() -> Self {
-        Self::new(DEFAULT_CAPACITY)
+        Self::new(DEFAULT_TREES)
     }
 }
 

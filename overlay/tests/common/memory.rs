@@ -26,10 +26,10 @@ const MALFORMED: &[u8] = b"malformed";
 /// The most bytes of any value.
 const MAX_VALUE: usize = 1 << 24;
 
-/// Keys that begin so have no value of more than [`MAX_SHORT_VALUE`] bytes.
+/// Keys that begin so have no value of more than [`LONGEST_OF_SHORT`] bytes.
 const SHORT: &[u8] = b"short";
 
-const MAX_SHORT_VALUE: usize = 3080;
+const LONGEST_OF_SHORT: usize = 3080;
 
 /// A key made of text.
 pub(crate) fn key(text: impl AsRef<[u8]>) -> Bytes {
@@ -111,7 +111,7 @@ impl ContentHandler for Memory {
     }
 
     fn max_value_len(&self, key: &[u8], _form: Form) -> usize {
-        if key.starts_with(SHORT) { MAX_SHORT_VALUE } else { MAX_VALUE }
+        if key.starts_with(SHORT) { LONGEST_OF_SHORT } else { MAX_VALUE }
     }
 
     fn radius(&self) -> Distance {

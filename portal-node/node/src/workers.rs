@@ -26,7 +26,7 @@ const PEER_TREES: Quota = Quota::new(1);
 /// Trees that the peers of a subnet may have built.
 const TREES_OF_SUBNET: Allowance = Allowance { rate: 1, burst: 8 };
 /// How long such a job waits for a place. What is asked for can be had elsewhere, so that it is better to say so soon.
-const PEER_PATIENCE: Duration = Duration::from_millis(250);
+const PLACE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is read for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Workers {
             PeerRead::Archive => &self.peer_archive_reads,
             PeerRead::Tree => &self.peer_trees,
         };
-        let Ok(permit) = places.take_within(peer, 1, PEER_PATIENCE).await else { return Ok(None) };
+        let Ok(permit) = places.take_within(peer, 1, PLACE_PATIENCE).await else { return Ok(None) };
         if what == PeerRead::Tree && !self.trees_of_subnet.lock().charge(Instant::now().into_std(), &peer, 1) {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! What a synthetic chain is to be like.
 
 /// Blocks that a chain has at most: their headers are kept in memory.
-pub const MAX_BLOCKS: u64 = 1 << 20;
+pub const MAX_CHAIN_BLOCKS: u64 = 1 << 20;
 /// Largest average block, bytes: half of it is still below the limit of an archive's record.
 pub const MAX_BLOCK_SIZE: usize = 4 << 20;
 
@@ -59,7 +59,7 @@ impl SyntheticConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.pre_merge_blocks == 0 {
             Err(ConfigError::NoGenesis)
-        } else if self.blocks() > MAX_BLOCKS {
+        } else if self.blocks() > MAX_CHAIN_BLOCKS {
             Err(ConfigError::TooManyBlocks(self.blocks()))
         } else if self.block_size > MAX_BLOCK_SIZE {
             Err(ConfigError::BlockSize(self.block_size))
@@ -109,8 +109,8 @@ pub enum ConfigError {
     /// The genesis block comes before the merge.
     #[error("a chain has at least one block before the merge, its genesis block")]
     NoGenesis,
-    /// Longer than [`MAX_BLOCKS`].
-    #[error("{0} blocks are more than the {MAX_BLOCKS} that a synthetic chain can have")]
+    /// Longer than [`MAX_CHAIN_BLOCKS`].
+    #[error("{0} blocks are more than the {MAX_CHAIN_BLOCKS} that a synthetic chain can have")]
     TooManyBlocks(u64),
     /// Larger than [`MAX_BLOCK_SIZE`].
     #[error("blocks of {0} bytes are larger than the {MAX_BLOCK_SIZE} that an average block can have")]

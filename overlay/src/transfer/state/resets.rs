@@ -11,7 +11,7 @@ use crate::transport::Contact;
 
 /// Unanswered packets to a peer above which nothing is refused any more: a RESET must not take the place of a stream's
 /// packets.
-const MAX_IN_FLIGHT_TO_PEER: usize = 4;
+const MAX_UNANSWERED_TO_REFUSE: usize = 4;
 
 /// RESETs that wait for the driver, which sends them before anything else. A lookup may leave as many announced streams as
 /// it has asked peers at a time, and several end at once.
@@ -28,7 +28,7 @@ impl Resets {
     pub(super) fn push(&mut self, to: Contact, reset: Header, pace: &Pace) {
         let to_peer = self.waiting.iter().filter(|(waiting, _)| waiting.endpoint() == to.endpoint()).count();
         if self.waiting.len() >= MAX_WAITING
-            || pace.in_flight_to(&to.endpoint()) + to_peer >= MAX_IN_FLIGHT_TO_PEER
+            || pace.in_flight_to(&to.endpoint()) + to_peer >= MAX_UNANSWERED_TO_REFUSE
             || pace.in_flight() >= MAX_IN_FLIGHT / 2
         {
             return;

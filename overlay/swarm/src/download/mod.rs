@@ -43,7 +43,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Whoever has delivered nothing for so long, for whichever reason, is not counted as a holder of anything until it delivers: a
 /// claim alone keeps nobody else from being asked.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request is taken over at the end if its peer needs twice as long as the one that takes it, and this.
 const STEAL_MARGIN: Duration = Duration::from_millis(50);
@@ -359,7 +359,7 @@ impl Download {
         // Only what was delivered counts: a peer that claims all and never serves, or never anything that can be used, keeps
         // neither mirrors nor the end of a fetch waiting. It is asked on all the same, and counts again when it delivers.
         for peer in self.peers.values_mut() {
-            if now >= peer.last_delivery + CLAIM_PATIENCE {
+            if now >= peer.last_delivery + DELIVERY_PATIENCE {
                 self.picker.believe(peer, false);
             }
         }

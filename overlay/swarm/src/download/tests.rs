@@ -364,14 +364,14 @@ fn a_claim_counts_only_as_long_as_something_comes_of_it() {
         while !matches!(download.poll_output(now), Output::Timeout(_)) {}
         download.progress().unreachable
     };
-    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE / 2), 0, "it may unchoke yet");
-    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), BLOCKS);
+    assert_eq!(unreachable(&mut download, begun + DELIVERY_PATIENCE / 2), 0, "it may unchoke yet");
+    assert_eq!(unreachable(&mut download, begun + DELIVERY_PATIENCE), BLOCKS);
     // Saying it again changes nothing.
     download.handle_have(peer, Component::Headers, &RunSet::default());
     download.handle_have(peer, Component::Headers, &all_runs());
-    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), BLOCKS);
-    download.handle_delivered(begun + CLAIM_PATIENCE, peer);
-    assert_eq!(unreachable(&mut download, begun + CLAIM_PATIENCE), 0);
+    assert_eq!(unreachable(&mut download, begun + DELIVERY_PATIENCE), BLOCKS);
+    download.handle_delivered(begun + DELIVERY_PATIENCE, peer);
+    assert_eq!(unreachable(&mut download, begun + DELIVERY_PATIENCE), 0);
     download.handle_disconnected(peer);
     assert_eq!(download.progress().unreachable, BLOCKS);
 }

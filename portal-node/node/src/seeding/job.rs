@@ -32,7 +32,7 @@ use crate::verified::VerifiedContent;
 use crate::workers::{Stopping, Workers, result_of};
 
 /// Blocks that are read, checked and offered together, if they are not too large: enough that a peer gets full offers.
-const RUN_BLOCKS: u64 = 32;
+const BLOCKS_TOGETHER: u64 = 32;
 /// Runs that are prepared ahead of the one being offered.
 const RUNS_AHEAD: usize = 2;
 /// Blocks with open pieces at which no others are offered before those have been offered again.
@@ -370,9 +370,9 @@ impl Job {
             progress.blocks_total += all.end - all.start;
             progress.blocks_done += start - all.start;
         });
-        let runs = (start..all.end).step_by(RUN_BLOCKS as usize);
-        let runs =
-            runs.map(|from| Run { blocks: from..from.saturating_add(RUN_BLOCKS).min(all.end), state: RunState::New });
+        let runs = (start..all.end).step_by(BLOCKS_TOGETHER as usize);
+        let runs = runs
+            .map(|from| Run { blocks: from..from.saturating_add(BLOCKS_TOGETHER).min(all.end), state: RunState::New });
         Rest { served, key, runs: runs.collect(), unproved: None, retry: None }
     }
 
