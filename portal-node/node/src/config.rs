@@ -56,6 +56,8 @@ pub struct NodeConfig {
     pub headers_from: Option<Url>,
     /// JSON-RPC server; `None` for none.
     pub rpc: Option<RpcConfig>,
+    /// Socket on this machine over which the JSON-RPC is served too, to the same user alone; `None` for none.
+    pub socket: Option<PathBuf>,
     /// Where metrics are served over HTTP; `None` for nowhere.
     pub metrics: Option<SocketAddr>,
     /// uTP transfers at once, in and out.
@@ -83,6 +85,7 @@ impl NodeConfig {
             fetch_trust: true,
             headers_from: None,
             rpc: None,
+            socket: None,
             metrics: None,
             transfers: TransferLimits::default(),
         }

@@ -35,6 +35,7 @@ pub mod metrics;
 mod networks;
 pub mod node;
 pub mod pipeline;
+mod placed;
 mod quic_address;
 pub mod rpc;
 pub mod seeding;

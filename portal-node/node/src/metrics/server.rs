@@ -5,9 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,14 +16,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use cairn_limits::{Holder, Limiter, Quota};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Metrics;
+use crate::placed::Placed;
 
 /// Media type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -90,66 +86,21 @@ struct Places {
 }
 
 impl Listener for Places {
-    type Io = Placed;
+    type Io = Placed<TcpStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Placed, SocketAddr) {
+    async fn accept(&mut self) -> (Placed<TcpStream>, SocketAddr) {
         loop {
             let (stream, address) = Listener::accept(&mut self.listener).await;
             // Without a place it is closed at once.
             if let Ok(place) = self.limiter.try_take(Holder::address(address.ip()), 1) {
-                let ends = async move {
-                    let _ = tokio::time::timeout(LIFE, place.revoked()).await;
-                };
-                return (Placed { stream, ends: ends.boxed() }, address);
+                return (Placed::new(stream, Arc::new(place), Some(LIFE)), address);
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-}
-
-/// A connection for as long as it has its place.
-struct Placed {
-    stream: TcpStream,
-    /// Comes to its end with the place; has it until then.
-    ends: BoxFuture<'static, ()>,
-}
-
-impl Placed {
-    fn has_ended(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.ends.poll_unpin(cx) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(()) => {
-                // Asked again it says the same.
-                self.ends = std::future::ready(()).boxed();
-                Err(io::ErrorKind::TimedOut.into())
-            }
-        }
-    }
-}
-
-impl AsyncRead for Placed {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.has_ended(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Placed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.has_ended(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -119,7 +119,7 @@ impl Node {
 
     /// Where the JSON-RPC listens, if it does.
     pub fn rpc_address(&self) -> Option<SocketAddr> {
-        self.running.rpc.as_ref().map(RpcServer::address)
+        self.running.rpc.as_ref().and_then(RpcServer::address)
     }
 
     /// Where metrics are served, if they are.

@@ -28,7 +28,7 @@ use crate::identity::{self, IdentityError};
 use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::{self, Network, Shared, TrustNetwork};
 use crate::pipeline::Pipeline;
-use crate::rpc::{RpcError, RpcServer};
+use crate::rpc::{self, RpcError, RpcServer};
 use crate::seeding::{Archives, SeedOptions};
 use crate::status::StatusSource;
 use crate::swarm::{
@@ -295,16 +295,11 @@ async fn start_on(
     if let Some(swarm) = &running.swarm {
         metrics.watch_swarm(swarm.stats_source());
     }
-    if let Some(rpc) = &config.rpc {
-        let server = RpcServer::start(
-            rpc,
-            discovery.clone(),
-            &networks,
-            status.clone(),
-            client_version(),
-            store_fetches.as_ref(),
-        )
-        .await?;
+    if config.rpc.is_some() || config.socket.is_some() {
+        let methods =
+            rpc::methods(discovery.clone(), &networks, status.clone(), client_version(), store_fetches.as_ref());
+        let methods = methods.map_err(RpcError::from)?;
+        let server = RpcServer::start(config.rpc.as_ref(), config.socket.as_deref(), methods, &running.tasks).await?;
         running.rpc = Some(server);
     }
     let metrics_server = match config.metrics {

@@ -13,18 +13,23 @@ pub(crate) mod params;
 pub(crate) mod ping;
 mod portal;
 mod results;
+mod serve;
+mod socket;
 mod swarm;
 mod trace;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
-use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle};
+use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle, StopHandle, stop_channel};
 use jsonrpsee::types::ErrorObjectOwned;
 use overlay::Discovery;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::networks::Network;
@@ -32,6 +37,7 @@ use crate::status::{Status, StatusSource};
 use crate::swarm::StoreFetches;
 use gate::GateLayer;
 use params::Arguments;
+use serve::Service;
 
 pub use crate::access::{AllowedHost, AllowedOrigin, ParseAccessError};
 pub use config::{DEFAULT_RPC_PORT, RpcConfig};
@@ -56,50 +62,74 @@ pub enum RpcError {
 #[derive(Clone, Debug)]
 pub(crate) struct RpcServer {
     handle: ServerHandle,
-    address: SocketAddr,
+    stop: StopHandle,
+    address: Option<SocketAddr>,
 }
 
 impl RpcServer {
+    /// Serves the methods over TCP and over a socket on this machine, whichever is given.
     pub(crate) async fn start(
-        config: &RpcConfig,
-        discovery: Discovery,
-        networks: &[Arc<Network>],
-        status: StatusSource,
-        client_version: String,
-        store_fetches: Option<&StoreFetches>,
+        tcp: Option<&RpcConfig>,
+        socket: Option<&Path>,
+        methods: RpcModule<()>,
+        tasks: &TaskTracker,
     ) -> Result<Self, RpcError> {
-        let mut methods = methods(discovery, networks, status, client_version)?;
-        if let Some(fetches) = store_fetches {
-            methods.merge(swarm::module(fetches)?)?;
+        let (stop, handle) = stop_channel();
+        let mut address = None;
+        if let Some(config) = tcp {
+            let listen = |source| RpcError::Listen { address: config.listen, source };
+            let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+            address = Some(listener.local_addr().map_err(listen)?);
+            let access = Access { origins: config.origins.clone(), hosts: config.hosts.clone() };
+            let service = service(config, methods.clone(), Some(GateLayer::new(access)));
+            tasks.spawn(serve::serve(listener, serve::places(config.max_connections), service, stop.clone()));
         }
-        let listen = |source| RpcError::Listen { address: config.listen, source };
-        let limits = ServerConfig::builder()
-            .max_connections(config.max_connections)
-            .max_request_body_size(config.max_request_bytes)
-            .max_response_body_size(config.max_response_bytes)
-            .max_subscriptions_per_connection(0)
-            .set_batch_request_config(BatchRequestConfig::Limit(config.max_batch))
-            .build();
-        let access = Access { origins: config.origins.clone(), hosts: config.hosts.clone() };
-        let server = jsonrpsee::server::ServerBuilder::with_config(limits)
-            .set_http_middleware(tower::ServiceBuilder::new().layer(GateLayer::new(access)))
-            .build(config.listen)
-            .await
-            .map_err(listen)?;
-        let address = server.local_addr().map_err(listen)?;
-        Ok(Self { handle: server.start(methods), address })
+        if let Some(path) = socket {
+            let config = tcp.cloned().unwrap_or_default();
+            // Without it the commands on this machine need the TCP port; the rest goes on.
+            match socket::listen(path) {
+                Ok(listener) => {
+                    let service = service(&config, methods, None);
+                    let serving = serve::serve(listener, serve::places(config.max_connections), service, stop.clone());
+                    let path = path.to_owned();
+                    tasks.spawn(async move {
+                        serving.await;
+                        socket::remove(&path);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "no socket for commands on this machine");
+                }
+            }
+        }
+        Ok(Self { handle, stop, address })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
     /// Stops listening and waits for requests under way.
     pub(crate) async fn stop(self) {
-        if self.handle.stop().is_ok() {
-            self.handle.stopped().await;
+        let Self { handle, stop, .. } = self;
+        // It would be waited for as well.
+        drop(stop);
+        if handle.stop().is_ok() {
+            handle.stopped().await;
         }
     }
+}
+
+fn service(config: &RpcConfig, methods: RpcModule<()>, gate: Option<GateLayer>) -> Service {
+    let limits = ServerConfig::builder()
+        // Connections are counted where they are taken.
+        .max_connections(u32::MAX)
+        .max_request_body_size(config.max_request_bytes)
+        .max_response_body_size(config.max_response_bytes)
+        .max_subscriptions_per_connection(0)
+        .set_batch_request_config(BatchRequestConfig::Limit(config.max_batch))
+        .build();
+    Service { methods: methods.into(), config: limits, gate }
 }
 
 /// All methods, over what they act on.
@@ -108,6 +138,7 @@ pub(crate) fn methods(
     networks: &[Arc<Network>],
     status: StatusSource,
     client_version: String,
+    fetches: Option<&StoreFetches>,
 ) -> Result<RpcModule<()>, RegisterMethodError> {
     let mut methods = RpcModule::new(());
     methods.register_method("web3_clientVersion", move |params, (), _| {
@@ -120,6 +151,9 @@ pub(crate) fn methods(
     methods.merge(discovery::module(discovery)?)?;
     for network in networks {
         methods.merge(portal::module(Arc::clone(network))?)?;
+    }
+    if let Some(fetches) = fetches {
+        methods.merge(swarm::module(fetches)?)?;
     }
     Ok(methods)
 }
