@@ -128,7 +128,7 @@ async fn offers_are_answered_key_by_key_and_what_is_wanted_arrives() {
     use AcceptCode::{Accepted, AlreadyStored, NotVerifiable};
     assert_eq!(codes, [Accepted, AlreadyStored, NotVerifiable, Accepted, Accepted]);
     for key in [&wanted, &last] {
-        assert_eq!(b.memory.arrival(key).await, ContentSource::Offer(a.id()));
+        assert_eq!(b.memory.arrival(key).await, ContentSource::Offer { peer: a.id(), subnet: None });
         assert!(b.memory.holds(key));
     }
     assert!(!b.memory.holds(&missing));

@@ -67,7 +67,7 @@ async fn a_key_whose_first_sender_fails_is_taken_from_the_second() {
     assert_eq!(offer_only(&silent, &peer, &key).await.content_keys, [AcceptCode::Accepted]);
     let codes = honest.overlay.offer(peer.enr(), vec![(key.clone(), value(&key, LONG))]).await.unwrap();
     assert_eq!(codes, [AcceptCode::InboundKeyLimited]);
-    assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer(honest.id()));
+    assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer { peer: honest.id(), subnet: None });
 }
 
 /// Sends an accepted value in pieces of so many bytes, with a pause after each, while another peer offers the same key again and
@@ -95,7 +95,10 @@ async fn sent_in_pieces(piece: usize, pause: Duration) -> Vec<AcceptCode> {
         tokio::time::sleep(pause).await;
     }
     stream.finish().await.unwrap();
-    assert_eq!(peer.memory.arrival(&key).await, ContentSource::Offer(cairn_proto::record::node_id(&slow.local_enr())));
+    assert_eq!(
+        peer.memory.arrival(&key).await,
+        ContentSource::Offer { peer: cairn_proto::record::node_id(&slow.local_enr()), subnet: None }
+    );
     codes
 }
 
@@ -165,7 +168,7 @@ async fn content_that_was_found_is_offered_to_those_on_the_way_that_want_it() {
     seeker.overlay.ping(lacking.enr(), None).await.unwrap();
     let found = seeker.overlay.lookup_content(key.clone()).await.unwrap();
     assert_eq!((found.from, found.trace.hops), (holder.id(), 2));
-    assert_eq!(lacking.memory.arrival(&key).await, ContentSource::Offer(seeker.id()));
+    assert_eq!(lacking.memory.arrival(&key).await, ContentSource::Offer { peer: seeker.id(), subnet: None });
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,11 @@ impl Holder {
         Self { peer: Peer::Id(id.into()), subnet: None }
     }
 
+    /// A peer that counts for this subnet, or for none.
+    pub fn in_subnet(id: impl Into<[u8; 32]>, subnet: Option<Subnet>) -> Self {
+        Self { peer: Peer::Id(id.into()), subnet }
+    }
+
     /// Somebody of whom only the address is known.
     pub fn address(ip: IpAddr) -> Self {
         Self { peer: Peer::Address(ip.to_canonical()), subnet: Subnet::of_stranger(ip) }

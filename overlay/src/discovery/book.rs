@@ -118,6 +118,11 @@ impl AddressBook {
         Some(Contact::new(enr.clone(), self.announced(enr)?))
     }
 
+    /// Forgets a peer; whether it was known.
+    pub(super) fn forget(&mut self, node_id: &NodeId) -> bool {
+        self.peers.remove(node_id).is_some()
+    }
+
     fn insert(&mut self, contact: Contact) {
         self.uses += 1;
         let known = Known { contact, session: true, last_use: self.uses, answered: None };

@@ -72,9 +72,12 @@ impl Discovery {
         self.inner.known(node_id).map(|contact| Enr::clone(contact.enr()))
     }
 
-    /// Takes a peer out of the base protocol's table. Returns whether it was there.
+    /// Forgets what [`get_enr`](Self::get_enr) finds of a peer: its entry in the base protocol's table, and where it was seen.
+    /// Returns whether anything was known.
     pub fn delete_enr(&self, node_id: &NodeId) -> bool {
-        self.inner.with_discv5(|discv5| discv5.remove_node(&enr::NodeId::new(node_id.as_bytes()))).unwrap_or(false)
+        let was_seen = self.inner.book.lock().forget(node_id);
+        let remove = |discv5: &Discv5| discv5.remove_node(&enr::NodeId::new(node_id.as_bytes()));
+        self.inner.with_discv5(remove).unwrap_or(false) || was_seen
     }
 
     /// The newest record of a node: from the node itself if it is known and answers, else from a lookup.

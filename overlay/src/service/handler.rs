@@ -2,7 +2,7 @@
 //! arrivals.
 
 use bytes::Bytes;
-use cairn_limits::Holder;
+use cairn_limits::{Holder, Subnet};
 pub use cairn_proto::gossip::OfferVerdict;
 use content_types::{ContentId, Distance, Form, NodeId};
 use futures::future::BoxFuture;
@@ -61,7 +61,12 @@ pub enum Reader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentSource {
     /// A peer offered it, in that form.
-    Offer(NodeId),
+    Offer {
+        /// Which one.
+        peer: NodeId,
+        /// The subnet that it counts for; `None`: one without limits.
+        subnet: Option<Subnet>,
+    },
     /// A peer answered a lookup or a direct request with it, as it is stored there.
     Lookup(NodeId),
     /// It was handed in on this machine (JSON-RPC, an archive), as if it were offered.
@@ -72,7 +77,7 @@ impl ContentSource {
     /// The form of the value.
     pub const fn form(self) -> Form {
         match self {
-            Self::Offer(_) | Self::Local => Form::Offered,
+            Self::Offer { .. } | Self::Local => Form::Offered,
             Self::Lookup(_) => Form::Stored,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_limits::quota::MIN_PROGRESS;
-use cairn_limits::{Permit, Quota};
+use cairn_limits::{Permit, Quota, Subnet};
 use cairn_proto::gossip::{CLAIM_PATIENCE, OfferVerdict, Offerer, answer_offer};
 use cairn_proto::limits::Direction;
 use cairn_proto::wire::{Accept, AcceptCode, ContentStream, Response};
@@ -123,7 +123,7 @@ impl Inner {
                                 while let Some(value) = content.next_item(&mut rest)? {
                                     let Some(key) = missing.next() else { break };
                                     let room = room.split_off(value.len()).kept();
-                                    admissions.push(self.admit_offered(peer, key, value, room));
+                                    admissions.push(self.admit_offered(peer, offerer.subnet, key, value, room));
                                 }
                                 Ok(content.is_complete())
                             };
@@ -143,12 +143,14 @@ impl Inner {
                     }
                     // It may be read again, if it was not.
                     stream.set_yielding(true);
+                    room.set_yielding(true);
                 }
                 () = tokio::time::sleep_until(check) => {
                     check = Instant::now() + CLAIM_CHECK;
                     // While this node has enough to do, it is not the peer that is slow.
                     if !is_read {
                         stream.set_yielding(false);
+                        room.set_yielding(false);
                     }
                     let moves = !is_read || received - counted >= MIN_PROGRESS;
                     counted = if moves { received } else { counted };
@@ -198,11 +200,12 @@ impl Inner {
     async fn admit_offered(
         self: &Arc<Self>,
         peer: NodeId,
+        subnet: Option<Subnet>,
         key: &Bytes,
         value: Bytes,
         room: Room,
     ) -> Result<Option<Item>, NotDelivered> {
-        let admitted = self.admit_from(peer, key, value, room).await;
+        let admitted = self.admit_from(peer, subnet, key, value, room).await;
         match &admitted {
             Ok(_) => self.in_flight.lock().done(key),
             Err(NotDelivered) => self.failed(key, peer),
@@ -224,11 +227,12 @@ impl Inner {
     async fn admit_from(
         &self,
         peer: NodeId,
+        subnet: Option<Subnet>,
         key: &Bytes,
         value: Bytes,
         room: Room,
     ) -> Result<Option<Item>, NotDelivered> {
-        let verdict = self.handler.admit(key.clone(), value.clone(), ContentSource::Offer(peer)).await;
+        let verdict = self.handler.admit(key.clone(), value.clone(), ContentSource::Offer { peer, subnet }).await;
         drop(room);
         match verdict {
             Ok(Admitted { stored }) => {
@@ -268,7 +272,7 @@ impl Inner {
         let mut next = Some(first);
         while let Some(peer) = next {
             let delivered = match self.find_offered(peer, key.clone()).await {
-                Some((value, room)) => self.admit_from(peer, &key, value, room).await,
+                Some((value, room, subnet)) => self.admit_from(peer, subnet, &key, value, room).await,
                 None => Err(NotDelivered),
             };
             next = match delivered {
@@ -282,15 +286,15 @@ impl Inner {
         }
     }
 
-    /// What a peer has of a key that it offered, if it may be asked now. Nobody waits long for whoever has much to do.
-    async fn find_offered(&self, peer: NodeId, key: Bytes) -> Option<(Bytes, Room)> {
+    /// What a peer has of a key that it offered, if it may be asked now, and the subnet that it counts for. Nobody waits long for whoever has much to do.
+    async fn find_offered(&self, peer: NodeId, key: Bytes) -> Option<(Bytes, Room, Option<Subnet>)> {
         let contact = self.transport.known(&peer).filter(|_| !self.is_barred(&peer))?;
         let _asking = self.falling_back.take_within(contact.holder(), 1, SLOT_PATIENCE).await.ok()?;
         let slot = self.transfers.slot_within(Direction::Fetch, &contact, SLOT_PATIENCE).await.ok()?;
         match self.find_content_with(slot, contact.enr(), key).await {
             Ok(FoundOrCloser::Found { value, room, .. }) => {
                 self.falling_back.prove(contact.holder());
-                Some((value, room))
+                Some((value, room, contact.holder().subnet()))
             }
             Ok(FoundOrCloser::Closer(_)) | Err(_) => None,
         }

@@ -76,10 +76,15 @@ impl Room {
 
     /// It is this node that is to do something about it now, not the peer: it is not lost for want of progress.
     pub(crate) fn kept(self) -> Self {
-        if let Some(permit) = &self.0 {
-            permit.set_yielding(false);
-        }
+        self.set_yielding(false);
         self
+    }
+
+    /// Whether it may be lost for want of progress: not while it is this node that is slow.
+    pub(crate) fn set_yielding(&self, yields: bool) {
+        if let Some(permit) = &self.0 {
+            permit.set_yielding(yields);
+        }
     }
 
     pub(super) fn progress(&self, bytes: usize) {

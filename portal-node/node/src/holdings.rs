@@ -205,11 +205,6 @@ impl Holdings {
     }
 }
 
-/// A peer of which only the node ID is known here, as one that shares reads with others.
-pub(crate) fn reader(peer: NodeId) -> Holder {
-    Holder::id(peer)
-}
-
 /// The places that a read of such a cost takes one of.
 const fn read_of(cost: ReadCost) -> PeerRead {
     match cost {

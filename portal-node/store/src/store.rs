@@ -314,6 +314,26 @@ impl Store {
         }
     }
 
+    /// What is stored farthest from the own node, farthest first, `limit` entries at most: what goes next.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the index fails.
+    pub fn farthest(&self, network: SubNetwork, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let mut locations = Vec::new();
+        let bounds = EntryKey::bounds(network, Distance::ZERO, Distance::MAX);
+        let scanned = self.core.index.scan(bounds, Order::Falling, |_, location| {
+            if locations.len() == limit {
+                return ControlFlow::Break(());
+            }
+            locations.push(location);
+            ControlFlow::Continue(())
+        });
+        scanned.map_err(|error| self.core.index_failed(error))?;
+        // A record that is evicted or moved meanwhile is left out.
+        Ok(locations.iter().filter_map(|location| self.core.entry(location)).collect())
+    }
+
     /// How far from the own node content is kept: everything up to this distance that was stored and not removed is
     /// there. [`Distance::ZERO`] without a budget.
     pub fn radius(&self, network: SubNetwork) -> Distance {

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Listener {
     local: SocketAddr,
     incoming: BoxStream<'static, Incoming>,
     state: State,
+    /// Who waits for the next event, to be told when this closes.
+    waker: Option<Waker>,
     places: Places,
     handshake_timeout: Duration,
 }
@@ -58,6 +60,7 @@ impl Listener {
             incoming: stream::unfold(endpoint.clone(), accept).boxed(),
             endpoint,
             state: State::New,
+            waker: None,
             places: settings.places.clone(),
             handshake_timeout: settings.handshake_timeout,
         })
@@ -84,6 +87,9 @@ impl Listener {
         if is_this {
             self.endpoint.set_server_config(None);
             self.state = State::Closing(Ok(()));
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
         }
         is_this
     }
@@ -141,7 +147,11 @@ impl Stream for Listener {
             State::Closed => return Poll::Ready(None),
         }
         loop {
-            let Some(incoming) = std::task::ready!(self.incoming.poll_next_unpin(cx)) else {
+            let Poll::Ready(incoming) = self.incoming.poll_next_unpin(cx) else {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            let Some(incoming) = incoming else {
                 self.state = State::Closed;
                 let reason = Err(QuicError::Closed);
                 return Poll::Ready(Some(TransportEvent::ListenerClosed { listener_id: self.id, reason }));

@@ -1,6 +1,15 @@
 //! The transport by itself on loopback: addresses, streams, strangers, and what a flood of first datagrams leaves for others.
 
-use std::{future::poll_fn, net::UdpSocket};
+use std::{
+    future::{Future, poll_fn},
+    net::UdpSocket,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Wake},
+};
 
 use futures::{AsyncReadExt, AsyncWriteExt, future};
 use libp2p_core::{StreamMuxer, muxing::StreamMuxerExt, transport::PortUse};
@@ -132,13 +141,28 @@ async fn only_quic_addresses_of_hosts_are_dialled() {
     assert!(matches!(listened, Err(TransportError::MultiaddrNotSupported(_))));
 }
 
+/// Notes that it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[tokio::test]
 async fn a_listener_that_is_removed_says_so_once() {
     let mut transport = transport(1);
     let id = ListenerId::next();
     transport.listen_on(id, multiaddr(([127, 0, 0, 1], 0).into())).unwrap();
     assert!(matches!(event(&mut transport).await, TransportEvent::NewAddress { .. }));
+    let woken = Arc::<Woken>::default();
+    let waker = woken.clone().into();
+    let polled = pin!(event(&mut transport)).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
     assert!(transport.remove_listener(id) && !transport.remove_listener(id));
+    assert!(woken.0.load(Ordering::Relaxed), "whoever waits for an event is told");
     let closed = event(&mut transport).await;
     assert!(matches!(closed, TransportEvent::ListenerClosed { listener_id, reason: Ok(()) } if listener_id == id));
     assert!(future::poll_immediate(event(&mut transport)).await.is_none());

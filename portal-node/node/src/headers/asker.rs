@@ -1,6 +1,6 @@
 //! For whom a header is looked for, and the places for searches that each of them has.
 
-use cairn_limits::{Full, Holder, Limiter, Permit, Quota};
+use cairn_limits::{Full, Holder, Limiter, Permit, Quota, Subnet};
 use content_types::NodeId;
 
 /// For whom a header is looked for.
@@ -9,11 +9,26 @@ pub(crate) enum Asker {
     /// Somebody on this machine.
     User,
     /// A peer that offered content, which is to be checked.
-    Peer(NodeId),
+    Peer {
+        /// Which one.
+        id: NodeId,
+        /// The subnet that it counts for; `None`: one without limits.
+        subnet: Option<Subnet>,
+    },
+}
+
+impl Asker {
+    /// As one that shares with others.
+    pub(crate) fn holder(&self) -> Holder {
+        match self {
+            Self::User => Holder::nobody(),
+            Self::Peer { id, subnet } => Holder::in_subnet(*id, *subnet),
+        }
+    }
 }
 
 /// Places for searches. Peers have their own: whatever they offer, users wait for none of it. A peer stands in line for
-/// them once at a time, so that those who offer much do not keep those waiting who offer little.
+/// them once at a time, and a subnet has a share: those who offer much do not keep those waiting who offer little.
 pub(super) struct Places {
     users: Limiter,
     peers: Limiter,
@@ -31,8 +46,8 @@ impl Places {
     /// When there are none for anybody of this kind.
     pub(super) async fn take(&self, asker: Asker) -> Result<Permit, Full> {
         match asker {
-            Asker::User => self.users.take(Holder::nobody(), 1).await,
-            Asker::Peer(peer) => self.peers.take(Holder::id(*peer.as_bytes()), 1).await,
+            Asker::User => self.users.take(asker.holder(), 1).await,
+            Asker::Peer { .. } => self.peers.take(asker.holder(), 1).await,
         }
     }
 }
@@ -44,7 +59,7 @@ mod tests {
     use super::*;
 
     fn peer(number: u8) -> Asker {
-        Asker::Peer([number; 32].into())
+        Asker::Peer { id: [number; 32].into(), subnet: None }
     }
 
     #[tokio::test]
@@ -58,6 +73,16 @@ mod tests {
         drop(offered);
         assert!(places.take(Asker::User).now_or_never().is_none(), "nor do users take theirs");
         assert!(places.take(peer(2)).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn the_node_ids_of_one_subnet_leave_places_to_others() {
+        let places = Places::new(0, 4);
+        let of = |id: u8, subnet: u8| Asker::Peer { id: [id; 32].into(), subnet: Some(Subnet::V4([8, 8, subnet])) };
+        let first = places.take(of(1, 1)).now_or_never();
+        assert!(matches!(first, Some(Ok(_))));
+        assert!(places.take(of(2, 1)).now_or_never().is_none(), "another node ID of the same subnet");
+        assert!(places.take(of(3, 2)).now_or_never().is_some(), "another subnet");
     }
 
     #[tokio::test]

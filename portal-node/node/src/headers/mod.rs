@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::holdings::{self, Holdings, HoldingsError};
+use crate::holdings::{Holdings, HoldingsError};
 use crate::http::HttpError;
 use crate::trust::TrustStore;
 use crate::workers::{Stopping, Workers};
@@ -210,7 +210,7 @@ impl HeaderSource {
         let search = self.shared_search(asker, id);
         match asker {
             Asker::User => search.await,
-            Asker::Peer(_) => tokio::time::timeout(PEER_PATIENCE, search).await.unwrap_or_else(|_| {
+            Asker::Peer { .. } => tokio::time::timeout(PEER_PATIENCE, search).await.unwrap_or_else(|_| {
                 let attempts = vec![(HeaderOrigin::Network, NoHeader::TooSlow(PEER_PATIENCE))];
                 Err(HeaderUnavailable { id, attempts, trace: None })
             }),
@@ -338,7 +338,7 @@ impl HeaderSource {
         let key = ContentKey::from(legacy_history::ContentKey::header(id));
         let held = match asker {
             Asker::User => self.holdings.get(&key).await,
-            Asker::Peer(peer) => self.holdings.get_for_peer(holdings::reader(peer), &key).await,
+            Asker::Peer { .. } => self.holdings.get_for_peer(asker.holder(), &key).await,
         };
         self.prove(id, held?.ok_or(NoHeader::NotHeld)?).await
     }

@@ -19,6 +19,8 @@ use crate::workers::Stopping;
 const SEARCHES: u64 = 16;
 /// The same for what peers offered; one for each peer.
 const PEER_SEARCHES: u64 = 4;
+/// Headers that all who offer are asked for at once.
+const ASKED: u64 = 256;
 /// Headers that one peer is asked for at once.
 const ASKED_OF_PEER: u64 = 8;
 /// How long a peer may take to give the header of what it offers, before others are asked.
@@ -75,16 +77,22 @@ pub(super) struct NetworkTurns {
 
 impl Default for NetworkTurns {
     fn default() -> Self {
-        let asked_of_peer = Limiter::new(Quota::new(u64::MAX).of_peer(ASKED_OF_PEER));
+        let asked_of_peer = Limiter::new(Quota::new(ASKED).of_peer(ASKED_OF_PEER));
         Self { searches: Places::new(SEARCHES, PEER_SEARCHES), asked_of_peer }
     }
 }
 
 impl HeaderSource {
     /// The proved header that the peer which offers a block has of it.
-    async fn ask_offerer(&self, peer: NodeId, network: &HeaderNetwork, id: BlockId) -> Option<ProvedHeader> {
+    async fn ask_offerer(
+        &self,
+        peer: NodeId,
+        holder: Holder,
+        network: &HeaderNetwork,
+        id: BlockId,
+    ) -> Option<ProvedHeader> {
         let asking = async {
-            let _turn = self.network_turns.asked_of_peer.take(Holder::id(*peer.as_bytes()), 1).await.ok()?;
+            let _turn = self.network_turns.asked_of_peer.take(holder, 1).await.ok()?;
             let key = legacy_history::ContentKey::header(id).encode();
             network.ask(|answer| HeaderQuery::OfPeer { peer, key, answer }).await?
         };
@@ -99,8 +107,8 @@ impl HeaderSource {
         network: &HeaderNetwork,
         id: BlockId,
     ) -> Result<ProvedHeader, (NoHeader, Option<LookupTrace>)> {
-        if let Asker::Peer(peer) = asker
-            && let Some(header) = self.ask_offerer(peer, network, id).await
+        if let Asker::Peer { id: peer, .. } = asker
+            && let Some(header) = self.ask_offerer(peer, asker.holder(), network, id).await
         {
             return Ok(header);
         }

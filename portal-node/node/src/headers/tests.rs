@@ -62,7 +62,7 @@ async fn a_search_for_a_peer_reads_no_archive_beyond_the_peers_share() {
         Overlay::start(config, transport, transfers, Arc::new(Reads(holdings)), Arc::new(Unobserved)).unwrap();
     let answering = tokio::spawn(crate::networks::answer_header_queries(overlay, queries));
 
-    let (peer, id) = (Asker::Peer(NodeId::from([8; 32])), BlockId::Number(5));
+    let (peer, id) = (Asker::Peer { id: NodeId::from([8; 32]), subnet: None }, BlockId::Number(5));
     let busy = workers.all_archive_reads_for_peers().await;
     let error = headers.get_for(peer, id).await.unwrap_err();
     let [(_, local), (_, network)] = &error.attempts[..] else { panic!("{error}") };

@@ -39,6 +39,12 @@ struct LookupLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    network: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DirectionLabels {
     network: &'static str,
     direction: &'static str,
@@ -83,6 +89,7 @@ pub struct Metrics {
     offered_keys: Family<CodeLabels, Counter>,
     lies: Family<NetworkLabels, Counter>,
     evictions: Family<NetworkLabels, Counter>,
+    handed_over: Family<OutcomeLabels, Counter>,
     corruptions: Counter,
     validations: Family<ValidationLabels, Counter>,
 }
@@ -104,6 +111,7 @@ impl Metrics {
             offered_keys: Family::default(),
             lies: Family::default(),
             evictions: Family::default(),
+            handed_over: Family::default(),
             corruptions: Counter::default(),
             validations: Family::default(),
         };
@@ -133,6 +141,11 @@ impl Metrics {
         registry.register("lies", "Values that peers sent under keys that they do not belong to", self.lies.clone());
         registry.register("store_evictions", "Content that gave way to closer content", self.evictions.clone());
         registry.register(
+            "handed_over",
+            "Content that will give way soon, offered to peers that cover it, by outcome",
+            self.handed_over.clone(),
+        );
+        registry.register(
             "store_corruptions",
             "Damage found in the store or an archive, dropped and never served",
             self.corruptions.clone(),
@@ -143,6 +156,13 @@ impl Metrics {
     /// Counts one content that went through the pipeline.
     pub(crate) fn validated(&self, kind: &'static str, outcome: &'static str) {
         self.validations.get_or_create(&ValidationLabels { kind, outcome }).inc();
+    }
+
+    /// Counts content that was offered before it gives way: what some peer has now, and what none takes.
+    pub(crate) fn handed_over(&self, network: &'static str, placed: u64, unclaimed: u64) {
+        for (outcome, items) in [("placed", placed), ("unclaimed", unclaimed)] {
+            self.handed_over.get_or_create(&OutcomeLabels { network, outcome }).inc_by(items);
+        }
     }
 
     /// Counts what the store reports.

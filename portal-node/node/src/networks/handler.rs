@@ -51,7 +51,7 @@ impl ContentNetworkHandler {
 
     async fn validate_and_store(&self, key: Bytes, value: Bytes, from: ContentSource) -> Result<Admitted, Rejection> {
         let asker = match from {
-            ContentSource::Offer(peer) => Asker::Peer(peer),
+            ContentSource::Offer { peer, subnet } => Asker::Peer { id: peer, subnet },
             ContentSource::Lookup(_) | ContentSource::Local => Asker::User,
         };
         let key = ContentKey::decode(self.network, &key).map_err(|error| Rejection::Invalid(error.to_string()))?;
@@ -121,6 +121,7 @@ impl ContentHandler for ContentNetworkHandler {
 
 #[cfg(test)]
 mod tests {
+    use cairn_limits::Holder;
     use content_types::{history, legacy_history};
     use parking_lot::Mutex;
 
@@ -141,17 +142,18 @@ mod tests {
             (key.encode(), chain.block(number).unwrap().body)
         };
         let (key, value) = body(5);
-        assert_eq!(handler.get(key.clone(), Reader::Peer(crate::holdings::reader(node_id))).await, None);
+        assert_eq!(handler.get(key.clone(), Reader::Peer(Holder::id(node_id))).await, None);
         assert_eq!(handler.get(key.clone(), Reader::Own).await.as_ref(), Some(&value));
-        let offered = handler.admit(key.clone(), value.clone(), ContentSource::Offer(node_id)).await;
+        let offered =
+            handler.admit(key.clone(), value.clone(), ContentSource::Offer { peer: node_id, subnet: None }).await;
         let says_why = |why: &str| why.contains("too much is being read");
         assert!(matches!(&offered, Err(Rejection::Unverifiable(why)) if says_why(why)), "{offered:?}");
         let found = handler.admit(key.clone(), value.clone(), ContentSource::Lookup(node_id)).await;
         assert!(found.is_ok(), "{found:?}");
         drop(busy);
-        assert_eq!(handler.get(key, Reader::Peer(crate::holdings::reader(node_id))).await, Some(value));
+        assert_eq!(handler.get(key, Reader::Peer(Holder::id(node_id))).await, Some(value));
         let (key, value) = body(6);
-        let offered = handler.admit(key, value, ContentSource::Offer(node_id)).await;
+        let offered = handler.admit(key, value, ContentSource::Offer { peer: node_id, subnet: None }).await;
         assert!(offered.is_ok(), "{offered:?}");
     }
 
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!(verdicts().await, [OfferVerdict::Wanted; 3]);
         for (number, stored) in [(5, true), (4, false), (6, true)] {
             let (key, value) = header(number);
-            let admitted = handler.admit(key, value, ContentSource::Offer(node_id)).await;
+            let admitted = handler.admit(key, value, ContentSource::Offer { peer: node_id, subnet: None }).await;
             assert_eq!(admitted, Ok(Admitted { stored }), "{number}");
         }
         assert_eq!(

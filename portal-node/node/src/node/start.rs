@@ -29,7 +29,7 @@ use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::{self, Network, Shared, TrustNetwork};
 use crate::pipeline::Pipeline;
 use crate::rpc::{self, RpcError, RpcServer};
-use crate::seeding::{Archives, SeedOptions};
+use crate::seeding::{Archives, HandOver, SeedOptions};
 use crate::status::StatusSource;
 use crate::swarm::{
     self, NodeLibrary, PORT_ABOVE, Peers, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
@@ -319,6 +319,16 @@ async fn start_on(
     };
     if let Some(legacy) = networks.iter().find(|network| network.spec().has_headers) {
         run(networks::answer_header_queries(legacy.overlay().clone(), header_queries).boxed());
+    }
+    for network in &networks {
+        let hand_over = HandOver {
+            network: Arc::clone(network),
+            holdings: holdings.clone(),
+            workers: workers.clone(),
+            budgets,
+            metrics: Arc::clone(&metrics),
+        };
+        run(hand_over.run().boxed());
     }
     run(Arc::clone(&archives).watch().boxed());
     run(Arc::clone(&archives).keep_proving().boxed());

@@ -128,7 +128,7 @@ mod tests {
     async fn values_that_wait_for_headers_keep_none_waiting_that_can_be_checked() {
         let Fixture { chain, dir: _dir, node_id, pipeline, .. } = Fixture::new();
         let _waiting = pipeline.waiting.fill();
-        let peer = Asker::Peer(node_id);
+        let peer = Asker::Peer { id: node_id, subnet: None };
         let body = |number| (history::ContentKey::BlockBody { number }.into(), chain.block(number).unwrap().body);
         let (key, value) = body(5);
         let refusal = pipeline.validate_for(peer, key, Form::Offered, value.clone()).await.unwrap_err();

@@ -2,41 +2,28 @@
 //! overlay until they are admitted; values that wait take up only a part of it, so that they hold up nothing that could
 //! be checked right away.
 //!
-//! A value under an unknown hash waits until the search for its header is given up, so each peer has a share: it takes
-//! several to fill the room. What peers of one subnet have is bounded by the overlay's budget.
+//! A value under an unknown hash waits until the search for its header is given up, so each peer and each subnet has a share.
 
-use std::collections::HashMap;
-
-use content_types::NodeId;
+use cairn_limits::{Limiter, Permit, Quota};
 use overlay::transfer::MAX_UNVERIFIED;
-use parking_lot::Mutex;
 
 use super::Refusal;
 use crate::headers::Asker;
 
 /// Bytes of all values that wait: half of what the overlay holds of offered bytes, as it holds these until they are
 /// admitted. The other half has room for the largest value.
-const MAX_BYTES: usize = MAX_UNVERIFIED / 2;
-/// Bytes of one peer's values that wait, unless it is only one: that may be of any size, or there would be content that no
-/// peer could bring. The largest is half of [`MAX_BYTES`].
-const MAX_BYTES_OF_PEER: usize = MAX_BYTES / 4;
+const MAX_BYTES: u64 = MAX_UNVERIFIED as u64 / 2;
+/// Bytes of one peer's values that wait, and of one subnet's: the largest value, or there would be content that no peer could
+/// bring.
+const MAX_BYTES_OF_PEER: u64 = MAX_BYTES / 2;
 
 /// Counts the bytes that wait.
-#[derive(Default)]
-pub(super) struct WaitingRoom(Mutex<Bytes>);
+pub(super) struct WaitingRoom(Limiter);
 
-#[derive(Default)]
-struct Bytes {
-    total: usize,
-    /// Of peers of which anything waits.
-    by_peer: HashMap<NodeId, usize>,
-}
-
-/// Room that is taken until this is dropped.
-pub(super) struct Seat<'a> {
-    room: &'a WaitingRoom,
-    peer: NodeId,
-    bytes: usize,
+impl Default for WaitingRoom {
+    fn default() -> Self {
+        Self(Limiter::new(Quota::new(MAX_BYTES).of_peer(MAX_BYTES_OF_PEER)))
+    }
 }
 
 impl WaitingRoom {
@@ -44,49 +31,33 @@ impl WaitingRoom {
     ///
     /// # Errors
     /// [`Refusal::Busy`] when there is no room, or none for this peer.
-    pub(super) fn enter(&self, asker: Asker, bytes: usize) -> Result<Option<Seat<'_>>, Refusal> {
-        let Asker::Peer(peer) = asker else { return Ok(None) };
-        let mut waiting = self.0.lock();
-        let total = waiting.total.saturating_add(bytes);
-        let of_peer = waiting.by_peer.get(&peer);
-        let has_share = of_peer.is_none_or(|of_peer| of_peer.saturating_add(bytes) <= MAX_BYTES_OF_PEER);
-        if total > MAX_BYTES || !has_share {
-            return Err(Refusal::Busy);
+    pub(super) fn enter(&self, asker: Asker, bytes: usize) -> Result<Option<Permit>, Refusal> {
+        if asker == Asker::User {
+            return Ok(None);
         }
-        waiting.total = total;
-        *waiting.by_peer.entry(peer).or_default() += bytes;
-        Ok(Some(Seat { room: self, peer, bytes }))
+        self.0.try_take(asker.holder(), bytes as u64).map(Some).map_err(|_| Refusal::Busy)
     }
 
     /// Takes all room, as the values of several peers do.
     #[cfg(test)]
-    pub(super) fn fill(&self) -> Vec<Seat<'_>> {
-        let half = |number| self.enter(Asker::Peer([number; 32].into()), MAX_BYTES / 2).unwrap().unwrap();
+    pub(super) fn fill(&self) -> Vec<Permit> {
+        let half = |number| {
+            let peer = Asker::Peer { id: [number; 32].into(), subnet: None };
+            self.enter(peer, MAX_BYTES_OF_PEER as usize).unwrap().unwrap()
+        };
         vec![half(0xfe), half(0xff)]
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.room.0.lock();
-        waiting.total -= self.bytes;
-        if let Some(of_peer) = waiting.by_peer.get_mut(&self.peer) {
-            *of_peer -= self.bytes;
-            if *of_peer == 0 {
-                waiting.by_peer.remove(&self.peer);
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cairn_limits::Subnet;
     use content_types::{ContentKey, Form, history, legacy_history};
 
     use super::*;
 
     fn peer(number: u8) -> Asker {
-        Asker::Peer([number; 32].into())
+        Asker::Peer { id: [number; 32].into(), subnet: None }
     }
 
     fn largest() -> usize {
@@ -103,36 +74,30 @@ mod tests {
     #[test]
     fn offered_values_wait_as_long_as_there_is_room_and_users_are_not_counted() {
         let room = WaitingRoom::default();
-        let mut seats: Vec<_> = (0..4).map(|number| room.enter(peer(number), MAX_BYTES_OF_PEER).unwrap()).collect();
-        assert!(seats.iter().all(Option::is_some));
+        let mut full = room.fill();
         let Err(refusal) = room.enter(peer(9), 1) else { panic!("there is no room") };
         assert!(matches!(refusal, Refusal::Busy) && !refusal.is_invalid());
-        assert!(room.enter(Asker::User, MAX_BYTES).unwrap().is_none());
-        seats.pop();
+        assert!(room.enter(Asker::User, MAX_BYTES as usize).unwrap().is_none());
+        full.pop();
         assert!(room.enter(peer(9), 10).is_ok());
         assert!(room.enter(peer(9), usize::MAX).is_err());
-        drop(seats);
-        assert!(room.0.lock().by_peer.is_empty() && room.0.lock().total == 0);
     }
 
     #[test]
-    fn one_peers_values_leave_room_for_others() {
+    fn one_peers_values_and_one_subnets_leave_room_for_others() {
         let room = WaitingRoom::default();
-        let small = room.enter(peer(1), MAX_BYTES_OF_PEER - 1).unwrap();
-        let last = room.enter(peer(1), 1).unwrap();
-        assert!(room.enter(peer(1), 1).is_err(), "beyond its share");
-        drop(last);
-        assert!(room.enter(peer(1), largest()).is_err(), "not beside another");
-        drop(small);
-        let _large = room.enter(peer(1), largest()).unwrap();
-        assert!(room.enter(peer(1), 1).is_err(), "nothing beside it");
-        assert!(room.enter(peer(2), largest()).is_ok(), "another peer's is as good");
+        let in_subnet = |id: u8| Asker::Peer { id: [id; 32].into(), subnet: Some(Subnet::V4([8, 8, 8])) };
+        let _first = room.enter(in_subnet(1), largest() - 1).unwrap();
+        let _last = room.enter(in_subnet(1), 1).unwrap();
+        assert!(room.enter(in_subnet(1), 1).is_err(), "beyond its share");
+        assert!(room.enter(in_subnet(2), 1).is_err(), "beyond its subnet's share");
+        assert!(room.enter(peer(3), largest()).is_ok(), "another peer's is as good");
     }
 
     #[test]
     fn what_waits_leaves_the_overlay_room_for_the_largest_value() {
         let room = WaitingRoom::default();
         let _full = room.fill();
-        assert!(largest() <= MAX_UNVERIFIED - room.0.lock().total);
+        assert!(largest() as u64 <= MAX_UNVERIFIED as u64 - room.0.total());
     }
 }

@@ -62,10 +62,7 @@ async fn blocks_are_held_and_served_only_below_a_header_that_was_found() {
     archives.prove(&lineage).await.unwrap();
     assert_eq!(lineage.unproved_count(), END - MERGE);
     assert_eq!(held(&fixture).await, Vec::from_iter(0..MERGE));
-    assert_eq!(
-        fixture.holdings.get_for_peer(crate::holdings::reader([7; 32].into()), &body(MERGE)).await.unwrap(),
-        None
-    );
+    assert_eq!(fixture.holdings.get_for_peer(cairn_limits::Holder::id([7; 32]), &body(MERGE)).await.unwrap(), None);
     assert_eq!(fixture.holdings.get(&body(MERGE)).await.unwrap(), None);
 
     fixture.store_header(ENDS[1]);
@@ -75,7 +72,7 @@ async fn blocks_are_held_and_served_only_below_a_header_that_was_found() {
     for number in [0, MERGE, ENDS[0], ENDS[0] + 1, ENDS[1]] {
         let value = Some(fixture.chain.block(number).unwrap().body);
         assert_eq!(
-            fixture.holdings.get_for_peer(crate::holdings::reader([7; 32].into()), &body(number)).await.unwrap(),
+            fixture.holdings.get_for_peer(cairn_limits::Holder::id([7; 32]), &body(number)).await.unwrap(),
             value,
             "{number}"
         );

@@ -5,6 +5,7 @@ mod archives;
 #[cfg(test)]
 mod bare_tests;
 mod depots;
+mod handover;
 mod job;
 mod offer;
 mod plan;
@@ -15,6 +16,7 @@ mod slow;
 
 pub use archives::{ArchiveProblem, Archives, archive_files};
 pub use depots::{check_url, count_at, url_of};
+pub(crate) use handover::HandOver;
 pub(crate) use job::SeedSource;
 pub use job::{SeedHandle, SeedOptions, SeedProgress};
 

@@ -42,6 +42,16 @@ impl Item {
         let key = content.key();
         Some(Self { id: key.content_id(), key: key.encode(), value: content.offer()?.clone() })
     }
+
+    /// What the store has of a sub-network that stores what is offered: it was checked on its way in.
+    pub(super) const fn stored(id: ContentId, key: Bytes, value: Bytes) -> Self {
+        Self { id, key, value }
+    }
+
+    /// Where it lies in the key space.
+    pub(super) const fn id(&self) -> ContentId {
+        self.id
+    }
 }
 
 /// What became of some pieces.

@@ -6,9 +6,9 @@ use cairn_node::pipeline::Refusal;
 use cairn_proto::wire::AcceptCode;
 use content_types::block::validate::BodyError;
 use content_types::verify::Unverified;
-use content_types::{ContentKey, history, legacy_history};
+use content_types::{ContentKey, Distance, SubNetwork, history, legacy_history};
 
-use crate::support::{World, connect, stop};
+use crate::support::{World, connect, stop, until};
 
 fn body(number: u64) -> ContentKey {
     history::ContentKey::BlockBody { number }.into()
@@ -75,4 +75,28 @@ async fn a_block_that_nobody_has_a_header_of_is_declined_for_a_while_but_not_on_
     stop(node).await;
     stop(peer).await;
     stop(liar).await;
+}
+
+/// What a store that is nearly full will let go of next is offered to a peer with room, which takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_hands_on_what_it_will_let_go_of() {
+    let world = World::new();
+    let network = SubNetwork::LegacyHistory;
+    let mut config = world.config("small");
+    config.shares = SubNetwork::ALL.map(|of| (of, u32::from(of == network))).to_vec();
+    config.capacity = 16_000;
+    let small = Node::start(config).await.unwrap();
+    let large = world.start("large").await;
+    let headers = (0..world.chain.config().blocks()).map(|number| {
+        let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
+        cairn_store::Item::new(&key, world.chain.block(number).unwrap().header_with_proof())
+    });
+    small.store().put_batch(headers.collect()).unwrap();
+    let farthest = small.store().farthest(network, 1).unwrap();
+    assert!(small.store().radius(network) < Distance::MAX, "it is full");
+    assert!(!large.store().contains_id(network, &farthest[0].id).unwrap());
+    connect(&small, &large).await;
+    until("the farthest handed on", || large.store().contains_id(network, &farthest[0].id).unwrap()).await;
+    stop(small).await;
+    stop(large).await;
 }

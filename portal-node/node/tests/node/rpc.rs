@@ -98,6 +98,7 @@ async fn discv5_methods() {
     assert_eq!(rpc.ok("discv5_talkReq", json!([peer_enr, "0x1234", "0x00"])).await, "0x");
     assert_eq!(rpc.ok("discv5_deleteEnr", json!([peer_id])).await, true);
     assert_eq!(rpc.ok("discv5_deleteEnr", json!([peer_id])).await, false);
+    assert!(rpc.error("discv5_getEnr", json!([peer_id])).await.1.contains(&peer_id));
 
     let updated = rpc.ok("discv5_updateNodeInfo", json!(["127.0.0.1:4000", false])).await;
     assert_eq!(updated["localNodeId"], node_id);

@@ -173,7 +173,7 @@ impl<T, E> State<T, E> {
                 self.keep(asker, epoch, Arc::clone(&kept));
                 Some(kept)
             }
-            Asker::Peer(_) => self.users.kept.peek(&epoch).or_else(|| self.peers.kept.get(&epoch)).cloned(),
+            Asker::Peer { .. } => self.users.kept.peek(&epoch).or_else(|| self.peers.kept.get(&epoch)).cloned(),
         }
     }
 
@@ -195,7 +195,7 @@ impl<T, E> State<T, E> {
         }
         match asker {
             Asker::User => Ok(users.cloned()),
-            Asker::Peer(_) => {
+            Asker::Peer { .. } => {
                 let is_soon = self.begun_for_peers.is_some_and(|begun| now.duration_since(begun) < PAUSE_FOR_PEERS);
                 if peers.is_some() || is_soon { Err(NoEpoch::Paused) } else { Ok(None) }
             }
@@ -212,7 +212,7 @@ impl<T, E> State<T, E> {
     fn share_of(&mut self, asker: Asker) -> &mut Share<T, E> {
         match asker {
             Asker::User => &mut self.users,
-            Asker::Peer(_) => &mut self.peers,
+            Asker::Peer { .. } => &mut self.peers,
         }
     }
 }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn peer(number: u8) -> Asker {
-        Asker::Peer([number; 32].into())
+        Asker::Peer { id: [number; 32].into(), subnet: None }
     }
 
     #[tokio::test]

@@ -1,0 +1,151 @@
+//! Before a store that is nearly full lets go of what lies farthest, that is offered to the peers whose radius covers it: it may be
+//! the network's only copy. What they have already costs them a key in an offer.
+//!
+//! The store evicts as it always does; this only runs ahead of it. What goes before it was offered, because much came in at once,
+//! came from peers a moment ago.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_store::{Budgets, Entry, StoreError};
+use content_types::ContentId;
+use content_types::room::StoredForm;
+use hashlink::LruCache;
+
+use super::SeedOptions;
+use super::offer::{self, Item};
+use super::slow::SlowPeers;
+use crate::holdings::Holdings;
+use crate::metrics::Metrics;
+use crate::networks::Network;
+use crate::workers::{Stopping, Workers};
+
+/// From this share of its budget on, in percent, a store will soon let go of something.
+const NEARLY_FULL_PERCENT: u128 = 90;
+/// The outermost part of the budget, in percent, that is offered before it goes.
+const AHEAD_PERCENT: u64 = 5;
+/// Entries that are looked at for it, at most: each is a short read of its volume. Those behind them follow when these are gone.
+const MAX_ENTRIES: usize = 1024;
+/// Items that are offered together, at most.
+const MAX_ITEMS: usize = 64;
+/// Their bytes, at which no more are added.
+const MAX_BYTES: usize = 4 << 20;
+/// Items of which it is remembered that they were offered.
+const REMEMBERED: usize = 1 << 16;
+/// Pause when there is nothing to be offered.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Pause between offers: whoever fills this store has the line first.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What runs ahead of the evictions of one sub-network.
+pub(crate) struct HandOver {
+    pub(crate) network: Arc<Network>,
+    pub(crate) holdings: Holdings,
+    pub(crate) workers: Workers,
+    pub(crate) budgets: Budgets,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl HandOver {
+    /// Offers what will go soon, for as long as this is awaited.
+    pub(crate) async fn run(self) {
+        let spec = self.network.spec();
+        if spec.stored != StoredForm::AsOffered || self.network.capacity() == 0 {
+            return;
+        }
+        let (mut offered, slow) = (LruCache::new(REMEMBERED), SlowPeers::new());
+        let options = SeedOptions { replicas: 1, ..SeedOptions::default() };
+        loop {
+            let items = match self.next(&offered).await {
+                Ok(items) => items,
+                Err(Stopping) => return,
+            };
+            if items.is_empty() {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let ids: Vec<ContentId> = items.iter().map(Item::id).collect();
+            let placed = offer::place(self.network.overlay(), items, options, &slow).await;
+            // What is open has no end yet: a peer that should have it was too busy.
+            let is_open = |place: &usize| placed.open.contains(place);
+            let ended = (0..ids.len()).filter(|place| !is_open(place)).count() as u64;
+            let unclaimed = ended.saturating_sub(placed.placed);
+            self.metrics.handed_over(spec.label, placed.placed, unclaimed);
+            if unclaimed > 0 {
+                tracing::debug!(network = spec.name, unclaimed, "nobody takes what this store will let go of");
+            }
+            for (place, id) in ids.into_iter().enumerate() {
+                if !is_open(&place) {
+                    offered.insert(id, ());
+                }
+            }
+            tokio::time::sleep(SHORT_PAUSE).await;
+        }
+    }
+
+    /// The farthest items that were not offered yet, if the store will soon let go of some.
+    async fn next(&self, offered: &LruCache<ContentId, ()>) -> Result<Vec<Item>, Stopping> {
+        let (store, network) = (Arc::clone(self.holdings.store()), self.network.sub_network());
+        let budget = self.budgets.get(network);
+        let used = store.usage(network).bytes;
+        if u128::from(used) * 100 < u128::from(budget) * NEARLY_FULL_PERCENT {
+            return Ok(Vec::new());
+        }
+        let entries = self.workers.read(move || store.farthest(network, MAX_ENTRIES)).await?;
+        let entries = entries.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the store's index cannot be asked");
+            Vec::new()
+        });
+        let new = going(entries, budget / 100 * AHEAD_PERCENT, |id| offered.peek(id).is_some());
+        let store = Arc::clone(self.holdings.store());
+        let read = move || -> Result<Vec<Item>, StoreError> {
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            for Entry { id, key, .. } in new {
+                if items.len() == MAX_ITEMS || bytes >= MAX_BYTES {
+                    break;
+                }
+                // It may have gone meanwhile.
+                let Some(value): Option<Bytes> = store.get_by_id(network, &id)? else { continue };
+                bytes += value.len();
+                items.push(Item::stored(id, key, value));
+            }
+            Ok(items)
+        };
+        Ok(self.workers.read(read).await?.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the store will let go of cannot be read");
+            Vec::new()
+        }))
+    }
+}
+
+/// Of what lies farthest, farthest first: what makes up the outermost `bytes`, and one at least, without what was offered.
+fn going(entries: Vec<Entry>, bytes: u64, is_offered: impl Fn(&ContentId) -> bool) -> Vec<Entry> {
+    let mut before = 0;
+    let outermost = entries.into_iter().take_while(|entry| {
+        let is_first_or_fits = before == 0 || before < bytes;
+        before += entry.record_len;
+        is_first_or_fits
+    });
+    outermost.filter(|entry| !is_offered(&entry.id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u8) -> Entry {
+        Entry { id: [number; 32].into(), key: Bytes::new(), record_len: 10 }
+    }
+
+    #[test]
+    fn the_outermost_bytes_go_and_what_was_offered_counts_among_them() {
+        let entries = || (0..9).map(entry).collect::<Vec<_>>();
+        let none = |_: &ContentId| false;
+        assert_eq!(going(entries(), 0, none), [entry(0)]);
+        assert_eq!(going(entries(), 10, none), [entry(0)]);
+        assert_eq!(going(entries(), 25, none), [entry(0), entry(1), entry(2)]);
+        assert_eq!(going(entries(), 25, |id| *id == [1; 32].into()), [entry(0), entry(2)]);
+        assert!(going(Vec::new(), 25, none).is_empty());
+    }
+}
