@@ -7,16 +7,15 @@ use std::time::Duration;
 use cairn_archive::ArchiveName;
 use futures::StreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-pub(crate) use object_store::path::Path as ObjectPath;
 use object_store::signer::{Method, Signer};
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use reqwest::Url;
 
+use crate::cryptography;
 use crate::error::{Reason, innermost};
 use crate::listing::MAX_FILES;
-use crate::mirror::{Location, install_cryptography};
+use crate::location::{Found, Location, ObjectPath};
 use crate::options::{CONNECT_TIMEOUT, Options, S3Options};
-use crate::place::Found;
 
 /// For how long a signed address is good: it is made anew for each request, and a request that was begun goes on.
 const SIGNED_FOR: Duration = Duration::from_secs(900);
@@ -37,7 +36,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// The bucket of an `s3://bucket/prefix` address, and the prefix.
     pub(crate) fn open(url: &Url, options: &Options) -> Result<(Self, ObjectPath), Reason> {
-        install_cryptography();
+        cryptography::install();
         let name = url.host_str().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Reason::Address("it names no bucket".to_owned()))?;
         let prefix = ObjectPath::from_url_path(url.path()).map_err(|error| Reason::Address(error.to_string()))?;

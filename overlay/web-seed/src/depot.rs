@@ -9,11 +9,12 @@ use cairn_archive::{Archive, EpochCache};
 use crate::download::Remote;
 use crate::error::{Error, Reason};
 use crate::health::Health;
-use crate::mirror::{Location, Mirror};
+use crate::location::{Location, without_password};
+use crate::mirror::Mirror;
 use crate::object::{BlockingObject, OPENING_LIMIT, Object};
 use crate::options::Options;
 use crate::pieces::PieceCache;
-use crate::place::{Place, without_password};
+use crate::place::Place;
 
 /// A bucket, or a folder on a web server.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use reqwest::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Reason};
-use crate::mirror::{Again, Failure, Location, Mirror, Version};
+use crate::location::Location;
+use crate::mirror::{Again, Failure, Mirror, Version};
 use crate::options::{MAX_BACK_OFF, Options, PROGRESS};
 
 /// A file of a mirror.

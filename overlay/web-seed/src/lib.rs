@@ -17,6 +17,7 @@
 //! | [`pieces`] | what is kept of them in memory |
 //! | `object` | one of them as positioned reads, and what is fetched ahead |
 //! | `place` | what a URL stands for |
+//! | `location` | where a file is, in either |
 //! | `no_bucket` | what stands for `bucket` in a build without the feature `buckets` |
 //! | `health` | a server that does not answer is not waited for each time |
 
@@ -33,9 +34,11 @@ mod bucket;
 #[cfg(not(feature = "buckets"))]
 #[path = "no_bucket.rs"]
 mod bucket;
+mod cryptography;
 mod download;
 mod health;
 mod listing;
+mod location;
 mod mirror;
 mod object;
 mod place;

@@ -11,8 +11,10 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::bucket::{Bucket, ObjectPath};
+use crate::bucket::Bucket;
+use crate::cryptography;
 use crate::error::{Reason, innermost};
+use crate::location::Location;
 use crate::options::{CONNECT_TIMEOUT, MAX_REDIRECTS, MAX_RETRY_AFTER, Options};
 
 /// A server, and how it is spoken to.
@@ -23,14 +25,6 @@ pub(crate) struct Mirror {
     pub(crate) options: Options,
     /// A place for each request at a time.
     pub(crate) slots: Arc<Semaphore>,
-}
-
-/// Where a file of a mirror is.
-#[derive(Debug, Clone)]
-pub(crate) enum Location {
-    Url(Url),
-    #[cfg_attr(not(feature = "buckets"), allow(dead_code, reason = "made out of a bucket's listing"))]
-    Object(ObjectPath),
 }
 
 /// What tells one state of a file from another.
@@ -109,7 +103,7 @@ impl Mirror {
     /// A mirror that no request was made to yet. TLS takes the process's cryptography provider; if none is installed,
     /// ring becomes it.
     pub(crate) fn new(bucket: Option<Bucket>, options: Options) -> Result<Self, Reason> {
-        install_cryptography();
+        cryptography::install();
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::limited(MAX_REDIRECTS))
@@ -203,14 +197,6 @@ impl Mirror {
             Ok(chunk) => chunk.map_err(|error| transport(&error)),
             Err(_) => Err(Failure::passing(Reason::TimeOut)),
         }
-    }
-}
-
-/// Gives TLS a cryptography provider, unless the process has one.
-pub(crate) fn install_cryptography() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Fails only when another thread was quicker, and then there is one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

@@ -1,27 +1,16 @@
 //! What stands for buckets in a build without them: there is none, and whoever names one is told why.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use reqwest::Url;
 
 use crate::error::Reason;
+use crate::location::{Found, ObjectPath};
 use crate::options::Options;
-use crate::place::Found;
 
 /// A bucket, of which there is none.
 #[derive(Debug)]
 pub(crate) enum Bucket {}
-
-/// A path in a bucket, of which there is none.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum ObjectPath {}
-
-impl fmt::Display for ObjectPath {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
-    }
-}
 
 impl Bucket {
     /// That there are none.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use reqwest::Url;
 
-use crate::bucket::{Bucket, ObjectPath};
+use crate::bucket::Bucket;
 use crate::download::Attempts;
 use crate::error::Reason;
 use crate::listing::{self, MAX_PAGE};
-use crate::mirror::{Location, Mirror};
+use crate::location::{Found, Location, ObjectPath};
+use crate::mirror::Mirror;
 use crate::options::Options;
 
 /// Where archives are listed.
@@ -17,14 +18,6 @@ use crate::options::Options;
 pub(crate) enum Place {
     Page(Url),
     Prefix(ObjectPath),
-}
-
-/// A file that is listed.
-#[derive(Debug, Clone)]
-pub(crate) struct Found {
-    pub(crate) location: Location,
-    /// Tells this state of the file from others, where the listing does.
-    pub(crate) stamp: Option<String>,
 }
 
 impl Place {
@@ -55,19 +48,6 @@ impl Place {
     }
 }
 
-impl Location {
-    /// What stands for the file in errors and logs, at a mirror whose own URL is `mirror`.
-    pub(crate) fn name(&self, mirror: &str) -> String {
-        match self {
-            Self::Url(url) => without_password(url.as_str()),
-            Self::Object(path) => {
-                let bucket = mirror.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
-                format!("s3://{}/{path}", bucket.unwrap_or_default())
-            }
-        }
-    }
-}
-
 /// The archives at a URL: itself, or what the listing there links to.
 async fn listed(mirror: &Mirror, url: &Url) -> Result<BTreeMap<String, Url>, Reason> {
     if let Some(name) = listing::archive_name(url) {
@@ -81,13 +61,4 @@ async fn listed(mirror: &Mirror, url: &Url) -> Result<BTreeMap<String, Url>, Rea
         };
         tokio::time::sleep(attempts.after(failure, &mirror.options)?).await;
     }
-}
-
-/// A URL as it may appear in errors and logs: what stands between `//` and `@`, or behind `?`, can be a secret.
-pub(crate) fn without_password(url: &str) -> String {
-    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
-    // They fail for URLs that have no place for either.
-    let _ = (parsed.set_username(""), parsed.set_password(None));
-    parsed.set_query(None);
-    parsed.into()
 }

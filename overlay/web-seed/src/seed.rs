@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use crate::archive::WebArchive;
 use crate::download::Remote;
 use crate::error::{Error, Reason};
-use crate::mirror::{Location, Mirror};
+use crate::location::{Location, without_password};
+use crate::mirror::Mirror;
 use crate::options::Options;
-use crate::place::{Place, without_password};
+use crate::place::Place;
 
 /// Archives of one mirror that are kept open: a megabyte each at most, and 64 eras are half a million blocks.
 const MAX_OPEN: usize = 64;
