@@ -3,17 +3,17 @@
 use std::{collections::BTreeMap, ops::ControlFlow, sync::atomic::Ordering};
 
 use content_types::room::RadiusSteps;
-use content_types::{ContentId, Distance, SubNetwork};
+use content_types::{Distance, SubNetwork};
 
 use crate::{
-    core::{Core, Counters},
+    core::{Committer, Core, Counters},
     error::{IndexError, StoreError},
     events::Event,
     eviction::{Eviction, Fate, grown_radius, steps},
     index::{EntryKey, Location, Order},
     ledger::{LedgerEdit, Usage},
     record::{Item, PLACE_LEN, Place, RECORD_HEADER_LEN, encode_dead, encode_radius},
-    writer::Writer,
+    work::{Move, Placement, Work},
 };
 
 /// Items that one commit evicts at most; what is over then goes with the next one. Bounds how long a commit takes.
@@ -21,70 +21,6 @@ const MAX_EVICTIONS: usize = 512;
 
 /// Bytes that may be dead and still take room in any case.
 pub(crate) const MIN_UNRECLAIMED: u64 = 64 << 20;
-
-/// What became of an item that was put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Placement {
-    /// It is stored, and safe from a crash.
-    Stored,
-    /// The same value was there before.
-    AlreadyStored,
-    /// It lies outside the radius, or just fell out of it because the budget is used up by what is nearer.
-    OutsideRadius,
-    /// It alone is larger than the sub-network's budget.
-    OverBudget,
-}
-
-/// What is to be committed together.
-#[derive(Default)]
-pub(crate) struct Work {
-    pub(crate) puts: Vec<Item>,
-    pub(crate) removals: Vec<Removal>,
-    pub(crate) moves: Vec<Move>,
-    /// Dead records that have to be declared dead again, because the record that did so is about to be deleted.
-    pub(crate) dead_again: Vec<Place>,
-    /// Whether radii may grow.
-    pub(crate) grow: bool,
-}
-
-impl Work {
-    /// Bytes of values to be written.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.puts.iter().chain(self.moves.iter().map(|moved| &moved.item)).map(Item::record_len).sum()
-    }
-
-    /// Takes in what is to be done besides.
-    pub(crate) fn add(&mut self, other: Self) {
-        let Self { puts, removals, moves, dead_again, grow } = other;
-        self.puts.extend(puts);
-        self.removals.extend(removals);
-        self.moves.extend(moves);
-        self.dead_again.extend(dead_again);
-        self.grow |= grow;
-    }
-}
-
-/// An item to be forgotten; with a location only if it still lies there.
-pub(crate) struct Removal {
-    pub(crate) network: SubNetwork,
-    pub(crate) id: ContentId,
-    pub(crate) location: Option<Location>,
-}
-
-/// An item to be rewritten, if it still lies where it was read.
-pub(crate) struct Move {
-    pub(crate) item: Item,
-    pub(crate) from: Location,
-}
-
-/// Whoever holds this may write.
-pub(crate) struct Committer {
-    pub(crate) writer: Writer,
-    /// Beyond this distance nothing is stored. Where it is larger than the radius, something may still have to be evicted.
-    horizons: [Distance; SubNetwork::ALL.len()],
-    /// Why nothing can be written any more.
-    failure: Option<StoreError>,
-}
 
 /// An item on its way into the volume.
 struct Staged<'a> {
@@ -102,12 +38,6 @@ struct Plan<'a> {
     dead: Vec<Location>,
     placements: Vec<Placement>,
     evicted: [(u64, u64); SubNetwork::ALL.len()],
-}
-
-impl Committer {
-    pub(crate) fn new(writer: Writer) -> Self {
-        Self { writer, horizons: [Distance::MAX; SubNetwork::ALL.len()], failure: None }
-    }
 }
 
 impl Core {
@@ -350,7 +280,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{Budgets, Store, StoreConfig};
+    use crate::{Budgets, Store, StoreConfig, work::Removal};
 
     const NETWORK: SubNetwork = SubNetwork::LegacyHistory;
 

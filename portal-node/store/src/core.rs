@@ -1,7 +1,6 @@
-//! What the store's parts share, and reading.
+//! What the store's parts share.
 
 use std::{
-    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -9,26 +8,20 @@ use std::{
     },
 };
 
-use bytes::Bytes;
-use content_types::{ContentId, SubNetwork};
+use content_types::{ContentId, Distance, SubNetwork};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    commit::{Committer, Removal, Work},
     config::StoreConfig,
     error::{IndexError, StoreError},
-    events::{Event, EventSink},
+    events::EventSink,
     index::{EntryKey, Follower, Location, OpenEngine},
     ledger::Ledger,
-    queue::Ticket,
-    record::{Item, Place, RecordError},
     recovery,
-    store::Entry,
     volumes::Volumes,
+    work::Ticket,
+    writer::Writer,
 };
-
-/// Times that a read starts over because the record was moved under it. Moving one twice within a read is unheard of.
-const MAX_READ_ATTEMPTS: usize = 4;
 
 /// The open store, without its maintenance thread and its archives.
 pub(crate) struct Core {
@@ -62,6 +55,21 @@ pub(crate) struct Core {
     pub(crate) events: EventSink,
 }
 
+/// Whoever holds this may write.
+pub(crate) struct Committer {
+    pub(crate) writer: Writer,
+    /// Beyond this distance nothing is stored. Where it is larger than the radius, something may still have to be evicted.
+    pub(crate) horizons: [Distance; SubNetwork::ALL.len()],
+    /// Why nothing can be written any more.
+    pub(crate) failure: Option<StoreError>,
+}
+
+impl Committer {
+    pub(crate) fn new(writer: Writer) -> Self {
+        Self { writer, horizons: [Distance::MAX; SubNetwork::ALL.len()], failure: None }
+    }
+}
+
 /// What has happened since the store was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -88,61 +96,10 @@ impl Core {
         self.index.get(key)
     }
 
-    /// The item with an ID, checked against its checksums.
-    pub(crate) fn get(&self, network: SubNetwork, id: &ContentId) -> Result<Option<Item>, StoreError> {
-        let key = self.entry_key(network, id);
-        let mut last = None;
-        for _ in 0..MAX_READ_ATTEMPTS {
-            let Some(location) = self.locate(&key).map_err(|error| self.index_failed(error))? else {
-                return Ok(None);
-            };
-            match self.read(network, id, &location)? {
-                Ok(item) => return Ok(Some(item)),
-                // A record that was moved or evicted between the two look-ups is gone from its place: look again.
-                Err(reason) if last == Some(location) => {
-                    self.drop_corrupt(network, *id, location, reason);
-                    return Ok(None);
-                }
-                Err(_) => last = Some(location),
-            }
-        }
-        Ok(None)
-    }
-
-    /// What is at a location, without its value.
-    pub(crate) fn entry(&self, location: &Location) -> Option<Entry> {
-        let (header, key) = self.volumes.read_header(location.place.volume, location.place.offset).ok()?.ok()?;
-        Some(Entry { id: header.id, key: key.into(), record_len: location.len.into() })
-    }
-
-    fn read(
-        &self,
-        network: SubNetwork,
-        id: &ContentId,
-        location: &Location,
-    ) -> Result<Result<Item, String>, StoreError> {
-        let bytes = match self.volumes.read(location) {
-            Ok(bytes) => Bytes::from(bytes),
-            Err(error) if is_lost(&error) => return Ok(Err(error.to_string())),
-            Err(error) => return Err(StoreError::io("read", self.volumes.path(location.place.volume))(error)),
-        };
-        Ok(match Item::decode(&bytes) {
-            Ok(item) if item.network == network && item.id == *id => Ok(item),
-            Ok(_) => Err(RecordError::Field("content ID").to_string()),
-            Err(error) => Err(error.to_string()),
-        })
-    }
-
-    /// Forgets a value, if it still lies at `location`, and says so.
-    pub(crate) fn drop_corrupt(&self, network: SubNetwork, id: ContentId, location: Location, reason: String) {
-        Counters::add(&self.counters.corrupt, 1);
-        let Place { volume, offset } = location.place;
-        tracing::warn!(%network, %id, volume, offset, reason, "dropping a corrupt value");
-        let removal = Removal { network, id, location: Some(location) };
-        if let Err(error) = self.commit_now(Work { removals: vec![removal], ..Work::default() }) {
-            tracing::warn!(%error, "cannot drop a corrupt value for good yet");
-        }
-        (self.events)(&Event::Corrupt { network, id, reason });
+    /// Remembers dead records until a checkpoint knows that they are.
+    pub(crate) fn bury(&self, dead: Vec<Location>) {
+        self.buried.fetch_add(dead.iter().map(|location| u64::from(location.len)).sum(), Ordering::Relaxed);
+        self.graveyard.lock().extend(dead);
     }
 
     /// Sees to it that an index that failed is not trusted when the store is opened again.
@@ -151,10 +108,4 @@ impl Core {
         recovery::distrust_index(&self.config.dir);
         StoreError::Index(error)
     }
-}
-
-/// Whether an error says that the bytes themselves are lost, rather than that reading did not work this time.
-fn is_lost(error: &io::Error) -> bool {
-    let is_bad_sector = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
-    is_bad_sector || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }

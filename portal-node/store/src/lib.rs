@@ -11,7 +11,10 @@
 //! | [`eviction`] | decides what goes and how far the radius reaches, without I/O |
 //! | `index` | the narrow trait of an index engine, sled behind it, and in front of it pages of entries and recent changes |
 //! | `ledger` | counters that are always of the same moment as the entries |
+//! | `core` | what the parts share |
+//! | `work` | what is to be committed, and what became of it |
 //! | `writer`, `commit`, `queue` | appending; commits; what goes into one, and how fast |
+//! | `reading` | an item by its ID, checked |
 //! | `recovery` | replay or rebuild when a store is opened |
 //! | `maintenance`, `reclaim`, `renewal` | checkpoints, holes, rewriting volumes, renewing the index |
 //! | `archives` | era1 and ere files served in place, each piece checked before it leaves |
@@ -28,21 +31,25 @@ mod index;
 mod ledger;
 mod maintenance;
 mod queue;
+mod reading;
 mod reclaim;
 pub mod record;
 mod recovery;
 mod renewal;
 pub mod scan;
+mod signal;
 mod store;
 mod volumes;
+mod work;
 mod writer;
 
 pub use archives::{HeaderProver, Unproved};
-pub use commit::Placement;
 pub use config::{Budgets, Chain, DISK_RESERVE, INDEX_CACHE, StoreConfig, VOLUME_LEN};
 pub use error::{IndexError, StoreError};
 pub use events::{Event, EventSink};
 pub use index::{Batch, Index, IndexEngine, Order, SledEngine, Visit};
 pub use ledger::Usage;
+pub use reading::{Entry, ReadCost};
 pub use record::Item;
-pub use store::{Entry, ReadCost, RunBits, Stats, Store};
+pub use store::{RunBits, Stats, Store};
+pub use work::Placement;

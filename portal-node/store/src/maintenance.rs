@@ -7,15 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::{
     archives::Archives,
-    commit::Work,
     core::Core,
     error::StoreError,
     reclaim::{Puncher, Rewriter},
     renewal::Renewal,
+    signal::Signal,
+    work::Work,
 };
 
 /// Pause when there was nothing to do.
@@ -40,29 +39,6 @@ const GROWTH_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct Maintenance {
     signal: Arc<Signal>,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// Tells the threads to stop.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    stop: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Signal {
-    /// Whether the threads have to stop.
-    pub(crate) fn is_stopped(&self) -> bool {
-        *self.stop.lock()
-    }
-
-    /// Waits for `time`; returns early, and `true`, when the thread has to stop.
-    fn wait(&self, time: Duration) -> bool {
-        let mut stop = self.stop.lock();
-        if !*stop {
-            self.changed.wait_for(&mut stop, time);
-        }
-        *stop
-    }
 }
 
 impl Maintenance {

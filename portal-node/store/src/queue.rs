@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
 use crate::{
-    commit::{Committer, MIN_UNRECLAIMED, Placement, Work},
-    core::Core,
+    commit::MIN_UNRECLAIMED,
+    core::{Committer, Core},
     error::StoreError,
     record::{Item, MAX_KEY_LEN, MAX_VALUE_LEN},
+    work::{Placement, Ticket, Work},
 };
 
 /// Bytes of values after which a commit takes in nothing more that waits.
@@ -25,21 +26,6 @@ const MAX_UNRECLAIMED_PERCENT: u64 = 5;
 const SLOW_RATE: u64 = 100_000_000;
 /// What a put takes at most for the sake of this, in microseconds for each percent of what may be unreclaimed.
 const MICROS_PER_PERCENT: u64 = 25;
-
-/// Something that waits for its commit.
-pub(crate) struct Ticket {
-    work: Mutex<Work>,
-    bytes: u64,
-    has_puts: bool,
-    answer: Mutex<Option<Result<Vec<Placement>, StoreError>>>,
-}
-
-impl Ticket {
-    fn new(work: Work) -> Arc<Self> {
-        let (bytes, has_puts) = (work.bytes(), !work.puts.is_empty());
-        Arc::new(Self { work: Mutex::new(work), bytes, has_puts, answer: Mutex::new(None) })
-    }
-}
 
 impl Core {
     /// Stores items; returns when they are safe from a crash.
@@ -167,7 +153,7 @@ mod tests {
     use content_types::SubNetwork;
 
     use super::*;
-    use crate::{Budgets, Store, StoreConfig, commit::Removal};
+    use crate::{Budgets, Store, StoreConfig, work::Removal};
 
     const QUICK: Duration = Duration::from_micros(100);
 

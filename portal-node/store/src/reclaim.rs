@@ -12,7 +12,7 @@ use bytes::Bytes;
 use content_types::{ContentId, SubNetwork};
 
 use crate::{
-    commit::{MIN_UNRECLAIMED, Move, Work},
+    commit::MIN_UNRECLAIMED,
     core::{Core, Counters},
     error::StoreError,
     index::{Batch, EntryChanges, Location, meta},
@@ -20,6 +20,7 @@ use crate::{
     record::{Item, Kind, Place, VOLUME_HEADER_LEN, decode_dead},
     scan::{Extent, Found, scan},
     volumes::Hole,
+    work::{Move, Work},
 };
 
 /// Share of the waiting holes that are punched in one step, so that they are spread over the time until the next
@@ -286,12 +287,6 @@ fn bytes_of(locations: &[Location]) -> u64 {
 }
 
 impl Core {
-    /// Remembers dead records until a checkpoint knows that they are.
-    pub(crate) fn bury(&self, dead: Vec<Location>) {
-        self.buried.fetch_add(bytes_of(&dead), Ordering::Relaxed);
-        self.graveyard.lock().extend(dead);
-    }
-
     fn forget_volume(&self, number: u32) -> Result<(), StoreError> {
         let _committer = self.committer.lock();
         let mut batch = Batch::default();

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    archives::Archives, core::Core, error::StoreError, index::archived, maintenance::Signal, recovery::next_engine,
+    archives::Archives, core::Core, error::StoreError, index::archived, recovery::next_engine, signal::Signal,
 };
 
 /// Bytes that an index may take in any case.

@@ -17,18 +17,19 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     archives::{Archives, HeaderProver},
-    commit::{Committer, Placement, Removal, Work},
     config::StoreConfig,
-    core::{Core, Counters},
+    core::{Committer, Core, Counters},
     error::StoreError,
     events::EventSink,
     format,
     index::{EntryKey, Follower, IndexEngine, Order, SledEngine},
     ledger::Usage,
     maintenance::Maintenance,
+    reading::{Entry, ReadCost},
     record::Item,
     recovery::{self, Recovered},
     volumes::Volumes,
+    work::{Placement, Removal, Work},
     writer::Writer,
 };
 
@@ -44,17 +45,6 @@ pub struct Store {
     archives: Arc<Archives>,
     pub(crate) core: Arc<Core>,
     _lock: File,
-}
-
-/// What was stored, beside its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its ID.
-    pub id: ContentId,
-    /// Its encoded content key.
-    pub key: Bytes,
-    /// Bytes of its record.
-    pub record_len: u64,
 }
 
 /// Which blocks of an aligned run of 256 there are.
@@ -379,17 +369,6 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("config", &self.core.config).finish_non_exhaustive()
     }
-}
-
-/// What it takes to read a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadCost {
-    /// A read of the store.
-    Stored,
-    /// A few reads of an archive's file, and decompression.
-    Archive,
-    /// All headers of an archive are read first, for the tree that its proofs are built from.
-    EpochTree,
 }
 
 const fn component_of(content_type: history::ContentType) -> Component {

@@ -25,11 +25,11 @@ use parking_lot::RwLock;
 pub use self::proof::{HeaderProver, Unproved};
 use self::seed::{Refusal, Seed};
 use crate::{
-    ReadCost,
     core::Core,
     error::StoreError,
     events::Event,
     index::{Batch, archived},
+    reading::ReadCost,
 };
 
 /// Trees of epochs' headers that are kept for building proofs from files that came back, about a megabyte each. What an

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, iter, mem, ops::ControlFlow, sync::Arc, thread,
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::{Batch, EntryKey, Index, Location, Order, meta, pages};
+use super::{Batch, EntryChanges, EntryKey, Index, Location, Order, meta, pages};
 use crate::error::IndexError;
 
 /// Changes of entries that the engine may be behind, beside those that are being brought in: some 15 MB. Who commits more
@@ -25,9 +25,6 @@ const PAUSE_PER_COPY: u32 = 1;
 
 /// No key comes after this one: all begin with a small number.
 const LAST_KEY: [u8; 1] = [0xff];
-
-/// Where entries are now, or that they are gone.
-pub(crate) type EntryChanges = BTreeMap<EntryKey, Option<Location>>;
 
 /// An index engine that follows the volumes.
 pub(crate) struct Follower {

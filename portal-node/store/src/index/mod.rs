@@ -4,7 +4,7 @@
 //! memory and brought in with the next one: first the entries, in [`pages`], then the counters and the place in the volumes
 //! that the index is now up to. After a crash the index is at some earlier place, and what comes after it is replayed.
 
-use std::{ops::ControlFlow, path::Path};
+use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
 
 use content_types::{Distance, NodeId, SubNetwork};
 
@@ -14,7 +14,7 @@ mod follower;
 pub(crate) mod pages;
 mod sled_engine;
 
-pub(crate) use follower::{EntryChanges, Follower, bring_in};
+pub(crate) use follower::{Follower, bring_in};
 pub use sled_engine::SledEngine;
 
 /// An ordered map from bytes to bytes, on disk. All that an index engine has to offer.
@@ -230,6 +230,9 @@ impl Location {
         Ok(Self { place: Place { volume, offset }, len })
     }
 }
+
+/// Where entries are now, or that they are gone.
+pub(crate) type EntryChanges = BTreeMap<EntryKey, Option<Location>>;
 
 /// The entries that describe the index itself and what the store holds.
 pub(crate) mod meta {
