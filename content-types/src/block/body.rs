@@ -4,8 +4,9 @@ use alloy_primitives::{B256, keccak256};
 
 use super::eip2718;
 use super::error::{Fault, Malformed, Place, Rule};
+use super::lists::ListKind;
 use super::rlp::{Header, Item};
-use super::span::{ListKind, Span};
+use super::span::Span;
 use super::ssz::{Fields, write_fields};
 use super::trie::ordered_trie_root;
 use super::{MAX_OMMERS_LEN, MAX_TRANSACTION_COUNT, MAX_TRANSACTION_LEN, MAX_WITHDRAWAL_COUNT, MAX_WITHDRAWAL_LEN};

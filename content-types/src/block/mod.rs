@@ -15,6 +15,7 @@ mod body;
 mod eip2718;
 mod error;
 mod keccak;
+mod lists;
 mod receipts;
 mod rlp;
 mod span;

@@ -2,7 +2,8 @@
 //!
 //! Nothing in validation knows which chain it deals with except from the [`ChainSpec`] it is given, so two chains can
 //! live in one process. Built in are [`ChainSpec::mainnet`] and [`ChainSpec::sepolia`]; a private chain comes from a file,
-//! see [`ChainSpec::from_json`].
+//! see [`ChainSpec::from_json`]. Which proof its forks ask of a header is said where proofs
+//! are, in `header`.
 //!
 //! Sizes that the specifications fix for every chain (8,192 blocks an epoch, 8,192 slots a period: proofs would have
 //! other lengths otherwise) are constants beside what they measure. A short private chain gets by with partly filled
@@ -13,14 +14,11 @@ mod parameters;
 #[cfg(test)]
 mod tests;
 
-pub use parameters::{BeaconClock, ChainParameters, ChainSpecError};
+pub use parameters::{BeaconClock, ChainParameters, ChainSpecError, SLOTS_PER_HISTORICAL_ROOT};
 
 use alloy_primitives::B256;
 
-use crate::{
-    TrustRoots,
-    header::{HeaderError, ProofKind, period::SLOTS_PER_HISTORICAL_ROOT},
-};
+use crate::TrustRoots;
 
 /// A chain's specification, free of contradictions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,26 +82,6 @@ impl ChainSpec {
     /// Whether a block comes before the merge, so that its header is proved by the pre-merge accumulator.
     pub fn is_pre_merge(&self, number: u64) -> bool {
         self.0.merge_block.is_none_or(|merge_block| number < merge_block)
-    }
-
-    /// The kind of proof that a header of this number and timestamp (seconds since 1970) needs.
-    ///
-    /// # Errors
-    ///
-    /// [`HeaderError::NoProofKind`] when the header lies behind a fork for which no kind of proof is defined.
-    pub fn proof_kind(&self, number: u64, timestamp: u64) -> Result<ProofKind, HeaderError> {
-        let active = |fork: Option<u64>| fork.filter(|fork_time| *fork_time <= timestamp);
-        if self.is_pre_merge(number) {
-            Ok(ProofKind::HistoricalHashes)
-        } else if let Some(fork_time) = active(self.0.amsterdam_time) {
-            Err(HeaderError::NoProofKind { number, timestamp, fork_time })
-        } else if active(self.0.cancun_time).is_some() {
-            Ok(ProofKind::HistoricalSummariesDeneb)
-        } else if active(self.0.shanghai_time).is_some() {
-            Ok(ProofKind::HistoricalSummariesCapella)
-        } else {
-            Ok(ProofKind::HistoricalRoots)
-        }
     }
 
     /// The slot that begins at `timestamp` (seconds since 1970), if one does.

@@ -3,7 +3,10 @@
 use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 
-use crate::{TrustRoots, header::period::SLOTS_PER_HISTORICAL_ROOT};
+use crate::TrustRoots;
+
+/// Slots of a period (consensus specification, `SLOTS_PER_HISTORICAL_ROOT`).
+pub const SLOTS_PER_HISTORICAL_ROOT: u64 = 1 << 13;
 
 /// Characters of a chain's name: it becomes part of file names.
 const MAX_NAME_LENGTH: usize = 32;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::SummariesCheckpoint;
+use crate::{HeaderError, ProofKind, SummariesCheckpoint};
 
 fn parameters() -> ChainParameters {
     ChainSpec::mainnet().0

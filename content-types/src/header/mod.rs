@@ -20,6 +20,8 @@ pub mod period;
 
 mod decoded;
 mod error;
+mod kind;
+mod on_chain;
 mod proof;
 mod verifier;
 mod with_proof;
@@ -27,10 +29,11 @@ mod with_proof;
 pub use decoded::DecodedHeader;
 pub use epoch::{EpochRecord, EpochTree, HeaderRecord};
 pub use error::{HeaderError, RunError};
+pub use kind::ProofKind;
 pub use period::{BeaconBlock, Period};
 pub use proof::{
     BlockProofHistoricalHashesAccumulator, BlockProofHistoricalRoots, BlockProofHistoricalSummaries,
-    BlockProofHistoricalSummariesCapella, BlockProofHistoricalSummariesDeneb, Branch, HeaderProof, ProofKind,
+    BlockProofHistoricalSummariesCapella, BlockProofHistoricalSummariesDeneb, Branch, HeaderProof,
 };
 pub use verifier::{HeaderVerifier, ProvedHeader};
 pub use with_proof::HeaderWithProof;

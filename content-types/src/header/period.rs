@@ -7,11 +7,10 @@ use alloy_primitives::B256;
 use super::{BlockProofHistoricalRoots, BlockProofHistoricalSummaries, Branch, HeaderProof};
 use crate::merkle::{MerkleTree, hash_pair, root_from_branch};
 
-/// Slots of a period (consensus specification, `SLOTS_PER_HISTORICAL_ROOT`).
-pub const SLOTS_PER_HISTORICAL_ROOT: u64 = 1 << PERIOD_DEPTH;
+pub use crate::chain::SLOTS_PER_HISTORICAL_ROOT;
 
 /// Depth of the tree of a period's block roots.
-const PERIOD_DEPTH: usize = 13;
+const PERIOD_DEPTH: usize = SLOTS_PER_HISTORICAL_ROOT.ilog2() as usize;
 
 /// Place of the block hash in a beacon block before Deneb, as a generalized index: field 4 of `BeaconBlock` (5 fields,
 /// depth 3), field 9 of `BeaconBlockBody` (up to 16, depth 4), field 12 of `ExecutionPayload` (up to 16, depth 4).

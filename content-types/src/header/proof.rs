@@ -1,13 +1,11 @@
 //! The four kinds of header proof, as SSZ ("Block Header" of the legacy history network).
 
-use std::fmt;
-
 use alloy_primitives::{B256, FixedBytesSliceExt};
 use bytes::Bytes;
 use ssz::{Decode, DecodeError, Encode};
 use ssz_derive::{Decode, Encode};
 
-use super::HeaderError;
+use super::{HeaderError, ProofKind};
 
 /// `Vector[Bytes32, N]`: the siblings on the way up a merkle tree, from the bottom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,29 +98,7 @@ pub type BlockProofHistoricalSummariesCapella = BlockProofHistoricalSummaries<11
 /// Proof of a block from Deneb on.
 pub type BlockProofHistoricalSummariesDeneb = BlockProofHistoricalSummaries<12>;
 
-/// Which of the four kinds a proof is. The values are those of ere files (`proof-type`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum ProofKind {
-    /// [`BlockProofHistoricalHashesAccumulator`]
-    HistoricalHashes = 0,
-    /// [`BlockProofHistoricalRoots`]
-    HistoricalRoots = 1,
-    /// [`BlockProofHistoricalSummariesCapella`]
-    HistoricalSummariesCapella = 2,
-    /// [`BlockProofHistoricalSummariesDeneb`]
-    HistoricalSummariesDeneb = 3,
-}
-
 impl ProofKind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::HistoricalHashes,
-        Self::HistoricalRoots,
-        Self::HistoricalSummariesCapella,
-        Self::HistoricalSummariesDeneb,
-    ];
-
     /// Bytes of an encoded proof of this kind.
     pub fn encoded_len(self) -> usize {
         match self {
@@ -139,17 +115,6 @@ impl TryFrom<u64> for ProofKind {
 
     fn try_from(number: u64) -> Result<Self, HeaderError> {
         Self::ALL.into_iter().find(|kind| u64::from(*kind as u8) == number).ok_or(HeaderError::UnknownProofKind(number))
-    }
-}
-
-impl fmt::Display for ProofKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HistoricalHashes => "historical hashes",
-            Self::HistoricalRoots => "historical roots",
-            Self::HistoricalSummariesCapella => "historical summaries (Capella)",
-            Self::HistoricalSummariesDeneb => "historical summaries (Deneb)",
-        })
     }
 }
 

@@ -5,30 +5,11 @@ use std::{fmt, sync::Arc};
 use alloy_primitives::B256;
 
 use super::{
-    HISTORICAL_ROOTS_DEPTH, HistoricalSummariesWithProof, SummariesCheckpoint, TrustError, TrustListKind, TrustRoots,
-    items,
+    HistoricalSummariesWithProof, HistoricalSummary, SummariesCheckpoint, TrustError, TrustListKind, TrustRoots,
+    summary,
 };
-use crate::merkle::{MerkleTree, hash_pair, mix_in_length};
-
-/// Bytes of an entry.
-pub(super) const ENTRY_LENGTH: usize = 64;
 
 const LIST: TrustListKind = TrustListKind::HistoricalSummaries;
-
-/// A period's entry in `historical_summaries` (consensus specification, `HistoricalSummary`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HistoricalSummary {
-    /// Root of the period's block roots.
-    pub block_summary_root: B256,
-    /// Root of the period's state roots.
-    pub state_summary_root: B256,
-}
-
-impl HistoricalSummary {
-    fn root(&self) -> B256 {
-        hash_pair(&self.block_summary_root, &self.state_summary_root)
-    }
-}
 
 /// A prefix of a chain's `historical_summaries`, checked. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,7 +27,7 @@ impl HistoricalSummaries {
     /// known.
     pub fn from_ssz(bytes: &[u8], roots: &TrustRoots) -> Result<Self, TrustError> {
         let SummariesCheckpoint { count, root: expected } = roots.summaries.ok_or(TrustError::NoRoot(LIST))?;
-        let summaries = decode(bytes)?;
+        let summaries = summary::decode(bytes)?;
         let Some(covered) = summaries.get(..count) else {
             return Err(TrustError::TooFewSummaries { needed: count, actual: summaries.len() });
         };
@@ -74,18 +55,12 @@ impl HistoricalSummaries {
 
     /// The hash tree root of the list of the entries given.
     pub fn root_of(summaries: &[HistoricalSummary]) -> B256 {
-        let leaves = summaries.iter().map(HistoricalSummary::root).collect();
-        mix_in_length(&MerkleTree::of_fitting(leaves, HISTORICAL_ROOTS_DEPTH).root(), summaries.len())
+        summary::root_of(summaries)
     }
 
     /// The SSZ encoding of the entries given.
     pub fn encode(summaries: &[HistoricalSummary]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(summaries.len() * ENTRY_LENGTH);
-        for summary in summaries {
-            bytes.extend_from_slice(summary.block_summary_root.as_slice());
-            bytes.extend_from_slice(summary.state_summary_root.as_slice());
-        }
-        bytes
+        summary::encode(summaries)
     }
 
     /// The SSZ encoding.
@@ -103,16 +78,4 @@ impl fmt::Debug for HistoricalSummaries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HistoricalSummaries({})", self.summaries.len())
     }
-}
-
-/// Decodes the SSZ encoding of a list of summaries.
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<HistoricalSummary>, TrustError> {
-    let summaries = items::<ENTRY_LENGTH>(LIST, bytes)?.iter().map(|entry| {
-        let (block_summary_root, state_summary_root) = entry.split_at(32);
-        HistoricalSummary {
-            block_summary_root: B256::from_slice(block_summary_root),
-            state_summary_root: B256::from_slice(state_summary_root),
-        }
-    });
-    Ok(summaries.collect())
 }

@@ -8,12 +8,14 @@ mod historical_summaries;
 mod lists;
 mod pre_merge;
 mod summaries_with_proof;
+mod summary;
 
 pub use historical_roots::HistoricalRoots;
-pub use historical_summaries::{HistoricalSummaries, HistoricalSummary};
+pub use historical_summaries::HistoricalSummaries;
 pub use lists::TrustLists;
 pub use pre_merge::PreMergeAccumulator;
 pub use summaries_with_proof::HistoricalSummariesWithProof;
+pub use summary::HistoricalSummary;
 
 use std::fmt;
 
@@ -89,7 +91,7 @@ impl TrustListKind {
         match self {
             Self::PreMergeAccumulator => pre_merge::MAX_ENCODED_LENGTH,
             Self::HistoricalRoots => MAX_LIST_ENTRIES * historical_roots::ENTRY_LENGTH,
-            Self::HistoricalSummaries => MAX_LIST_ENTRIES * historical_summaries::ENTRY_LENGTH,
+            Self::HistoricalSummaries => MAX_LIST_ENTRIES * summary::ENTRY_LENGTH,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{B256, FixedBytesSliceExt};
 
-use super::{HistoricalSummaries, HistoricalSummary, TrustError, TrustListKind, historical_summaries};
+use super::{HistoricalSummary, TrustError, TrustListKind, summary};
 use crate::merkle::root_from_branch;
 
 /// Generalized index of `historical_summaries` in a `BeaconState` before Electra: field 27 of up to 32.
@@ -15,7 +15,7 @@ const GINDEX_ELECTRA: u64 = 1 << 6 | 27;
 const HEAD_LENGTH: usize = 12;
 
 /// Summaries and the branch from their root to a beacon state root. Well-formed, unchecked: only
-/// [`HistoricalSummaries::from_state_proof`] makes a trusted list of them.
+/// [`HistoricalSummaries::from_state_proof`](super::HistoricalSummaries::from_state_proof) makes a trusted list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoricalSummariesWithProof {
     epoch: u64,
@@ -46,7 +46,7 @@ impl HistoricalSummariesWithProof {
             rest.split_at_checked(depth * 32).ok_or_else(|| malformed("too short for the proof"))?;
         Ok(Self {
             epoch: u64::from_le_bytes([e0, e1, e2, e3, e4, e5, e6, e7]),
-            summaries: historical_summaries::decode(summaries)?,
+            summaries: summary::decode(summaries)?,
             proof: proof.chunks_exact(32).map(B256::from_slice).collect(),
         })
     }
@@ -56,7 +56,7 @@ impl HistoricalSummariesWithProof {
         let mut bytes = self.epoch.to_le_bytes().to_vec();
         bytes.extend_from_slice(&((HEAD_LENGTH + self.proof.as_flattened().len()) as u32).to_le_bytes());
         bytes.extend_from_slice(self.proof.as_flattened());
-        bytes.extend(HistoricalSummaries::encode(&self.summaries));
+        bytes.extend(summary::encode(&self.summaries));
         bytes
     }
 
@@ -73,7 +73,7 @@ impl HistoricalSummariesWithProof {
     /// The beacon state root that summaries and proof lead to.
     pub fn state_root(&self) -> B256 {
         let gindex = if self.proof.len() == GINDEX_CAPELLA.ilog2() as usize { GINDEX_CAPELLA } else { GINDEX_ELECTRA };
-        root_from_branch(&HistoricalSummaries::root_of(&self.summaries), &self.proof, gindex)
+        root_from_branch(&summary::root_of(&self.summaries), &self.proof, gindex)
     }
 
     pub(super) fn into_summaries(self) -> Vec<HistoricalSummary> {
