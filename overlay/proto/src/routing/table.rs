@@ -14,7 +14,7 @@ use super::{
     bucket::{Bucket, Placed},
     log_distance,
     rules::Standing,
-    upkeep::Schedule,
+    schedule::Schedule,
 };
 use crate::{
     interest::{RadiusCache, interested},

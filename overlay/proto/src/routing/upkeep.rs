@@ -16,17 +16,11 @@ use crate::{
     wire::{Extensions, MAX_LOG_DISTANCE},
 };
 
-/// Usual pause between PINGs to a peer that answers.
-pub const PING_INTERVAL: Duration = Duration::from_secs(5 * 60);
-
 /// Most PINGs of a table under way at a time.
 pub const MAX_PINGS: usize = 8;
 
 /// After this a PING whose outcome was never reported no longer counts as under way.
 const PING_EXPIRY: Duration = Duration::from_secs(30);
-
-/// Usual time after which a bucket is looked up in whose range nothing was.
-pub const REFRESH_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
 /// Pause between lookups of this node's own surroundings while the table has fewer than [`K`] live peers.
 pub const SPARSE_INTERVAL: Duration = Duration::from_secs(60);
@@ -52,14 +46,6 @@ pub enum Upkeep {
         /// This node's own ID, or a random one in a bucket's range.
         target: NodeId,
     },
-}
-
-/// When lookups are due.
-#[derive(Debug, Default)]
-pub(super) struct Schedule {
-    /// When this node's own surroundings were last looked up.
-    own_lookup: Option<Instant>,
-    last_lookup: Option<Instant>,
 }
 
 impl RoutingTable {

@@ -3,63 +3,17 @@
 //! A TALKREQ carries a [`Request`], a TALKRESP a [`Response`]. Both directions check the same limits, so that nothing
 //! is sent that the other side has to refuse.
 
-use std::{collections::HashSet, fmt};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use ssz::{DecodeError, SszDecoder, SszDecoderBuilder, SszEncoder};
 
 use super::{
     AcceptCode, MAX_CONTENT_BYTES, MAX_CONTENT_KEY_BYTES, MAX_DISTANCES, MAX_ENR_BYTES, MAX_ENRS, MAX_LOG_DISTANCE,
-    MAX_OFFERED_KEYS, MAX_PING_PAYLOAD_BYTES, MAX_RESPONSE_BYTES, PayloadError, PingPayload, WireError,
+    MAX_OFFERED_KEYS, MAX_PING_PAYLOAD_BYTES, MAX_RESPONSE_BYTES, MessageType, PayloadError, PingPayload, WireError,
     error::{check_count, check_len},
     layout::{AsByteString, AsByteStrings, ByteString, ByteStrings},
 };
-
-/// The messages, with the selectors of the union as values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[allow(missing_docs)] // The names are the specification's.
-pub enum MessageType {
-    Ping = 0,
-    Pong = 1,
-    FindNodes = 2,
-    Nodes = 3,
-    FindContent = 4,
-    Content = 5,
-    Offer = 6,
-    Accept = 7,
-}
-
-impl MessageType {
-    fn from_selector(selector: u8) -> Option<Self> {
-        Some(match selector {
-            0 => MessageType::Ping,
-            1 => MessageType::Pong,
-            2 => MessageType::FindNodes,
-            3 => MessageType::Nodes,
-            4 => MessageType::FindContent,
-            5 => MessageType::Content,
-            6 => MessageType::Offer,
-            7 => MessageType::Accept,
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for MessageType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            MessageType::Ping => "PING",
-            MessageType::Pong => "PONG",
-            MessageType::FindNodes => "FINDNODES",
-            MessageType::Nodes => "NODES",
-            MessageType::FindContent => "FINDCONTENT",
-            MessageType::Content => "CONTENT",
-            MessageType::Offer => "OFFER",
-            MessageType::Accept => "ACCEPT",
-        })
-    }
-}
 
 /// `Container(enr_seq: uint64, payload_type: uint16, payload: ByteList[1100])`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod error;
 mod layout;
 mod limits;
 mod message;
+mod message_type;
 mod ping;
 mod stream;
 mod varint;
@@ -18,7 +19,8 @@ mod varint;
 pub use accept::AcceptCode;
 pub use error::WireError;
 pub use limits::*;
-pub use message::{Accept, Content, FindContent, FindNodes, MessageType, Nodes, Offer, Ping, Pong, Request, Response};
+pub use message::{Accept, Content, FindContent, FindNodes, Nodes, Offer, Ping, Pong, Request, Response};
+pub use message_type::MessageType;
 pub use ping::{
     BasicRadius, ClientInfo, ErrorCode, ErrorPayload, Extensions, HistoryRadius, PayloadError, PingPayload,
     payload_type,
