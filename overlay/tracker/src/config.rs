@@ -1,7 +1,7 @@
-//! What a tracker is started with, and why it can fail to start.
+//! What a tracker is started with.
 
 use std::{
-    fmt, io,
+    fmt,
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -124,23 +124,4 @@ impl Default for Limits {
             query_timeout: Duration::from_secs(30),
         }
     }
-}
-
-/// Why a tracker did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The secret key is zero or not below the order of the curve.
-    #[error("the secret key is no secp256k1 secret key")]
-    SecretKey,
-    /// The UDP port could not be opened.
-    #[error("cannot listen on UDP {address}: {source}")]
-    Listen {
-        /// The address from the configuration.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The transport could not be set up.
-    #[error("cannot set up the QUIC transport: {0}")]
-    Transport(String),
 }

@@ -29,7 +29,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `config` | configuration, limits, errors |
+//! | `config`, `error` | configuration, limits; why it does not start |
 //! | `key` | the chain, the keys of eras, the protocol's name |
 //! | `identity` | the node's key as a libp2p identity, and back |
 //! | `addresses` | which addresses are believed; no I/O |
@@ -46,13 +46,15 @@
 //! | `swarm` | libp2p's swarm over it, with its limits |
 //! | `persist` | the state file on the disk |
 //! | `task` | what joins all that |
-//! | `tracker` | the handle |
+//! | `tracker`, `command` | the handle, and what it says to the task |
 
 mod addresses;
 mod behaviour;
 mod callbacks;
+mod command;
 mod config;
 mod connections;
+mod error;
 mod hints;
 mod identity;
 mod key;
@@ -67,9 +69,11 @@ mod task;
 mod tracker;
 pub mod transport;
 
-pub use config::{Clock, Config, Error, Limits};
+pub use command::Status;
+pub use config::{Clock, Config, Limits};
+pub use error::Error;
 pub use identity::PublicKey;
 pub use key::{Chain, EraKey};
 pub use lookups::Provider;
 pub use records::RecordLimits;
-pub use tracker::{Status, Tracker};
+pub use tracker::Tracker;

@@ -13,17 +13,18 @@ use libp2p_identify as identify;
 use libp2p_kad::QueryId;
 use libp2p_swarm::{Swarm, SwarmEvent, dial_opts::DialOpts};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
 };
 
 use crate::{
-    Chain, Config, EraKey, Error, Provider, PublicKey, Status,
+    Chain, Config, EraKey, Error, Provider, Status,
     addresses::{Reach, multiaddr, socket_address},
     behaviour::{Behaviour, BehaviourEvent, Event},
+    command::{Command, Wanted},
     hints::Hints,
     identity,
-    lookups::{Lookups, Request},
+    lookups::Lookups,
     persist,
     provide::ProvideQueue,
     records::{Record, state_file},
@@ -44,23 +45,6 @@ const QUERY_TICK: Duration = Duration::from_secs(1);
 
 /// At the end, connections are closed for so long.
 const MAX_FAREWELL: Duration = Duration::from_secs(1);
-
-/// What is wanted until further notice.
-#[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    pub eras: BTreeSet<u64>,
-    pub is_reachable: bool,
-    pub announced: Vec<SocketAddr>,
-    pub is_stopped: bool,
-}
-
-/// What is wanted once.
-#[derive(Debug)]
-pub(crate) enum Command {
-    LookUp(Request),
-    AddPeer(PublicKey, SocketAddr),
-    Status(oneshot::Sender<Status>),
-}
 
 struct Task {
     swarm: Swarm<Behaviour>,

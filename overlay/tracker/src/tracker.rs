@@ -9,9 +9,10 @@ use futures::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Config, Error, Provider, PublicKey,
+    Config, Error, Provider, PublicKey, Status,
+    command::{Command, Wanted},
     lookups::Request,
-    task::{self, Command, Wanted},
+    task,
 };
 
 /// Hints and lookups on their way to the task. When it lags behind, hints are dropped, and lookups find nothing.
@@ -25,23 +26,6 @@ pub struct Tracker {
     commands: mpsc::Sender<Command>,
     /// What is wanted of the task as long as nothing else is wanted: the last word counts, and none gets lost.
     wanted: watch::Sender<Wanted>,
-}
-
-/// How a tracker is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// Peers in the routing table: those that answered and can be reached.
-    pub peers: usize,
-    /// Peers with an open connection.
-    pub connections: usize,
-    /// Records kept for others.
-    pub records: usize,
-    /// Eras that this node is to announce.
-    pub provided: usize,
-    /// Those of them that some peer has taken.
-    pub announced: usize,
-    /// Whether this node answers others.
-    pub reachable: bool,
 }
 
 impl Tracker {
