@@ -5,7 +5,9 @@
 //! | `identity` | certificates by the node's key, and the node ID that a handshake proved |
 //! | `config` | what an endpoint is started with, and the sizes of QUIC's windows |
 //! | `swarm` | the endpoint: dials, accepts, knows the sessions |
-//! | `session` | one connection: hello, control messages both ways, requests |
+//! | `inner` | what its sessions share |
+//! | `session` | one connection: what is known of the peer, single items out of it |
+//! | `talk` | what is said on it: hello, control messages both ways, requests |
 //! | `serve` | answers to requests, out of a [`Library`] |
 //! | `uploads` | whom this node serves, and how much it moves |
 //! | `stats` | the same as figures, for whoever looks |
@@ -16,11 +18,13 @@ mod fetch;
 mod fetch_progress;
 mod fetch_request;
 mod identity;
+mod inner;
 mod library;
 mod serve;
 mod session;
 mod stats;
 mod swarm;
+mod talk;
 mod uploads;
 
 pub use config::Config;

@@ -11,7 +11,7 @@ use content_types::ContentKey;
 use content_types::room::{BlockPart, Subject};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 
-use super::{Items, NotServed, Session, swarm::Inner, uploads::STEP_BYTES};
+use super::{Items, NotServed, Session, inner::Inner, uploads::STEP_BYTES};
 use crate::{
     geometry::{Component, Part},
     wire::{AnswerHead, Encoding, Encodings, ItemKey, MAX_REQUEST_BYTES, Request, Status, frame_head},

@@ -2,7 +2,7 @@
 
 use std::sync::{Weak, atomic::Ordering};
 
-use super::{Swarm, swarm::Inner};
+use super::{Swarm, inner::Inner};
 use crate::geometry::Component;
 
 /// What an endpoint does now, and what it has done since its start; that only grows.

@@ -1,7 +1,6 @@
 //! The endpoint of a node: it dials and accepts, and knows its sessions.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -25,7 +24,8 @@ use super::{
     Config, Held, Identity, IdentityError, Library,
     config::{CONTROL, CONTROL_OF_PEER, DIALS, ITEMS_TO_CHOKED, UNPROVED_HANDSHAKES},
     identity::proved_node_id,
-    session::{Close, Session, SessionError},
+    inner::Inner,
+    session::{Close, Direction, Session, SessionError},
     uploads::{Limits, Uploads},
 };
 use crate::{choker::ChokerConfig, geometry::Component};
@@ -130,39 +130,6 @@ pub struct PeerAddress {
 #[derive(Clone)]
 pub struct Swarm {
     pub(super) inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    pub(super) config: Config,
-    pub(super) library: Arc<dyn Library>,
-    /// Bytes of answers in memory.
-    pub(super) room: Limiter,
-    /// What control messages cost, by sender.
-    pub(super) control: Mutex<Meter>,
-    /// The same by node ID.
-    control_of_peer: Mutex<Meter>,
-    /// Handshakes of proved addresses.
-    dials: Mutex<Meter>,
-    /// Single items to peers that are not served.
-    pub(super) items_to_choked: Mutex<Meter>,
-    pub(super) uploads: Uploads,
-    /// Bars that were put on peers since the start.
-    pub(super) bars: AtomicU64,
-    /// Downloads under way.
-    pub(super) fetches: watch::Sender<usize>,
-    /// The own record as bytes, told in the hello.
-    pub(super) record: watch::Receiver<Vec<u8>>,
-    pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
-    identity: Identity,
-    endpoint: Endpoint,
-    sessions: Mutex<BTreeMap<NodeId, Arc<Session>>>,
-    /// Counts everything that changes about sessions.
-    changes: watch::Sender<u64>,
-    /// Places for sessions, and for handshakes of those who dialled us.
-    places: Limiter,
-    handshakes: Limiter,
-    next_session: AtomicU64,
 }
 
 impl Swarm {
@@ -341,43 +308,7 @@ impl std::fmt::Debug for Swarm {
     }
 }
 
-/// Who dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    Out,
-    In,
-}
-
 impl Inner {
-    /// Something about sessions has changed.
-    pub(super) fn changed(&self) {
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    pub(super) fn charge(&self, who: &Who, offence: Offence) {
-        let Some(bar) = self.config.book.charge(Instant::now(), who, offence) else { return };
-        self.bars.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(peer = %who.node_id, ?offence, seconds = bar.as_secs(), "a peer is barred");
-        if let Some(session) = self.sessions.lock().get(&who.node_id).cloned() {
-            session.close(Close::Barred);
-        }
-    }
-
-    /// Charges the sender of control messages, and its subnet.
-    ///
-    /// # Errors
-    ///
-    /// [`SessionError::Flood`] if it was itself that sent too much; [`SessionError::Crowded`] if it was its subnet, which is no
-    /// fault of its own.
-    pub(super) fn charge_control(&self, sender: &Holder, node_id: &NodeId, cost: u64) -> Result<(), SessionError> {
-        let now = Instant::now();
-        let own = Holder::id(*node_id.as_bytes());
-        if !self.control_of_peer.lock().charge(now, &own, cost) {
-            return Err(SessionError::Flood);
-        }
-        if self.control.lock().charge(now, sender, cost) { Ok(()) } else { Err(SessionError::Crowded) }
-    }
-
     fn check(&self, peer: &NodeId, ip: IpAddr) -> Result<(), ConnectError> {
         if *peer == self.identity.node_id() {
             return Err(ConnectError::Own);
