@@ -12,7 +12,6 @@ mod failure;
 mod files;
 mod origin;
 mod output;
-mod present;
 mod progress;
 mod settings;
 mod signals;

@@ -14,7 +14,7 @@ use indicatif::{
     ProgressStyle,
 };
 
-use crate::{output, present};
+use crate::output;
 
 /// How often the bar is drawn, in draws a second.
 const DRAWS_A_SECOND: u8 = 8;
@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_millis(250);
 const COUNTED: &str = "{msg} {wide_bar} {counted}";
 /// What there is to say of work whose length nobody knows.
 const UNCOUNTED: &str = "{spinner} {msg} {elapsed}";
+
+/// Characters of a node ID that tell it from others on a screen: `0x` and eight digits.
+const SHORT_ID: usize = 10;
 
 /// How often lines are written where there is no terminal to draw on.
 const LINES_INTERVAL: Duration = Duration::from_secs(5);
@@ -123,14 +126,14 @@ impl Board {
             self.peers.push(self.multi.add(bar));
         }
         for (bar, peer) in self.peers.iter().zip(peers) {
-            bar.set_message(present::peer(peer));
+            bar.set_message(line_of(peer));
         }
     }
 
     /// The first time at once, then now and then; what was not said by then is said at the end.
     fn say(&mut self, stands: &BTreeMap<u64, Stand>, peers: &[PeerState]) {
         let wholes = stands.values().map(|stand| format!("{}: {} of {} items", stand.what, stand.done, stand.items));
-        let lines: Vec<_> = wholes.chain(peers.iter().map(|peer| format!("  {}", present::peer(peer)))).collect();
+        let lines: Vec<_> = wholes.chain(peers.iter().map(|peer| format!("  {}", line_of(peer)))).collect();
         if peers.is_empty() {
             return;
         }
@@ -152,6 +155,22 @@ impl Drop for Board {
         // Bars that are left would stay on the screen.
         let _ = self.multi.clear();
     }
+}
+
+/// How a peer of a fetch does, in a line.
+fn line_of(peer: &PeerState) -> String {
+    let PeerState { node_id, address, rate, received, requests, serves_us, offences, last_offence } = peer;
+    let id = node_id.get(..SHORT_ID).unwrap_or(node_id);
+    let (rate, received) = (BinaryBytes(*rate), BinaryBytes(*received));
+    let mut line = format!("peer {id} {address}  {rate}/s  {received}  {requests} requests");
+    if !serves_us {
+        line.push_str("  does not serve us now");
+    }
+    if let (1.., Some(last)) = (offences, last_offence) {
+        let plural = if *offences == 1 { "" } else { "s" };
+        line.push_str(&format!("  {offences} offence{plural} ({last})"));
+    }
+    line
 }
 
 fn bar(target: ProgressDrawTarget, total: u64, what: &str, amount: fn(u64) -> String) -> ProgressBar {

@@ -9,6 +9,7 @@
 //! | [`headers`] | where proved headers come from |
 //! | [`trust`] | the lists behind the chain's trust roots |
 //! | [`fetch`] | headers, bodies, receipts and blocks, verified |
+//! | [`present`] | blocks and parts of them as JSON and RLP |
 //! | [`seeding`] | archives: served in place, offered to the network |
 //! | [`swarm`] | ranges over QUIC: served, and fetched into archives |
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
@@ -36,6 +37,7 @@ mod networks;
 pub mod node;
 pub mod pipeline;
 mod placed;
+pub mod present;
 mod quic_address;
 pub mod rpc;
 pub mod seeding;

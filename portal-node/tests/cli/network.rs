@@ -35,12 +35,16 @@ fn parts_of_blocks_come_as_json_and_as_rlp() {
             }
             assert_eq!(receipt["transactionHash"], transaction["hash"]);
             assert!(receipt["effectiveGasPrice"].is_string(), "{receipt}");
+            assert!(transaction["from"].is_string() && receipt["from"] == transaction["from"], "{receipt}");
         }
         assert_eq!(fetch("header", "rlp").bytes(), **block.header.rlp());
         assert_eq!(fetch("body", "rlp").bytes(), *block.body);
         assert_eq!(fetch("receipts", "rlp").bytes(), *block.receipts);
         for what in ["header", "body", "receipts"] {
             assert_eq!(fetch(what, "json").json()["hash"], json["hash"], "{what}");
+        }
+        for (what, field) in [("body", "transactions"), ("receipts", "receipts")] {
+            assert_eq!(fetch(what, "json").json()[field], json[field], "{what}");
         }
     }
 }

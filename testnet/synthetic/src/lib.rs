@@ -1,14 +1,14 @@
 //! A synthetic chain of any length with its own trust roots and archive files, the same from the same seed.
 //!
 //! Everything about it is well-formed and everything verifies: transactions of every type, logs and their blooms, ommers,
-//! withdrawals, header proofs of all four kinds under the chain's own trust roots. Nothing was executed: signatures and
-//! state roots are arbitrary numbers.
+//! withdrawals, header proofs of all four kinds under the chain's own trust roots. Nothing was executed and
+//! nobody signed: state roots are arbitrary numbers, and so is whom a signature is recovered to.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`config`] | how long the chain is, which forks it goes through, how large its blocks are |
 //! | `random` | the generator that everything arbitrary comes from |
-//! | `contents`, `transactions`, `receipts`, `ommers` | what is in a block, from the seed and the number alone |
+//! | `contents`, `transactions`, `signatures`, `receipts`, `ommers` | what is in a block, from the seed and the number alone |
 //! | `clock` | which slot a block has, and when it was made |
 //! | `trust` | epochs, beacon periods and the proofs from them |
 //! | [`chain`] | the chain: headers in memory, contents made anew whenever a block is asked for |
@@ -31,6 +31,7 @@ mod contents;
 mod ommers;
 mod random;
 mod receipts;
+mod signatures;
 mod transactions;
 mod trust;
 

@@ -6,11 +6,12 @@ use alloy_eips::{
     eip4844::VERSIONED_HASH_VERSION_KZG,
     eip7702::{Authorization, SignedAuthorization},
 };
-use alloy_primitives::{Address, B256, Signature, TxKind, U256};
+use alloy_primitives::{Address, B256, TxKind, U256};
 
 use crate::accounts::Accounts;
 use crate::config::Fork;
 use crate::random::Random;
+use crate::signatures;
 use crate::trust::CHAIN_ID;
 
 /// Bytes of a contract's method and two arguments, such as a token transfer.
@@ -57,7 +58,7 @@ pub(crate) fn write(random: &mut Random, accounts: &Accounts, fork: Fork, action
     let gas_limit = action.gas + action.gas / 4;
     let (max_fee_per_gas, max_priority_fee_per_gas) = (fee, fee / 16);
     let access_list = access_list(random, accounts);
-    let signature = Signature::new(random.word(), random.word(), random.one_in(2));
+    let signature = signatures::draw(random);
     let kind = draw_type(random, fork);
     match kind {
         0 => {

@@ -13,11 +13,12 @@ use content_types::{ChainSpec, ContentKey, NodeId, SubNetwork};
 use overlay::{Discovery, Enr, Overlay, Transport};
 
 use crate::fetch::Fetcher;
-use crate::headers::HeaderSource;
+use crate::headers::{BlockId, HeaderSource};
 use crate::holdings::Holdings;
 use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::Network;
 use crate::pipeline::Refusal;
+use crate::present::{self, BlobFees, Form, PieceError, What};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
 use crate::status::{Status, StatusSource};
@@ -92,6 +93,14 @@ impl Node {
     /// Fetches verified headers, bodies, receipts and blocks.
     pub fn fetch(&self) -> &Fetcher {
         &self.fetcher
+    }
+
+    /// Fetches a block or a part of it, verified, and writes it as JSON or RLP.
+    ///
+    /// # Errors
+    /// [`PieceError`] when it was not found, or has no such form.
+    pub async fn present(&self, id: BlockId, what: What, form: Form) -> Result<Vec<u8>, PieceError> {
+        present::piece(&self.fetcher, &self.workers, BlobFees::of(self.chain()), id, what, form).await
     }
 
     /// Checks content against a proved header.

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cairn_node::{BlockId, FetchError, Node};
+use cairn_node::{
+    BlockId, FetchError, Node,
+    present::{self, PieceError},
+};
 use indicatif::ProgressBar;
 use overlay::service::LookupTrace;
 use tokio::sync::mpsc;
@@ -19,7 +22,7 @@ use super::peer;
 use crate::{
     cli::{BlockRange, FetchArgs, FetchFormat, What},
     failure::Failure,
-    files, output, present, progress,
+    files, output, progress,
     settings::Settings,
 };
 use archive::ArchiveFile;
@@ -123,19 +126,23 @@ fn write_file(
 }
 
 async fn piece(node: &Node, number: u64, what: What, format: FetchFormat) -> Result<Vec<u8>, Failure> {
-    let id = BlockId::Number(number);
-    let fetcher = node.fetch();
-    let parts = match what {
-        What::Header => present::Parts::header(fetcher.header(id).await.map_err(missing)?),
-        What::Body => fetcher.body(id).await.map(present::Parts::body).map_err(missing)?,
-        What::Receipts => fetcher.receipts(id).await.map(present::Parts::receipts).map_err(missing)?,
-        What::Block => fetcher.block(id).await.map(present::Parts::block).map_err(missing)?,
+    let what = match what {
+        What::Block => present::What::Block,
+        What::Header => present::What::Header,
+        What::Body => present::What::Body,
+        What::Receipts => present::What::Receipts,
     };
-    let presented = match format {
-        FetchFormat::Json => parts.json(),
-        FetchFormat::Rlp => parts.rlp(),
+    let form = match format {
+        FetchFormat::Json => present::Form::Json,
+        FetchFormat::Rlp => present::Form::Rlp,
     };
-    presented.map_err(|error| Failure::Invalid(format!("block {number}: {error}")))
+    node.present(BlockId::Number(number), what, form).await.map_err(|error| match error {
+        PieceError::Fetch(error) => missing(error),
+        PieceError::Form { block, source } => {
+            Failure::Invalid(format!("{block}: cannot be shown as JSON, try --format rlp: {source}"))
+        }
+        PieceError::Stopping(_) => Failure::Internal(error.to_string()),
+    })
 }
 
 /// What was not found. Who was asked, and what each answered, goes before it.
