@@ -1,9 +1,10 @@
 //! HTTP requests with a time-out and a limit on what is read: to trust list mirrors, execution clients, running peers.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 
 /// Longest wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,11 +43,24 @@ fn reason(error: &reqwest::Error) -> String {
 /// # Errors
 /// [`HttpError::Transport`] if TLS cannot be set up.
 pub fn client() -> Result<Client, HttpError> {
+    Ok(builder().build()?)
+}
+
+/// A client that speaks over a socket on this machine, whatever a request's URL says.
+///
+/// # Errors
+/// [`HttpError::Transport`] if TLS cannot be set up.
+pub(crate) fn client_over(socket: &Path) -> Result<Client, HttpError> {
+    // A proxy of the environment is for others than this machine.
+    Ok(builder().no_proxy().unix_socket(socket).build()?)
+}
+
+fn builder() -> ClientBuilder {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Fails only when another thread was quicker, and then there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    Ok(Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).build()?)
+    Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT)
 }
 
 /// Reads a successful answer of at most `limit` bytes. Nothing is reserved for a length that the server only claims.

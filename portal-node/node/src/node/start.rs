@@ -28,6 +28,8 @@ use crate::identity::{self, IdentityError};
 use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::{self, Network, Shared, TrustNetwork};
 use crate::pipeline::Pipeline;
+use crate::present::BlobFees;
+use crate::rpc::local::Local;
 use crate::rpc::{self, RpcError, RpcServer};
 use crate::seeding::{Archives, HandOver, SeedOptions};
 use crate::status::StatusSource;
@@ -295,11 +297,21 @@ async fn start_on(
     if let Some(swarm) = &running.swarm {
         metrics.watch_swarm(swarm.stats_source());
     }
+    let trust_fetcher =
+        TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes.clone());
+    let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
     if config.rpc.is_some() || config.socket.is_some() {
         let methods =
             rpc::methods(discovery.clone(), &networks, status.clone(), client_version(), store_fetches.as_ref());
         let methods = methods.map_err(RpcError::from)?;
-        let server = RpcServer::start(config.rpc.as_ref(), config.socket.as_deref(), methods, &running.tasks).await?;
+        let local = Local {
+            fetcher: fetcher.clone(),
+            workers: workers.clone(),
+            fees: BlobFees::of(trust.chain()),
+            trust: trust_fetcher.clone(),
+        };
+        let server =
+            RpcServer::start(config.rpc.as_ref(), config.socket.as_deref(), methods, local, &running.tasks).await?;
         running.rpc = Some(server);
     }
     let metrics_server = match config.metrics {
@@ -311,8 +323,6 @@ async fn start_on(
         ),
     };
 
-    let trust_fetcher =
-        TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes.clone());
     let run = |task: BoxFuture<'static, ()>| {
         let stop = running.stop.clone();
         running.tasks.spawn(async move { stop.run_until_cancelled(task).await });
@@ -345,7 +355,6 @@ async fn start_on(
         run(trust_fetcher.clone().keep_fetching().boxed());
     }
 
-    let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
     let node = Node {
         running: running.clone(),
         networks,

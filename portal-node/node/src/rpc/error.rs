@@ -24,6 +24,9 @@ pub const FETCH_NOT_BEGUN: i32 = -32004;
 /// A node record that is not known and was not found.
 pub const RECORD_NOT_FOUND: i32 = -32003;
 
+/// The node stops.
+pub const STOPPING: i32 = -32005;
+
 /// Who does not speak a payload type.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +60,14 @@ pub(super) fn content_not_found() -> ErrorObjectOwned {
 
 pub(super) fn content_not_found_with_trace(trace: impl Serialize) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(CONTENT_NOT_FOUND_WITH_TRACE, "content not found", Some(trace))
+}
+
+pub(super) fn not_fetched(why: impl ToString, asked: impl Serialize) -> ErrorObjectOwned {
+    ErrorObjectOwned::owned(CONTENT_NOT_FOUND_WITH_TRACE, why.to_string(), Some(asked))
+}
+
+pub(super) fn stopping(why: impl ToString) -> ErrorObjectOwned {
+    plain(STOPPING, why.to_string())
 }
 
 pub(super) fn payload_type_not_supported(by: NotSupportedBy) -> ErrorObjectOwned {

@@ -5,10 +5,12 @@
 //! A method takes its parameters (`params`), calls the service, and gives the result its shape (`results`): nothing
 //! lies between the request and the sub-network. Web pages are kept out unless they are allowed (`access`, `gate`).
 
+pub mod client;
 mod config;
 mod discovery;
 pub mod error;
 mod gate;
+pub(crate) mod local;
 pub(crate) mod params;
 pub(crate) mod ping;
 mod portal;
@@ -36,11 +38,14 @@ use crate::networks::Network;
 use crate::status::{Status, StatusSource};
 use crate::swarm::StoreFetches;
 use gate::GateLayer;
+use local::Local;
 use params::Arguments;
 use serve::Service;
 
 pub use crate::access::{AllowedHost, AllowedOrigin, ParseAccessError};
+pub use client::{AskError, PeerClient, SOCKET_FILE};
 pub use config::{DEFAULT_RPC_PORT, RpcConfig};
+pub use local::TrustSearch;
 
 /// Why the JSON-RPC server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +72,12 @@ pub(crate) struct RpcServer {
 }
 
 impl RpcServer {
-    /// Serves the methods over TCP and over a socket on this machine, whichever is given.
+    /// Serves the methods over TCP and over a socket on this machine, whichever is given; what is `local` over the socket alone.
     pub(crate) async fn start(
         tcp: Option<&RpcConfig>,
         socket: Option<&Path>,
         methods: RpcModule<()>,
+        local: Local,
         tasks: &TaskTracker,
     ) -> Result<Self, RpcError> {
         let (stop, handle) = stop_channel();
@@ -86,6 +92,8 @@ impl RpcServer {
         }
         if let Some(path) = socket {
             let config = tcp.cloned().unwrap_or_default();
+            let mut methods = methods;
+            methods.merge(local::module(local)?)?;
             // Without it the commands on this machine need the TCP port; the rest goes on.
             match socket::listen(path) {
                 Ok(listener) => {

@@ -1,6 +1,9 @@
 //! Every method of the specification's OpenRPC (`jsonrpc/src/methods/{history,discv5}.json`) against the shapes in its
 //! schemas.
 
+use std::time::Duration;
+
+use cairn_node::rpc::{AskError, PeerClient, SOCKET_FILE, TrustSearch, error};
 use content_types::{ContentKey, Key as _, SubNetwork, history, legacy_history};
 use serde_json::{Value, json};
 
@@ -398,4 +401,37 @@ async fn methods_over_websocket() {
         assert_eq!(*own_id, node.node_id().to_string());
     }
     stop(node).await;
+}
+
+/// The socket in the data folder is for commands of the same user: all methods, and some that nobody else may call.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peer_on_a_data_folder_is_asked_over_its_socket() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    let mut config = world.config("node");
+    let folder = config.data_dir.clone();
+    config.socket = Some(folder.join(SOCKET_FILE));
+    assert!(PeerClient::on_folder(&folder).unwrap().is_none());
+    let node = cairn_node::Node::start(config).await.unwrap();
+    connect(&node, &seeder).await;
+    let client = PeerClient::on_folder(&folder).unwrap().expect("a socket");
+    let limit = Duration::from_secs(60);
+
+    let status: cairn_node::Status = client.ask("cairn_status", json!([]), limit).await.unwrap();
+    assert_eq!(status.node_id, node.node_id().to_string());
+    let block: Value = client.ask("cairn_block", json!([5]), limit).await.unwrap();
+    assert_eq!(block["hash"], json!(world.chain.block_hash(5).unwrap()));
+    let body: String = client.ask("cairn_block", json!([5, "body", "rlp"]), limit).await.unwrap();
+    assert_eq!(body, hex(world.chain.block(5).unwrap().body));
+    match client.ask::<Value>("cairn_block", json!([1_000_000]), limit).await {
+        Err(AskError::Refused(refusal)) => assert_eq!(refusal.code, error::CONTENT_NOT_FOUND_WITH_TRACE),
+        other => panic!("{other:?}"),
+    }
+    let searches: Vec<TrustSearch> = client.ask("cairn_fetchTrust", json!([]), limit).await.unwrap();
+    assert_eq!(searches, [], "nothing is missing");
+    assert_eq!(Rpc::of(&node).error("cairn_block", json!([5])).await.0, METHOD_NOT_FOUND);
+
+    stop(node).await;
+    assert!(PeerClient::on_folder(&folder).unwrap().is_none(), "the socket goes with the peer");
+    stop(seeder).await;
 }

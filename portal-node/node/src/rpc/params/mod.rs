@@ -115,7 +115,7 @@ fn quoted_text(text: &str) -> String {
 pub(crate) struct Mismatch(Option<String>);
 
 impl Mismatch {
-    fn because(why: impl ToString) -> Self {
+    pub(crate) fn because(why: impl ToString) -> Self {
         Self(Some(why.to_string()))
     }
 }
@@ -129,7 +129,7 @@ pub(crate) trait Parameter: Sized {
     fn parse(value: &Value) -> Result<Self, Mismatch>;
 }
 
-fn text(value: &Value) -> Result<&str, Mismatch> {
+pub(crate) fn text(value: &Value) -> Result<&str, Mismatch> {
     value.as_str().ok_or(Mismatch(None))
 }
 

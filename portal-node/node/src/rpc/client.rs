@@ -1,0 +1,97 @@
+//! Asks a peer that runs: over the socket in its data folder, or over TCP.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::http::{self, HttpError};
+
+/// The socket's name in a data folder.
+pub const SOCKET_FILE: &str = "cairn.sock";
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 72 << 20;
+
+/// Why a running peer gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody answers there, or not in time.
+    #[error(transparent)]
+    Unreachable(#[from] HttpError),
+    /// The peer answers with an error.
+    #[error("{} ({})", .0.message, .0.code)]
+    Refused(RpcRefusal),
+    /// The answer is none that is known here.
+    #[error("an answer that is not known: {0}")]
+    Unknown(#[from] serde_json::Error),
+}
+
+/// An error of the JSON-RPC, as a caller gets it; the codes are in [`error`](super::error).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RpcRefusal {
+    /// Its code.
+    pub code: i32,
+    /// What is wrong.
+    pub message: String,
+    /// More about it; `null` if there is nothing.
+    #[serde(default)]
+    pub data: Value,
+}
+
+/// Calls of one running peer's JSON-RPC.
+#[derive(Clone, Debug)]
+pub struct PeerClient {
+    http: Client,
+    url: Url,
+}
+
+impl PeerClient {
+    /// The peer that listens at a URL.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn at(url: Url) -> Result<Self, HttpError> {
+        Ok(Self { http: http::client()?, url })
+    }
+
+    /// The peer that runs on a data folder; `None` if there is no socket. Whether somebody listens there tells a call.
+    ///
+    /// # Errors
+    /// When the client cannot be set up.
+    pub fn on_folder(data_dir: &Path) -> Result<Option<Self>, HttpError> {
+        let socket: PathBuf = data_dir.join(SOCKET_FILE);
+        if !socket.exists() {
+            return Ok(None);
+        }
+        // The host is for the request's head only: a socket has no name.
+        let Ok(url) = Url::parse("http://localhost/") else { return Ok(None) };
+        Ok(Some(Self { http: http::client_over(&socket)?, url }))
+    }
+
+    /// Calls a method, for `limit` at most.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask<T: DeserializeOwned>(&self, method: &str, params: Value, limit: Duration) -> Result<T, AskError> {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let sent = self.http.post(self.url.clone()).timeout(limit).json(&request).send().await;
+        let body = http::read_bounded(sent.map_err(HttpError::from)?, MAX_ANSWER_BYTES).await?;
+        let Answer { result, error } = serde_json::from_slice(&body)?;
+        match error {
+            Some(refusal) => Err(AskError::Refused(refusal)),
+            None => Ok(serde_json::from_value(result)?),
+        }
+    }
+}
+
+/// What comes back: a result or an error.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    result: Value,
+    error: Option<RpcRefusal>,
+}

@@ -1,0 +1,124 @@
+//! What only commands of the same user may ask of a peer that runs: over the socket in its data folder, never over TCP. It costs the
+//! peer's processor or its lines, or it touches files.
+//!
+//! | method | what |
+//! |---|---|
+//! | `cairn_block` | a block or a part of it, fetched and proved, as JSON or RLP |
+//! | `cairn_fetchTrust` | peers are asked for the trust lists that are missing |
+
+use jsonrpsee::RpcModule;
+use jsonrpsee::core::{RegisterMethodError, RpcResult};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::error::{internal, invalid_params, not_fetched, stopping};
+use super::params::{Arguments, Mismatch, Parameter, text};
+use super::results::hex_string;
+use crate::fetch::{FetchError, Fetcher};
+use crate::headers::BlockId;
+use crate::present::{self, BlobFees, Form, PieceError, What};
+use crate::trust_fetcher::TrustFetcher;
+use crate::workers::Workers;
+
+/// What the methods act on.
+pub(crate) struct Local {
+    pub(crate) fetcher: Fetcher,
+    pub(crate) workers: Workers,
+    pub(crate) fees: BlobFees,
+    pub(crate) trust: TrustFetcher,
+}
+
+/// How the search for one trust list among peers went: the answer of `cairn_fetchTrust` is a list of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustSearch {
+    /// The list's name.
+    pub list: String,
+    /// Whether it was found and is in use.
+    pub found: bool,
+    /// Peers asked.
+    pub asked: usize,
+    /// What each peer that did not help answered, as a line.
+    pub failures: Vec<String>,
+}
+
+impl Parameter for BlockId {
+    const EXPECTED: &'static str = "a block number, or a block hash as a hex string of 32 bytes";
+
+    fn parse(value: &Value) -> Result<Self, Mismatch> {
+        match value {
+            Value::String(written) => written.parse().map_err(Mismatch::because),
+            number => u64::parse(number).map(Self::Number),
+        }
+    }
+}
+
+impl Parameter for What {
+    const EXPECTED: &'static str = "one of block, header, body, receipts";
+
+    fn parse(value: &Value) -> Result<Self, Mismatch> {
+        Ok(match text(value)? {
+            "block" => Self::Block,
+            "header" => Self::Header,
+            "body" => Self::Body,
+            "receipts" => Self::Receipts,
+            _ => return Err(Mismatch::because("there is no such part")),
+        })
+    }
+}
+
+impl Parameter for Form {
+    const EXPECTED: &'static str = "one of json, rlp";
+
+    fn parse(value: &Value) -> Result<Self, Mismatch> {
+        match text(value)? {
+            "json" => Ok(Self::Json),
+            "rlp" => Ok(Self::Rlp),
+            _ => Err(Mismatch::because("there is no such form")),
+        }
+    }
+}
+
+/// The methods.
+///
+/// # Errors
+/// When two of them have the same name.
+pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodError> {
+    let mut module = RpcModule::new(local);
+    module.register_async_method("cairn_block", |params, local, _| async move {
+        let arguments = Arguments::new(&params, &["block", "what", "form"])?;
+        let (id, what) = (arguments.required("block")?, arguments.optional("what")?.unwrap_or(What::Block));
+        let form = arguments.optional("form")?.unwrap_or(Form::Json);
+        let piece = present::piece(&local.fetcher, &local.workers, local.fees.clone(), id, what, form)
+            .await
+            .map_err(refused)?;
+        match form {
+            Form::Json => serde_json::from_slice(&piece).map_err(internal),
+            Form::Rlp => Ok(Value::String(hex_string(piece))),
+        }
+    })?;
+    module.register_async_method("cairn_fetchTrust", |params, local, _| async move {
+        Arguments::new(&params, &[])?;
+        let searches = local.trust.fetch_missing().await.into_iter().map(|search| TrustSearch {
+            list: search.kind.to_string(),
+            found: search.found,
+            asked: search.asked,
+            failures: search.failures.iter().map(|(peer, why)| format!("{}: {why}", peer.node_id())).collect(),
+        });
+        RpcResult::Ok(searches.collect::<Vec<_>>())
+    })?;
+    Ok(module)
+}
+
+/// What a caller is told of a piece that was not had: for what was not found, a line for each peer that was asked.
+fn refused(error: PieceError) -> jsonrpsee::types::ErrorObjectOwned {
+    match &error {
+        PieceError::Fetch(fetch @ (FetchError::Header(_) | FetchError::NotFound { .. })) => {
+            let asked: Vec<String> = fetch.traces().into_iter().flat_map(|trace| trace.lines()).collect();
+            not_fetched(&error, json!({ "asked": asked }))
+        }
+        PieceError::Fetch(FetchError::Stopping(_)) | PieceError::Stopping(_) => stopping(&error),
+        PieceError::Fetch(FetchError::Holdings(_) | FetchError::Encoding(_)) => internal(&error),
+        PieceError::Form { .. } => invalid_params(error.to_string()),
+    }
+}
