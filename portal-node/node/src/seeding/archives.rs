@@ -1,5 +1,5 @@
 //! The archives of this node: found in the seed folders, opened, served in place by the store, and dropped when their
-//! file is gone. The folders are looked at again and again, so files may come and go while the node runs. `depots` does the
+//! file is gone. `watch` looks at the folders again and again, so files may come and go while the node runs. `depots` does the
 //! same for buckets.
 
 use std::collections::BTreeMap;
@@ -9,21 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_archive::{Archive, ArchiveError, EpochCache, Format};
-use cairn_store::StoreError;
+use cairn_archive::{Archive, EpochCache, Format};
 use cairn_web_seed::Depot;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::SeedProgress;
-use super::depots::{self, DepotProblem, LIST_INTERVAL, Origin};
+use super::seeds;
+use super::shelf::{ArchiveProblem, Origin, Served, Shelf};
+use super::terms::SeedProgress;
 use crate::headers::{ArchiveProver, HeaderSource, Lineage};
 use crate::holdings::Holdings;
 use crate::trust::TrustStore;
 use crate::workers::{Stopping, Workers};
 
-/// How often the seed folders are looked at.
-const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 /// How long archives without proofs wait before their headers are looked for again, unless somebody asks for a block of
 /// them, or a trust list comes in. Doubled each time that nothing was found.
 const FIRST_PROVE_WAIT: Duration = Duration::from_secs(10);
@@ -34,28 +32,6 @@ const LONGEST_PROVE_WAIT: Duration = Duration::from_secs(640);
 const CACHED_EPOCHS: usize = 8;
 /// Endings of archive files; `.erae` is in circulation for files without proofs.
 const ENDINGS: [&str; 3] = ["era1", "ere", "erae"];
-
-/// Why a seed is not served.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ArchiveProblem {
-    /// The folder or the file cannot be looked at.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What the system said.
-        source: Arc<io::Error>,
-    },
-    /// The file is no archive that can be read.
-    #[error(transparent)]
-    Archive(Arc<ArchiveError>),
-    /// The store does not serve it.
-    #[error(transparent)]
-    Store(StoreError),
-    /// The bucket or web server cannot be listed, or a file of it not be opened.
-    #[error(transparent)]
-    Web(cairn_web_seed::Error),
-}
 
 /// The archives of a node.
 pub struct Archives {
@@ -82,30 +58,6 @@ pub struct Archives {
     offered: Mutex<Option<watch::Receiver<SeedProgress>>>,
 }
 
-/// An archive that is served.
-#[derive(Clone)]
-pub(super) struct Served {
-    pub(super) archive: Archive,
-    /// What is proved of it, if it holds no proofs of its own.
-    pub(super) lineage: Option<Arc<Lineage>>,
-    /// Where it comes from if it is no file.
-    pub(super) origin: Option<Origin>,
-}
-
-impl Served {
-    /// How many of its blocks nothing proves yet.
-    pub(super) fn unproved_count(&self) -> u64 {
-        self.lineage.as_ref().map_or(0, |lineage| lineage.unproved_count())
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Shelf {
-    pub(super) open: BTreeMap<PathBuf, Served>,
-    problems: BTreeMap<PathBuf, ArchiveProblem>,
-    pub(super) depot_problems: BTreeMap<PathBuf, DepotProblem>,
-}
-
 impl Archives {
     /// Archives in `seeds`, paths and URLs, whose headers `trust` and `headers` prove. Called within the runtime that searches run on.
     pub(crate) fn new(
@@ -115,7 +67,7 @@ impl Archives {
         headers: Arc<HeaderSource>,
         workers: Workers,
     ) -> Self {
-        let (paths, depots, depot_problems) = depots::split(seeds);
+        let (paths, depots, depot_problems) = seeds::split(seeds);
         Self {
             paths,
             looked: watch::Sender::new(depots.is_empty()),
@@ -181,38 +133,14 @@ impl Archives {
         *self.looked.borrow()
     }
 
-    /// Looks at all seeds now: opens what is new, drops what is gone.
-    pub async fn scan(self: &Arc<Self>) {
-        tokio::join!(self.scan_folders(), self.look_at_depots());
-    }
-
-    async fn scan_folders(self: &Arc<Self>) {
+    pub(super) async fn scan_folders(self: &Arc<Self>) {
         let archives = Arc::clone(self);
         if self.workers.read(move || archives.scan_blocking()).await.is_ok() {
             self.scanned.send_replace(true);
         }
     }
 
-    pub(crate) async fn watch(self: Arc<Self>) {
-        let watch_folders = async {
-            loop {
-                self.scan_folders().await;
-                if !self.has_seeds() {
-                    return;
-                }
-                tokio::time::sleep(SCAN_INTERVAL).await;
-            }
-        };
-        let watch_depots = async {
-            while !self.depots.is_empty() {
-                self.look_at_depots().await;
-                tokio::time::sleep(LIST_INTERVAL).await;
-            }
-        };
-        tokio::join!(watch_folders, watch_depots);
-    }
-
-    fn has_seeds(&self) -> bool {
+    pub(super) fn has_seeds(&self) -> bool {
         !self.paths.is_empty() || !self.depots.is_empty()
     }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use cairn_synthetic::SyntheticConfig;
 use content_types::{ContentKey, history, legacy_history};
 
-use super::archives::{Archives, Served};
+use super::archives::Archives;
 use super::prepare::{self, Prepared};
+use super::shelf::Served;
 use crate::headers::Lineage;
 use crate::testing::Fixture;
 
@@ -51,7 +52,7 @@ async fn held(fixture: &Fixture) -> Vec<u64> {
 }
 
 async fn prepare(fixture: &Fixture, served: &Served, numbers: Range<u64>) -> Prepared {
-    prepare::run(fixture.pipeline.clone(), fixture.workers.clone(), served.clone(), numbers).await
+    prepare::batch(fixture.pipeline.clone(), fixture.workers.clone(), served.clone(), numbers).await
 }
 
 #[tokio::test]

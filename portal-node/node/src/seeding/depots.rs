@@ -4,79 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use cairn_web_seed::{Depot, Error, Listed, Options, PieceCache, pieces::CACHE_BYTES};
+use cairn_web_seed::{Depot, Error, Listed};
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 
-use super::archives::{ArchiveProblem, Archives, Served};
+use super::archives::Archives;
+use super::shelf::{ArchiveProblem, DepotProblem, Origin, Served};
 
-/// How often depots are listed. A bucket's thousand files are one request.
-pub(super) const LIST_INTERVAL: Duration = Duration::from_secs(60);
 /// Archives of one depot that are opened at once. Each takes some 25 round trips.
 const OPENINGS: usize = 8;
-/// How a seed begins that is no path.
-const SCHEMES: [&str; 3] = ["s3://", "http://", "https://"];
-
-/// Which file of which depot an archive is.
-#[derive(Clone)]
-pub(super) struct Origin {
-    pub(super) depot: Arc<Depot>,
-    /// Tells this state of the file from others, where the depot does.
-    pub(super) stamp: Option<String>,
-}
-
-/// What is wrong with a depot or a file of it.
-pub(super) struct DepotProblem {
-    pub(super) problem: ArchiveProblem,
-    /// The state of the file that it is about, if no other try with the same file brings more.
-    final_for: Option<Option<String>>,
-}
-
-/// The URL that a seed is, if it is no path.
-pub fn url_of(seed: &Path) -> Option<&str> {
-    seed.to_str().filter(|seed| SCHEMES.iter().any(|scheme| seed.starts_with(scheme)))
-}
-
-/// Whether a seed's URL can be one. Nothing is asked of anybody.
-///
-/// # Errors
-/// [`Error`] says why not.
-pub fn check_url(url: &str) -> Result<(), Error> {
-    depot_at(url, Options::serving()).map(drop)
-}
-
-/// How many archives there are now at a seed's URL.
-///
-/// # Errors
-/// [`Error`] says whether it is settled, or may go better another time.
-pub async fn count_at(url: &str) -> Result<usize, Error> {
-    // Whoever asks waits for the answer.
-    let options = Options { attempts: 2, ..Options::serving() };
-    Ok(depot_at(url, options)?.list().await?.len())
-}
-
-fn depot_at(url: &str, options: Options) -> Result<Depot, Error> {
-    Depot::new(url, options, Arc::new(PieceCache::new(0)))
-}
-
-/// Paths, and depots at URLs. A URL that cannot be one is told with its problem.
-pub(super) fn split(seeds: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<Arc<Depot>>, BTreeMap<PathBuf, DepotProblem>) {
-    let cache = Arc::new(PieceCache::new(CACHE_BYTES));
-    let (mut paths, mut depots, mut problems) = (Vec::new(), Vec::new(), BTreeMap::new());
-    for seed in seeds {
-        match url_of(&seed).map(|url| Depot::new(url, Options::serving(), Arc::clone(&cache))) {
-            None => paths.push(seed),
-            Some(Ok(depot)) => depots.push(Arc::new(depot)),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "seed not served");
-                problems.insert(seed, DepotProblem { problem: ArchiveProblem::Web(error), final_for: None });
-            }
-        }
-    }
-    (paths, depots, problems)
-}
 
 impl Archives {
     /// Looks at all depots now.
@@ -165,16 +102,5 @@ impl Archives {
             tracing::warn!(%error, "seed not served for now");
         }
         shelf.depot_problems.insert(path, DepotProblem { problem: ArchiveProblem::Web(error), final_for });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_told_from_paths() {
-        let seeds = ["/srv/era1", "s3://bucket/prefix", "s3", "https://host/eras/", "era1.http"].map(PathBuf::from);
-        assert_eq!(seeds.iter().filter_map(|seed| url_of(seed)).count(), 2);
     }
 }

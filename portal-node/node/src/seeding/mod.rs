@@ -4,21 +4,29 @@
 mod archives;
 #[cfg(test)]
 mod bare_tests;
+mod batch;
 mod depots;
 mod handover;
 mod job;
 mod offer;
+mod offering;
 mod plan;
 mod position;
 mod prepare;
 mod refused;
+mod seeds;
+mod shelf;
 mod slow;
+mod terms;
+mod watch;
 
-pub use archives::{ArchiveProblem, Archives, archive_files};
-pub use depots::{check_url, count_at, url_of};
+pub use archives::{Archives, archive_files};
 pub(crate) use handover::HandOver;
-pub(crate) use job::SeedSource;
-pub use job::{SeedHandle, SeedOptions, SeedProgress};
+pub use job::SeedHandle;
+pub(crate) use offering::SeedSource;
+pub use seeds::{check_url, count_at, url_of};
+pub use shelf::ArchiveProblem;
+pub use terms::{SeedOptions, SeedProgress};
 
 /// Where the job's position is kept, in the data directory.
 pub(crate) const POSITION_FILE: &str = "seed-position.json";

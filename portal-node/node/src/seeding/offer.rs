@@ -10,9 +10,9 @@ use overlay::service::{PutReport, RequestError, TransferFailure};
 use overlay::{Enr, Overlay};
 use tokio::time::Instant;
 
-use super::SeedOptions;
 use super::plan::{self, Offer, Peer, Piece};
 use super::slow::SlowPeers;
+use super::terms::SeedOptions;
 use crate::verified::VerifiedContent;
 
 /// Waits between looks at a routing table in which nobody is.
@@ -23,7 +23,7 @@ const ROUNDS: u32 = 5;
 const MAX_RETRIES: u32 = 5;
 /// First wait before such an offer is repeated; doubled each time.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
-/// How long an offer may take beside its transfer. A run waits for all its offers.
+/// How long an offer may take beside its transfer. A batch waits for all its offers.
 const OFFER_TIME: Duration = Duration::from_secs(30);
 /// Bytes a second that a peer has to take at least.
 const MIN_RATE: u64 = 64_000;
@@ -115,7 +115,7 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
         for (peer, _) in &mut peers {
             peer.is_slow = slow.contains(&peer.node_id, Instant::now());
         }
-        // They have had their chance in this run. What only they cover is as open as it was.
+        // They have had their chance in this batch. What only they cover is as open as it was.
         let mut passed_over = Vec::new();
         if round > 0 && peers.iter().any(|(peer, _)| !peer.is_slow) {
             passed_over = peers.extract_if(.., |(peer, _)| peer.is_slow).map(|(peer, _)| peer).collect();

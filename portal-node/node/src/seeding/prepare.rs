@@ -6,20 +6,20 @@ use std::ops::Range;
 use cairn_archive::{Archive, ArchiveError, Component, Rule};
 use content_types::ProvedHeader;
 
-use super::archives::Served;
 use super::refused::Refused;
+use super::shelf::Served;
 use crate::pipeline::{Pipeline, RawBlock, RawHeader, Refusal};
 use crate::verified::VerifiedContent;
 use crate::workers::Workers;
 
-/// Bytes of bodies and receipts that are read for one run; the block that passes it is the last. What is made of a block for
-/// both sub-networks is twice that, and a few runs are prepared at a time.
+/// Bytes of bodies and receipts that are read for one batch; the block that passes it is the last. What is made of a block for
+/// both sub-networks is twice that, and a few batches are prepared at a time.
 const RUN_BYTES: usize = 4 << 20;
 
-/// The pieces made of a run of blocks.
+/// The pieces made of a batch of blocks.
 #[derive(Default)]
 pub(super) struct Prepared {
-    /// The blocks of the run that were not read, because those before were so large.
+    /// The blocks of the batch that were not read, because those before were so large.
     pub(super) rest: Range<u64>,
     pub(super) contents: Vec<VerifiedContent>,
     /// What is damaged or does not prove true.
@@ -58,16 +58,16 @@ impl BlockProblem {
 }
 
 /// Reads and checks consecutive blocks.
-pub(super) async fn run(pipeline: Pipeline, workers: Workers, served: Served, numbers: Range<u64>) -> Prepared {
-    let mut run = Prepared::default();
-    let read = match read_run(&workers, served, numbers.clone()).await {
+pub(super) async fn batch(pipeline: Pipeline, workers: Workers, served: Served, numbers: Range<u64>) -> Prepared {
+    let mut prepared = Prepared::default();
+    let read = match read_batch(&workers, served, numbers.clone()).await {
         Ok(read) => read,
         Err(problem) => {
-            numbers.for_each(|number| run.note(number, &problem));
-            return run;
+            numbers.for_each(|number| prepared.note(number, &problem));
+            return prepared;
         }
     };
-    run.rest = numbers.start.saturating_add(read.len() as u64)..numbers.end;
+    prepared.rest = numbers.start.saturating_add(read.len() as u64)..numbers.end;
     for (number, block) in numbers.zip(read) {
         let contents = match block {
             Ok(block) => {
@@ -77,11 +77,11 @@ pub(super) async fn run(pipeline: Pipeline, workers: Workers, served: Served, nu
             Err(problem) => Err(problem),
         };
         match contents {
-            Ok(contents) => run.contents.extend(contents),
-            Err(problem) => run.note(number, &problem),
+            Ok(contents) => prepared.contents.extend(contents),
+            Err(problem) => prepared.note(number, &problem),
         }
     }
-    run
+    prepared
 }
 
 impl Prepared {
@@ -98,7 +98,7 @@ impl Prepared {
 }
 
 /// Reads consecutive blocks through one open file.
-async fn read_run(
+async fn read_batch(
     workers: &Workers,
     served: Served,
     numbers: Range<u64>,

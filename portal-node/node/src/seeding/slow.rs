@@ -1,5 +1,5 @@
-//! Peers that kept the job waiting. Each run waits for all its offers, so a peer that accepts and then reads slowly, or never
-//! opens the stream, would cost every run again what it takes to give up; it is remembered from one to the next, and gets
+//! Peers that kept the job waiting. Each batch waits for all its offers, so a peer that accepts and then reads slowly, or never
+//! opens the stream, would cost every batch again what it takes to give up; it is remembered from one to the next, and gets
 //! only what too few others cover.
 
 use std::time::Duration;
