@@ -1,13 +1,13 @@
 //! What a person can type. The text here is the manual.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf};
 
 use bytesize::ByteSize;
-use cairn_archive::MAX_BLOCKS;
+use cairn_archive::{Format, MAX_BLOCKS};
+use cairn_node::ranges;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    failure::Failure,
     settings::{GlobalArgs, NetworkArgs, NodeArgs},
     values,
 };
@@ -270,6 +270,15 @@ pub(crate) enum ArchiveFormat {
     Ere,
 }
 
+impl From<ArchiveFormat> for Format {
+    fn from(format: ArchiveFormat) -> Self {
+        match format {
+            ArchiveFormat::Era1 => Self::Era1,
+            ArchiveFormat::Ere => Self::Ere,
+        }
+    }
+}
+
 /// What an ere file does without. The format's other parts are always there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(crate) struct Profile {
@@ -281,23 +290,16 @@ pub(crate) struct Profile {
     pub(crate) no_receipts: bool,
 }
 
+impl From<Profile> for ranges::Profile {
+    fn from(Profile { no_proofs, no_receipts }: Profile) -> Self {
+        Self { proofs: !no_proofs, receipts: !no_receipts }
+    }
+}
+
 impl Profile {
     /// Whether the file has everything that its blocks allow.
     pub(crate) fn is_whole(self) -> bool {
         !self.no_proofs && !self.no_receipts
-    }
-
-    /// Checks that nothing is to be left out of an era1 file.
-    ///
-    /// # Errors
-    /// One line that says which flags have to go.
-    pub(crate) fn check_era1(self) -> Result<(), Failure> {
-        if self.is_whole() {
-            return Ok(());
-        }
-        Err(Failure::Configuration(
-            "an era1 file always has receipts and never proofs: leave out --no-proofs and --no-receipts".into(),
-        ))
     }
 }
 
@@ -375,6 +377,11 @@ pub(crate) struct BlockRange {
 }
 
 impl BlockRange {
+    /// Each of their numbers.
+    pub(crate) fn numbers(&self) -> RangeInclusive<u64> {
+        self.first..=self.last
+    }
+
     /// How many blocks there are.
     pub(crate) fn count(&self) -> u64 {
         (self.last - self.first).saturating_add(1)

@@ -3,6 +3,10 @@
 use std::{error::Error, io, process::ExitCode};
 
 use cairn_archive::{ArchiveError, Rule};
+use cairn_node::{
+    Stopping,
+    ranges::{PlanError, TookTooLong},
+};
 
 use crate::advice::{advice, with_advice};
 
@@ -69,6 +73,29 @@ impl Failure {
     /// A failure to read or write `path`.
     pub(crate) fn io(path: &std::path::Path, error: io::Error) -> Self {
         Self::Io(format!("{}: {error}{}", path.display(), advice(&error)))
+    }
+}
+
+impl From<TookTooLong> for Failure {
+    fn from(error: TookTooLong) -> Self {
+        Self::NotFound(format!("{error} (--timeout gives it longer)"))
+    }
+}
+
+impl From<Stopping> for Failure {
+    fn from(error: Stopping) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        let instead = match error {
+            PlanError::AfterMerge => ": write an .ere file",
+            PlanError::Era1Profile => ": leave out --no-proofs and --no-receipts",
+            PlanError::TooLong { .. } => "",
+        };
+        Self::Configuration(format!("{error}{instead}"))
     }
 }
 

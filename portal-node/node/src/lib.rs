@@ -12,6 +12,7 @@
 //! | [`present`] | blocks and parts of them as JSON and RLP |
 //! | [`seeding`] | archives: served in place, offered to the network |
 //! | [`swarm`] | ranges over QUIC: served, and fetched into archives |
+//! | [`ranges`] | ranges and eras as archives, whichever way they come |
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
 //! | [`http`] | requests to mirrors and JSON-RPC servers, bounded in time and size |
 //! | `networks` | the registry of sub-networks and what they ask of this node |
@@ -39,6 +40,7 @@ pub mod pipeline;
 mod placed;
 pub mod present;
 mod quic_address;
+pub mod ranges;
 pub mod rpc;
 pub mod seeding;
 pub mod status;

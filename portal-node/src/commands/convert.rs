@@ -6,6 +6,7 @@ use cairn_archive::{
     Archive,
     convert::{Step, Target, convert as convert_archive},
 };
+use cairn_node::ranges::PlanError;
 use serde_json::json;
 
 use super::blocking;
@@ -18,10 +19,8 @@ use crate::{
 
 pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<(), Failure> {
     let target = match args.to {
-        ArchiveFormat::Era1 => {
-            args.profile.check_era1()?;
-            Target::Era1
-        }
+        ArchiveFormat::Era1 if !args.profile.is_whole() => return Err(PlanError::Era1Profile.into()),
+        ArchiveFormat::Era1 => Target::Era1,
         ArchiveFormat::Ere => Target::Ere { proofs: !args.profile.no_proofs, receipts: !args.profile.no_receipts },
     };
     let paths = files::archives(&args.paths)?;

@@ -12,6 +12,7 @@ use bytesize::ByteSize;
 use cairn_archive::write::Plan;
 use cairn_node::{
     Node,
+    ranges::{Profile, plan_of_era},
     swarm::{EraEnd, Order, PeerState, SyncOptions, SyncProgress, peers_of},
 };
 use serde_json::json;
@@ -19,11 +20,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fetch::swarm::{failure, format_of, plan_of, stand},
+    fetch::ranges::{failure, stand},
     peer,
 };
 use crate::{
-    cli::{Profile, SyncArgs, SyncOrder},
+    cli::{SyncArgs, SyncOrder},
     failure::Failure,
     output,
     progress::Board,
@@ -40,9 +41,8 @@ pub(crate) async fn sync(settings: &Settings, args: SyncArgs) -> Result<(), Fail
         return Err(Failure::Configuration(format!("--eras: {} eras are more than {MAX_ERAS}", args.eras.count())));
     }
     let chain = settings.chain()?;
-    let whole = Profile { no_proofs: false, no_receipts: false };
-    let plan = |era| plan_of(&chain, format_of(args.archive_format), era, whole);
-    let plans: Vec<Plan> = (args.eras.first..=args.eras.last).map(plan).collect::<Result<_, _>>()?;
+    let plan = |era| plan_of_era(&chain, args.archive_format.into(), era, Profile::WHOLE);
+    let plans: Vec<Plan> = args.eras.numbers().map(plan).collect::<Result<_, _>>()?;
     let folder = match &args.out {
         Some(folder) => {
             std::fs::create_dir_all(folder).map_err(|error| Failure::io(folder, error))?;

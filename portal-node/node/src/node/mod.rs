@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::Network;
 use crate::pipeline::Refusal;
 use crate::present::{self, BlobFees, Form, PieceError, What};
+use crate::ranges::{EraFetches, RangeFetch, RangeSource, WantedEras, Ways};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
 use crate::status::{Status, StatusSource};
@@ -170,6 +171,22 @@ impl Node {
         let peers = self.peers.clone().ok_or(FetchArchiveError::NoQuic)?;
         let (verifier, archives) = (self.trust.verifier(), Arc::clone(&self.archives));
         Ok(EraSync::new(peers, verifier, archives, self.chain().name(), options))
+    }
+
+    /// Fetches a range into an archive: over QUIC from everybody who serves of it, and item by item if nobody does.
+    pub fn fetch_range(&self, wanted: WantedArchive, ways: Ways) -> RangeFetch {
+        RangeFetch::new(self.range_source(), wanted, ways)
+    }
+
+    /// Fetches eras over QUIC, each into an archive of its own.
+    pub fn fetch_eras(&self, wanted: WantedEras) -> EraFetches {
+        EraFetches::new(self.range_source(), wanted)
+    }
+
+    fn range_source(&self) -> RangeSource {
+        let legacy_history = self.networks.iter().find(|of| of.sub_network() == SubNetwork::LegacyHistory).cloned();
+        let (peers, fetcher) = (self.peers.clone(), self.fetcher.clone());
+        RangeSource { peers, verifier: self.trust.verifier(), fetcher, legacy_history }
     }
 
     /// Fetches ranges into this node's own store; `None` if this node does not speak QUIC.

@@ -92,7 +92,7 @@ impl Fetched {
                 Self { header, body: nothing(), receipts }
             }
             (What::Block | What::Receipts, Form::Json) => {
-                let crate::Block { header, body, receipts } = fetcher.block(id).await?;
+                let crate::fetch::Block { header, body, receipts } = fetcher.block(id).await?;
                 Self { header, body, receipts }
             }
         })

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use cairn_archive::write::Plan;
@@ -12,6 +13,7 @@ use content_types::HeaderVerifier;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::patience::{Patience, Unserved};
 use super::peers::Peers;
 use super::sink::ArchiveSink;
 use super::web;
@@ -34,6 +36,9 @@ pub enum FetchArchiveError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nobody serves what is missing.
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
     /// What came could not be kept.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -104,6 +109,29 @@ impl ArchiveFetch {
         // It ends with its token.
         let _ = dialler.await;
         fetched?.finish().await
+    }
+
+    /// The same, until nobody has served what is missing for too long.
+    ///
+    /// # Errors
+    /// As [`ArchiveFetch::run`], and [`FetchArchiveError::Unserved`].
+    pub(crate) async fn run_while_served(
+        self,
+        patience: Patience,
+        stop: &CancellationToken,
+    ) -> Result<PathBuf, FetchArchiveError> {
+        let (ending, progress) = (stop.child_token(), self.progress());
+        let mut running = pin!(self.run(&ending));
+        tokio::select! {
+            made = &mut running => made,
+            unserved = patience.run_out(progress) => {
+                ending.cancel();
+                match running.await {
+                    Err(FetchArchiveError::Fetch(FetchError::Stopped)) if !stop.is_cancelled() => Err(unserved.into()),
+                    ended => ended,
+                }
+            }
+        }
     }
 
     /// Fetches everything from whoever gets connected.

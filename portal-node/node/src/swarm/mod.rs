@@ -9,6 +9,7 @@
 //! | `sink` | what comes, checked block by block and put into an archive |
 //! | `web` | what no peer serves, from mirrors |
 //! | `fetch` | one archive from many peers |
+//! | `patience` | how long is waited while nobody serves what is missing |
 //! | `sync` | many archives, within a budget |
 //! | `shelf` | the folder that they go into |
 //! | `store_fetch` | ranges into the node's own store |
@@ -18,6 +19,7 @@
 mod coverage;
 mod fetch;
 mod library;
+mod patience;
 mod peers;
 mod progress;
 mod shelf;
@@ -50,6 +52,8 @@ pub(crate) use coverage::coverage;
 pub use coverage::{Coverage, EraCoverage};
 pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
+pub(crate) use patience::Patience;
+pub use patience::Unserved;
 pub(crate) use peers::Peers;
 pub use progress::{PeerState, peers_of};
 pub use store_fetch::{NotBegun, StoreFetchPhase, StoreFetchState, StoreFetches, StoreRange};

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::coverage::{holders, holdings};
 use super::fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
+use super::patience::Patience;
 use super::peers::Peers;
 use super::shelf::{Candidate, Room, Shelf, era_of, next, size_of, spooled};
 use super::tracker::providers;
@@ -335,6 +336,10 @@ impl Shared {
         pending.iter().filter_map(of).collect()
     }
 
+    fn patience(&self) -> Patience {
+        Patience { nobody: self.patience, nothing: self.patience }
+    }
+
     async fn era(&self, running: &Running) -> EraEnd {
         let plan = running.plan.clone();
         let wanted = WantedArchive {
@@ -358,7 +363,7 @@ impl Shared {
         let mut fetching = std::pin::pin!(fetch.fetch(&ending));
         let fetched = tokio::select! {
             fetched = &mut fetching => fetched,
-            () = self.run_out_of_patience(progress.clone()) => {
+            _ = self.patience().run_out(progress.clone()) => {
                 ending.cancel();
                 fetching.await
             }
@@ -432,20 +437,6 @@ impl Shared {
             Ok(Ok(())) => EraEnd::NoRoom,
             Ok(Err(error)) => EraEnd::Failed(error.into()),
             Err(stopping) => EraEnd::Failed(stopping.into()),
-        }
-    }
-
-    /// Returns when nobody has served what is missing for long enough.
-    async fn run_out_of_patience(&self, progress: watch::Receiver<FetchProgress>) {
-        let mut last = (0, Instant::now());
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let (kept, total) = (progress.borrow().kept, progress.borrow().total);
-            if kept > last.0 || total.unreachable < total.missing {
-                last = (kept, Instant::now());
-            } else if last.1.elapsed() > self.patience {
-                return;
-            }
         }
     }
 }

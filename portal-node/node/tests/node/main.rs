@@ -11,6 +11,7 @@ mod metrics;
 mod network;
 mod offers;
 mod pipeline;
+mod ranges;
 mod rpc;
 mod support;
 mod trust;

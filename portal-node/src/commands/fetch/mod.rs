@@ -1,18 +1,20 @@
 //! `cairn fetch`: verified history from the network, printed or written into a file.
 
 mod archive;
-mod hand_over;
 mod into_store;
-pub(super) mod swarm;
+pub(super) mod ranges;
 
 use std::{
     io::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use cairn_node::{
     BlockId, FetchError, Node,
     present::{self, PieceError},
+    ranges::{Pace, in_order},
+    swarm::WantedArchive,
 };
 use indicatif::ProgressBar;
 use overlay::service::LookupTrace;
@@ -25,8 +27,6 @@ use crate::{
     files, output, progress,
     settings::Settings,
 };
-use archive::ArchiveFile;
-use hand_over::hand_over;
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
     if args.into_store {
@@ -47,9 +47,8 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
     match target {
         Target::Output(format) => print(node, args, format).await,
         Target::File(path, format) => save(node, args, path, format).await,
-        Target::Archive(file) if swarm::fetch_range(node, settings, args, &file).await? => Ok(()),
-        Target::Archive(file) => archive::write(node, settings, args, file).await,
-        Target::Eras(folder) => swarm::fetch_eras(node, settings, args, &folder).await,
+        Target::Archive(wanted) => ranges::fetch_range(node, settings, args, wanted).await,
+        Target::Eras(eras, folder) => ranges::fetch_eras(node, settings, args, eras, &folder).await,
     }
 }
 
@@ -57,19 +56,19 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
 enum Target {
     Output(FetchFormat),
     File(PathBuf, FetchFormat),
-    Archive(ArchiveFile),
-    Eras(PathBuf),
+    Archive(WantedArchive),
+    Eras(BlockRange, PathBuf),
 }
 
 impl Target {
     fn of(settings: &Settings, args: &FetchArgs) -> Result<Self, Failure> {
         let format = args.format.unwrap_or(FetchFormat::Json);
         let Some(path) = &args.out else { return Ok(Self::Output(format)) };
-        if args.era.is_some() {
-            return Ok(Self::Eras(path.clone()));
+        if let Some(eras) = args.era {
+            return Ok(Self::Eras(eras, path.clone()));
         }
-        if let Some(file) = ArchiveFile::of(settings, args, path)? {
-            return Ok(Self::Archive(file));
+        if let Some(wanted) = archive::wanted(settings, args, path)? {
+            return Ok(Self::Archive(wanted));
         }
         if !args.profile.is_whole() {
             return Err(Failure::Configuration(format!(
@@ -93,13 +92,31 @@ async fn print(node: &Node, args: &FetchArgs, format: FetchFormat) -> Result<(),
         }
         Ok(())
     };
-    hand_over(args, &bar, |number| piece(node, number, args.what, format), write).await
+    pieces(node, args, format, &bar, write).await
 }
 
 async fn save(node: &Node, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
     let blocks = args.range().count();
     let write = move |pieces| write_file(&path, blocks, format, pieces);
-    hand_over(args, &bar(args.range()), |number| piece(node, number, args.what, format), write).await
+    pieces(node, args, format, &bar(args.range()), write).await
+}
+
+/// Fetches the pieces of a range and hands them on in order to `write`, on a thread of its own.
+async fn pieces(
+    node: &Node,
+    args: &FetchArgs,
+    format: FetchFormat,
+    bar: &ProgressBar,
+    write: impl FnOnce(mpsc::Receiver<Vec<u8>>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let fetch = |number| piece(node, number, args.what, format);
+    let written = in_order(args.range().numbers(), pace(args), fetch, write, || bar.inc(1)).await;
+    bar.finish_and_clear();
+    written
+}
+
+fn pace(args: &FetchArgs) -> Pace {
+    Pace { parallel: args.parallel, limit: Duration::from_secs(args.timeout) }
 }
 
 /// Writes what arrives; the file gets its name when it is whole.
