@@ -117,8 +117,28 @@ pub(crate) enum FetchFormat {
     Rlp,
 }
 
+/// Flags of the commands that fetch from many peers at once.
+#[derive(Debug, Args)]
+pub(crate) struct FromPeersArgs {
+    /// Format of the archives of eras
+    #[arg(long = "as", value_enum, default_value = "ere", value_name = "FORMAT")]
+    pub(crate) archive_format: ArchiveFormat,
+    /// Mirrors of archive files (http://, https://, s3://BUCKET/PREFIX) for what no peer serves of an archive
+    #[arg(long, env = "CAIRN_WEB_SEED", value_name = "URL", value_delimiter = ',')]
+    pub(crate) web_seed: Vec<String>,
+    /// Show a line for each peer, too
+    #[arg(long)]
+    pub(crate) per_peer: bool,
+    /// Most seconds to wait while nobody has what is missing, and to spend on a block that is fetched by itself
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
 /// Flags of `cairn fetch`.
 #[derive(Debug, Args)]
+#[command(mut_arg("archive_format", |flag| flag.requires("era")), mut_arg("web_seed", |flag| flag.requires("out")))]
 pub(crate) struct FetchArgs {
     /// A block number, or a range: 100..200 without 200, 100..=200 with it
     #[arg(value_name = "BLOCKS", required_unless_present = "era")]
@@ -126,9 +146,6 @@ pub(crate) struct FetchArgs {
     /// An era of 8,192 blocks, or a range of eras, each as an archive in the folder --out
     #[arg(long, value_name = "ERAS", conflicts_with = "blocks", requires = "out")]
     pub(crate) era: Option<BlockRange>,
-    /// Format of the archives of --era
-    #[arg(long = "as", value_enum, default_value = "ere", value_name = "FORMAT", requires = "era")]
-    pub(crate) archive_format: ArchiveFormat,
     /// What to fetch
     #[arg(long, value_enum, default_value = "block", value_name = "WHAT")]
     pub(crate) what: What,
@@ -144,22 +161,13 @@ pub(crate) struct FetchArgs {
     /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range. With --era, a folder
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
-    /// Mirrors of archive files (http://, https://, s3://BUCKET/PREFIX) for what no peer serves; for archives only
-    #[arg(long, env = "CAIRN_WEB_SEED", value_name = "URL", value_delimiter = ',', requires = "out")]
-    pub(crate) web_seed: Vec<String>,
     #[command(flatten)]
     pub(crate) profile: Profile,
     /// Blocks under way at once
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = values::count)]
     pub(crate) parallel: usize,
-    /// Show a line for each peer that a range comes from, too
-    #[arg(long)]
-    pub(crate) per_peer: bool,
-    /// Most seconds to spend on a block; for an archive from many peers, to wait while nobody has what is missing
-    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
-    pub(crate) timeout: u64,
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) from_peers: FromPeersArgs,
 }
 
 impl FetchArgs {
@@ -196,26 +204,14 @@ pub(crate) struct SyncArgs {
     /// size beside that. The first era that does not fit ends it [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = values::read::<ByteSize>)]
     pub(crate) capacity: Option<ByteSize>,
-    /// Format of the archives
-    #[arg(long = "as", value_enum, default_value = "ere", value_name = "FORMAT")]
-    pub(crate) archive_format: ArchiveFormat,
     /// Folder for the archives; what is whole is served at once [default: archives/ in the data folder, which run serves]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Mirrors of archive files (http://, https://, s3://BUCKET/PREFIX) for what no peer serves
-    #[arg(long, env = "CAIRN_WEB_SEED", value_name = "URL", value_delimiter = ',')]
-    pub(crate) web_seed: Vec<String>,
     /// Eras under way at once
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = values::count)]
     pub(crate) parallel: usize,
-    /// Show a line for each peer, too
-    #[arg(long)]
-    pub(crate) per_peer: bool,
-    /// Most seconds to wait while nobody has what is missing
-    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
-    pub(crate) timeout: u64,
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    pub(crate) from_peers: FromPeersArgs,
 }
 
 /// Commands of `cairn trust`.
@@ -419,6 +415,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_for_archives_only_is_refused_without_one() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["cairn"], words].concat()).map(|_| ());
+        let lacks = |words: &[&str]| {
+            let error = parse(words).unwrap_err();
+            assert_eq!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument, "{error}");
+        };
+        lacks(&["fetch", "5", "--web-seed", "http://127.0.0.1/"]);
+        lacks(&["fetch", "5", "--as", "era1"]);
+        parse(&["fetch", "5", "--out", "a.ere", "--web-seed", "http://127.0.0.1/"]).unwrap();
+        parse(&["fetch", "--era", "5", "--out", "a", "--as", "era1"]).unwrap();
+        parse(&["sync", "--eras", "5", "--as", "era1", "--web-seed", "http://127.0.0.1/"]).unwrap();
+        assert!(parse(&["fetch", "5", "--into-store", "--web-seed", "http://127.0.0.1/"]).is_err());
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) async fn sync(settings: &Settings, args: SyncArgs) -> Result<(), Fail
         return Err(Failure::Configuration(format!("--eras: {} eras are more than {MAX_ERAS}", args.eras.count())));
     }
     let chain = settings.chain()?;
-    let plan = |era| plan_of_era(&chain, args.archive_format.into(), era, Profile::WHOLE);
+    let plan = |era| plan_of_era(&chain, args.from_peers.archive_format.into(), era, Profile::WHOLE);
     let plans: Vec<Plan> = args.eras.numbers().map(plan).collect::<Result<_, _>>()?;
     let folder = match &args.out {
         Some(folder) => {
@@ -50,7 +50,7 @@ pub(crate) async fn sync(settings: &Settings, args: SyncArgs) -> Result<(), Fail
         }
         None => peer::archives_folder(&settings.data_dir()?)?,
     };
-    let (node, _scratch) = peer::start_passing(settings, args.network.clone(), vec![folder.clone()]).await?;
+    let (node, _scratch) = peer::start_passing(settings, args.from_peers.network.clone(), vec![folder.clone()]).await?;
     let options = SyncOptions {
         folder,
         plans,
@@ -60,10 +60,10 @@ pub(crate) async fn sync(settings: &Settings, args: SyncArgs) -> Result<(), Fail
         },
         capacity: args.capacity.map(|capacity| capacity.as_u64()),
         at_once: args.parallel,
-        patience: Duration::from_secs(args.timeout),
-        web_seeds: args.web_seed,
+        patience: Duration::from_secs(args.from_peers.timeout),
+        web_seeds: args.from_peers.web_seed,
     };
-    let outcome = sync_with(&node, settings, options, args.per_peer).await;
+    let outcome = sync_with(&node, settings, options, args.from_peers.per_peer).await;
     node.shutdown().await;
     outcome
 }

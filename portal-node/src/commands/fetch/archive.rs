@@ -42,6 +42,6 @@ pub(super) fn wanted(settings: &Settings, args: &FetchArgs, path: &Path) -> Resu
         name: Some(name.to_owned()),
         plan,
         order: Order::Sequential,
-        web_seeds: args.web_seed.clone(),
+        web_seeds: args.from_peers.web_seed.clone(),
     }))
 }

@@ -21,9 +21,9 @@ const ASK_INTERVAL: Duration = Duration::from_millis(300);
 
 pub(super) async fn fetch(settings: &Settings, args: &FetchArgs) -> Result<(), Failure> {
     let range = args.range();
-    let patience = u16::try_from(args.timeout).unwrap_or(u16::MAX);
+    let patience = u16::try_from(args.from_peers.timeout).unwrap_or(u16::MAX);
     let params = json!({ "first": range.first, "last": range.last, "patience": patience });
-    let mut board = Board::new(args.per_peer);
+    let mut board = Board::new(args.from_peers.per_peer);
     let state = loop {
         let state: StoreFetchState = peer::ask(&args.rpc, "cairn_fetch", params.clone()).await?;
         if state.phase != StoreFetchPhase::Running {

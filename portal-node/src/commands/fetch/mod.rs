@@ -33,7 +33,7 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
         return into_store::fetch(settings, &args).await;
     }
     let target = Target::of(settings, &args)?;
-    let (node, _scratch) = peer::start_fetcher(settings, args.network.clone()).await?;
+    let (node, _scratch) = peer::start_fetcher(settings, args.from_peers.network.clone()).await?;
     let outcome = fetch_with(&node, settings, &args, target).await;
     node.shutdown().await;
     outcome
@@ -116,7 +116,7 @@ async fn pieces(
 }
 
 fn pace(args: &FetchArgs) -> Pace {
-    Pace { parallel: args.parallel, limit: Duration::from_secs(args.timeout) }
+    Pace { parallel: args.parallel, limit: Duration::from_secs(args.from_peers.timeout) }
 }
 
 /// Writes what arrives; the file gets its name when it is whole.

@@ -37,10 +37,10 @@ pub(super) async fn fetch_eras(
     let mut eras = node.fetch_eras(WantedEras {
         folder: folder.to_owned(),
         eras: eras.numbers(),
-        format: args.archive_format.into(),
+        format: args.from_peers.archive_format.into(),
         profile: args.profile.into(),
-        patience: Duration::from_secs(args.timeout),
-        web_seeds: args.web_seed.clone(),
+        patience: Duration::from_secs(args.from_peers.timeout),
+        web_seeds: args.from_peers.web_seed.clone(),
     });
     let progress = eras.progress();
     // An interrupt ends the process; what came is kept all the same.
@@ -113,7 +113,7 @@ impl Screen {
             RangeProgress::Served { era, fetch } => {
                 if !matches!(self, Self::Board(_)) {
                     self.clear();
-                    *self = Self::Board(Board::new(args.per_peer));
+                    *self = Self::Board(Board::new(args.from_peers.per_peer));
                 }
                 if let Self::Board(board) = self {
                     board.show(&BTreeMap::from([(0, stand(&name_of(*era), fetch))]), &peers_of(fetch));
