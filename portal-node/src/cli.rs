@@ -8,7 +8,7 @@ use cairn_node::ranges;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    settings::{GlobalArgs, NetworkArgs, NodeArgs},
+    flags::{GlobalArgs, NetworkArgs, NodeArgs},
     values,
 };
 

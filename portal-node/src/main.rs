@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod failure;
 mod files;
+mod flags;
 mod origin;
 mod output;
 mod progress;

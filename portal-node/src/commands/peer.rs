@@ -30,8 +30,10 @@ use crate::{
     advice::with_advice,
     bootnodes,
     failure::{Failure, cannot_listen},
-    files, origin, output,
-    settings::{NetworkArgs, NodeArgs, Settings},
+    files,
+    flags::{NetworkArgs, NodeArgs},
+    origin, output,
+    settings::Settings,
     values::{Addresses, Bootnode, Endpoint, Setting},
 };
 

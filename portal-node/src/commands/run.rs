@@ -11,13 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::peer;
-use crate::{
-    cli::SeedArgs,
-    failure::Failure,
-    output, progress,
-    settings::{NodeArgs, Settings},
-    signals::Signals,
-};
+use crate::{cli::SeedArgs, failure::Failure, flags::NodeArgs, output, progress, settings::Settings, signals::Signals};
 
 /// The exit code of a program that a second SIGINT ended.
 const INTERRUPTED: i32 = 130;

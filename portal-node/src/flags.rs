@@ -20,25 +20,25 @@ use crate::values::{self, Addresses, Bootnode, Endpoint, LogFilter, LogFormat, S
 pub(crate) struct GlobalArgs {
     /// Configuration file (TOML) [default: cairn.toml in --data-dir, or else in ~/.local/share/cairn, if it is there]
     #[arg(long, global = true, env = "CAIRN_CONFIG", value_name = "FILE", help_heading = "Everywhere")]
-    pub(super) config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) common: Common,
+    pub(crate) common: Common,
 }
 
 /// What both the command line and the top level of the file can say.
 #[derive(Debug, Default, Clone, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Common {
+pub(crate) struct Common {
     /// Folder of the peer's key, store and trust lists [default: the chain's name in $XDG_DATA_HOME/cairn or
     /// ~/.local/share/cairn, such as ~/.local/share/cairn/mainnet]
     #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR", help_heading = "Everywhere")]
-    pub(super) data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// The chain: mainnet, sepolia, or the path of a chain specification (JSON) [default: mainnet]
     #[arg(long, global = true, env = "CAIRN_CHAIN", value_name = "NAME|FILE", help_heading = "Everywhere")]
-    pub(super) chain: Option<String>,
+    pub(crate) chain: Option<String>,
     /// Folder of the trust lists [default: trust/ in the data folder]
     #[arg(long, global = true, env = "CAIRN_TRUST", value_name = "DIR", help_heading = "Everywhere")]
-    pub(super) trust: Option<PathBuf>,
+    pub(crate) trust: Option<PathBuf>,
     /// What to log, in the syntax of RUST_LOG [default: info for run and seed, else warn]
     #[arg(
         long,
@@ -49,11 +49,11 @@ pub(super) struct Common {
         help_heading = "Everywhere"
     )]
     #[serde(deserialize_with = "values::optional")]
-    pub(super) log: Option<LogFilter>,
+    pub(crate) log: Option<LogFilter>,
     /// How to log [default: text]
     #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT", help_heading = "Everywhere")]
     #[serde(deserialize_with = "values::optional")]
-    pub(super) log_format: Option<LogFormat>,
+    pub(crate) log_format: Option<LogFormat>,
     /// Print results as JSON
     #[arg(
         long,
@@ -65,13 +65,13 @@ pub(super) struct Common {
         require_equals = true,
         help_heading = "Everywhere"
     )]
-    pub(super) json: Option<bool>,
+    pub(crate) json: Option<bool>,
     /// The table `[node]`; its flags belong to the commands that start a storage peer.
     #[arg(skip)]
-    pub(super) node: NodeArgs,
+    pub(crate) node: NodeArgs,
     /// The table `[network]`; its flags belong to every command that starts a peer.
     #[arg(skip)]
-    pub(super) network: NetworkArgs,
+    pub(crate) network: NetworkArgs,
 }
 
 /// Flags of the commands that start a storage peer.
@@ -196,7 +196,7 @@ macro_rules! laid_over {
     ($($settings:ident { $($field:ident),+ $(,)? })+) => {$(
         impl $settings {
             /// These settings, and where they are silent the ones of `below`.
-            pub(super) fn or(self, below: Self) -> Self {
+            pub(crate) fn or(self, below: Self) -> Self {
                 Self { $($field: self.$field.or(below.$field)),+ }
             }
         }

@@ -4,8 +4,6 @@
 //! names of the flags; what a storage peer keeps and offers stands in the table `[node]`, how a peer of any kind reaches
 //! others in the table `[network]`.
 
-mod flags;
-
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -14,10 +12,12 @@ use std::{
 
 use content_types::ChainSpec;
 
-use crate::{failure::Failure, origin, values::LogFormat};
-use flags::Common;
-
-pub(crate) use flags::{GlobalArgs, NetworkArgs, NodeArgs};
+use crate::{
+    failure::Failure,
+    flags::{Common, GlobalArgs, NetworkArgs, NodeArgs},
+    origin,
+    values::LogFormat,
+};
 
 /// The configuration file's name in the data folder.
 const FILE_NAME: &str = "cairn.toml";
