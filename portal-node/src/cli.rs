@@ -228,7 +228,8 @@ pub(crate) enum TrustCommand {
 /// Flags of `cairn trust import`.
 #[derive(Debug, Args)]
 pub(crate) struct TrustImportArgs {
-    /// The list as SSZ
+    /// The list as SSZ; historical summaries also with their proof, and with a fork digest in front as the beacon network has
+    /// them
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// State root of a finalized beacon state that you trust: lets in newer historical summaries with their proof

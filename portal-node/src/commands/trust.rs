@@ -49,7 +49,9 @@ fn open(settings: &Settings) -> Result<TrustStore, Failure> {
 /// What is wrong with the lists: the disk, or what is on it.
 pub(super) fn failure(error: TrustStoreError) -> Failure {
     match error {
-        TrustStoreError::Refused { .. } | TrustStoreError::Damaged { .. } => Failure::Invalid(error.to_string()),
+        TrustStoreError::Refused { .. } | TrustStoreError::NotSummaries { .. } | TrustStoreError::Damaged { .. } => {
+            Failure::Invalid(error.to_string())
+        }
         TrustStoreError::File { .. } | TrustStoreError::Missing(_) => Failure::of_files(&error),
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use content_types::trust::{TrustError, TrustListKind};
+use content_types::trust::{HistoricalSummaries, TrustError, TrustListKind};
 use content_types::{ChainSpec, HeaderVerifier, TrustLists};
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -40,6 +40,18 @@ pub enum TrustStoreError {
         /// Which file.
         path: PathBuf,
         /// The rule it breaks.
+        source: TrustError,
+    },
+    /// The file is no historical summaries with their proof.
+    #[error(
+        "{}: no historical summaries with their proof, neither as SSZ nor with a fork digest in front: {source}. Nothing was \
+         imported",
+        path.display()
+    )]
+    NotSummaries {
+        /// Which file.
+        path: PathBuf,
+        /// The rule that it breaks without a fork digest.
         source: TrustError,
     },
     /// A list that was kept does not pass its check any more.
@@ -189,29 +201,42 @@ impl TrustStore {
         self.lists.read().encoded(root, self.chain.trust_roots()).map(Bytes::from)
     }
 
-    /// Checks the file at `path`, finds out which list it is, and takes it in. Blocks on the disk.
+    /// Checks the file at `path`, finds out which list it is, and takes it in. Historical summaries may come with their proof,
+    /// too, of which nothing is needed here, and with a fork digest in front of that. Blocks on the disk.
     ///
     /// # Errors
     /// [`TrustStoreError`] when it cannot be read, is none of the chain's lists, or cannot be saved.
     pub fn import_file(&self, path: &Path) -> Result<TrustListKind, TrustStoreError> {
         let bytes = read_list(path)?.ok_or_else(|| TrustStoreError::Missing(path.to_owned()))?;
         let kind = self
-            .take(|lists| lists.import_any(&bytes, self.chain.trust_roots()))
+            .take(|lists| self.recognize(lists, &bytes))
             .map_err(|source| TrustStoreError::Refused { path: path.to_owned(), source })?;
         self.save(kind)?;
         Ok(kind)
     }
 
+    fn recognize(&self, lists: &mut TrustLists, bytes: &[u8]) -> Result<TrustListKind, TrustError> {
+        let (roots, kind) = (self.chain.trust_roots(), TrustListKind::HistoricalSummaries);
+        lists.import_any(bytes, roots).or_else(|unrecognized| {
+            let with_proof = proved_summaries::decode(bytes).map_err(|_| unrecognized)?;
+            lists.import(kind, &HistoricalSummaries::encode(with_proof.summaries()), roots)?;
+            Ok(kind)
+        })
+    }
+
     /// Checks historical summaries in the file at `path`, with their proof, against the root of a beacon state that the
-    /// caller trusts, and takes them in, for later runs too. Blocks on the disk.
+    /// caller trusts, and takes them in, for later runs too. A fork digest may stand in front. Blocks on the disk.
     ///
     /// # Errors
     /// [`TrustStoreError`] when the file cannot be read, does not prove true, or cannot be saved.
     pub fn import_summaries(&self, path: &Path, state_root: B256) -> Result<TrustListKind, TrustStoreError> {
         let bytes = read_list(path)?.ok_or_else(|| TrustStoreError::Missing(path.to_owned()))?;
-        let summaries = proved_summaries::check(&bytes, state_root)
+        let with_proof = proved_summaries::decode(&bytes)
+            .map_err(|source| TrustStoreError::NotSummaries { path: path.to_owned(), source })?;
+        let container = with_proof.encode();
+        let summaries = HistoricalSummaries::from_state_proof(with_proof, state_root)
             .map_err(|source| TrustStoreError::Refused { path: path.to_owned(), source })?;
-        proved_summaries::save(&self.dir, &bytes, state_root)?;
+        proved_summaries::save(&self.dir, &container, state_root)?;
         self.lists.write().extend_summaries(summaries);
         self.changed.send_replace(());
         self.save(TrustListKind::HistoricalSummaries)?;

@@ -1,5 +1,8 @@
 //! Historical summaries that lead to the root of a beacon state which the operator trusts. They are kept whole, in a
 //! file with that root in its name, so that they are checked again when they are read.
+//!
+//! They come as SSZ, or as the beacon network has them, behind a fork digest. No bytes are both: the lengths of the two differ
+//! by what no summaries make up for.
 
 use std::fs;
 use std::io;
@@ -11,14 +14,28 @@ use content_types::trust::{HistoricalSummaries, HistoricalSummariesWithProof, Tr
 use super::{TrustStoreError, read_list};
 use crate::files::write_atomically;
 
+/// Bytes of the fork digest that precedes the container on the beacon network.
+const FORK_DIGEST_LEN: usize = 4;
+
 const PREFIX: &str = "historical_summaries_in_state_";
 const SUFFIX: &str = ".ssz";
+
+/// Decodes summaries with their proof, with a fork digest in front or without.
+///
+/// # Errors
+/// Why they are none, taken for what has no fork digest.
+pub(super) fn decode(bytes: &[u8]) -> Result<HistoricalSummariesWithProof, TrustError> {
+    HistoricalSummariesWithProof::decode(bytes).or_else(|error| {
+        let behind_digest = bytes.get(FORK_DIGEST_LEN..).ok_or_else(|| error.clone())?;
+        HistoricalSummariesWithProof::decode(behind_digest).map_err(|_| error)
+    })
+}
 
 /// Checks summaries with their proof against the root of a beacon state.
 ///
 /// # Errors
 /// The rule that the bytes break.
-pub(super) fn check(bytes: &[u8], state_root: B256) -> Result<HistoricalSummaries, TrustError> {
+fn check(bytes: &[u8], state_root: B256) -> Result<HistoricalSummaries, TrustError> {
     HistoricalSummaries::from_state_proof(HistoricalSummariesWithProof::decode(bytes)?, state_root)
 }
 

@@ -176,6 +176,50 @@ fn summaries_under_a_trusted_state_root_stay_for_later_runs_also_on_a_chain_with
 }
 
 #[test]
+fn summaries_with_their_proof_may_have_a_fork_digest_in_front() {
+    const FORK_DIGEST: [u8; 4] = [0x8c, 0x9f, 0x62, 0xfe];
+    let world = World::new();
+    let kind = TrustListKind::HistoricalSummaries;
+    let known = std::fs::read(world.trust().join(file_name(kind))).unwrap();
+    let (plain, state_root) = summaries_with_proof(&[known.clone(), known].concat());
+    let deployed = [&FORK_DIGEST[..], &plain].concat();
+    let file = world.dir.path().join("summaries.bin");
+    let mut entries = Vec::new();
+    for (name, bytes) in [("plain", &plain), ("deployed", &deployed)] {
+        std::fs::write(&file, bytes).unwrap();
+        // Under the chain's root, which says nothing of those that came later; and all of them under the state's.
+        for (way, trusted) in [("by-root", None), ("by-state", Some(state_root))] {
+            let dir = world.dir.path().join(format!("{name}-{way}"));
+            let open = || TrustStore::open(&dir, Arc::clone(world.chain.spec())).unwrap();
+            let trust = open();
+            let imported = match trusted {
+                None => trust.import_file(&file),
+                Some(state_root) => trust.import_summaries(&file, state_root),
+            };
+            assert_eq!(imported.unwrap(), kind);
+            let held = |trust: &TrustStore| trust.status().iter().find(|list| list.kind == kind).unwrap().entries;
+            assert_eq!(held(&open()), held(&trust), "it is there after a restart");
+            entries.push(held(&trust).unwrap());
+        }
+    }
+    assert_eq!((entries[0], entries[1]), (entries[2], entries[3]));
+    assert!(entries[1] > entries[0]);
+
+    let trust = TrustStore::open(world.dir.path().join("none"), Arc::clone(world.chain.spec())).unwrap();
+    for wrong in [vec![], vec![1; 3], [&[0][..], &plain].concat(), [&FORK_DIGEST[..], &deployed].concat()] {
+        std::fs::write(&file, &wrong).unwrap();
+        let error = trust.import_summaries(&file, state_root).unwrap_err();
+        assert!(matches!(error, TrustStoreError::NotSummaries { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("summaries.bin") && error.contains("nor with a fork digest in front"), "{error}");
+        assert!(matches!(trust.import_file(&file), Err(TrustStoreError::Refused { .. })));
+    }
+    std::fs::write(&file, &deployed).unwrap();
+    let error = trust.import_summaries(&file, B256::repeat_byte(1)).unwrap_err();
+    assert!(matches!(error, TrustStoreError::Refused { .. }), "{error}");
+}
+
+#[test]
 fn a_file_is_recognised_by_its_root_and_a_tampered_one_is_refused() {
     let world = World::new();
     let dir = world.dir.path().join("imported");
