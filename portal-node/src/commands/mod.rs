@@ -12,6 +12,7 @@ mod sync;
 mod synthetic;
 mod trust;
 mod verify;
+mod without_trust;
 
 use crate::{cli::Command, failure::Failure, settings::Settings, signals::Signals};
 

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::trust;
+use super::without_trust;
 use crate::{
     advice::with_advice,
     bootnodes,
@@ -165,8 +165,8 @@ pub(crate) async fn start_passing(
 pub(crate) async fn start(config: NodeConfig) -> Result<Node, Failure> {
     let node = start_any(config).await?;
     // A peer that only fetches asks for the lists by itself, and says so when nobody has them.
-    if !trust::is_without_trust(node.trust())
-        && let Some(missing) = trust::missing(node.trust())
+    if !without_trust::is_without_trust(node.trust())
+        && let Some(missing) = without_trust::missing(node.trust())
     {
         tracing::warn!("{missing}");
     }
@@ -208,8 +208,8 @@ async fn start_any(config: NodeConfig) -> Result<Node, Failure> {
     }
     let (data_dir, listen) = (config.data_dir.clone(), config.listen);
     let node = Node::start(config).await.map_err(|error| start_failure(&data_dir, listen, &error))?;
-    if trust::is_without_trust(node.trust()) {
-        output::remark(trust::without_roots(node.chain()));
+    if without_trust::is_without_trust(node.trust()) {
+        output::remark(without_trust::without_roots(node.chain()));
     }
     Ok(node)
 }

@@ -1,32 +1,32 @@
 //! `cairn fetch`: verified history from the network, printed or written into a file.
 
 mod archive;
+mod common;
 mod into_store;
 pub(super) mod ranges;
 
 use std::{
     io::Write,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use cairn_node::{
-    BlockId, FetchError, Node,
+    BlockId, Node,
     present::{self, PieceError},
-    ranges::{Pace, in_order},
+    ranges::in_order,
     swarm::WantedArchive,
 };
 use indicatif::ProgressBar;
-use overlay::service::LookupTrace;
 use tokio::sync::mpsc;
 
 use super::peer;
 use crate::{
     cli::{BlockRange, FetchArgs, FetchFormat, What},
     failure::Failure,
-    files, output, progress,
+    files, output,
     settings::Settings,
 };
+use common::{bar, missing, pace};
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
     if args.into_store {
@@ -115,10 +115,6 @@ async fn pieces(
     written
 }
 
-fn pace(args: &FetchArgs) -> Pace {
-    Pace { parallel: args.parallel, limit: Duration::from_secs(args.from_peers.timeout) }
-}
-
 /// Writes what arrives; the file gets its name when it is whole.
 fn write_file(
     path: &Path,
@@ -160,24 +156,4 @@ async fn piece(node: &Node, number: u64, what: What, format: FetchFormat) -> Res
         }
         PieceError::Stopping(_) => Failure::Internal(error.to_string()),
     })
-}
-
-/// What was not found. Who was asked, and what each answered, goes before it.
-fn missing(error: impl Into<FetchError>) -> Failure {
-    let error = error.into();
-    tell(error.traces());
-    match error {
-        FetchError::Header(_) | FetchError::NotFound { .. } => Failure::NotFound(error.to_string()),
-        FetchError::Holdings(_) => Failure::of_files(&error),
-        FetchError::Encoding(_) => Failure::Invalid(error.to_string()),
-        FetchError::Stopping(_) => Failure::Internal(error.to_string()),
-    }
-}
-
-fn tell<'a>(traces: impl IntoIterator<Item = &'a LookupTrace>) {
-    traces.into_iter().flat_map(LookupTrace::lines).for_each(output::remark);
-}
-
-fn bar(blocks: BlockRange) -> ProgressBar {
-    progress::items(blocks.count(), "fetching blocks")
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{bar, missing, pace, tell};
+use super::common::{bar, missing, pace, tell};
 use crate::{
     advice::advice,
     cli::{BlockRange, FetchArgs},

@@ -1,0 +1,40 @@
+//! What the ways to fetch have in common.
+
+use std::time::Duration;
+
+use cairn_node::{FetchError, ranges::Pace};
+use indicatif::ProgressBar;
+use overlay::service::LookupTrace;
+
+use crate::{
+    cli::{BlockRange, FetchArgs},
+    failure::Failure,
+    output, progress,
+};
+
+/// How blocks are fetched one by one.
+pub(super) fn pace(args: &FetchArgs) -> Pace {
+    Pace { parallel: args.parallel, limit: Duration::from_secs(args.from_peers.timeout) }
+}
+
+/// What was not found. Who was asked, and what each answered, goes before it.
+pub(super) fn missing(error: impl Into<FetchError>) -> Failure {
+    let error = error.into();
+    tell(error.traces());
+    match error {
+        FetchError::Header(_) | FetchError::NotFound { .. } => Failure::NotFound(error.to_string()),
+        FetchError::Holdings(_) => Failure::of_files(&error),
+        FetchError::Encoding(_) => Failure::Invalid(error.to_string()),
+        FetchError::Stopping(_) => Failure::Internal(error.to_string()),
+    }
+}
+
+/// Says who was asked, and what each answered.
+pub(super) fn tell<'a>(traces: impl IntoIterator<Item = &'a LookupTrace>) {
+    traces.into_iter().flat_map(LookupTrace::lines).for_each(output::remark);
+}
+
+/// A bar that counts the blocks.
+pub(super) fn bar(blocks: BlockRange) -> ProgressBar {
+    progress::items(blocks.count(), "fetching blocks")
+}
