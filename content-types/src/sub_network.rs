@@ -1,6 +1,7 @@
-//! The registry of sub-networks. Each has a room: a folder of this crate with its keys, its
-//! values and how they are checked, and its [`Spec`] (see [`room`](crate::room)). One line in [`registry!`] below lets everybody else know of it: the store, the overlay, the
-//! swarm, the node and its JSON-RPC ask a [`SubNetwork`] or a [`ContentKey`] and name no sub-network where they mean all.
+//! The registry of sub-networks. Each has a room: a folder of this crate with its keys, its values and how they are checked,
+//! and its [`Spec`] (see [`room`](crate::room)). One line in `registry!` below lets everybody else know of it: the store, the
+//! overlay, the swarm, the node and its JSON-RPC ask a [`SubNetwork`] or a [`ContentKey`] and name no sub-network where they
+//! mean all.
 //!
 //! To add one: a folder with `SPEC` and `ContentKey`, and a line below. Whoever means one sub-network in particular (the swarm,
 //! which moves ranges of blocks; the source of headers) uses that room's own types.
