@@ -152,12 +152,15 @@ pub(crate) struct FetchArgs {
     /// How to print it, or to write it into a file that is no archive [default: json]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<FetchFormat>,
-    /// Put the range into the store of the running peer at --rpc, as far as its radius and its capacity take it
+    /// Put the range into the store of the running peer, as far as its radius and its capacity take it
     #[arg(long, requires = "blocks", conflicts_with_all = ["era", "out", "what", "format", "web_seed", "parallel"])]
     pub(crate) into_store: bool,
-    /// JSON-RPC of that peer
-    #[arg(long, env = "CAIRN_STATUS_RPC", default_value = "http://127.0.0.1:8645", value_name = "URL")]
-    pub(crate) rpc: String,
+    /// JSON-RPC of that peer [default: the peer on the data folder, or http://127.0.0.1:8645]
+    #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL")]
+    pub(crate) rpc: Option<String>,
+    /// Start a peer to fetch with even if one runs on the data folder; only then do the flags under Network count
+    #[arg(long, conflicts_with = "into_store")]
+    pub(crate) own_peer: bool,
     /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range. With --era, a folder
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
@@ -319,9 +322,9 @@ pub(crate) struct ConvertArgs {
 /// Flags of `cairn status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// JSON-RPC of the running peer
-    #[arg(long, env = "CAIRN_STATUS_RPC", default_value = "http://127.0.0.1:8645", value_name = "URL")]
-    pub(crate) rpc: String,
+    /// JSON-RPC of the running peer [default: the peer on the data folder, or http://127.0.0.1:8645]
+    #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL")]
+    pub(crate) rpc: Option<String>,
 }
 
 /// Flags of `cairn enr`.

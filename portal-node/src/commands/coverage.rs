@@ -3,11 +3,12 @@
 use cairn_node::swarm::Coverage;
 use serde_json::json;
 
-use super::peer;
+use super::running::RunningPeer;
 use crate::{cli::StatusArgs, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn coverage(settings: &Settings, args: StatusArgs) -> Result<(), Failure> {
-    let coverage: Coverage = peer::ask(&args.rpc, "cairn_coverage", json!([])).await?;
+    let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
+    let coverage: Coverage = peer.ask("cairn_coverage", json!([])).await?;
     if settings.json {
         return output::json(&coverage);
     }

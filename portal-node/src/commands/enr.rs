@@ -10,7 +10,7 @@ use cairn_node::identity;
 use overlay::Enr;
 use serde_json::json;
 
-use super::{blocking, peer};
+use super::{blocking, peer, running::RunningPeer};
 use crate::{cli::EnrArgs, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failure> {
@@ -18,7 +18,7 @@ pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failur
     let record = match (args.decode, args.rpc) {
         (Some(text), _) => peer::record(&text)?,
         (None, Some(url)) => {
-            let info: serde_json::Value = peer::ask(&url, "discv5_nodeInfo", json!([])).await?;
+            let info: serde_json::Value = RunningPeer::at(&url)?.ask("discv5_nodeInfo", json!([])).await?;
             peer::record(info.get("enr").and_then(|enr| enr.as_str()).unwrap_or_default())?
         }
         (None, None) => {

@@ -7,6 +7,7 @@ mod enr;
 mod fetch;
 mod peer;
 mod run;
+mod running;
 mod status;
 mod sync;
 mod synthetic;

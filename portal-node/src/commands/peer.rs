@@ -1,16 +1,15 @@
-//! What commands that start a peer, or talk to a running one, have in common.
+//! What commands that start a peer have in common.
 
 use std::{
     env,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use cairn_node::{
-    HttpError, Node, NodeConfig, RpcConfig, StartError, http,
-    rpc::RpcError,
+    Node, NodeConfig, RpcConfig, StartError,
+    rpc::{RpcError, SOCKET_FILE},
     seeding,
     swarm::{Limits, quic},
     trust::TrustStoreError,
@@ -21,8 +20,6 @@ use overlay::{
     discovery::{self, ListenAddresses, Nat},
 };
 use reqwest::Url;
-use serde::de::DeserializeOwned;
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::without_trust;
@@ -43,11 +40,6 @@ const FETCHER_CAPACITY: u64 = 0;
 const ARCHIVES_DIR: &str = "archives";
 /// Where a peer that only fetches listens, unless told otherwise.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-/// Longest answer that is read from a running peer, in bytes.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// Longest wait for it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The configuration of a storage peer.
 pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig, Failure> {
     let args = settings.node(flags);
@@ -76,6 +68,7 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
         rpc.origins = args.rpc_origins.unwrap_or_default();
         rpc.hosts = args.rpc_hosts.unwrap_or_default();
     }
+    config.socket = Some(config.data_dir.join(SOCKET_FILE));
     config.metrics = args.metrics.and_then(Endpoint::address);
     Ok(config)
 }
@@ -288,38 +281,6 @@ pub(crate) fn url(text: &str) -> Result<Url, Failure> {
     Url::read(text).map_err(Failure::Configuration)
 }
 
-/// Calls a method of a running peer's JSON-RPC.
-pub(crate) async fn ask<T: DeserializeOwned>(
-    address: &str,
-    method: &str,
-    params: serde_json::Value,
-) -> Result<T, Failure> {
-    ask_within(ANSWER_TIMEOUT, address, method, params).await
-}
-
-async fn ask_within<T: DeserializeOwned>(
-    limit: Duration,
-    address: &str,
-    method: &str,
-    params: serde_json::Value,
-) -> Result<T, Failure> {
-    let unreachable = |error: &dyn std::fmt::Display| {
-        Failure::Network(format!("no peer answers at {address}: {error}. Is `cairn run` running, with --rpc there?"))
-    };
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    let client = http::client().map_err(|error| Failure::Internal(error.to_string()))?;
-    let sent = client.post(url(address)?).timeout(limit).json(&request).send().await;
-    let response = sent.map_err(|error| unreachable(&HttpError::from(error)))?;
-    let body = http::read_bounded(response, MAX_ANSWER_BYTES).await.map_err(|error| unreachable(&error))?;
-    let mut answer: serde_json::Value = serde_json::from_slice(&body).map_err(|error| unreachable(&error))?;
-    if let Some(error) = answer.get("error") {
-        return Err(Failure::Network(format!("{address} answers {method} with an error: {error}")));
-    }
-    let result = answer.get_mut("result").map(serde_json::Value::take).unwrap_or_default();
-    serde_json::from_value(result)
-        .map_err(|error| Failure::Network(format!("{address} answers {method} with something unknown: {error}")))
-}
-
 #[cfg(test)]
 mod tests {
     use cairn_proto::limits::TransferLimits;
@@ -415,15 +376,6 @@ mod tests {
         assert_eq!(configured("[network]\naddresses = 'local'\n", &flags).addresses, Local);
         let flags = ["--listen", "127.0.0.1:0", "--nat", "none", "--bootnodes", "none", "--addresses", "internet"];
         assert_eq!(configured("[network]\naddresses = 'local'\n", &flags).addresses, Internet);
-    }
-
-    #[tokio::test]
-    async fn a_port_that_says_nothing_is_not_waited_for_for_ever() {
-        let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("http://{}", silent.local_addr().unwrap());
-        let limit = Duration::from_millis(50);
-        let answer = ask_within::<serde_json::Value>(limit, &url, "cairn_status", json!([])).await;
-        assert!(matches!(answer, Err(Failure::Network(why)) if why.contains("time-out")));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use bytesize::ByteSize;
 use cairn_node::Status;
 
-use super::peer;
+use super::running::RunningPeer;
 use crate::{cli::StatusArgs, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), Failure> {
-    let status: Status = peer::ask(&args.rpc, "cairn_status", serde_json::json!([])).await?;
+    let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
+    let status: Status = peer.ask("cairn_status", serde_json::json!([])).await?;
     if settings.json {
         return output::json(&status);
     }

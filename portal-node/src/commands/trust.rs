@@ -1,9 +1,10 @@
 //! `cairn trust`: the lists that headers are proved against.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cairn_node::{
     Node,
+    rpc::TrustSearch,
     trust::{MirrorError, TrustStore, TrustStoreError},
 };
 use content_types::HeaderVerifier;
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use super::{
     peer,
+    running::RunningPeer,
     without_trust::{has_no_roots, is_without_trust, without_roots},
 };
 use crate::{
@@ -20,6 +22,9 @@ use crate::{
     output, progress,
     settings::Settings,
 };
+
+/// How long a running peer may search for lists among its peers.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn trust(settings: &Settings, command: TrustCommand) -> Result<(), Failure> {
     match command {
@@ -113,6 +118,19 @@ async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure>
     let chain = settings.chain()?;
     if has_no_roots(&chain) {
         return Err(Failure::Configuration(without_roots(&chain)));
+    }
+    if args.from.is_none()
+        && settings.trust_dir()? == settings.data_dir()?.join("trust")
+        && let Some(peer) = RunningPeer::on_folder(settings).await?
+    {
+        // It has the lists in use, and takes what it finds in at once.
+        let searches: Vec<TrustSearch> = peer.ask_within(SEARCH_TIMEOUT, "cairn_fetchTrust", json!([])).await?;
+        let missing = |search: &TrustSearch| format!("no peer of {} has the {}", search.asked, search.list);
+        let failed: Vec<_> = searches.iter().filter(|search| !search.found).map(missing).collect();
+        if !failed.is_empty() {
+            return Err(Failure::NotFound(failed.join("; ")));
+        }
+        return show(settings);
     }
     open_for_repair(settings)?;
     let spinner = progress::spinner("fetching trust lists");

@@ -31,13 +31,22 @@ struct Staged<'a> {
 
 type Stage<'a> = BTreeMap<EntryKey, Staged<'a>>;
 
+/// What a commit evicts of one sub-network.
+#[derive(Clone, Copy, Default)]
+struct Evicted {
+    items: u64,
+    bytes: u64,
+    /// The radius, if it has shrunk.
+    radius: Option<Distance>,
+}
+
 /// What a commit has decided so far.
 struct Plan<'a> {
     edit: LedgerEdit<'a>,
     stage: Stage<'a>,
     dead: Vec<Location>,
     placements: Vec<Placement>,
-    evicted: [(u64, u64); SubNetwork::ALL.len()],
+    evicted: [Evicted; SubNetwork::ALL.len()],
 }
 
 impl Core {
@@ -244,24 +253,25 @@ impl Core {
             }
         }
         let evicted = &mut plan.evicted[network.index()];
-        evicted.0 += victims.len() as u64;
-        evicted.1 += victims.iter().map(|(_, location)| u64::from(location.len)).sum::<u64>();
+        evicted.items += victims.len() as u64;
+        evicted.bytes += victims.iter().map(|(_, location)| u64::from(location.len)).sum::<u64>();
         for (key, location) in victims {
             plan.bury(network, &key, location);
         }
+        let before = std::mem::replace(&mut plan.edit.networks[network.index()].radius, eviction.radius());
         let radius = eviction.radius();
-        plan.edit.networks[network.index()].radius = radius;
+        plan.evicted[network.index()].radius = (radius < before).then_some(radius);
         Ok(next_horizon.unwrap_or(radius).max(radius))
     }
 
-    fn report_evictions(&self, evicted: &[(u64, u64)]) {
+    fn report_evictions(&self, evicted: &[Evicted]) {
         for network in SubNetwork::ALL {
-            let (items, bytes) = evicted[network.index()];
-            if items > 0 {
+            let Evicted { items, bytes, radius } = evicted[network.index()];
+            if items > 0 || radius.is_some() {
                 Counters::add(&self.counters.evicted_items, items);
                 Counters::add(&self.counters.evicted_bytes, bytes);
                 tracing::debug!(%network, items, bytes, "evicted the farthest");
-                (self.events)(&Event::Evicted { network, items, bytes });
+                (self.events)(&Event::Evicted { network, items, bytes, radius });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use content_types::{ContentId, SubNetwork};
+use content_types::{ContentId, Distance, SubNetwork};
 
 /// Something that a person, a metric or the node's other parts may want to know. Each is also written with `tracing`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum Event {
         items: u64,
         /// Bytes of their records.
         bytes: u64,
+        /// The radius, if it has shrunk: what lies beyond it is gone or will go, even if the radius grows again.
+        radius: Option<Distance>,
     },
     /// An archive is being served.
     ArchiveAdded {

@@ -7,9 +7,9 @@ use content_types::{ContentId, SubNetwork};
 
 use crate::{
     core::{Core, Counters},
-    error::StoreError,
+    error::{IndexError, StoreError},
     events::Event,
-    index::Location,
+    index::{EntryKey, Location},
     record::{Item, Place, RecordError},
     work::{Removal, Work},
 };
@@ -61,10 +61,29 @@ impl Core {
         Ok(None)
     }
 
-    /// What is at a location, without its value.
-    pub(crate) fn entry(&self, location: &Location) -> Option<Entry> {
-        let (header, key) = self.volumes.read_header(location.place.volume, location.place.offset).ok()?.ok()?;
-        Some(Entry { id: header.id, key: key.into(), record_len: location.len.into() })
+    /// What the index has under a key, without its value. `location` is where that was a moment ago; a record that was moved
+    /// since is found where it is now, and `None` is one that is gone.
+    pub(crate) fn entry(
+        &self,
+        network: SubNetwork,
+        key: &EntryKey,
+        location: &Location,
+    ) -> Result<Option<Entry>, IndexError> {
+        let mut location = *location;
+        for _ in 0..MAX_READ_ATTEMPTS {
+            let read = self.volumes.read_header(location.place.volume, location.place.offset).ok().and_then(Result::ok);
+            if let Some((header, content_key)) = read
+                && self.entry_key(network, &header.id) == *key
+            {
+                let entry = Entry { id: header.id, key: content_key.into(), record_len: location.len.into() };
+                return Ok(Some(entry));
+            }
+            match self.locate(key)? {
+                Some(now) if now != location => location = now,
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     fn read(

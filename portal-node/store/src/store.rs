@@ -22,7 +22,7 @@ use crate::{
     error::StoreError,
     events::EventSink,
     format,
-    index::{EntryKey, Follower, IndexEngine, Order, SledEngine},
+    index::{EntryKey, Follower, IndexEngine, Location, Order, SledEngine},
     ledger::Usage,
     maintenance::Maintenance,
     reading::{Entry, ReadCost},
@@ -293,10 +293,14 @@ impl Store {
                 if page.len() < ENTRIES_PER_SCAN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
             scanned.map_err(|error| self.core.index_failed(error))?;
-            // A record that is evicted or moved meanwhile is left out.
-            let found = page.iter().filter_map(|(_, location)| self.core.entry(location));
-            let found = found.filter(|entry| distances.contains(&self.core.config.node_id.distance(&entry.id)));
-            entries.extend(found.take(limit - entries.len()));
+            for (key, location) in &page {
+                if entries.len() == limit {
+                    break;
+                }
+                let found = self.entry(network, key, location)?;
+                let is_within = |entry: &Entry| distances.contains(&self.core.config.node_id.distance(&entry.id));
+                entries.extend(found.filter(is_within));
+            }
             match page.last().and_then(|(key, _)| key.next()) {
                 Some(next) if next <= last && page.len() == ENTRIES_PER_SCAN && entries.len() < limit => first = next,
                 _ => return Ok(entries),
@@ -310,18 +314,23 @@ impl Store {
     ///
     /// [`StoreError`] when the index fails.
     pub fn farthest(&self, network: SubNetwork, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let mut locations = Vec::new();
+        let mut found = Vec::new();
         let bounds = EntryKey::bounds(network, Distance::ZERO, Distance::MAX);
-        let scanned = self.core.index.scan(bounds, Order::Falling, |_, location| {
-            if locations.len() == limit {
+        let scanned = self.core.index.scan(bounds, Order::Falling, |key, location| {
+            if found.len() == limit {
                 return ControlFlow::Break(());
             }
-            locations.push(location);
+            found.push((key, location));
             ControlFlow::Continue(())
         });
         scanned.map_err(|error| self.core.index_failed(error))?;
-        // A record that is evicted or moved meanwhile is left out.
-        Ok(locations.iter().filter_map(|location| self.core.entry(location)).collect())
+        let entries = found.iter().map(|(key, location)| self.entry(network, key, location));
+        entries.filter_map(Result::transpose).collect()
+    }
+
+    /// What the index has under a key; `None` if it was evicted or removed meanwhile.
+    fn entry(&self, network: SubNetwork, key: &EntryKey, location: &Location) -> Result<Option<Entry>, StoreError> {
+        self.core.entry(network, key, location).map_err(|error| self.core.index_failed(error))
     }
 
     /// How far from the own node content is kept: everything up to this distance that was stored and not removed is

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::http::{self, HttpError};
@@ -83,15 +84,15 @@ impl PeerClient {
         let Answer { result, error } = serde_json::from_slice(&body)?;
         match error {
             Some(refusal) => Err(AskError::Refused(refusal)),
-            None => Ok(serde_json::from_value(result)?),
+            None => Ok(serde_json::from_str(result.map_or("null", RawValue::get))?),
         }
     }
 }
 
 /// What comes back: a result or an error.
 #[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    result: Value,
+struct Answer<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
     error: Option<RpcRefusal>,
 }

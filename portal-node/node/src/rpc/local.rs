@@ -9,6 +9,7 @@
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::{RegisterMethodError, RpcResult};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::{internal, invalid_params, not_fetched, stopping};
@@ -93,8 +94,9 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
             .await
             .map_err(refused)?;
         match form {
-            Form::Json => serde_json::from_slice(&piece).map_err(internal),
-            Form::Rlp => Ok(Value::String(hex_string(piece))),
+            // As it was written: the order of fields is that of execution clients.
+            Form::Json => String::from_utf8(piece).map_err(internal).and_then(raw),
+            Form::Rlp => raw(json!(hex_string(piece)).to_string()),
         }
     })?;
     module.register_async_method("cairn_fetchTrust", |params, local, _| async move {
@@ -108,6 +110,10 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
         RpcResult::Ok(searches.collect::<Vec<_>>())
     })?;
     Ok(module)
+}
+
+fn raw(written: String) -> RpcResult<Box<RawValue>> {
+    RawValue::from_string(written).map_err(internal)
 }
 
 /// What a caller is told of a piece that was not had: for what was not found, a line for each peer that was asked.

@@ -43,7 +43,7 @@ use params::Arguments;
 use serve::Service;
 
 pub use crate::access::{AllowedHost, AllowedOrigin, ParseAccessError};
-pub use client::{AskError, PeerClient, SOCKET_FILE};
+pub use client::{AskError, PeerClient, RpcRefusal, SOCKET_FILE};
 pub use config::{DEFAULT_RPC_PORT, RpcConfig};
 pub use local::TrustSearch;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     cli::FetchArgs,
-    commands::peer,
+    commands::running::RunningPeer,
     failure::Failure,
     output,
     progress::{Board, Stand},
@@ -23,9 +23,10 @@ pub(super) async fn fetch(settings: &Settings, args: &FetchArgs) -> Result<(), F
     let range = args.range();
     let patience = u16::try_from(args.from_peers.timeout).unwrap_or(u16::MAX);
     let params = json!({ "first": range.first, "last": range.last, "patience": patience });
+    let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
     let mut board = Board::new(args.from_peers.per_peer);
     let state = loop {
-        let state: StoreFetchState = peer::ask(&args.rpc, "cairn_fetch", params.clone()).await?;
+        let state: StoreFetchState = peer.ask("cairn_fetch", params.clone()).await?;
         if state.phase != StoreFetchPhase::Running {
             break state;
         }

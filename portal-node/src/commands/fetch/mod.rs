@@ -8,6 +8,7 @@ pub(super) mod ranges;
 use std::{
     io::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use cairn_node::{
@@ -17,9 +18,10 @@ use cairn_node::{
     swarm::WantedArchive,
 };
 use indicatif::ProgressBar;
+use serde_json::{json, value::RawValue};
 use tokio::sync::mpsc;
 
-use super::peer;
+use super::{peer, running::RunningPeer};
 use crate::{
     cli::{BlockRange, FetchArgs, FetchFormat, What},
     failure::Failure,
@@ -33,6 +35,14 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
         return into_store::fetch(settings, &args).await;
     }
     let target = Target::of(settings, &args)?;
+    if !args.own_peer
+        && let Some(format) = target.format()
+        && let Some(peer) = RunningPeer::on_folder(settings).await?
+    {
+        tracing::info!("the peer that runs on the data folder fetches (--own-peer starts another one)");
+        let source = Source::Running(peer, Duration::from_secs(args.from_peers.timeout));
+        return pieces_to(&source, &args, target, format).await;
+    }
     let (node, _scratch) = peer::start_fetcher(settings, args.from_peers.network.clone()).await?;
     let outcome = fetch_with(&node, settings, &args, target).await;
     node.shutdown().await;
@@ -45,8 +55,7 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
         node.fetch_trust_from_peers().await;
     }
     match target {
-        Target::Output(format) => print(node, args, format).await,
-        Target::File(path, format) => save(node, args, path, format).await,
+        Target::Output(format) | Target::File(_, format) => pieces_to(&Source::Own(node), args, target, format).await,
         Target::Archive(wanted) => ranges::fetch_range(node, settings, args, wanted).await,
         Target::Eras(eras, folder) => ranges::fetch_eras(node, settings, args, eras, &folder).await,
     }
@@ -61,6 +70,14 @@ enum Target {
 }
 
 impl Target {
+    /// How single pieces are written; `None` where an archive is made.
+    fn format(&self) -> Option<FetchFormat> {
+        match self {
+            Self::Output(format) | Self::File(_, format) => Some(*format),
+            Self::Archive(_) | Self::Eras(..) => None,
+        }
+    }
+
     fn of(settings: &Settings, args: &FetchArgs) -> Result<Self, Failure> {
         let format = args.format.unwrap_or(FetchFormat::Json);
         let Some(path) = &args.out else { return Ok(Self::Output(format)) };
@@ -80,7 +97,22 @@ impl Target {
     }
 }
 
-async fn print(node: &Node, args: &FetchArgs, format: FetchFormat) -> Result<(), Failure> {
+/// Who fetches.
+enum Source<'a> {
+    /// A peer that was started for it.
+    Own(&'a Node),
+    /// The one that runs on the data folder, which is given so long for a block.
+    Running(RunningPeer, Duration),
+}
+
+async fn pieces_to(source: &Source<'_>, args: &FetchArgs, target: Target, format: FetchFormat) -> Result<(), Failure> {
+    match target {
+        Target::File(path, _) => save(source, args, path, format).await,
+        _ => print(source, args, format).await,
+    }
+}
+
+async fn print(source: &Source<'_>, args: &FetchArgs, format: FetchFormat) -> Result<(), Failure> {
     let bar = bar(args.range());
     let shown = bar.clone();
     let write = move |mut pieces: mpsc::Receiver<Vec<u8>>| {
@@ -92,24 +124,24 @@ async fn print(node: &Node, args: &FetchArgs, format: FetchFormat) -> Result<(),
         }
         Ok(())
     };
-    pieces(node, args, format, &bar, write).await
+    pieces(source, args, format, &bar, write).await
 }
 
-async fn save(node: &Node, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
+async fn save(source: &Source<'_>, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
     let blocks = args.range().count();
     let write = move |pieces| write_file(&path, blocks, format, pieces);
-    pieces(node, args, format, &bar(args.range()), write).await
+    pieces(source, args, format, &bar(args.range()), write).await
 }
 
 /// Fetches the pieces of a range and hands them on in order to `write`, on a thread of its own.
 async fn pieces(
-    node: &Node,
+    source: &Source<'_>,
     args: &FetchArgs,
     format: FetchFormat,
     bar: &ProgressBar,
     write: impl FnOnce(mpsc::Receiver<Vec<u8>>) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let fetch = |number| piece(node, number, args.what, format);
+    let fetch = |number| piece(source, number, args.what, format);
     let written = in_order(args.range().numbers(), pace(args), fetch, write, || bar.inc(1)).await;
     bar.finish_and_clear();
     written
@@ -138,16 +170,29 @@ fn write_file(
     file.finish().map_err(failed)
 }
 
-async fn piece(node: &Node, number: u64, what: What, format: FetchFormat) -> Result<Vec<u8>, Failure> {
-    let what = match what {
-        What::Block => present::What::Block,
-        What::Header => present::What::Header,
-        What::Body => present::What::Body,
-        What::Receipts => present::What::Receipts,
+async fn piece(source: &Source<'_>, number: u64, what: What, format: FetchFormat) -> Result<Vec<u8>, Failure> {
+    let (what, what_name) = match what {
+        What::Block => (present::What::Block, "block"),
+        What::Header => (present::What::Header, "header"),
+        What::Body => (present::What::Body, "body"),
+        What::Receipts => (present::What::Receipts, "receipts"),
     };
-    let form = match format {
-        FetchFormat::Json => present::Form::Json,
-        FetchFormat::Rlp => present::Form::Rlp,
+    let (form, form_name) = match format {
+        FetchFormat::Json => (present::Form::Json, "json"),
+        FetchFormat::Rlp => (present::Form::Rlp, "rlp"),
+    };
+    let node = match source {
+        Source::Own(node) => node,
+        Source::Running(peer, limit) => {
+            let params = json!([number, what_name, form_name]);
+            let answer: Box<RawValue> = peer.ask_within(*limit, "cairn_block", params).await?;
+            return match format {
+                FetchFormat::Json => Ok(String::from(Box::<str>::from(answer)).into_bytes()),
+                FetchFormat::Rlp => rlp(answer.get()).ok_or_else(|| {
+                    Failure::Network("the peer that runs on the data folder gives something that is no RLP".into())
+                }),
+            };
+        }
     };
     node.present(BlockId::Number(number), what, form).await.map_err(|error| match error {
         PieceError::Fetch(error) => missing(error),
@@ -156,4 +201,9 @@ async fn piece(node: &Node, number: u64, what: What, format: FetchFormat) -> Res
         }
         PieceError::Stopping(_) => Failure::Internal(error.to_string()),
     })
+}
+
+/// Bytes out of a hex string in quotes.
+fn rlp(answer: &str) -> Option<Vec<u8>> {
+    hex::decode(answer.strip_prefix("\"0x")?.strip_suffix('"')?).ok()
 }

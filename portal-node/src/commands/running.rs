@@ -1,0 +1,121 @@
+//! The peer that runs: on the data folder, asked over the socket there, or wherever its JSON-RPC listens.
+
+use std::time::Duration;
+
+use cairn_node::{
+    HttpError, Status,
+    rpc::{AskError, DEFAULT_RPC_PORT, PeerClient, RpcRefusal, error},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::peer::url;
+use crate::{failure::Failure, output, settings::Settings};
+
+/// Longest wait for an answer that costs the peer nothing.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same, to find out whether a peer runs: what takes longer on a socket of this machine is none that helps.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A peer that runs.
+#[derive(Clone)]
+pub(crate) struct RunningPeer {
+    client: PeerClient,
+    /// Where it is, for messages.
+    at: String,
+}
+
+impl RunningPeer {
+    /// The peer at a URL; without one, the peer on the data folder, and if none runs there, what listens on the usual port.
+    pub(crate) async fn named(settings: &Settings, rpc: Option<&str>) -> Result<Self, Failure> {
+        if let Some(address) = rpc {
+            return Self::at(address);
+        }
+        match Self::on_folder(settings).await? {
+            Some(peer) => Ok(peer),
+            None => Self::at(&format!("http://127.0.0.1:{DEFAULT_RPC_PORT}")),
+        }
+    }
+
+    /// The peer at a URL.
+    pub(crate) fn at(address: &str) -> Result<Self, Failure> {
+        let client = PeerClient::at(url(address)?).map_err(|error| Failure::Internal(error.to_string()))?;
+        Ok(Self { client, at: address.to_owned() })
+    }
+
+    /// The peer that runs on the data folder and speaks of the same chain; `None` if none does.
+    pub(crate) async fn on_folder(settings: &Settings) -> Result<Option<Self>, Failure> {
+        let data_dir = settings.data_dir()?;
+        let client = PeerClient::on_folder(&data_dir).map_err(|error| Failure::Internal(error.to_string()))?;
+        let Some(client) = client else { return Ok(None) };
+        let peer = Self { client, at: data_dir.display().to_string() };
+        match peer.client.ask::<Status>("cairn_status", json!([]), HELLO_TIMEOUT).await {
+            Ok(status) if status.chain == settings.chain()?.name() => Ok(Some(peer)),
+            Ok(_) => Ok(None),
+            Err(error) => {
+                // Nobody listens: a peer that was killed leaves its socket behind.
+                tracing::debug!(at = peer.at, %error, "no peer runs on the data folder");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Calls a method that costs the peer nothing.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, Failure> {
+        self.ask_within(ANSWER_TIMEOUT, method, params).await
+    }
+
+    /// Calls a method, for `limit` at most.
+    pub(crate) async fn ask_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        method: &str,
+        params: Value,
+    ) -> Result<T, Failure> {
+        let at = &self.at;
+        self.client.ask(method, params, limit).await.map_err(|error| match error {
+            AskError::Unreachable(error) => unreachable(at, &error),
+            AskError::Refused(refusal) => refused(at, method, &refusal),
+            AskError::Unknown(error) => {
+                Failure::Network(format!("{at} answers {method} with something unknown: {error}"))
+            }
+        })
+    }
+}
+
+fn unreachable(at: &str, error: &HttpError) -> Failure {
+    Failure::Network(format!("no peer answers at {at}: {error}. Is `cairn run` running, with --rpc there?"))
+}
+
+/// Who was asked for what was not found.
+#[derive(Default, Deserialize)]
+struct Asked {
+    asked: Vec<String>,
+}
+
+/// What an error of the peer is to the person who asks. Who was asked for what was not found goes before it.
+fn refused(at: &str, method: &str, refusal: &RpcRefusal) -> Failure {
+    match refusal.code {
+        error::CONTENT_NOT_FOUND_WITH_TRACE => {
+            let Asked { asked } = serde_json::from_value(refusal.data.clone()).unwrap_or_default();
+            asked.iter().for_each(output::remark);
+            Failure::NotFound(refusal.message.clone())
+        }
+        _ => Failure::Network(format!("{at} answers {method} with an error: {}", refusal.message)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_says_nothing_is_not_waited_for_for_ever() {
+        let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let peer = RunningPeer::at(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let answer = peer.ask_within::<Value>(Duration::from_millis(50), "cairn_status", json!([])).await;
+        assert!(matches!(answer, Err(Failure::Network(why)) if why.contains("time-out")));
+    }
+}
