@@ -20,9 +20,10 @@ use overlay::{
     discovery::{self, ListenAddresses, Nat},
 };
 use reqwest::Url;
+use serde_json::json;
 use tempfile::TempDir;
 
-use super::without_trust;
+use super::{running::RunningPeer, without_trust};
 use crate::{
     advice::with_advice,
     bootnodes,
@@ -146,7 +147,13 @@ pub(crate) async fn start_passing(
     let scratch = tempfile::tempdir().map_err(|error| Failure::io(&env::temp_dir(), error))?;
     let mut args = settings.fetcher(flags);
     args.listen.get_or_insert_with(|| vec![ANY_PORT]);
+    let is_told_of_peers = args.bootnodes.is_some();
     let mut config = networked(settings, args)?;
+    // A peer that runs on the data folder serves what it has, and knows others: with them it takes no time to find anybody.
+    if !is_told_of_peers && let Some(running) = RunningPeer::on_folder(settings).await? {
+        let known: Vec<String> = running.ask("cairn_peers", json!([])).await?;
+        config.bootnodes.extend(known.iter().filter_map(|text| record(text).ok()));
+    }
     config.data_dir = scratch.path().to_owned();
     config.capacity = FETCHER_CAPACITY;
     config.seeds = seeds;

@@ -6,11 +6,11 @@ use cairn_node::{
     HttpError, Status,
     rpc::{AskError, DEFAULT_RPC_PORT, PeerClient, RpcRefusal, error},
 };
+use reqwest::Url;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::peer::url;
-use crate::{failure::Failure, output, settings::Settings};
+use crate::{failure::Failure, output, settings::Settings, values::Setting};
 
 /// Longest wait for an answer that costs the peer nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +39,8 @@ impl RunningPeer {
 
     /// The peer at a URL.
     pub(crate) fn at(address: &str) -> Result<Self, Failure> {
-        let client = PeerClient::at(url(address)?).map_err(|error| Failure::Internal(error.to_string()))?;
+        let client = PeerClient::at(Url::read(address).map_err(Failure::Configuration)?)
+            .map_err(|error| Failure::Internal(error.to_string()))?;
         Ok(Self { client, at: address.to_owned() })
     }
 

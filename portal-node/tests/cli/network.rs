@@ -207,3 +207,25 @@ fn a_seed_that_nobody_could_check_is_offered_when_the_lists_are_there() {
     let mut seeder = Peer::start(seed(true).arg("--from-start"), &storing.enr());
     assert!(seeder.wait_for_log("offered to the network").contains("pieces=576"));
 }
+
+#[test]
+fn the_peer_that_runs_on_the_data_folder_is_the_one_that_fetches() {
+    let world = World::new();
+    let peer = world.seed("seeder", "none");
+    // Nobody is told of a peer to start from: one of its own would find nothing.
+    let fetch = || world.trusting("seeder").args(["fetch", "70", "--timeout", "5", "--bootnodes", "none"]).alone();
+    let block = world.chain.block(70).unwrap();
+    assert_eq!(fetch().args(["--what", "body", "--format", "rlp"]).end().bytes(), *block.body);
+    let json = fetch().end().json();
+    assert_eq!(json["hash"], format!("{:#x}", world.chain.block_hash(70).unwrap()));
+    let file = world.path("header.rlp");
+    fetch().args(["--what", "header", "--format", "rlp", "--out"]).arg(&file).end().exits(0);
+    assert_eq!(fs::read(file).unwrap(), **block.header.rlp());
+    let beyond = ["fetch", "1000000", "--timeout", "5", "--bootnodes", "none"];
+    world.trusting("seeder").args(beyond).alone().end().exits(4).says("1000000");
+    fetch().arg("--own-peer").end().exits(4);
+    let status = || world.cairn("seeder").args(["status", "--json"]).end();
+    assert_eq!(status().parsed()["nodeId"], *peer.announced("nodeId"));
+    peer.stop("TERM");
+    fetch().end().exits(4);
+}

@@ -309,6 +309,8 @@ async fn start_on(
             workers: workers.clone(),
             fees: BlobFees::of(trust.chain()),
             trust: trust_fetcher.clone(),
+            discovery: discovery.clone(),
+            networks: networks.clone(),
         };
         let server =
             RpcServer::start(config.rpc.as_ref(), config.socket.as_deref(), methods, local, &running.tasks).await?;

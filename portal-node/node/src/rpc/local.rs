@@ -4,10 +4,16 @@
 //! | method | what |
 //! |---|---|
 //! | `cairn_block` | a block or a part of it, fetched and proved, as JSON or RLP |
+//! | `cairn_peers` | records of this peer and of some that it knows to be there, to start another one from |
 //! | `cairn_fetchTrust` | peers are asked for the trust lists that are missing |
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::{RegisterMethodError, RpcResult};
+use overlay::Discovery;
+use overlay::transport::Transport as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -17,6 +23,7 @@ use super::params::{Arguments, Mismatch, Parameter, text};
 use super::results::hex_string;
 use crate::fetch::{FetchError, Fetcher};
 use crate::headers::BlockId;
+use crate::networks::Network;
 use crate::present::{self, BlobFees, Form, PieceError, What};
 use crate::trust_fetcher::TrustFetcher;
 use crate::workers::Workers;
@@ -27,6 +34,22 @@ pub(crate) struct Local {
     pub(crate) workers: Workers,
     pub(crate) fees: BlobFees,
     pub(crate) trust: TrustFetcher,
+    pub(crate) discovery: Discovery,
+    pub(crate) networks: Vec<Arc<Network>>,
+}
+
+/// Records that `cairn_peers` gives at most.
+const MAX_PEERS: usize = 64;
+
+impl Local {
+    /// The record of this node, and of peers that answered lately, each once.
+    fn peers(&self) -> Vec<String> {
+        let own = self.discovery.local_enr().to_base64();
+        let tables = self.networks.iter().map(|network| network.overlay().routing_table());
+        let live = tables.flat_map(|table| table.buckets.into_iter().flatten()).filter(|entry| entry.live);
+        let others: BTreeSet<String> = live.map(|entry| entry.enr.to_base64()).collect();
+        std::iter::once(own).chain(others).take(MAX_PEERS).collect()
+    }
 }
 
 /// How the search for one trust list among peers went: the answer of `cairn_fetchTrust` is a list of these.
@@ -99,6 +122,7 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
             Form::Rlp => raw(json!(hex_string(piece)).to_string()),
         }
     })?;
+    module.register_method("cairn_peers", |params, local, _| Arguments::new(&params, &[]).map(|_| local.peers()))?;
     module.register_async_method("cairn_fetchTrust", |params, local, _| async move {
         Arguments::new(&params, &[])?;
         let searches = local.trust.fetch_missing().await.into_iter().map(|search| TrustSearch {

@@ -427,6 +427,8 @@ async fn the_peer_on_a_data_folder_is_asked_over_its_socket() {
         Err(AskError::Refused(refusal)) => assert_eq!(refusal.code, error::CONTENT_NOT_FOUND_WITH_TRACE),
         other => panic!("{other:?}"),
     }
+    let peers: Vec<String> = client.ask("cairn_peers", json!([]), limit).await.unwrap();
+    assert_eq!(peers, [node.enr().to_base64(), seeder.enr().to_base64()]);
     let searches: Vec<TrustSearch> = client.ask("cairn_fetchTrust", json!([]), limit).await.unwrap();
     assert_eq!(searches, [], "nothing is missing");
     assert_eq!(Rpc::of(&node).error("cairn_block", json!([5])).await.0, METHOD_NOT_FOUND);
