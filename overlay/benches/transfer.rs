@@ -1,6 +1,6 @@
 //! What one request for content takes between two neighbours on loopback, and how fast long content moves.
 //!
-//! Prints a table; `cargo bench -p overlay --bench transfer`. Goals (issue's figures): a header of 1.4 kB in under 5 ms, a
+//! Prints a table; `cargo bench -p cairn-overlay --bench transfer`. Goals (issue's figures): a header of 1.4 kB in under 5 ms, a
 //! receipt list of 68 kB at 20 MB/s or more, the whole FINDCONTENT included.
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // The table is the output.
 
