@@ -39,7 +39,8 @@ impl Accept for TcpListener {
 
     async fn accept(&self) -> io::Result<(TcpStream, Holder)> {
         let (stream, address) = TcpListener::accept(self).await?;
-        stream.set_nodelay(true)?;
+        // A connection that its other end has given up already says so when it is read.
+        let _ = stream.set_nodelay(true);
         Ok((stream, Holder::address(address.ip())))
     }
 }
@@ -83,7 +84,10 @@ pub(super) async fn serve(listener: impl Accept, places: Quota, service: Service
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection to the JSON-RPC was not taken");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::select! {
+                    () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                    () = stop.clone().shutdown() => return,
+                }
             }
         }
     }
