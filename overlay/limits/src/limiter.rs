@@ -16,18 +16,20 @@ use crate::quota::{Full, Quota};
 /// What all share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Limiter {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLedger>,
 }
 
+/// The ledger as limiters and permits share it.
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedLedger {
+    state: Mutex<LimiterState>,
     /// Something was given back or lost: there may be room for who only asks.
     freed: Notify,
 }
 
+/// The ledger, and who is to be told of its decisions.
 #[derive(Debug)]
-struct State {
+struct LimiterState {
     ledger: Ledger,
     waiting: HashMap<WaiterId, oneshot::Sender<HoldId>>,
     /// What tells the holders that they have lost what they hold.
@@ -37,7 +39,7 @@ struct State {
 /// A part of what all share, given back when this is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLedger>,
     hold: HoldId,
     amount: u64,
     revoked: CancellationToken,
@@ -46,8 +48,8 @@ pub struct Permit {
 impl Limiter {
     /// All of it is free.
     pub fn new(quota: Quota) -> Self {
-        let state = State { ledger: Ledger::new(quota), waiting: HashMap::new(), revocations: HashMap::new() };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), freed: Notify::new() }) }
+        let state = LimiterState { ledger: Ledger::new(quota), waiting: HashMap::new(), revocations: HashMap::new() };
+        Self { shared: Arc::new(SharedLedger { state: Mutex::new(state), freed: Notify::new() }) }
     }
 
     /// Changes what there is from now on; what is held stays.
@@ -134,7 +136,7 @@ impl Limiter {
                 }
             };
             match granted {
-                Some(Ok(hold)) => return Ok(Shared::permit(&self.shared, hold, amount)),
+                Some(Ok(hold)) => return Ok(SharedLedger::permit(&self.shared, hold, amount)),
                 // It is not dropped before it has told.
                 Some(Err(_)) => return Err(Full::Total(self.quota().total)),
                 None => {}
@@ -194,7 +196,7 @@ impl Limiter {
     }
 }
 
-impl Shared {
+impl SharedLedger {
     /// Changes the ledger and carries out what it decides.
     fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let mut state = self.state.lock();
@@ -210,8 +212,8 @@ impl Shared {
     }
 }
 
-impl State {
-    fn permit(&mut self, shared: &Arc<Shared>, hold: HoldId, amount: u64) -> Permit {
+impl LimiterState {
+    fn permit(&mut self, shared: &Arc<SharedLedger>, hold: HoldId, amount: u64) -> Permit {
         let revoked = self.revocations.entry(hold).or_default().clone();
         Permit { shared: Arc::clone(shared), hold, amount, revoked }
     }
@@ -240,7 +242,7 @@ impl State {
 
 /// A place in the queue.
 struct Queued<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedLedger,
     waiter: WaiterId,
     told: oneshot::Receiver<HoldId>,
 }

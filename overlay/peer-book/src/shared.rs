@@ -14,11 +14,12 @@ use crate::offence::Offence;
 /// A book. Cheap to clone: all clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct PeerBook {
-    shared: Arc<Shared>,
+    shared: Arc<SharedBook>,
 }
 
+/// The book behind all clones of a [`PeerBook`].
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedBook {
     book: Mutex<Book>,
     /// Counts the bars that were put on peers.
     bars: watch::Sender<u64>,
@@ -27,7 +28,7 @@ struct Shared {
 impl PeerBook {
     /// A book with what is known from before.
     pub fn new(book: Book) -> Self {
-        Self { shared: Arc::new(Shared { book: Mutex::new(book), bars: watch::Sender::default() }) }
+        Self { shared: Arc::new(SharedBook { book: Mutex::new(book), bars: watch::Sender::default() }) }
     }
 
     /// Charges a peer with something. If that was too much, for how long it is barred from now on.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::pace::Ticket;
-use super::state::{Outgoing, State};
+use super::state::{Outgoing, StreamTable};
 use crate::transport::{ProtocolId, TalkRequest, Transport};
 
 /// Packets taken from the queue before what they caused is sent.
@@ -28,7 +28,7 @@ const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) struct Driver {
     transport: Arc<dyn Transport>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StreamTable>>,
     packets: mpsc::Receiver<TalkRequest>,
     /// Packets that the peer has not answered. Polled in the order they were pushed, which is the order on the wire.
     in_flight: FuturesUnordered<BoxFuture<'static, Ticket>>,
@@ -42,7 +42,7 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         transport: Arc<dyn Transport>,
-        state: Arc<Mutex<State>>,
+        state: Arc<Mutex<StreamTable>>,
         packets: mpsc::Receiver<TalkRequest>,
         stopping: CancellationToken,
     ) -> Self {
@@ -59,7 +59,7 @@ impl Driver {
     }
 
     /// Takes what is there without waiting; whether anything was.
-    fn receive(&mut self, state: &mut State, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn receive(&mut self, state: &mut StreamTable, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut received = false;
         for _ in 0..BATCH {
             let Poll::Ready(Some(request)) = self.packets.poll_recv(cx) else { break };

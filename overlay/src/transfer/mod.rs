@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::transport::{AlreadyRegistered, Contact, ProtocolId, Transport};
 use room::Budgets;
 use slots::Slots;
-use state::{Role, State};
+use state::{Role, StreamTable};
 
 pub use error::TransferError;
 pub(crate) use room::try_take as try_take_room;
@@ -48,7 +48,7 @@ pub(crate) struct Announcement(Permit);
 /// The uTP streams of a node, shared by all its sub-networks. Cheap to clone.
 #[derive(Clone)]
 pub struct Transfers {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StreamTable>>,
     slots: Slots,
     announced: Limiter,
     budgets: Arc<Budgets>,
@@ -71,7 +71,7 @@ impl Transfers {
     /// When the `utp` protocol is taken on this transport.
     pub fn with_limits(transport: Arc<dyn Transport>, limits: TransferLimits) -> Result<Self, AlreadyRegistered> {
         let packets = transport.register(ProtocolId::UTP, PACKET_QUEUE)?;
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::<Mutex<StreamTable>>::default();
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
@@ -238,7 +238,7 @@ impl Transfers {
         Ok(stream)
     }
 
-    fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, f: impl FnOnce(&mut StreamTable) -> T) -> T {
         let mut state = self.state.lock();
         let result = f(&mut state);
         let wakers = state.take_wakers();

@@ -56,8 +56,9 @@ pub(super) struct Outgoing {
     pub(super) ticket: Ticket,
 }
 
+/// All streams, and when each of them needs the driver.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct StreamTable {
     streams: HashMap<StreamKey, Entry>,
     /// Streams that may have something to send, each once.
     ready: VecDeque<StreamKey>,
@@ -154,7 +155,7 @@ impl Entry {
     }
 }
 
-impl State {
+impl StreamTable {
     /// Adds a stream. The acceptor's connection ID is drawn here, so that it collides with no other stream of the peer.
     pub(super) fn open(&mut self, peer: Contact, role: Role, now: Instant) -> Result<(StreamKey, u16), TransferError> {
         if self.stopped {

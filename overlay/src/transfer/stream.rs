@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::state::{State, StreamKey};
+use super::state::{StreamKey, StreamTable};
 use super::{Room, Slot, TransferError};
 use crate::transport::Contact;
 
@@ -28,7 +28,7 @@ pub(super) const MAX_CHUNK: usize = 64 << 10;
 
 /// One end of a uTP stream. Dropping it before [`close`](Self::close) or [`finish`](Self::finish) resets the stream.
 pub struct Stream {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StreamTable>>,
     key: StreamKey,
     peer: Contact,
     id: u16,
@@ -46,7 +46,7 @@ type Lost = Pin<Box<WaitForCancellationFutureOwned>>;
 
 impl Stream {
     pub(super) fn new(
-        state: Arc<Mutex<State>>,
+        state: Arc<Mutex<StreamTable>>,
         key: StreamKey,
         peer: Contact,
         id: u16,
@@ -145,7 +145,7 @@ impl Stream {
         self.in_order = true;
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut State, StreamKey) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut StreamTable, StreamKey) -> T) -> T {
         let mut state = self.state.lock();
         let result = f(&mut state, self.key);
         let wakers = state.take_wakers();
@@ -159,7 +159,7 @@ impl Stream {
     /// Polls `f` until it is done or the stream stalls.
     async fn wait<T>(
         &mut self,
-        mut f: impl FnMut(&mut State, StreamKey, &mut Context<'_>) -> Option<Result<T, TransferError>>,
+        mut f: impl FnMut(&mut StreamTable, StreamKey, &mut Context<'_>) -> Option<Result<T, TransferError>>,
     ) -> Result<T, TransferError> {
         poll_fn(|cx| match self.with(|state, key| f(state, key, cx)) {
             Some(result) => Poll::Ready(result),

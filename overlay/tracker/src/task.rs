@@ -60,11 +60,11 @@ struct Task {
     hints: Hints,
     is_reachable: bool,
     next_refresh: Instant,
-    state: State,
+    state_file: StateFile,
 }
 
 /// The state file and what of it is up to date.
-struct State {
+struct StateFile {
     file: Option<PathBuf>,
     saved_revision: u64,
     next_save: Instant,
@@ -105,7 +105,7 @@ pub(crate) async fn start(
         hints: Hints::new(usable.collect(), now),
         is_reachable: config.reachable,
         next_refresh: now + REFRESH_INTERVAL,
-        state: State {
+        state_file: StateFile {
             file: config.state_file,
             saved_revision: swarm.behaviour_mut().dht.store().records.revision(),
             next_save: now + SAVE_INTERVAL,
@@ -184,7 +184,7 @@ impl Task {
     }
 
     async fn finish_saving(&mut self) {
-        if let Some(saving) = self.state.saving.take() {
+        if let Some(saving) = self.state_file.saving.take() {
             let _ = saving.await;
         }
     }
@@ -230,7 +230,7 @@ impl Task {
                 self.hints.remind();
             }
         }
-        if now >= self.state.next_save {
+        if now >= self.state_file.next_save {
             self.save(now);
         }
     }
@@ -238,7 +238,7 @@ impl Task {
     /// When something is due even if nothing happens.
     fn next_wake(&mut self, now: Instant) -> Instant {
         let has_peers = self.swarm.behaviour_mut().dht.peers() > 0;
-        let mut due = vec![self.next_refresh, self.state.next_save];
+        let mut due = vec![self.next_refresh, self.state_file.next_save];
         due.extend(self.lookups.next_due());
         due.extend(self.provide.next_due().filter(|_| has_peers));
         due.extend(self.hints.next_due().filter(|_| !has_peers));
@@ -348,20 +348,20 @@ impl Task {
 
     /// Drops what has expired, and saves the records if they have changed and are not just being saved.
     fn save(&mut self, now: Instant) {
-        self.state.next_save = now + SAVE_INTERVAL;
+        self.state_file.next_save = now + SAVE_INTERVAL;
         let store = self.swarm.behaviour_mut().dht.store();
         let time = store.now();
         store.records.expire(time);
         let revision = store.records.revision();
-        let is_saving = self.state.saving.as_ref().is_some_and(|saving| !saving.is_finished());
-        if revision == self.state.saved_revision || is_saving {
+        let is_saving = self.state_file.saving.as_ref().is_some_and(|saving| !saving.is_finished());
+        if revision == self.state_file.saved_revision || is_saving {
             return;
         }
-        let Some(file) = self.state.file.clone() else { return };
+        let Some(file) = self.state_file.file.clone() else { return };
         // Some milliseconds for a full store, less than a copy for another thread would take.
         let bytes = state_file::encode(&self.chain, store.records.iter());
-        self.state.saved_revision = revision;
-        self.state.saving = Some(spawn_blocking(move || {
+        self.state_file.saved_revision = revision;
+        self.state_file.saving = Some(spawn_blocking(move || {
             if let Err(error) = persist::save(&file, &bytes) {
                 tracing::warn!(file = %file.display(), %error, "tracker state not saved");
             }

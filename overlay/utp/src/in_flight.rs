@@ -27,8 +27,9 @@ const MAX_REORDERING: u64 = 300;
 /// what else they have (BEP 29, "packet loss").
 const DUPLICATE_ACKS: u32 = 3;
 
+/// What became of a packet so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum PacketState {
     InFlight,
     /// Waits to be sent again.
     Lost,
@@ -50,7 +51,7 @@ struct SentPacket {
     payload: Bytes,
     fin: bool,
     len: usize,
-    state: State,
+    state: PacketState,
     sent_at: Instant,
     /// Number of the last transmission.
     transmission: u64,
@@ -178,7 +179,7 @@ impl InFlight {
             payload,
             fin: kind == Kind::Fin,
             len,
-            state: State::InFlight,
+            state: PacketState::InFlight,
             sent_at: now,
             transmission: self.next_transmission(),
             retransmitted: false,
@@ -194,7 +195,7 @@ impl InFlight {
     pub(crate) fn next_lost_len(&mut self) -> Option<usize> {
         while let Some(&seq_nr) = self.lost.front() {
             match self.get_mut(seq_nr) {
-                Some(packet) if packet.state == State::Lost => return Some(packet.len),
+                Some(packet) if packet.state == PacketState::Lost => return Some(packet.len),
                 _ => self.lost.pop_front(),
             };
         }
@@ -207,7 +208,7 @@ impl InFlight {
         let seq_nr = self.lost.pop_front()?;
         let transmission = self.next_transmission();
         let packet = self.get_mut(seq_nr)?;
-        packet.state = State::InFlight;
+        packet.state = PacketState::InFlight;
         packet.sent_at = now;
         packet.transmission = transmission;
         packet.retransmitted = true;
@@ -233,7 +234,7 @@ impl InFlight {
             && let Some(packet) = self.packets.front()
         {
             self.span_bytes -= packet.len;
-            if packet.state != State::Acked {
+            if packet.state != PacketState::Acked {
                 self.ack(now, 0, min_rtt, &mut acked, &mut newest);
             }
             self.packets.pop_front();
@@ -289,20 +290,20 @@ impl InFlight {
         let Some(packet) = self.packets.get_mut(index) else { return };
         acked.packets += 1;
         acked.bytes += packet.len;
-        if packet.state == State::InFlight {
+        if packet.state == PacketState::InFlight {
             self.bytes -= packet.size();
         }
         let of_last = !packet.retransmitted || now.saturating_duration_since(packet.sent_at) >= min_rtt / 2;
-        if packet.state == State::InFlight && of_last {
+        if packet.state == PacketState::InFlight && of_last {
             self.largest_acked = self.largest_acked.max(packet.transmission);
         } else if packet.overtaken {
             acked.late += 1;
             self.reordering = (self.reordering * 2).min(MAX_REORDERING);
         }
-        if packet.state == State::InFlight && !packet.retransmitted {
+        if packet.state == PacketState::InFlight && !packet.retransmitted {
             *newest = Some(newest.map_or(packet.sent_at, |newest| newest.max(packet.sent_at)));
         }
-        packet.state = State::Acked;
+        packet.state = PacketState::Acked;
         packet.payload = Bytes::new();
     }
 
@@ -322,7 +323,7 @@ impl InFlight {
             // Otherwise the transmission's fate is known: its packet was acknowledged, taken for lost, or sent again, in
             // which case a later transmission stands for it.
             if let Some(packet) =
-                packet.filter(|packet| packet.transmission == transmission && packet.state == State::InFlight)
+                packet.filter(|packet| packet.transmission == transmission && packet.state == PacketState::InFlight)
             {
                 // Nothing that left after it has arrived, so its acknowledgement may be on its way. And of a number above
                 // all that the peer reported on, the peer's silence says nothing: one selective acknowledgement does not
@@ -353,7 +354,7 @@ impl InFlight {
     pub(crate) fn handle_duplicate_ack(&mut self) -> Lost {
         let Some(first) = self.packets.front() else { return Lost::default() };
         self.duplicate_acks += 1;
-        if self.duplicate_acks != DUPLICATE_ACKS || first.state != State::InFlight {
+        if self.duplicate_acks != DUPLICATE_ACKS || first.state != PacketState::InFlight {
             return Lost::default();
         }
         let newest = first.transmission;
@@ -365,7 +366,7 @@ impl InFlight {
     /// became of the rest.
     pub(crate) fn probe(&mut self) {
         self.lose(self.first);
-        let last_in_flight = self.packets.iter().rposition(|packet| packet.state == State::InFlight);
+        let last_in_flight = self.packets.iter().rposition(|packet| packet.state == PacketState::InFlight);
         if let Some(index) = last_in_flight {
             self.lose(self.first.add(index as u64));
         }
@@ -375,8 +376,8 @@ impl InFlight {
     pub(crate) fn lose_all(&mut self) {
         self.lost.clear();
         for (index, packet) in self.packets.iter_mut().enumerate() {
-            if packet.state != State::Acked {
-                packet.state = State::Lost;
+            if packet.state != PacketState::Acked {
+                packet.state = PacketState::Lost;
                 packet.overtaken = false;
                 self.lost.push_back(self.first.add(index as u64));
             }
@@ -388,8 +389,8 @@ impl InFlight {
     }
 
     fn lose(&mut self, seq_nr: SeqNr) {
-        let Some(packet) = self.get_mut(seq_nr).filter(|packet| packet.state == State::InFlight) else { return };
-        packet.state = State::Lost;
+        let Some(packet) = self.get_mut(seq_nr).filter(|packet| packet.state == PacketState::InFlight) else { return };
+        packet.state = PacketState::Lost;
         let size = packet.size();
         self.bytes -= size;
         self.lost.push_back(seq_nr);

@@ -74,11 +74,12 @@ pub(crate) enum Wanted {
 pub struct PieceCache {
     budget: usize,
     files: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
 }
 
+/// The pieces that are here, and those on their way.
 #[derive(Debug)]
-struct State {
+struct CacheState {
     held: LruCache<Piece, Bytes>,
     bytes: usize,
     coming: HashMap<Piece, watch::Receiver<Outcome>>,
@@ -87,7 +88,7 @@ struct State {
 impl PieceCache {
     /// Keeps up to `budget` bytes, and what is on its way.
     pub fn new(budget: usize) -> Self {
-        let state = State { held: LruCache::new_unbounded(), bytes: 0, coming: HashMap::new() };
+        let state = CacheState { held: LruCache::new_unbounded(), bytes: 0, coming: HashMap::new() };
         Self { budget, files: AtomicU64::new(0), state: Mutex::new(state) }
     }
 

@@ -19,11 +19,12 @@ pub struct ContentStream {
     limits: Vec<usize>,
     /// Items already returned.
     done: usize,
-    state: State,
+    state: DecoderState,
 }
 
+/// What the next bytes belong to.
 #[derive(Debug)]
-enum State {
+enum DecoderState {
     Length(VarintReader),
     Item {
         len: usize,
@@ -74,7 +75,7 @@ impl ContentStream {
     /// A stream with one item for each of `limits`; a limit is the longest value, in bytes, that the item's content
     /// type allows.
     pub fn new(limits: Vec<usize>) -> Self {
-        Self { limits, done: 0, state: State::Length(VarintReader::default()) }
+        Self { limits, done: 0, state: DecoderState::Length(VarintReader::default()) }
     }
 
     /// A stream of one item, as FINDCONTENT gets.
@@ -94,7 +95,7 @@ impl ContentStream {
         match self.advance(chunk) {
             Ok(item) => Ok(item),
             Err(error) => {
-                self.state = State::Broken(error.clone());
+                self.state = DecoderState::Broken(error.clone());
                 Err(error)
             }
         }
@@ -103,8 +104,8 @@ impl ContentStream {
     fn advance(&mut self, chunk: &mut &[u8]) -> Result<Option<Bytes>, StreamError> {
         loop {
             match &mut self.state {
-                State::Broken(error) => return Err(error.clone()),
-                State::Length(reader) => {
+                DecoderState::Broken(error) => return Err(error.clone()),
+                DecoderState::Length(reader) => {
                     let Some((&byte, rest)) = chunk.split_first() else { return Ok(None) };
                     let Some(&limit) = self.limits.get(self.done) else {
                         return Err(StreamError::TrailingBytes { items: self.limits.len() });
@@ -119,9 +120,9 @@ impl ContentStream {
                         return Err(StreamError::TooLong { item, len, limit });
                     }
                     let bytes = BytesMut::with_capacity(len.min(INITIAL_RESERVE_BYTES));
-                    self.state = State::Item { len, bytes };
+                    self.state = DecoderState::Item { len, bytes };
                 }
-                State::Item { len, bytes } => {
+                DecoderState::Item { len, bytes } => {
                     let (taken, rest) = chunk.split_at(chunk.len().min(*len - bytes.len()));
                     bytes.extend_from_slice(taken);
                     *chunk = rest;
@@ -130,7 +131,7 @@ impl ContentStream {
                     }
                     let item = std::mem::take(bytes).freeze();
                     self.done += 1;
-                    self.state = State::Length(VarintReader::default());
+                    self.state = DecoderState::Length(VarintReader::default());
                     return Ok(Some(item));
                 }
             }
@@ -144,7 +145,7 @@ impl ContentStream {
 
     /// Whether every item has been returned.
     pub fn is_complete(&self) -> bool {
-        self.done == self.limits.len() && matches!(&self.state, State::Length(reader) if !reader.is_partial())
+        self.done == self.limits.len() && matches!(&self.state, DecoderState::Length(reader) if !reader.is_partial())
     }
 
     /// Says whether the stream may end here.
@@ -156,9 +157,9 @@ impl ContentStream {
             return Ok(());
         }
         let missing = match &self.state {
-            State::Broken(error) => return Err(error.clone()),
-            State::Length(_) => 0,
-            State::Item { len, bytes } => len - bytes.len(),
+            DecoderState::Broken(error) => return Err(error.clone()),
+            DecoderState::Length(_) => 0,
+            DecoderState::Item { len, bytes } => len - bytes.len(),
         };
         Err(StreamError::Truncated { item: self.done, items: self.limits.len(), missing })
     }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use cairn_limits::Permit;
 use cairn_utp::CloseReason;
 
-use super::{Entry, Held, MAX_LINGERING, State, StreamKey};
+use super::{Entry, Held, MAX_LINGERING, StreamKey, StreamTable};
 use crate::transfer::TransferError;
 
-impl State {
+impl StreamTable {
     /// Whether the peer has opened the stream that was announced to it, or the waker left.
     pub(in crate::transfer) fn opened(&mut self, key: StreamKey, waker: &Waker) -> Option<Result<(), TransferError>> {
         let Some(entry) = self.streams.get_mut(&key) else { return Some(Err(TransferError::Stopped)) };

@@ -12,8 +12,8 @@ fn contact(ip: [u8; 4]) -> Contact {
 }
 
 /// Opens so many streams to each of `peers`, and has what there is room for sent.
-fn filled(peers: &[Contact], streams: u16) -> (State, Instant, VecDeque<Outgoing>) {
-    let (mut state, mut now) = (State::default(), Instant::now());
+fn filled(peers: &[Contact], streams: u16) -> (StreamTable, Instant, VecDeque<Outgoing>) {
+    let (mut state, mut now) = (StreamTable::default(), Instant::now());
     for peer in peers {
         for id in 0..streams {
             state.open(peer.clone(), Role::Opener(2 * id), now).unwrap();
@@ -24,7 +24,7 @@ fn filled(peers: &[Contact], streams: u16) -> (State, Instant, VecDeque<Outgoing
     (state, now, out)
 }
 
-fn send_all(state: &mut State, now: &mut Instant, out: &mut VecDeque<Outgoing>) {
+fn send_all(state: &mut StreamTable, now: &mut Instant, out: &mut VecDeque<Outgoing>) {
     while !state.ready.is_empty() {
         // discv5 has taken what it was given.
         *now += Duration::from_millis(1);
@@ -74,7 +74,7 @@ fn who_waits_for_others_of_its_subnet_is_woken_by_their_answers() {
 
 #[test]
 fn a_stop_wakes_who_waits_although_nothing_can_be_sent() {
-    let mut state = State::default();
+    let mut state = StreamTable::default();
     let now = Instant::now();
     let (key, _) = state.open(contact([10, 0, 0, 1]), Role::Opener(7), now).unwrap();
     assert!(state.read(key, 1, Waker::noop()).is_none());

@@ -29,7 +29,7 @@ use crate::addresses::multiaddr;
 type Event = TransportEvent<Connecting, QuicError>;
 
 /// How a listener is doing.
-enum State {
+enum ListenerState {
     /// Nobody knows its address yet.
     New,
     Open,
@@ -44,7 +44,7 @@ pub(super) struct Listener {
     endpoint: Endpoint,
     local: SocketAddr,
     incoming: BoxStream<'static, Incoming>,
-    state: State,
+    state: ListenerState,
     /// Who waits for the next event, to be told when this closes.
     waker: Option<Waker>,
     places: Places,
@@ -59,7 +59,7 @@ impl Listener {
             local: endpoint.local_addr()?,
             incoming: stream::unfold(endpoint.clone(), accept).boxed(),
             endpoint,
-            state: State::New,
+            state: ListenerState::New,
             waker: None,
             places: settings.places.clone(),
             handshake_timeout: settings.handshake_timeout,
@@ -77,16 +77,16 @@ impl Listener {
     /// Whether datagrams from this port get to an address: one that is bound to another host's does not reach loopback.
     pub(super) fn reaches(&self, to: IpAddr) -> bool {
         let from = self.local.ip();
-        matches!(self.state, State::New | State::Open)
+        matches!(self.state, ListenerState::New | ListenerState::Open)
             && (from.is_unspecified() || from.is_loopback() == to.is_loopback())
     }
 
     /// Takes nothing in any more, if it is this one. Connections go on.
     pub(super) fn close(&mut self, id: ListenerId) -> bool {
-        let is_this = self.id == id && matches!(self.state, State::New | State::Open);
+        let is_this = self.id == id && matches!(self.state, ListenerState::New | ListenerState::Open);
         if is_this {
             self.endpoint.set_server_config(None);
-            self.state = State::Closing(Ok(()));
+            self.state = ListenerState::Closing(Ok(()));
             if let Some(waker) = self.waker.take() {
                 waker.wake();
             }
@@ -134,17 +134,17 @@ impl Stream for Listener {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::New => {
-                self.state = State::Open;
+        match std::mem::replace(&mut self.state, ListenerState::Closed) {
+            ListenerState::New => {
+                self.state = ListenerState::Open;
                 let (listener_id, listen_addr) = (self.id, self.address());
                 return Poll::Ready(Some(TransportEvent::NewAddress { listener_id, listen_addr }));
             }
-            State::Open => self.state = State::Open,
-            State::Closing(reason) => {
+            ListenerState::Open => self.state = ListenerState::Open,
+            ListenerState::Closing(reason) => {
                 return Poll::Ready(Some(TransportEvent::ListenerClosed { listener_id: self.id, reason }));
             }
-            State::Closed => return Poll::Ready(None),
+            ListenerState::Closed => return Poll::Ready(None),
         }
         loop {
             let Poll::Ready(incoming) = self.incoming.poll_next_unpin(cx) else {
@@ -152,7 +152,7 @@ impl Stream for Listener {
                 return Poll::Pending;
             };
             let Some(incoming) = incoming else {
-                self.state = State::Closed;
+                self.state = ListenerState::Closed;
                 let reason = Err(QuicError::Closed);
                 return Poll::Ready(Some(TransportEvent::ListenerClosed { listener_id: self.id, reason }));
             };

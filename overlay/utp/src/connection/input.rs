@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Connection, Fin, Recovery, State, WindowProbe};
+use super::{Connection, ConnectionState, Fin, Recovery, WindowProbe};
 use crate::{
     CloseReason, Header, Packet, PacketError, PacketType,
     in_flight::Lost,
@@ -35,21 +35,29 @@ impl Connection {
             return Err(PacketError::ConnectionId(header.connection_id));
         }
         match (&mut self.state, header.packet_type) {
-            (State::Closed { .. }, _) => return Err(PacketError::Closed),
+            (ConnectionState::Closed { .. }, _) => return Err(PacketError::Closed),
             (_, PacketType::Reset) => self.end_by_peer(CloseReason::PeerReset),
-            (State::SynExpected { .. }, PacketType::Syn) => self.handle_syn(now, &header),
-            (State::Connected { syn: Some(syn), answer_due }, PacketType::Syn) if syn.wire() == header.seq_nr => {
+            (ConnectionState::SynExpected { .. }, PacketType::Syn) => self.handle_syn(now, &header),
+            (ConnectionState::Connected { syn: Some(syn), answer_due }, PacketType::Syn)
+                if syn.wire() == header.seq_nr =>
+            {
                 *answer_due = true;
             }
-            (State::SynSent(_), PacketType::State) => self.handle_syn_answer(now, &header)?,
-            (State::SynSent(_), PacketType::Data | PacketType::Fin) => self.keep_early(now, packet)?,
+            (ConnectionState::SynSent(_), PacketType::State) => self.handle_syn_answer(now, &header)?,
+            (ConnectionState::SynSent(_), PacketType::Data | PacketType::Fin) => self.keep_early(now, packet)?,
             (
-                State::Connected { .. } | State::Lingering { .. },
+                ConnectionState::Connected { .. } | ConnectionState::Lingering { .. },
                 PacketType::Data | PacketType::Fin | PacketType::State,
             ) => {
                 self.handle_stream_packet(now, packet)?;
             }
-            (State::SynExpected { .. } | State::SynSent(_) | State::Connected { .. } | State::Lingering { .. }, _) => {
+            (
+                ConnectionState::SynExpected { .. }
+                | ConnectionState::SynSent(_)
+                | ConnectionState::Connected { .. }
+                | ConnectionState::Lingering { .. },
+                _,
+            ) => {
                 return Err(PacketError::State);
             }
         }
@@ -60,12 +68,12 @@ impl Connection {
 
     fn handle_syn(&mut self, now: Instant, header: &Header) {
         let syn = SeqNr::first(header.seq_nr);
-        self.start(now, header, syn.add(1), State::Connected { syn: Some(syn), answer_due: true });
+        self.start(now, header, syn.add(1), ConnectionState::Connected { syn: Some(syn), answer_due: true });
     }
 
     /// The answer carries the number of the first data packet (discv5-utp.md: `ack_nr = seq_nr - 1`).
     fn handle_syn_answer(&mut self, now: Instant, header: &Header) -> Result<(), PacketError> {
-        let State::SynSent(syn) = &mut self.state else { return Err(PacketError::State) };
+        let ConnectionState::SynSent(syn) = &mut self.state else { return Err(PacketError::State) };
         let syn_nr = self.in_flight.first_unacked().previous();
         if header.ack_nr != syn_nr.wire() || syn.transmissions == 0 {
             return Err(PacketError::AckNr { ack_nr: header.ack_nr, last_sent: syn_nr.wire() });
@@ -75,7 +83,7 @@ impl Connection {
         }
         let early = std::mem::take(&mut syn.early);
         let first = SeqNr::first(header.seq_nr);
-        self.start(now, header, first, State::Connected { syn: None, answer_due: false });
+        self.start(now, header, first, ConnectionState::Connected { syn: None, answer_due: false });
         self.delay.sample_ours(now, header.timestamp_difference_microseconds);
         for packet in early {
             // What does not fit is ignored, as it would have been had it come now.
@@ -84,7 +92,7 @@ impl Connection {
         Ok(())
     }
 
-    fn start(&mut self, now: Instant, header: &Header, first: SeqNr, state: State) {
+    fn start(&mut self, now: Instant, header: &Header, first: SeqNr, state: ConnectionState) {
         self.state = state;
         self.reassembly = Reassembly::new(first, self.config.receive_buffer);
         if self.closing {
@@ -97,7 +105,7 @@ impl Connection {
     }
 
     fn keep_early(&mut self, now: Instant, packet: Packet) -> Result<(), PacketError> {
-        let State::SynSent(syn) = &mut self.state else { return Err(PacketError::State) };
+        let ConnectionState::SynSent(syn) = &mut self.state else { return Err(PacketError::State) };
         let syn_nr = self.in_flight.first_unacked().previous();
         if packet.header.ack_nr != syn_nr.wire() || syn.transmissions == 0 {
             return Err(PacketError::AckNr { ack_nr: packet.header.ack_nr, last_sent: syn_nr.wire() });

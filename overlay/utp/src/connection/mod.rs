@@ -38,7 +38,7 @@ pub struct Connection {
     epoch: Instant,
     /// The number of our first data packet.
     first_seq_nr: SeqNr,
-    state: State,
+    state: ConnectionState,
     events: PendingEvents,
     stats: Stats,
 
@@ -75,8 +75,9 @@ pub struct Connection {
     closing: bool,
 }
 
+/// How far a connection has come.
 #[derive(Debug)]
-enum State {
+enum ConnectionState {
     /// We opened; the SYN is on its way.
     SynSent(SynSent),
     /// The peer has been told to open.
@@ -159,7 +160,7 @@ impl Connection {
             early: Vec::new(),
         };
         let first = SeqNr::first(initial_seq_nr).add(1);
-        Self::new(config, (connection_id, connection_id.wrapping_add(1)), now, first, State::SynSent(syn))
+        Self::new(config, (connection_id, connection_id.wrapping_add(1)), now, first, ConnectionState::SynSent(syn))
     }
 
     /// Waits for the SYN of a peer that was told `connection_id`: receives on the id above and sends on
@@ -168,11 +169,17 @@ impl Connection {
     /// Data may be written at once; it leaves when the SYN has come. `initial_seq_nr` must be random.
     pub fn accept(config: Config, connection_id: u16, now: Instant, initial_seq_nr: u16) -> Self {
         let config = config.clamped();
-        let state = State::SynExpected { deadline: now + config.connect_timeout };
+        let state = ConnectionState::SynExpected { deadline: now + config.connect_timeout };
         Self::new(config, (connection_id.wrapping_add(1), connection_id), now, SeqNr::first(initial_seq_nr), state)
     }
 
-    fn new(config: Config, (receive_id, send_id): (u16, u16), now: Instant, first: SeqNr, state: State) -> Self {
+    fn new(
+        config: Config,
+        (receive_id, send_id): (u16, u16),
+        now: Instant,
+        first: SeqNr,
+        state: ConnectionState,
+    ) -> Self {
         Self {
             receive_id,
             send_id,
@@ -321,14 +328,14 @@ impl Connection {
     pub fn reset(&mut self) {
         if self.close_reason().is_none() {
             self.end(CloseReason::LocalReset);
-            self.state = State::Closed { reason: CloseReason::LocalReset, reset_due: true };
+            self.state = ConnectionState::Closed { reason: CloseReason::LocalReset, reset_due: true };
         }
     }
 
     /// Why the connection ended, once it has.
     pub fn close_reason(&self) -> Option<CloseReason> {
         match self.state {
-            State::Closed { reason, .. } => Some(reason),
+            ConnectionState::Closed { reason, .. } => Some(reason),
             _ => None,
         }
     }
@@ -358,7 +365,7 @@ impl Connection {
         if self.fin_was_last {
             self.end(CloseReason::Finished);
         } else {
-            self.state = State::Lingering { until: now + LINGER };
+            self.state = ConnectionState::Lingering { until: now + LINGER };
         }
     }
 
@@ -373,7 +380,7 @@ impl Connection {
     }
 
     fn end(&mut self, reason: CloseReason) {
-        self.state = State::Closed { reason, reset_due: false };
+        self.state = ConnectionState::Closed { reason, reset_due: false };
         self.send_buffer.clear();
         self.in_flight = InFlight::new(self.in_flight.next_seq_nr());
         self.events.closed = Some(reason);

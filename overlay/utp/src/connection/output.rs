@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Connection, Fin, Output, State};
+use super::{Connection, ConnectionState, Fin, Output};
 use crate::{Header, MAX_SELECTIVE_ACK_LEN, PacketType, in_flight::Kind, seq::SeqNr};
 
 /// The selective acknowledgement that every peer takes; libutp sends no other.
@@ -31,16 +31,16 @@ impl Connection {
     /// Appends the next packet to send to `out` and returns its length; `None` when there is nothing to send now.
     fn next_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
         let len = match &mut self.state {
-            State::SynExpected { .. } => None,
-            State::Closed { reset_due, .. } => std::mem::take(reset_due).then(|| self.send_reset(now, out)),
-            State::SynSent(syn) if !syn.due => None,
-            State::SynSent(_) => Some(self.send_syn(now, out)),
-            State::Connected { answer_due, syn: Some(syn) } if *answer_due => {
+            ConnectionState::SynExpected { .. } => None,
+            ConnectionState::Closed { reset_due, .. } => std::mem::take(reset_due).then(|| self.send_reset(now, out)),
+            ConnectionState::SynSent(syn) if !syn.due => None,
+            ConnectionState::SynSent(_) => Some(self.send_syn(now, out)),
+            ConnectionState::Connected { answer_due, syn: Some(syn) } if *answer_due => {
                 *answer_due = false;
                 let syn = *syn;
                 Some(self.send_syn_answer(now, syn, out))
             }
-            State::Connected { .. } | State::Lingering { .. } => self.send_stream_packet(now, out),
+            ConnectionState::Connected { .. } | ConnectionState::Lingering { .. } => self.send_stream_packet(now, out),
         }?;
         self.stats.packets_sent += 1;
         Some(len)
@@ -136,7 +136,7 @@ impl Connection {
     }
 
     fn send_syn(&mut self, now: Instant, out: &mut Vec<u8>) -> usize {
-        if let State::SynSent(syn) = &mut self.state {
+        if let ConnectionState::SynSent(syn) = &mut self.state {
             syn.due = false;
             syn.sent_at = now;
             syn.retransmit_at = now + self.rtt.rto(syn.transmissions);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Connection, Recovery, State};
+use super::{Connection, ConnectionState, Recovery};
 use crate::CloseReason;
 
 impl Connection {
@@ -10,35 +10,37 @@ impl Connection {
     /// lies in the future, even if what became due could not be sent yet.
     pub(super) fn timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::SynSent(syn) if syn.due => Some(syn.deadline),
-            State::SynSent(syn) => Some(syn.deadline.min(syn.retransmit_at)),
-            State::SynExpected { deadline } => Some(*deadline),
-            State::Connected { .. } => {
+            ConnectionState::SynSent(syn) if syn.due => Some(syn.deadline),
+            ConnectionState::SynSent(syn) => Some(syn.deadline.min(syn.retransmit_at)),
+            ConnectionState::SynExpected { deadline } => Some(*deadline),
+            ConnectionState::Connected { .. } => {
                 let idle = self.last_received + self.config.idle_timeout;
                 let others = [self.acks.deadline(), self.loss_deadline(), self.window_probe.at];
                 Some(others.into_iter().flatten().fold(idle, Instant::min))
             }
-            State::Lingering { until } => Some(self.acks.deadline().map_or(*until, |deadline| deadline.min(*until))),
-            State::Closed { .. } => None,
+            ConnectionState::Lingering { until } => {
+                Some(self.acks.deadline().map_or(*until, |deadline| deadline.min(*until)))
+            }
+            ConnectionState::Closed { .. } => None,
         }
     }
 
     /// Does what was due at `now`. Calling it early or late does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
-            State::SynSent(syn) => {
+            ConnectionState::SynSent(syn) => {
                 if syn.deadline <= now {
                     self.end_by_peer(CloseReason::ConnectTimeout);
                 } else if syn.retransmit_at <= now {
                     syn.due = true;
                 }
             }
-            State::SynExpected { deadline } => {
+            ConnectionState::SynExpected { deadline } => {
                 if *deadline <= now {
                     self.end_by_peer(CloseReason::ConnectTimeout);
                 }
             }
-            State::Connected { .. } => {
+            ConnectionState::Connected { .. } => {
                 if self.last_received + self.config.idle_timeout <= now {
                     self.end_by_peer(CloseReason::IdleTimeout);
                     return;
@@ -52,14 +54,14 @@ impl Connection {
                     self.window_probe.due = true;
                 }
             }
-            State::Lingering { until } => {
+            ConnectionState::Lingering { until } => {
                 if *until <= now {
                     self.end_by_peer(CloseReason::Finished);
                 } else {
                     self.acks.handle_timeout(now);
                 }
             }
-            State::Closed { .. } => {}
+            ConnectionState::Closed { .. } => {}
         }
     }
 

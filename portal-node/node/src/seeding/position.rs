@@ -20,12 +20,12 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     path: String,
-    file: State,
+    file: FileStamp,
 }
 
 /// What changes when a file is written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct State {
+struct FileStamp {
     bytes: u64,
     /// Nanoseconds since 1970; 0 if the file system does not say. Of what is in a bucket, a hash of what tells it apart.
     modified: u64,
@@ -36,7 +36,7 @@ impl Key {
     pub(super) fn of_object(archive: &Archive, stamp: Option<&str>) -> Self {
         let hash = keccak256(stamp.unwrap_or_default());
         let modified = hash.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
-        Self { path: archive.name().to_owned(), file: State { bytes: archive.file_len(), modified } }
+        Self { path: archive.name().to_owned(), file: FileStamp { bytes: archive.file_len(), modified } }
     }
 
     /// Whether two are of the same archive, in whatever state.
@@ -47,10 +47,10 @@ impl Key {
     /// The key of an archive as its file is now. Blocks on the disk.
     pub(super) fn of(archive: &Archive) -> Self {
         let path = archive.path().and_then(|path| std::path::absolute(path).ok());
-        let file = path.as_deref().and_then(|path| fs::metadata(path).ok()).map_or_else(State::default, |found| {
+        let file = path.as_deref().and_then(|path| fs::metadata(path).ok()).map_or_else(FileStamp::default, |found| {
             let modified = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             let modified = modified.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
-            State { bytes: found.len(), modified }
+            FileStamp { bytes: found.len(), modified }
         });
         let path = path.map_or_else(|| archive.name().to_owned(), |path| path.to_string_lossy().into_owned());
         Self { path, file }
@@ -61,7 +61,7 @@ impl Key {
 struct Place {
     next: u64,
     #[serde(flatten)]
-    file: State,
+    file: FileStamp,
 }
 
 /// The next block of each archive, by its [`Key`].
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn key(path: &str, bytes: u64) -> Key {
-        Key { path: path.to_owned(), file: State { bytes, modified: 7 } }
+        Key { path: path.to_owned(), file: FileStamp { bytes, modified: 7 } }
     }
 
     #[test]

@@ -95,14 +95,15 @@ pub struct SyncProgress {
 
 /// Eras that are to be fetched.
 pub struct EraSync {
-    shared: Arc<Shared>,
+    shared: Arc<SyncShared>,
     network: String,
     plans: Vec<Plan>,
     at_once: usize,
     progress: watch::Sender<SyncProgress>,
 }
 
-struct Shared {
+/// What a sync and the fetches of its eras share.
+struct SyncShared {
     peers: Peers,
     verifier: HeaderVerifier,
     archives: Arc<Archives>,
@@ -117,7 +118,7 @@ struct Shared {
 }
 
 /// An era that is being fetched.
-struct Running {
+struct RunningEra {
     plan: Plan,
     progress: Mutex<Option<watch::Receiver<FetchProgress>>>,
     /// Cancelled when there is no room for it.
@@ -138,7 +139,7 @@ impl EraSync {
         let room = Mutex::new(Room::new(capacity, 0, BTreeMap::new()));
         let announced = Mutex::default();
         let shared =
-            Shared { peers, verifier, archives, folder, order, patience, web_seeds, room, capacity, announced };
+            SyncShared { peers, verifier, archives, folder, order, patience, web_seeds, room, capacity, announced };
         let progress = watch::Sender::default();
         Self { shared: Arc::new(shared), network: network.to_owned(), plans, at_once: at_once.max(1), progress }
     }
@@ -180,7 +181,7 @@ impl EraSync {
         let (eras, asking) = (pending.keys().copied().collect(), Arc::clone(&shared));
         let asker =
             tokio::spawn(ending.clone().run_until_cancelled_owned(async move { asking.ask_tracker(eras).await }));
-        let mut work = Work {
+        let mut sync = RunningSync {
             shared,
             pending,
             begun,
@@ -191,8 +192,8 @@ impl EraSync {
             progress,
             ends,
         };
-        if stop.run_until_cancelled(work.shared.settle()).await.is_some() {
-            work.run(stop).await;
+        if stop.run_until_cancelled(sync.shared.settle()).await.is_some() {
+            sync.run(stop).await;
         }
         ending.cancel();
         // Both end with their token.
@@ -208,13 +209,13 @@ impl std::fmt::Debug for EraSync {
 }
 
 /// A sync under way.
-struct Work {
-    shared: Arc<Shared>,
+struct RunningSync {
+    shared: Arc<SyncShared>,
     pending: BTreeMap<u64, Plan>,
     begun: Vec<u64>,
     at_once: usize,
     /// In the order in which they were begun.
-    running: Vec<Arc<Running>>,
+    running: Vec<Arc<RunningEra>>,
     fetching: FuturesUnordered<Fetching>,
     /// Nothing is begun any more: something did not fit.
     is_full: bool,
@@ -222,7 +223,7 @@ struct Work {
     ends: mpsc::UnboundedSender<(u64, EraEnd)>,
 }
 
-impl Work {
+impl RunningSync {
     async fn run(&mut self, stop: &CancellationToken) {
         let mut last_busy = Instant::now();
         loop {
@@ -263,7 +264,7 @@ impl Work {
             return false;
         }
         let Some(plan) = self.pending.remove(&era) else { return false };
-        let running = Arc::new(Running { plan, progress: Mutex::default(), too_much: stop.child_token() });
+        let running = Arc::new(RunningEra { plan, progress: Mutex::default(), too_much: stop.child_token() });
         self.running.push(Arc::clone(&running));
         let shared = Arc::clone(&self.shared);
         self.fetching.push(async move { (era, shared.era(&running).await) }.boxed());
@@ -285,7 +286,7 @@ impl Work {
     }
 
     fn tell(&self) {
-        let of = |running: &Arc<Running>| {
+        let of = |running: &Arc<RunningEra>| {
             let progress = running.progress.lock().as_ref().map(|progress| progress.borrow().clone());
             (era_of(&running.plan), progress.unwrap_or_default())
         };
@@ -294,7 +295,7 @@ impl Work {
     }
 }
 
-impl Shared {
+impl SyncShared {
     /// Waits until peers had the time to say what they hold: the first choice would else be made among those of whoever is
     /// nearest.
     async fn settle(&self) {
@@ -340,7 +341,7 @@ impl Shared {
         Patience { nobody: self.patience, nothing: self.patience }
     }
 
-    async fn era(&self, running: &Running) -> EraEnd {
+    async fn era(&self, running: &RunningEra) -> EraEnd {
         let plan = running.plan.clone();
         let wanted = WantedArchive {
             folder: self.folder.clone(),

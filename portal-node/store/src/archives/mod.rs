@@ -53,17 +53,18 @@ struct Added {
     is_file: bool,
     /// The file's blocks, whether it is there or not.
     blocks: RangeInclusive<u64>,
-    state: State,
+    state: ArchiveState,
 }
 
-enum State {
+/// How an archive that was added is doing.
+enum ArchiveState {
     /// The file is there, and hashes up to this block are still to be indexed.
     Indexing(Arc<Seed>, u64),
     Served(Arc<Seed>),
     Gone,
 }
 
-impl State {
+impl ArchiveState {
     fn seed(&self) -> Option<&Arc<Seed>> {
         match self {
             Self::Indexing(seed, _) | Self::Served(seed) => Some(seed),
@@ -213,7 +214,7 @@ impl Archives {
         path: &Path,
         archive: Archive,
         prover: &Arc<dyn HeaderProver>,
-    ) -> Result<(State, RangeInclusive<u64>), StoreError> {
+    ) -> Result<(ArchiveState, RangeInclusive<u64>), StoreError> {
         // The headers of an ere file lie in a row, those of an era1 file all over it: one in a bucket would be read whole, so
         // its blocks are found by number alone.
         let is_cheap = archive.path().is_some() || archive.format() == Format::Ere;
@@ -223,7 +224,11 @@ impl Archives {
         let is_indexed = known.is_some() && seed.fingerprint().ok() == known;
         let blocks = seed.blocks();
         self.open.write().insert((*blocks.start(), path.to_owned()), seed.clone());
-        let state = if is_indexed || !is_cheap { State::Served(seed) } else { State::Indexing(seed, *blocks.start()) };
+        let state = if is_indexed || !is_cheap {
+            ArchiveState::Served(seed)
+        } else {
+            ArchiveState::Indexing(seed, *blocks.start())
+        };
         Ok((state, blocks))
     }
 
@@ -235,7 +240,7 @@ impl Archives {
         if let Some(added) = self.added.write().get_mut(&seed.path)
             && added.state.seed().is_some()
         {
-            added.state = State::Gone;
+            added.state = ArchiveState::Gone;
             self.close(&seed.path);
             tracing::warn!(path = %seed.path.display(), reason, "an archive drops out until its file is back");
             (self.core.events)(&Event::ArchiveGone { path: seed.path.clone(), reason });
@@ -251,7 +256,7 @@ impl Archives {
             }
             let added = self.added.read();
             let Some(state) = added.get(&path).map(|added| &added.state) else { continue };
-            if let State::Indexing(seed, from) = state {
+            if let ArchiveState::Indexing(seed, from) = state {
                 to_index = Some((seed.clone(), *from));
             }
             let identity = state.seed().map(|seed| (seed.clone(), seed.check_identity()));
@@ -295,7 +300,8 @@ impl Archives {
         if let Some(added) = self.added.write().get_mut(&seed.path)
             && added.state.seed().is_some_and(|of| Arc::ptr_eq(of, seed))
         {
-            added.state = if is_done { State::Served(seed.clone()) } else { State::Indexing(seed.clone(), next) };
+            added.state =
+                if is_done { ArchiveState::Served(seed.clone()) } else { ArchiveState::Indexing(seed.clone(), next) };
         }
         Ok(())
     }

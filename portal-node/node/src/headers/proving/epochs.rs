@@ -45,19 +45,20 @@ pub(super) struct Kept {
 /// Epochs that were fetched lately. At most one fetch runs for users and one for what peers offered: it takes minutes,
 /// and none of a peer keeps a user waiting.
 pub(super) struct Epochs<T, E> {
-    state: Arc<Mutex<State<T, E>>>,
+    shares: Arc<Mutex<Shares<T, E>>>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
 
-struct State<T, E> {
+/// What users have and what peers have, each by themselves.
+struct Shares<T, E> {
     users: Share<T, E>,
     peers: Share<T, E>,
     /// When the last fetch for peers was begun.
     begun_for_peers: Option<Instant>,
 }
 
-/// What users, or peers, have: neither takes anything from the other.
+/// What users, or peers, have of the epochs: neither takes anything from the other.
 struct Share<T, E> {
     kept: LruCache<u64, Arc<T>>,
     fetch: Option<Fetch<T, E>>,
@@ -100,8 +101,8 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
     pub(super) fn new(kept: Kept) -> Self {
         let stop = CancellationToken::new();
         let (users, peers) = (Share::new(kept.for_users), Share::new(kept.for_peers));
-        let state = State { users, peers, begun_for_peers: None };
-        Self { state: Arc::new(Mutex::new(state)), _stop_on_drop: stop.clone().drop_guard(), stop }
+        let shares = Shares { users, peers, begun_for_peers: None };
+        Self { shares: Arc::new(Mutex::new(shares)), _stop_on_drop: stop.clone().drop_guard(), stop }
     }
 
     /// An epoch that is kept, or that a fetch under way brings, or one that is started. A user waits for that until no
@@ -115,15 +116,15 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
     {
         loop {
             let under_way = {
-                let mut state = self.state.lock();
-                if let Some(kept) = state.kept(asker, epoch) {
+                let mut shares = self.shares.lock();
+                if let Some(kept) = shares.kept(asker, epoch) {
                     return Ok(kept);
                 }
-                match state.awaited_by(asker, epoch, Instant::now())? {
+                match shares.awaited_by(asker, epoch, Instant::now())? {
                     Some(under_way) => under_way,
                     None => {
                         let started = self.start(asker, epoch, fetch());
-                        state.began(asker, started.clone(), Instant::now());
+                        shares.began(asker, started.clone(), Instant::now());
                         started
                     }
                 }
@@ -135,7 +136,7 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
             }
             let fetched = outcome.ok_or(NoEpoch::Stopping)?.map_err(NoEpoch::Failed)?;
             // It may have been fetched for others than this one.
-            self.state.lock().keep(asker, epoch, Arc::clone(&fetched));
+            self.shares.lock().keep(asker, epoch, Arc::clone(&fetched));
             return Ok(fetched);
         }
     }
@@ -147,12 +148,12 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
         fetch: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Fetch<T, E> {
         let (sender, outcome) = watch::channel(None);
-        let (state, stop) = (Arc::clone(&self.state), self.stop.clone());
+        let (shares, stop) = (Arc::clone(&self.shares), self.stop.clone());
         tokio::spawn(async move {
             let Some(fetched) = stop.run_until_cancelled(fetch).await else { return };
             let fetched = fetched.map(Arc::new).map_err(Arc::new);
             if let Ok(value) = &fetched {
-                state.lock().keep(asker, epoch, Arc::clone(value));
+                shares.lock().keep(asker, epoch, Arc::clone(value));
             }
             sender.send_replace(Some(fetched));
         });
@@ -160,7 +161,7 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
     }
 }
 
-impl<T, E> State<T, E> {
+impl<T, E> Shares<T, E> {
     /// An epoch that is here, whoever it was fetched for. What a user uses stays as long as users' do, and no peer's use
     /// makes one of theirs stay.
     fn kept(&mut self, asker: Asker, epoch: u64) -> Option<Arc<T>> {
@@ -363,7 +364,7 @@ mod tests {
             got.await.unwrap();
             tokio::time::advance(PAUSE_FOR_PEERS).await;
         };
-        let is_kept = |asker, epoch| epochs.state.lock().kept(asker, epoch).is_some();
+        let is_kept = |asker, epoch| epochs.shares.lock().kept(asker, epoch).is_some();
         fetched(&mut client, Asker::User, 1).await;
         for epoch in 2..6 {
             fetched(&mut client, peer(1), epoch).await;
