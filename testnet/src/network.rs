@@ -81,14 +81,14 @@ impl PeerOptions {
     }
 }
 
-/// One peer.
-pub struct Peer {
+/// A peer of a [`Network`], with its runtime and its data folder.
+pub struct NetworkPeer {
     node: Arc<Node>,
     runtime: Runtime,
     folder: TempDir,
 }
 
-impl Peer {
+impl NetworkPeer {
     /// The running peer.
     pub fn node(&self) -> &Node {
         &self.node
@@ -104,7 +104,7 @@ impl Peer {
 pub struct Network {
     chain: Arc<ChainSpec>,
     trust_dir: PathBuf,
-    peers: Vec<Option<Peer>>,
+    peers: Vec<Option<NetworkPeer>>,
 }
 
 impl Network {
@@ -138,7 +138,7 @@ impl Network {
                 return Err(NetworkError::BrokeOff(peer));
             }
         };
-        self.peers.push(Some(Peer { node, runtime, folder }));
+        self.peers.push(Some(NetworkPeer { node, runtime, folder }));
         Ok(peer)
     }
 
@@ -158,12 +158,12 @@ impl Network {
     }
 
     /// The peer with this index, if it lives.
-    pub fn peer(&self, index: usize) -> Option<&Peer> {
+    pub fn peer(&self, index: usize) -> Option<&NetworkPeer> {
         self.peers.get(index).and_then(Option::as_ref)
     }
 
     /// The living peers and their indices.
-    pub fn living(&self) -> impl Iterator<Item = (usize, &Peer)> {
+    pub fn living(&self) -> impl Iterator<Item = (usize, &NetworkPeer)> {
         self.peers.iter().enumerate().filter_map(|(index, peer)| Some((index, peer.as_ref()?)))
     }
 
@@ -194,7 +194,7 @@ impl Network {
 
     /// Ends a peer as `kill -9` would: nothing is flushed, nobody is told. Returns its ID, if it lived.
     pub fn kill(&mut self, index: usize) -> Option<NodeId> {
-        let Peer { node, runtime, folder } = self.peers.get_mut(index)?.take()?;
+        let NetworkPeer { node, runtime, folder } = self.peers.get_mut(index)?.take()?;
         let id = node.node_id();
         runtime.shutdown_background();
         drop((node, folder));
@@ -203,7 +203,7 @@ impl Network {
 
     /// Stops all peers in order.
     pub async fn shutdown(mut self) {
-        let stopping = self.peers.drain(..).flatten().filter_map(|Peer { node, runtime, folder }| {
+        let stopping = self.peers.drain(..).flatten().filter_map(|NetworkPeer { node, runtime, folder }| {
             let node = Arc::into_inner(node)?;
             Some(async move {
                 let _ = runtime.spawn(node.shutdown()).await;

@@ -14,7 +14,7 @@ use crate::component::{Component, Components, Format, MAX_BLOCKS};
 use crate::content;
 use crate::e2store::{RecordType, Records};
 use crate::epochs::{Cell, EpochCache};
-use crate::error::{ArchiveError, Mismatch, Place, Rule};
+use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
 use crate::index::{Index, Located, Slots};
 use crate::lineage::{self, Link, LinkedHeader};
 use crate::proof_record;
@@ -80,7 +80,7 @@ impl Archive {
     pub fn open_with(path: impl AsRef<Path>, cache: Arc<EpochCache>) -> Result<Self, ArchiveError> {
         let path = path.as_ref();
         let name: Arc<str> = path.to_string_lossy().into();
-        let source = FileSource::open(path).map_err(|error| Place::archive(&name).broken(error))?;
+        let source = FileSource::open(path).map_err(|error| ArchivePlace::archive(&name).broken(error))?;
         let mut archive = Self::new(Box::new(source), name, cache)?;
         archive.path = Some(path.to_owned());
         Ok(archive)
@@ -105,7 +105,7 @@ impl Archive {
     }
 
     fn new(source: Box<dyn ReadAt>, name: Arc<str>, cache: Arc<EpochCache>) -> Result<Self, ArchiveError> {
-        let place = Place::archive(&name);
+        let place = ArchivePlace::archive(&name);
         let len = source.len().map_err(|error| place.clone().broken(error))?;
         // Opening takes many small reads; the pinned source serves them from one descriptor.
         let pinned = source.pinned().map_err(|error| place.clone().broken(error))?;
@@ -429,8 +429,8 @@ impl Archive {
         &self.index
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place::archive(&self.name)
+    pub(crate) fn place(&self) -> ArchivePlace {
+        ArchivePlace::archive(&self.name)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::source::Vanished;
 #[error("{}: {}{rule}", .place.archive, .place)]
 pub struct ArchiveError {
     /// Where.
-    pub place: Place,
+    pub place: ArchivePlace,
     /// Which rule.
     #[source]
     pub rule: Rule,
@@ -42,7 +42,7 @@ impl ArchiveError {
 
 /// A place in an archive, as exactly as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ArchivePlace {
     /// The archive's name, in general its path.
     pub archive: Arc<str>,
     /// The record.
@@ -53,7 +53,7 @@ pub struct Place {
     pub offset: Option<u64>,
 }
 
-impl Place {
+impl ArchivePlace {
     /// The archive as a whole.
     pub(crate) fn archive(archive: &Arc<str>) -> Self {
         Self { archive: archive.clone(), record: None, block: None, offset: None }
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ArchivePlace {
     /// Everything but the archive's name, with a colon behind it, or nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";

@@ -3,20 +3,20 @@
 use alloy_primitives::{B256, keccak256};
 
 use super::eip2718;
-use super::error::{Fault, Malformed, Place, Rule};
+use super::error::{BlockPlace, Fault, Malformed, Rule};
 use super::lists::ListKind;
-use super::rlp::{Header, Item};
+use super::rlp::{Header, RlpItem};
 use super::span::Span;
 use super::ssz::{Fields, write_fields};
 use super::trie::ordered_trie_root;
 use super::{MAX_OMMERS_LEN, MAX_TRANSACTION_COUNT, MAX_TRANSACTION_LEN, MAX_WITHDRAWAL_COUNT, MAX_WITHDRAWAL_LEN};
 
 const TRANSACTIONS: ListKind =
-    ListKind { place: Place::Transactions, item: Place::Transaction, limit: MAX_TRANSACTION_COUNT };
+    ListKind { place: BlockPlace::Transactions, item: BlockPlace::Transaction, limit: MAX_TRANSACTION_COUNT };
 /// The specification limits the bytes of the list: each ommer takes at least one.
-const OMMERS: ListKind = ListKind { place: Place::Ommers, item: Place::Ommer, limit: MAX_OMMERS_LEN };
+const OMMERS: ListKind = ListKind { place: BlockPlace::Ommers, item: BlockPlace::Ommer, limit: MAX_OMMERS_LEN };
 const WITHDRAWALS: ListKind =
-    ListKind { place: Place::Withdrawals, item: Place::Withdrawal, limit: MAX_WITHDRAWAL_COUNT };
+    ListKind { place: BlockPlace::Withdrawals, item: BlockPlace::Withdrawal, limit: MAX_WITHDRAWAL_COUNT };
 
 /// Fields of the SSZ container `pre_shanghai_body`.
 const SSZ_FIELDS_BEFORE_SHANGHAI: usize = 2;
@@ -79,11 +79,11 @@ impl<'a> BodyParts<'a> {
     }
 
     fn read_rlp(body: Span<'a>) -> Result<Self, Malformed> {
-        let in_body = |fault: Fault| fault.at(Place::Body);
-        let mut fields = Item::exactly(body).and_then(|body| body.items()).map_err(in_body)?;
+        let in_body = |fault: Fault| fault.at(BlockPlace::Body);
+        let mut fields = RlpItem::exactly(body).and_then(|body| body.items()).map_err(in_body)?;
 
         let transactions = fields.expect_next().map_err(in_body)?;
-        let transactions = transactions.items().map_err(|fault| fault.at(Place::Transactions))?;
+        let transactions = transactions.items().map_err(|fault| fault.at(BlockPlace::Transactions))?;
         let transactions = TRANSACTIONS.read_items(transactions, |item| transaction(eip2718::of_item(item)?))?;
 
         let ommers = ommers(fields.expect_next().map_err(in_body)?)?;
@@ -91,7 +91,7 @@ impl<'a> BodyParts<'a> {
         let withdrawals = match fields.next_item().map_err(in_body)? {
             None => None,
             Some(list) => {
-                let items = list.items().map_err(|fault| fault.at(Place::Withdrawals))?;
+                let items = list.items().map_err(|fault| fault.at(BlockPlace::Withdrawals))?;
                 Some(WITHDRAWALS.read_items(items, withdrawal)?)
             }
         };
@@ -100,7 +100,7 @@ impl<'a> BodyParts<'a> {
     }
 
     fn read_ssz(body: Span<'a>) -> Result<Self, Malformed> {
-        let in_body = |fault: Fault| fault.at(Place::Body);
+        let in_body = |fault: Fault| fault.at(BlockPlace::Body);
         let mut fields = Fields::new(body).map_err(in_body)?;
         if !(SSZ_FIELDS_BEFORE_SHANGHAI..=SSZ_FIELDS_FROM_SHANGHAI).contains(&fields.count()) {
             return Err(in_body(body.fault(Rule::FieldCount { found: fields.count() })));
@@ -109,11 +109,11 @@ impl<'a> BodyParts<'a> {
             .read_fields(fields.expect_next().map_err(in_body)?, |span| transaction(eip2718::of_span(span)?))?;
 
         let list = fields.expect_next().map_err(in_body)?;
-        let ommers = ommers(Item::exactly(list).map_err(|fault| fault.at(Place::Ommers))?)?;
+        let ommers = ommers(RlpItem::exactly(list).map_err(|fault| fault.at(BlockPlace::Ommers))?)?;
 
         let withdrawals = match fields.next_field().map_err(in_body)? {
             None => None,
-            Some(list) => Some(WITHDRAWALS.read_fields(list, |span| withdrawal(&Item::exactly(span)?))?),
+            Some(list) => Some(WITHDRAWALS.read_fields(list, |span| withdrawal(&RlpItem::exactly(span)?))?),
         };
         Ok(Self { transactions, ommers, withdrawals })
     }
@@ -164,14 +164,14 @@ fn transaction(envelope: Span<'_>) -> Result<&[u8], Fault> {
 }
 
 /// The RLP list of ommers, each of them a list. What is in the headers is for the hash to tell.
-fn ommers(list: Item<'_>) -> Result<&[u8], Malformed> {
-    let in_ommers = |fault: Fault| fault.at(Place::Ommers);
+fn ommers(list: RlpItem<'_>) -> Result<&[u8], Malformed> {
+    let in_ommers = |fault: Fault| fault.at(BlockPlace::Ommers);
     let ommers = list.span().at_most(MAX_OMMERS_LEN).map_err(in_ommers)?;
     OMMERS.read_items(list.items().map_err(in_ommers)?, |ommer| ommer.items().map(drop))?;
     Ok(ommers.bytes)
 }
 
-fn withdrawal<'a>(item: &Item<'a>) -> Result<&'a [u8], Fault> {
+fn withdrawal<'a>(item: &RlpItem<'a>) -> Result<&'a [u8], Fault> {
     item.items()?;
     Ok(item.span().at_most(MAX_WITHDRAWAL_LEN)?.bytes)
 }

@@ -2,7 +2,7 @@
 //! list. Within an RLP list the first is a byte string, the second stands as it is.
 
 use super::error::{Fault, Rule};
-use super::rlp::{Header, Item};
+use super::rlp::{Header, RlpItem};
 use super::span::Span;
 
 /// First byte of an RLP list of any length, and so of a legacy transaction or receipt.
@@ -16,7 +16,7 @@ pub(super) fn type_byte(envelope: &[u8]) -> Option<u8> {
 }
 
 /// The envelope that stands as `item` in an RLP list.
-pub(super) fn of_item<'a>(item: &Item<'a>) -> Result<Span<'a>, Fault> {
+pub(super) fn of_item<'a>(item: &RlpItem<'a>) -> Result<Span<'a>, Fault> {
     if item.is_list {
         return Ok(item.span());
     }
@@ -31,15 +31,15 @@ pub(super) fn of_span(span: Span<'_>) -> Result<Span<'_>, Fault> {
         if span.bytes.first().is_none_or(|&byte| byte < LIST_FROM) {
             return Err(span.fault(Rule::Eip2718));
         }
-        Item::exactly(span)?;
+        RlpItem::exactly(span)?;
     }
     Ok(span)
 }
 
 /// The RLP item in an envelope: what follows the type, or all of a legacy one.
-pub(super) fn content(envelope: Span<'_>) -> Result<Item<'_>, Fault> {
+pub(super) fn content(envelope: Span<'_>) -> Result<RlpItem<'_>, Fault> {
     let skip = usize::from(type_byte(envelope.bytes).is_some());
-    Item::exactly(Span { bytes: &envelope.bytes[skip..], offset: envelope.offset + skip })
+    RlpItem::exactly(Span { bytes: &envelope.bytes[skip..], offset: envelope.offset + skip })
 }
 
 /// The header that goes before an envelope in an RLP list: none for a legacy one.

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A part of a block body or of a list of receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum BlockPlace {
     /// The body as a whole.
     Body,
     /// The list of transactions.
@@ -32,7 +32,7 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for BlockPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body => f.write_str("block body"),
@@ -128,7 +128,7 @@ pub enum Rule {
 #[error("{place} at byte {offset}: {rule}")]
 pub struct Malformed {
     /// The part that is malformed.
-    pub place: Place,
+    pub place: BlockPlace,
     /// Where in the value the rule is broken, bytes from its start.
     pub offset: usize,
     /// The rule that is broken.
@@ -153,9 +153,9 @@ impl Fault {
         Self { log: Some(log), ..self }
     }
 
-    pub(super) fn at(self, place: Place) -> Malformed {
+    pub(super) fn at(self, place: BlockPlace) -> Malformed {
         let place = match (place, self.log) {
-            (Place::Receipt(receipt), Some(log)) => Place::Log { receipt, log },
+            (BlockPlace::Receipt(receipt), Some(log)) => BlockPlace::Log { receipt, log },
             _ => place,
         };
         Malformed { place, offset: self.offset, rule: self.rule }

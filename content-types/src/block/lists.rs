@@ -1,15 +1,15 @@
 //! The lists of a block, read item by item from either encoding.
 
-use super::error::{Fault, Malformed, Place, Rule};
-use super::rlp::{Item, Items};
+use super::error::{BlockPlace, Fault, Malformed, Rule};
+use super::rlp::{Items, RlpItem};
 use super::span::Span;
 use super::ssz::Fields;
 
 /// How a list of the block is named in errors, and how many items it may have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ListKind {
-    pub(super) place: Place,
-    pub(super) item: fn(usize) -> Place,
+    pub(super) place: BlockPlace,
+    pub(super) item: fn(usize) -> BlockPlace,
     pub(super) limit: usize,
 }
 
@@ -18,7 +18,7 @@ impl ListKind {
     pub(super) fn read_items<'a, T>(
         self,
         mut items: Items<'a>,
-        mut read: impl FnMut(&Item<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(&RlpItem<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Malformed> {
         let mut list = Vec::new();
         loop {

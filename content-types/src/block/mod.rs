@@ -25,7 +25,7 @@ mod trie;
 pub mod validate;
 
 pub use body::{BodyEncoding, BodyRoots};
-pub use error::{Malformed, Place, Rule};
+pub use error::{BlockPlace, Malformed, Rule};
 pub use receipts::{ReceiptsEncoding, ReceiptsRoots};
 pub use trie::ordered_trie_root;
 

@@ -7,15 +7,16 @@ use alloy_primitives::{B256, Bloom};
 
 use super::bloom::BloomInputs;
 use super::eip2718;
-use super::error::{Fault, Malformed, Place, Rule};
+use super::error::{BlockPlace, Fault, Malformed, Rule};
 use super::lists::ListKind;
-use super::rlp::{Header, Item, Items};
+use super::rlp::{Header, Items, RlpItem};
 use super::span::Span;
 use super::ssz::write_fields;
 use super::trie::ordered_trie_root;
 use super::{MAX_RECEIPT_LEN, MAX_TRANSACTION_COUNT};
 
-const RECEIPTS: ListKind = ListKind { place: Place::Receipts, item: Place::Receipt, limit: MAX_TRANSACTION_COUNT };
+const RECEIPTS: ListKind =
+    ListKind { place: BlockPlace::Receipts, item: BlockPlace::Receipt, limit: MAX_TRANSACTION_COUNT };
 /// Most topics of a log: the EVM's `LOG4`.
 const MAX_TOPICS: usize = 4;
 
@@ -98,14 +99,14 @@ impl<'a> Receipt<'a> {
         }
         for (index, (receipt, (bloom, envelope))) in list.iter().zip(given).enumerate() {
             if receipt.bloom.0 != *bloom {
-                return Err(envelope.fault(Rule::Bloom).at(Place::Receipt(index)));
+                return Err(envelope.fault(Rule::Bloom).at(BlockPlace::Receipt(index)));
             }
         }
         Ok(list)
     }
 
     /// Reads a receipt except for its bloom.
-    fn read_slim(item: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<Self, Fault> {
+    fn read_slim(item: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<Self, Fault> {
         item.span().at_most(MAX_RECEIPT_LEN)?;
         let mut items = item.items()?;
         let type_item = items.expect_next()?;
@@ -183,7 +184,7 @@ impl Written {
 struct Fields<'a> {
     outcome_and_gas: &'a [u8],
     bloom: &'a [u8; Bloom::len_bytes()],
-    logs: Item<'a>,
+    logs: RlpItem<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -210,7 +211,7 @@ fn read_outcome_and_gas<'a>(items: &mut Items<'a>) -> Result<&'a [u8], Fault> {
 }
 
 /// Walks through a list of logs, `[address, [topic…], data]` each, and closes the receipt's bloom.
-fn read_logs<'a>(logs: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
+fn read_logs<'a>(logs: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
     let mut items = logs.items()?;
     for index in 0.. {
         let in_log = |fault: Fault| fault.in_log(index);
@@ -221,7 +222,7 @@ fn read_logs<'a>(logs: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fa
     Ok(())
 }
 
-fn read_log<'a>(log: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
+fn read_log<'a>(log: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
     let mut fields = log.items()?;
     inputs.add(fields.expect_next()?.fixed::<20>()?);
     let list = fields.expect_next()?;
@@ -239,7 +240,9 @@ fn read_log<'a>(log: &Item<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Faul
 
 /// The items of the RLP list that `receipts` is.
 fn list_items(receipts: &[u8]) -> Result<Items<'_>, Malformed> {
-    Item::exactly(Span::of_value(receipts)).and_then(|list| list.items()).map_err(|fault| fault.at(Place::Receipts))
+    RlpItem::exactly(Span::of_value(receipts))
+        .and_then(|list| list.items())
+        .map_err(|fault| fault.at(BlockPlace::Receipts))
 }
 
 /// Reads each EIP-2718 encoding in a list of receipts with bloom.

@@ -10,7 +10,7 @@ const LIST: u8 = 0xc0;
 
 /// One RLP item.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Item<'a> {
+pub(super) struct RlpItem<'a> {
     pub(super) is_list: bool,
     /// Header and payload.
     pub(super) encoded: &'a [u8],
@@ -19,7 +19,7 @@ pub(super) struct Item<'a> {
     pub(super) offset: usize,
 }
 
-impl<'a> Item<'a> {
+impl<'a> RlpItem<'a> {
     /// Reads the one item that `span` consists of.
     pub(super) fn exactly(span: Span<'a>) -> Result<Self, Fault> {
         let mut items = Items { rest: span.bytes, offset: span.offset };
@@ -81,7 +81,7 @@ pub(super) struct Items<'a> {
 impl<'a> Items<'a> {
     /// The next item, or `None` at the end.
     #[inline]
-    pub(super) fn next_item(&mut self) -> Result<Option<Item<'a>>, Fault> {
+    pub(super) fn next_item(&mut self) -> Result<Option<RlpItem<'a>>, Fault> {
         let Some(&first) = self.rest.first() else { return Ok(None) };
         let (is_list, header, payload) = self.read_header(first)?;
         let available = self.rest.len() - header;
@@ -89,14 +89,14 @@ impl<'a> Items<'a> {
             return Err(self.fault(Rule::Overrun { needed: payload, available }));
         }
         let (encoded, rest) = self.rest.split_at(header + payload);
-        let item = Item { is_list, encoded, payload: &encoded[header..], offset: self.offset };
+        let item = RlpItem { is_list, encoded, payload: &encoded[header..], offset: self.offset };
         self.rest = rest;
         self.offset += encoded.len();
         Ok(Some(item))
     }
 
     /// The next item, which the specification demands.
-    pub(super) fn expect_next(&mut self) -> Result<Item<'a>, Fault> {
+    pub(super) fn expect_next(&mut self) -> Result<RlpItem<'a>, Fault> {
         self.next_item()?.ok_or_else(|| self.fault(Rule::Overrun { needed: 1, available: 0 }))
     }
 
@@ -185,10 +185,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::block::Place;
+    use crate::block::BlockPlace;
 
-    fn read(bytes: &[u8]) -> Result<Item<'_>, Fault> {
-        Item::exactly(Span::of_value(bytes))
+    fn read(bytes: &[u8]) -> Result<RlpItem<'_>, Fault> {
+        RlpItem::exactly(Span::of_value(bytes))
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
             (vec![0xff; 9], Rule::Overrun { needed: usize::MAX, available: 0 }),
             (vec![0x80, 0x80], Rule::Trailing { count: 1 }),
         ] {
-            assert_eq!(read(&bytes).unwrap_err().at(Place::Body).rule, rule, "{bytes:02x?}");
+            assert_eq!(read(&bytes).unwrap_err().at(BlockPlace::Body).rule, rule, "{bytes:02x?}");
         }
     }
 

@@ -6,7 +6,7 @@
 use super::body::BodyParts;
 use super::error::Fault;
 use super::receipts::Receipt;
-use super::{BodyEncoding, Malformed, Place, ReceiptsEncoding};
+use super::{BlockPlace, BodyEncoding, Malformed, ReceiptsEncoding};
 
 /// Writes `body`, which is in the encoding `from`, in the encoding `to`.
 ///
@@ -16,7 +16,7 @@ use super::{BodyEncoding, Malformed, Place, ReceiptsEncoding};
 pub fn body(from: BodyEncoding, to: BodyEncoding, body: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::new();
     let parts = BodyParts::read(from, body)?;
-    parts.write(to, &mut out).map_err(|rule| Fault::new(0, rule).at(Place::Body))?;
+    parts.write(to, &mut out).map_err(|rule| Fault::new(0, rule).at(BlockPlace::Body))?;
     Ok(out)
 }
 
@@ -29,6 +29,6 @@ pub fn body(from: BodyEncoding, to: BodyEncoding, body: &[u8]) -> Result<Vec<u8>
 pub fn receipts(from: ReceiptsEncoding, to: ReceiptsEncoding, receipts: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::new();
     let list = Receipt::read_list(from, receipts)?;
-    Receipt::write_list(&list, to, &mut out).map_err(|rule| Fault::new(0, rule).at(Place::Receipts))?;
+    Receipt::write_list(&list, to, &mut out).map_err(|rule| Fault::new(0, rule).at(BlockPlace::Receipts))?;
     Ok(out)
 }

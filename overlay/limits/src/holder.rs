@@ -56,7 +56,7 @@ pub fn is_local(ip: IpAddr) -> bool {
 /// Somebody who has, or wants, a part of what all share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Holder {
-    peer: Peer,
+    peer: PeerIdentity,
     subnet: Option<Subnet>,
 }
 
@@ -66,12 +66,12 @@ pub enum Payer {
     /// All peers of a subnet together.
     Subnet(Subnet),
     /// One peer of a local network.
-    Neighbour(Peer),
+    Neighbour(PeerIdentity),
 }
 
-/// What the limit for one peer is counted by.
+/// Who a peer is, as far as that is known: what the limit for one peer is counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Peer {
+pub enum PeerIdentity {
     /// A node ID that is proved.
     Id([u8; 32]),
     /// An address of somebody whose node ID is not known.
@@ -83,27 +83,27 @@ pub enum Peer {
 impl Holder {
     /// A peer whose node ID a handshake has proved.
     pub fn peer(id: impl Into<[u8; 32]>, ip: IpAddr) -> Self {
-        Self { peer: Peer::Id(id.into()), subnet: Subnet::of_stranger(ip) }
+        Self { peer: PeerIdentity::Id(id.into()), subnet: Subnet::of_stranger(ip) }
     }
 
     /// A peer of whom only the node ID is known: it counts for no subnet.
     pub fn id(id: impl Into<[u8; 32]>) -> Self {
-        Self { peer: Peer::Id(id.into()), subnet: None }
+        Self { peer: PeerIdentity::Id(id.into()), subnet: None }
     }
 
     /// A peer that counts for this subnet, or for none.
     pub fn in_subnet(id: impl Into<[u8; 32]>, subnet: Option<Subnet>) -> Self {
-        Self { peer: Peer::Id(id.into()), subnet }
+        Self { peer: PeerIdentity::Id(id.into()), subnet }
     }
 
     /// Somebody of whom only the address is known.
     pub fn address(ip: IpAddr) -> Self {
-        Self { peer: Peer::Address(ip.to_canonical()), subnet: Subnet::of_stranger(ip) }
+        Self { peer: PeerIdentity::Address(ip.to_canonical()), subnet: Subnet::of_stranger(ip) }
     }
 
     /// This node itself, or what is for no peer alone: only the limit for all holds.
     pub const fn nobody() -> Self {
-        Self { peer: Peer::Nobody, subnet: None }
+        Self { peer: PeerIdentity::Nobody, subnet: None }
     }
 
     /// Who stands for what the holder does over a longer time: its subnet, because node IDs cost nothing; on a local network,
@@ -114,7 +114,7 @@ impl Holder {
 
     /// Whether limits for a single peer hold.
     pub(crate) fn is_somebody(&self) -> bool {
-        self.peer != Peer::Nobody
+        self.peer != PeerIdentity::Nobody
     }
 
     /// The subnet that it counts for.

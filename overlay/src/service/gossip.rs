@@ -34,7 +34,7 @@ const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Content that is offered.
 #[derive(Clone)]
-pub(super) struct Item {
+pub(super) struct GossipItem {
     pub(super) key: Bytes,
     pub(super) id: ContentId,
     pub(super) value: Bytes,
@@ -42,7 +42,7 @@ pub(super) struct Item {
     pub(super) _room: Arc<Room>,
 }
 
-impl Item {
+impl GossipItem {
     /// Content that the caller has bounded.
     pub(super) fn new(key: Bytes, id: ContentId, value: Bytes) -> Self {
         Self { key, id, value, _room: Arc::default() }
@@ -63,17 +63,17 @@ impl Inner {
     }
 
     /// An item to gossip, if there is room for it.
-    pub(super) fn gossip_item(&self, key: Bytes, id: ContentId, value: Bytes) -> Option<Item> {
+    pub(super) fn gossip_item(&self, key: Bytes, id: ContentId, value: Bytes) -> Option<GossipItem> {
         let room = try_take_room(&self.gossip_room, Holder::nobody(), value.len());
         if room.is_none() {
             tracing::debug!(%id, "too many bytes wait to be gossiped");
         }
-        Some(Item { key, id, value, _room: Arc::new(room?) })
+        Some(GossipItem { key, id, value, _room: Arc::new(room?) })
     }
 
     /// Neighbourhood gossip of items that are new here. Returns at once.
-    pub(super) fn gossip(self: &Arc<Self>, items: Vec<Item>, from: Option<NodeId>) {
-        let mut by_peer: HashMap<NodeId, (Arc<Enr>, Vec<Item>)> = HashMap::new();
+    pub(super) fn gossip(self: &Arc<Self>, items: Vec<GossipItem>, from: Option<NodeId>) {
+        let mut by_peer: HashMap<NodeId, (Arc<Enr>, Vec<GossipItem>)> = HashMap::new();
         for item in items {
             for enr in self.targets(&item.id, from) {
                 by_peer.entry(record::node_id(&enr)).or_insert_with(|| (enr, Vec::new())).1.push(item.clone());
@@ -100,7 +100,7 @@ impl Inner {
         }
     }
 
-    fn offer_later(self: &Arc<Self>, to: Arc<Enr>, items: Vec<Item>) {
+    fn offer_later(self: &Arc<Self>, to: Arc<Enr>, items: Vec<GossipItem>) {
         let Some(contact) = self.transport.contact(&to) else { return };
         let Ok(working) = self.gossiping.try_take(contact.holder(), 1) else {
             tracing::debug!(peer = %to.node_id(), "too much gossip under way");
@@ -121,7 +121,7 @@ impl Inner {
     }
 
     /// Offers items to a peer, in as many messages as they need, and delivers what is accepted.
-    pub(super) async fn offer(&self, to: &Arc<Enr>, items: Vec<Item>) -> Result<Vec<AcceptCode>, RequestError> {
+    pub(super) async fn offer(&self, to: &Arc<Enr>, items: Vec<GossipItem>) -> Result<Vec<AcceptCode>, RequestError> {
         let mut codes = Vec::with_capacity(items.len());
         for batch in batch_offers(items, |item| item.key.len(), MAX_REQUEST_BYTES) {
             let offered = self.propose(to, &batch).await?;
@@ -131,7 +131,7 @@ impl Inner {
         Ok(codes)
     }
 
-    async fn propose(&self, to: &Arc<Enr>, items: &[Item]) -> Result<Offered, RequestError> {
+    async fn propose(&self, to: &Arc<Enr>, items: &[GossipItem]) -> Result<Offered, RequestError> {
         let offered = self.offer_keys(to, items.iter().map(|item| item.key.clone()).collect()).await?;
         let now = Instant::now().into_std();
         let mut declined = self.declined.lock();
@@ -143,7 +143,7 @@ impl Inner {
     }
 
     /// Sends what was accepted of `items`.
-    async fn deliver(&self, offered: Offered, items: &[Item]) -> Result<(), RequestError> {
+    async fn deliver(&self, offered: Offered, items: &[GossipItem]) -> Result<(), RequestError> {
         let Offered { contact, connection_id, codes, slot } = offered;
         let wanted: Vec<_> =
             items.iter().zip(codes).filter(|(_, code)| code.is_accepted()).map(|(item, _)| item).collect();
@@ -166,7 +166,7 @@ impl Inner {
             self.explore(&id).await;
             targets = self.targets(&id, None);
         }
-        let item = Item::new(key, id, value);
+        let item = GossipItem::new(key, id, value);
         let mut answers: FuturesUnordered<_> = targets
             .iter()
             .map(|to| {

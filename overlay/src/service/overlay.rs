@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client::FoundOrCloser;
-use super::gossip::{GOSSIP_TASKS, GOSSIPED_BYTES, GOSSIPED_BYTES_TO_SUBNET, Item};
+use super::gossip::{GOSSIP_TASKS, GOSSIPED_BYTES, GOSSIPED_BYTES_TO_SUBNET, GossipItem};
 use super::inner::Inner;
 use super::receive::FALL_BACKS;
 use super::serve::{self, REQUEST_QUEUE, REQUESTS};
@@ -146,7 +146,7 @@ impl Overlay {
     pub async fn offer(&self, to: Enr, items: Vec<(Bytes, Bytes)>) -> Result<Vec<AcceptCode>, RequestError> {
         let item = |(key, value): (Bytes, Bytes)| {
             let id = self.inner.handler.content_id(&key).ok_or(RequestError::Key)?;
-            Ok(Item::new(key, id, value))
+            Ok(GossipItem::new(key, id, value))
         };
         let items = items.into_iter().map(item).collect::<Result<_, RequestError>>()?;
         self.inner.offer(&Arc::new(to), items).await

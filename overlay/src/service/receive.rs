@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::client::FoundOrCloser;
-use super::gossip::Item;
+use super::gossip::GossipItem;
 use super::inner::Inner;
 use super::serve::{SLOT_PATIENCE, respond};
 use super::{Admitted, ContentSource, Rejection, RequestError, TransferFailure};
@@ -204,7 +204,7 @@ impl Inner {
         key: &Bytes,
         value: Bytes,
         room: Room,
-    ) -> Result<Option<Item>, NotDelivered> {
+    ) -> Result<Option<GossipItem>, NotDelivered> {
         let admitted = self.admit_from(peer, subnet, key, value, room).await;
         match &admitted {
             Ok(_) => self.in_flight.lock().done(key),
@@ -231,7 +231,7 @@ impl Inner {
         key: &Bytes,
         value: Bytes,
         room: Room,
-    ) -> Result<Option<Item>, NotDelivered> {
+    ) -> Result<Option<GossipItem>, NotDelivered> {
         let verdict = self.handler.admit(key.clone(), value.clone(), ContentSource::Offer { peer, subnet }).await;
         drop(room);
         match verdict {
@@ -306,7 +306,7 @@ struct NotDelivered;
 
 /// New items that wait to be gossiped together.
 struct Fresh {
-    items: Vec<Item>,
+    items: Vec<GossipItem>,
     bytes: usize,
     /// When the first of them came.
     since: Instant,
@@ -318,7 +318,7 @@ impl Fresh {
     }
 
     /// Adds an item; what is to be gossiped now because it has grown too much.
-    fn add(&mut self, item: Option<Item>) -> Option<Vec<Item>> {
+    fn add(&mut self, item: Option<GossipItem>) -> Option<Vec<GossipItem>> {
         let item = item?;
         if self.items.is_empty() {
             self.since = Instant::now();
@@ -328,7 +328,7 @@ impl Fresh {
         (self.bytes >= MAX_GOSSIP_BYTES).then(|| self.take())
     }
 
-    fn take(&mut self) -> Vec<Item> {
+    fn take(&mut self) -> Vec<GossipItem> {
         self.bytes = 0;
         std::mem::take(&mut self.items)
     }

@@ -30,7 +30,7 @@ const PEER_EVENTS: usize = 256;
 
 /// Peers joined by channels, with one delay and one loss rate for all.
 pub struct SimulatedNetwork {
-    peers: RwLock<HashMap<Endpoint, Weak<Peer>>>,
+    peers: RwLock<HashMap<Endpoint, Weak<SimulatedPeer>>>,
     one_way_delay: Duration,
     loss: f64,
     random: Mutex<StdRng>,
@@ -54,7 +54,7 @@ impl SimulatedNetwork {
     /// [`TalkError::Unreachable`] when the record has no IPv4 address.
     pub fn join(self: &Arc<Self>, enr: Enr) -> Result<SimulatedTransport, TalkError> {
         let address = enr.udp4_socket().map(SocketAddr::V4).ok_or(TalkError::Unreachable)?;
-        let peer = Arc::new(Peer {
+        let peer = Arc::new(SimulatedPeer {
             contact: Contact::new(enr, address),
             dispatcher: Dispatcher::default(),
             known: RwLock::default(),
@@ -68,7 +68,7 @@ impl SimulatedNetwork {
         self.loss > 0.0 && self.random.lock().random_bool(self.loss)
     }
 
-    fn find(&self, endpoint: &Endpoint) -> Option<Arc<Peer>> {
+    fn find(&self, endpoint: &Endpoint) -> Option<Arc<SimulatedPeer>> {
         self.peers.read().get(endpoint).and_then(Weak::upgrade)
     }
 
@@ -102,14 +102,15 @@ impl SimulatedNetwork {
     }
 }
 
-struct Peer {
+/// A peer as the network knows it.
+struct SimulatedPeer {
     contact: Contact,
     dispatcher: Dispatcher,
     known: RwLock<HashMap<NodeId, Contact>>,
     events: broadcast::Sender<PeerEvent>,
 }
 
-impl Peer {
+impl SimulatedPeer {
     fn meet(&self, contact: Contact) {
         let before = self.known.write().insert(contact.node_id(), contact.clone());
         if before.is_none_or(|before| before.address() != contact.address()) {
@@ -122,7 +123,7 @@ impl Peer {
 /// One peer's place in a [`SimulatedNetwork`].
 pub struct SimulatedTransport {
     network: Arc<SimulatedNetwork>,
-    peer: Arc<Peer>,
+    peer: Arc<SimulatedPeer>,
 }
 
 impl Drop for SimulatedTransport {

@@ -45,8 +45,9 @@ pub enum Output<K> {
     Timeout(Instant),
 }
 
+/// How a peer stands: whether it wants to be served, when it was, and what it gave for that.
 #[derive(Debug, Clone, Copy)]
-struct Peer {
+struct ChokerPeer {
     /// Who stands for it when it comes back.
     payer: Payer,
     is_interested: bool,
@@ -62,7 +63,7 @@ struct Peer {
 #[derive(Debug)]
 pub struct Choker<K> {
     config: ChokerConfig,
-    peers: BTreeMap<K, Peer>,
+    peers: BTreeMap<K, ChokerPeer>,
     /// When those who are gone had a slot last: whoever connects anew is no nearer to the next one for it.
     gone: LruCache<Payer, Instant>,
     round_ends: Instant,
@@ -88,7 +89,7 @@ impl<K: Copy + Ord> Choker<K> {
     /// A peer is there; it is choked, and wants nothing.
     pub fn handle_connected(&mut self, peer: K, payer: Payer) {
         let last = self.gone.get(&payer).copied();
-        self.peers.insert(peer, Peer { payer, is_interested: false, slot: None, last, given: 0 });
+        self.peers.insert(peer, ChokerPeer { payer, is_interested: false, slot: None, last, given: 0 });
         self.has_changed = true;
     }
 
@@ -174,7 +175,7 @@ impl<K: Copy + Ord> Choker<K> {
             }
         }
         // Who had a slot longest ago is next, and who never had one before all of them. Whoever has just lost one is not meant.
-        let waits = |(key, peer): (&K, &Peer)| {
+        let waits = |(key, peer): (&K, &ChokerPeer)| {
             (peer.is_interested && peer.slot.is_none() && !choked.contains(key)).then_some((peer.last, *key))
         };
         let mut next: Vec<_> = self.peers.iter().filter_map(waits).collect();
@@ -191,7 +192,7 @@ impl<K: Copy + Ord> Choker<K> {
     }
 
     /// Holders that gave so much that they keep their slots: at most as many as do not go by turns.
-    fn keepers(&self, holders: &[(K, Peer, Instant)]) -> Vec<K> {
+    fn keepers(&self, holders: &[(K, ChokerPeer, Instant)]) -> Vec<K> {
         let mut givers: Vec<_> = holders.iter().filter(|(_, peer, _)| peer.given > 0).collect();
         givers.sort_by_key(|(_, peer, _)| std::cmp::Reverse(peer.given));
         let kept = self.config.slots.saturating_sub(self.config.by_turns.max(1));

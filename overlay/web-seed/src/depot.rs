@@ -14,13 +14,13 @@ use crate::mirror::Mirror;
 use crate::object::{BlockingObject, OPENING_LIMIT, Object};
 use crate::options::Options;
 use crate::pieces::PieceCache;
-use crate::place::Place;
+use crate::place::ArchiveListing;
 
 /// A bucket, or a folder on a web server.
 #[derive(Debug)]
 pub struct Depot {
     mirror: Arc<Mirror>,
-    place: Place,
+    listing: ArchiveListing,
     url: Arc<str>,
     cache: Arc<PieceCache>,
     health: Arc<Health>,
@@ -46,8 +46,8 @@ impl Depot {
     /// [`Error`] when that is no such URL.
     pub fn new(url: &str, options: Options, cache: Arc<PieceCache>) -> Result<Self, Error> {
         let name: Arc<str> = without_password(url).into();
-        let (place, mirror) = Place::of(url, options).map_err(|reason| Error::new(&name, reason))?;
-        Ok(Self { mirror: mirror.into(), place, url: name, cache, health: Arc::default() })
+        let (listing, mirror) = ArchiveListing::of(url, options).map_err(|reason| Error::new(&name, reason))?;
+        Ok(Self { mirror: mirror.into(), listing, url: name, cache, health: Arc::default() })
     }
 
     /// The depot's URL, without what may be a secret.
@@ -71,7 +71,7 @@ impl Depot {
     ///
     /// [`Error`], when the listing cannot be had or lists too much. An empty one is no error.
     pub async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let found = match self.place.list(&self.mirror).await {
+        let found = match self.listing.list(&self.mirror).await {
             Ok(found) => {
                 self.health.answered();
                 found

@@ -15,13 +15,13 @@ use crate::options::Options;
 
 /// Where archives are listed.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum ArchiveListing {
     Page(Url),
     Prefix(ObjectPath),
 }
 
-impl Place {
-    /// The place, and how the server is spoken to. No request is made.
+impl ArchiveListing {
+    /// What a URL stands for, and how the server is spoken to. No request is made.
     pub(crate) fn of(url: &str, options: Options) -> Result<(Self, Mirror), Reason> {
         let parsed = Url::parse(url).map_err(|error| Reason::Address(error.to_string()))?;
         match parsed.scheme() {

@@ -14,7 +14,7 @@ use crate::error::{Error, Reason};
 use crate::location::{Location, without_password};
 use crate::mirror::Mirror;
 use crate::options::Options;
-use crate::place::Place;
+use crate::place::ArchiveListing;
 
 /// Archives of one mirror that are kept open: a megabyte each at most, and 64 eras are half a million blocks.
 const MAX_OPEN: usize = 64;
@@ -55,8 +55,8 @@ impl WebSeed {
     pub async fn open(url: &str, options: Options) -> Result<Self, Error> {
         let name: Arc<str> = without_password(url).into();
         let fail = |reason| Error::new(&name, reason);
-        let (place, mirror) = Place::of(url, options).map_err(fail)?;
-        let files = place.list(&mirror).await.map_err(fail)?;
+        let (listing, mirror) = ArchiveListing::of(url, options).map_err(fail)?;
+        let files = listing.list(&mirror).await.map_err(fail)?;
         let files = files.into_iter().map(|(name, found)| (name, found.location)).collect();
         Ok(Self { mirror: mirror.into(), url: name, files, open: Mutex::new(LruCache::new(MAX_OPEN)) })
     }

@@ -11,7 +11,7 @@ use content_types::{HeaderProof, HeaderVerifier};
 use crate::archive::{Archive, receipts_encoding};
 use crate::component::Component;
 use crate::e2store::Records;
-use crate::error::{ArchiveError, Mismatch, Place, Rule};
+use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
 use crate::index::Located;
 use crate::read_ahead::ReadAhead;
 use crate::{content, proof_record, snappy};
@@ -262,7 +262,7 @@ impl Work<'_> {
         nth: usize,
         component: Component,
         part: &mut Part<'_>,
-        check: impl FnOnce(&Self, Located, &Place, &mut Part<'_>) -> Result<T, Rule>,
+        check: impl FnOnce(&Self, Located, &ArchivePlace, &mut Part<'_>) -> Result<T, Rule>,
     ) -> Result<Option<T>, ArchiveError> {
         let mut place = self.place(nth, component);
         let known = self.positions[nth][component.slot()];
@@ -286,7 +286,13 @@ impl Work<'_> {
     }
 
     /// The content of a compressed record, whose compressed bytes are checked on the way.
-    fn content(&self, at: Located, component: Component, place: &Place, part: &mut Part<'_>) -> Result<Vec<u8>, Rule> {
+    fn content(
+        &self,
+        at: Located,
+        component: Component,
+        place: &ArchivePlace,
+        part: &mut Part<'_>,
+    ) -> Result<Vec<u8>, Rule> {
         let stream = content::stored(part.records(component, self.archive.file_len()), at, component)?;
         part.bytes += at.header.record_len();
         let content = snappy::decode(&stream, component.limit())?;
@@ -298,7 +304,7 @@ impl Work<'_> {
         self.archive.blocks().start() + nth as u64
     }
 
-    fn place(&self, nth: usize, component: Component) -> Place {
+    fn place(&self, nth: usize, component: Component) -> ArchivePlace {
         let kind = component.record_type(self.archive.format());
         self.archive.place().record(kind).block(self.number(nth))
     }

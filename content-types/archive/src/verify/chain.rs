@@ -9,7 +9,7 @@ use content_types::trust::TrustListKind;
 use crate::archive::Archive;
 use crate::component::{Component, Format, MAX_BLOCKS};
 use crate::e2store::RecordType;
-use crate::error::{Mismatch, Place, Rule};
+use crate::error::{ArchivePlace, Mismatch, Rule};
 use crate::name::ArchiveName;
 
 use super::blocks::Facts;
@@ -121,7 +121,7 @@ impl Chain<'_> {
             Err(error) => return self.report.add(error),
         };
         let place = self.archive.place().record(RecordType::ACCUMULATOR);
-        let place = Place { offset: self.archive.index().accumulator, ..place };
+        let place = ArchivePlace { offset: self.archive.index().accumulator, ..place };
         match expected {
             Some(expected) if found == expected => {}
             Some(expected) => self.report.add(place.broken(Rule::Accumulator(Mismatch::new(expected, found)))),
@@ -262,10 +262,10 @@ impl Chain<'_> {
         self.archive.blocks().start() + nth as u64
     }
 
-    fn place(&self, nth: usize, component: Component) -> Place {
+    fn place(&self, nth: usize, component: Component) -> ArchivePlace {
         let number = self.number(nth);
         let kind = component.record_type(self.archive.format());
         let offset = self.archive.locate(number, component).ok().map(|at| at.offset);
-        Place { offset, ..self.archive.place().record(kind).block(number) }
+        ArchivePlace { offset, ..self.archive.place().record(kind).block(number) }
     }
 }

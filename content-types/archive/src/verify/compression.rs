@@ -6,7 +6,7 @@
 //! may lie in unequal files; so the file itself shows which case it is: where nearly all records come out the same,
 //! the few that do not were changed, and where many do not, another encoder was at work.
 
-use crate::error::{Place, Rule};
+use crate::error::{ArchivePlace, Rule};
 use crate::snappy::{self, Encoder, SnappyError};
 
 use super::report::Report;
@@ -30,7 +30,7 @@ pub(super) struct Tally {
     /// Only records that left the encoder a choice.
     same: u64,
     different: u64,
-    places: Vec<Place>,
+    places: Vec<ArchivePlace>,
 }
 
 impl Compression {
@@ -39,7 +39,7 @@ impl Compression {
     /// # Errors
     ///
     /// [`Rule::SkippableChunk`] when the stream holds bytes that no checksum covers.
-    pub(super) fn compare(&mut self, place: &Place, stream: &[u8], content: &[u8]) -> Result<(), Rule> {
+    pub(super) fn compare(&mut self, place: &ArchivePlace, stream: &[u8], content: &[u8]) -> Result<(), Rule> {
         let chosen = self
             .encoder
             .encode(content, &mut self.stream)

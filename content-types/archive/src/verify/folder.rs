@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use content_types::HeaderVerifier;
 
 use crate::archive::Archive;
-use crate::error::{ArchiveError, Place};
+use crate::error::{ArchiveError, ArchivePlace};
 use crate::name::ArchiveName;
 
 use super::report::{Progress, Report};
@@ -44,7 +44,7 @@ fn archives_of(paths: &[impl AsRef<Path>]) -> Result<Vec<PathBuf>, ArchiveError>
             files.push(path.to_owned());
             continue;
         }
-        let failed = |error| Place::archive(&path.to_string_lossy().into()).broken(error);
+        let failed = |error| ArchivePlace::archive(&path.to_string_lossy().into()).broken(error);
         for entry in std::fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if entry.file_name().to_str().is_some_and(ArchiveName::is_archive) {

@@ -4,7 +4,7 @@
 use crate::archive::Archive;
 use crate::component::{ACCUMULATOR_LEN, Component, Format};
 use crate::e2store::{RECORD_HEADER_LEN, RecordHeader, RecordType, Records};
-use crate::error::{ArchiveError, Mismatch, Place, Rule};
+use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
 use crate::index::{IndexRecord, Located, Offsets, SLOT_LEN, Slots};
 
 /// Records in a gap that are reported one by one, before the gap counts as damage.
@@ -55,7 +55,7 @@ struct Walk<'a> {
     /// Where the next record should begin; `None` after damage, until the index tells.
     cursor: Option<u64>,
     /// The record that ended at the cursor.
-    previous: Option<(Place, Located)>,
+    previous: Option<(ArchivePlace, Located)>,
     layout: Layout,
 }
 
@@ -133,7 +133,7 @@ impl Walk<'_> {
         self.previous = header.map(|header| (place, Located { offset, header }));
     }
 
-    fn accept(&mut self, place: Place, nth: usize, component: Component, offset: u64, raw: &Raw) {
+    fn accept(&mut self, place: ArchivePlace, nth: usize, component: Component, offset: u64, raw: &Raw) {
         self.check_reserved(&place.clone().offset(offset), raw);
         let at = Located { offset, header: raw.header };
         self.layout.positions[nth][component.slot()] = Some(at);
@@ -217,7 +217,7 @@ impl Walk<'_> {
         Some(Raw { header, reserved })
     }
 
-    fn check_reserved(&mut self, place: &Place, raw: &Raw) {
+    fn check_reserved(&mut self, place: &ArchivePlace, raw: &Raw) {
         if raw.reserved != [0, 0] {
             self.report(place.clone(), Rule::Reserved { found: raw.reserved });
         }
@@ -228,7 +228,7 @@ impl Walk<'_> {
         self.report(place, Rule::Unexpected { length: u64::from(header.length) });
     }
 
-    fn report(&mut self, place: Place, rule: Rule) {
+    fn report(&mut self, place: ArchivePlace, rule: Rule) {
         self.layout.findings.push(place.broken(rule));
     }
 }

@@ -35,7 +35,7 @@ use crate::archive::{Receipts, receipts_encoding};
 use crate::component::{Component, TOTAL_DIFFICULTY_LEN};
 use crate::content;
 use crate::e2store::RecordType;
-use crate::error::{ArchiveError, Mismatch, Place, Rule};
+use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
 use crate::proof_record;
 use crate::snappy::{self, Encoder};
 use spool::Spool;
@@ -109,7 +109,7 @@ impl ArchiveWriter {
     pub fn create(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
         let dir = dir.as_ref();
         let name = name_of(dir, &plan);
-        let place = Place::archive(&name);
+        let place = ArchivePlace::archive(&name);
         let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
         let spool = Spool::create(dir, &plan, count).map_err(|error| place.broken(error))?;
         let facts = vec![Facts::default(); count];
@@ -128,7 +128,7 @@ impl ArchiveWriter {
     pub fn resume(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
         let dir = dir.as_ref();
         let name = name_of(dir, &plan);
-        let place = Place::archive(&name);
+        let place = ArchivePlace::archive(&name);
         let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
         let mut facts = vec![Facts::default(); count];
         let start = *plan.blocks.start();
@@ -348,11 +348,11 @@ impl ArchiveWriter {
         Ok(nth)
     }
 
-    fn place(&self) -> Place {
-        Place::archive(&self.name)
+    fn place(&self) -> ArchivePlace {
+        ArchivePlace::archive(&self.name)
     }
 
-    fn place_of(&self, number: u64, component: Component) -> Place {
+    fn place_of(&self, number: u64, component: Component) -> ArchivePlace {
         self.place().record(component.record_type(self.plan.format)).block(number)
     }
 }

@@ -29,7 +29,7 @@ use std::{
 
 use cairn_peer_book::Offence;
 
-use self::{blocks::Blocks, peer::Peer, picker::Picker};
+use self::{blocks::Blocks, peer::DownloadPeer, picker::Picker};
 use crate::geometry::{Component, RUN_BLOCKS, Run, RunSet};
 
 pub use self::{
@@ -94,7 +94,7 @@ struct Request {
 pub struct Download {
     config: DownloadConfig,
     picker: Picker,
-    peers: BTreeMap<PeerKey, Peer>,
+    peers: BTreeMap<PeerKey, DownloadPeer>,
     requests: BTreeMap<RequestId, Request>,
     /// What was decided and not polled yet.
     outputs: VecDeque<Output>,
@@ -143,7 +143,7 @@ impl Download {
             return false;
         }
         let max_requests = max_requests.min(self.config.max_requests);
-        self.peers.insert(peer, Peer::new(now, &self.config, self.picker.len(), max_requests, rtt));
+        self.peers.insert(peer, DownloadPeer::new(now, &self.config, self.picker.len(), max_requests, rtt));
         true
     }
 
@@ -325,7 +325,7 @@ impl Download {
         // A peer is silent when it owes an answer and nothing comes, for whichever of its requests. The oldest one says since
         // when it owes: a peer that was idle before has not been silent, it had nothing to say.
         let (stall, last_bytes) = (self.config.stall_after, self.last_bytes);
-        let is_silent = |peer: &Peer| {
+        let is_silent = |peer: &DownloadPeer| {
             let since = peer.requests.front().and_then(|id| self.requests.get(id)).map(|request| request.last);
             let since = since.map(|since| since.max(peer.last_bytes));
             // Others have delivered long after this one should have. When nothing comes from anybody it may be our own

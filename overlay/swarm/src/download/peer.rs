@@ -13,8 +13,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// What a peer holds of a download, how well it delivers, and what it is asked for now.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct DownloadPeer {
     /// The wanted runs that it holds.
     pub(super) held: Bitmap,
     /// Those that it turned out not to hold, or not so that they can be used, whatever it says.
@@ -39,7 +40,7 @@ pub(super) struct Peer {
     next_pause: Duration,
 }
 
-impl Peer {
+impl DownloadPeer {
     pub(super) fn new(now: Instant, config: &DownloadConfig, runs: usize, max_requests: usize, rtt: Duration) -> Self {
         let mut window = Window::new(now, config);
         window.set_rtt(rtt);

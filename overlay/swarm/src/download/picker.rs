@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::{DownloadConfig, Order, bitmap::Bitmap, blocks::Blocks, peer::Peer};
+use super::{DownloadConfig, Order, bitmap::Bitmap, blocks::Blocks, peer::DownloadPeer};
 use crate::{
     geometry::{Component, Part, RUN_BLOCKS, Run, RunSet},
     random::mix,
@@ -300,7 +300,7 @@ impl Picker {
     }
 
     /// Counts a peer among the holders of what it holds, or not.
-    pub(super) fn believe(&mut self, peer: &mut Peer, is_credible: bool) {
+    pub(super) fn believe(&mut self, peer: &mut DownloadPeer, is_credible: bool) {
         if std::mem::replace(&mut peer.is_credible, is_credible) != is_credible {
             for slot in peer.held.iter() {
                 self.change_holders(slot, is_credible);

@@ -56,10 +56,10 @@ impl Record {
     }
 }
 
-/// What is known of a peer with records.
+/// What is known of a peer that has records here.
 #[derive(Debug, Default)]
-struct Peer {
-    /// How many.
+struct KnownProvider {
+    /// How many records it has.
     records: usize,
     /// Where and when we reached it last.
     reached: Option<(SocketAddr, u64)>,
@@ -79,7 +79,7 @@ pub(crate) struct Records {
     limits: RecordLimits,
     eras: BTreeMap<Distance, Era>,
     by_age: BTreeSet<(u64, Distance, PublicKey)>,
-    of_peer: BTreeMap<PublicKey, Peer>,
+    of_peer: BTreeMap<PublicKey, KnownProvider>,
     revision: u64,
     /// Goes up with every answer.
     turn: AtomicUsize,

@@ -9,7 +9,7 @@ use cairn_archive::Archive;
 use content_types::ContentKey;
 use tokio::time::Instant;
 
-use super::position::Key;
+use super::position::ArchiveKey;
 use super::shelf::Served;
 
 /// Blocks that are read, checked and offered together, if they are not too large: enough that a peer gets full offers.
@@ -25,7 +25,7 @@ const PATIENT_TRIES: u32 = 6;
 /// An archive and the batches of it that are still to be offered, in order.
 pub(super) struct Rest {
     pub(super) served: Served,
-    pub(super) key: Key,
+    pub(super) key: ArchiveKey,
     pub(super) batches: Vec<Batch>,
     /// Blocks of the archive that nothing proved when the batches were tried last.
     pub(super) unproved: Option<u64>,

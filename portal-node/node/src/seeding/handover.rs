@@ -14,7 +14,7 @@ use content_types::room::StoredForm;
 use hashlink::LruCache;
 
 use super::SeedOptions;
-use super::offer::{self, Item};
+use super::offer::{self, CheckedPiece};
 use super::slow::SlowPeers;
 use crate::holdings::Holdings;
 use crate::metrics::Metrics;
@@ -65,7 +65,7 @@ impl HandOver {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            let ids: Vec<ContentId> = items.iter().map(Item::id).collect();
+            let ids: Vec<ContentId> = items.iter().map(CheckedPiece::id).collect();
             let placed = offer::place(self.network.overlay(), items, options, &slow).await;
             // What is open has no end yet: a peer that should have it was too busy.
             let is_open = |place: &usize| placed.open.contains(place);
@@ -85,7 +85,7 @@ impl HandOver {
     }
 
     /// The farthest items that were not offered yet, if the store will soon let go of some.
-    async fn next(&self, offered: &LruCache<ContentId, ()>) -> Result<Vec<Item>, Stopping> {
+    async fn next(&self, offered: &LruCache<ContentId, ()>) -> Result<Vec<CheckedPiece>, Stopping> {
         let (store, network) = (Arc::clone(self.holdings.store()), self.network.sub_network());
         let budget = self.budgets.get(network);
         let used = store.usage(network).bytes;
@@ -99,7 +99,7 @@ impl HandOver {
         });
         let new = going(entries, budget / 100 * AHEAD_PERCENT, |id| offered.peek(id).is_some());
         let store = Arc::clone(self.holdings.store());
-        let read = move || -> Result<Vec<Item>, StoreError> {
+        let read = move || -> Result<Vec<CheckedPiece>, StoreError> {
             let (mut items, mut bytes) = (Vec::new(), 0);
             for Entry { id, key, .. } in new {
                 if items.len() == MAX_ITEMS || bytes >= MAX_BYTES {
@@ -108,7 +108,7 @@ impl HandOver {
                 // It may have gone meanwhile.
                 let Some(value): Option<Bytes> = store.get_by_id(network, &id)? else { continue };
                 bytes += value.len();
-                items.push(Item::stored(id, key, value));
+                items.push(CheckedPiece::stored(id, key, value));
             }
             Ok(items)
         };

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::batch::{self, Batch, BatchState, Rest, Which, blocks};
 use super::offering::{Offering, SeedSource};
-use super::position::{Key, Position};
+use super::position::{ArchiveKey, Position};
 use super::shelf::Served;
 use super::slow::SlowPeers;
 use super::terms::{SeedOptions, SeedProgress};
@@ -150,14 +150,14 @@ impl Job {
     /// Adds the archives that were opened since. One whose file was replaced takes the place of the one before.
     async fn pick_up(
         &self,
-        known: &mut BTreeSet<Key>,
+        known: &mut BTreeSet<ArchiveKey>,
         left: &mut Vec<Rest>,
         position: &Position,
     ) -> Result<(), Stopping> {
         let list = self.offering.source.archives.served();
         let key = |served: &Served| match &served.origin {
-            Some(origin) => Key::of_object(&served.archive, origin.stamp.as_deref()),
-            None => Key::of(&served.archive),
+            Some(origin) => ArchiveKey::of_object(&served.archive, origin.stamp.as_deref()),
+            None => ArchiveKey::of(&served.archive),
         };
         let load = move || list.into_iter().map(|served| (key(&served), served)).collect::<Vec<_>>();
         for (key, served) in self.offering.source.workers.read(load).await? {
@@ -192,7 +192,7 @@ impl Job {
     }
 
     /// What a position leaves of an archive.
-    fn rest(&self, served: Served, key: Key, position: &Position) -> Rest {
+    fn rest(&self, served: Served, key: ArchiveKey, position: &Position) -> Rest {
         let all = blocks(&served.archive);
         let start = position.next(&key).unwrap_or(all.start).clamp(all.start, all.end);
         self.offering.progress.send_modify(|progress| {

@@ -10,7 +10,7 @@ use overlay::service::{PutReport, RequestError, TransferFailure};
 use overlay::{Enr, Overlay};
 use tokio::time::Instant;
 
-use super::plan::{self, Offer, Peer, Piece};
+use super::plan::{self, Offer, PlannedPiece, Taker};
 use super::slow::SlowPeers;
 use super::terms::SeedOptions;
 use crate::verified::VerifiedContent;
@@ -30,13 +30,13 @@ const MIN_RATE: u64 = 64_000;
 
 /// A checked piece of content on its way.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
+pub(super) struct CheckedPiece {
     id: ContentId,
     key: Bytes,
     value: Bytes,
 }
 
-impl Item {
+impl CheckedPiece {
     /// A piece of content; `None` if it is not known in the form in which it is offered.
     pub(super) fn new(content: &VerifiedContent) -> Option<Self> {
         let key = content.key();
@@ -98,7 +98,12 @@ impl Fate {
 /// Offers each item to the known peers nearest to it that cover it, and a few times again until one has it; what no known peer
 /// covers, to whom a lookup finds. Waits for the first peer if nobody is known. Peers that keep it waiting are noted in `slow`.
 /// What is open after that is told: it is to be offered another time.
-pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOptions, slow: &SlowPeers) -> Placed {
+pub(super) async fn place(
+    overlay: &Overlay,
+    items: Vec<CheckedPiece>,
+    options: SeedOptions,
+    slow: &SlowPeers,
+) -> Placed {
     let mut result = Placed::default();
     let mut fates = vec![Fate::Uncovered; items.len()];
     for round in 0..ROUNDS {
@@ -121,8 +126,8 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
             passed_over = peers.extract_if(.., |(peer, _)| peer.is_slow).map(|(peer, _)| peer).collect();
         }
         let is_passed_over =
-            |item: &Item| passed_over.iter().any(|peer: &Peer| peer.node_id.distance(&item.id) <= peer.radius);
-        let open: Vec<Item> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
+            |item: &CheckedPiece| passed_over.iter().any(|peer: &Taker| peer.node_id.distance(&item.id) <= peer.radius);
+        let open: Vec<CheckedPiece> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
         // What nobody covers any more was let go by a peer that is full.
         let unanswered = if round == 0 { Fate::Uncovered } else { Fate::Declined };
         let before = |place: &usize| fates.get(*place).copied().unwrap_or(unanswered);
@@ -149,7 +154,7 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
     let is_open = |fate: &Fate| matches!(fate, Fate::Open | Fate::Sent);
     result.open = fates.iter().enumerate().filter(|(_, fate)| is_open(fate)).map(|(place, _)| place).collect();
 
-    let uncovered: Vec<Item> =
+    let uncovered: Vec<CheckedPiece> =
         items.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Uncovered).map(|(item, _)| item).collect();
     let mut puts =
         stream::iter(uncovered).map(|item| put(overlay.clone(), item)).buffer_unordered(options.parallel_offers.max(1));
@@ -162,7 +167,7 @@ pub(super) async fn place(overlay: &Overlay, items: Vec<Item>, options: SeedOpti
 }
 
 /// Looks for peers to put an item to; gives how many took it, and its length in bytes.
-async fn put(overlay: Overlay, item: Item) -> (u64, u64) {
+async fn put(overlay: Overlay, item: CheckedPiece) -> (u64, u64) {
     let len = item.value.len() as u64;
     let taken = |report: PutReport| report.codes.iter().filter(|code| code.is_accepted()).count() as u64;
     (overlay.put_content(item.key, item.value).await.map_or(0, taken), len)
@@ -172,13 +177,14 @@ async fn put(overlay: Overlay, item: Item) -> (u64, u64) {
 /// answer.
 async fn offer_round(
     overlay: &Overlay,
-    items: &[Item],
-    peers: &[(Peer, Enr)],
+    items: &[CheckedPiece],
+    peers: &[(Taker, Enr)],
     options: SeedOptions,
     slow: &SlowPeers,
 ) -> Vec<(usize, Option<AcceptCode>)> {
-    let candidates: Vec<Peer> = peers.iter().map(|(peer, _)| *peer).collect();
-    let pieces: Vec<Piece> = items.iter().map(|item| Piece { id: item.id, len: item.value.len() }).collect();
+    let candidates: Vec<Taker> = peers.iter().map(|(peer, _)| *peer).collect();
+    let pieces: Vec<PlannedPiece> =
+        items.iter().map(|item| PlannedPiece { id: item.id, len: item.value.len() }).collect();
     let offers: Vec<_> = plan::plan(&pieces, &candidates, options.replicas)
         .into_iter()
         .filter_map(|Offer { peer, pieces: places }| {
@@ -203,7 +209,7 @@ async fn answers(
     overlay: Overlay,
     to: Enr,
     places: Vec<usize>,
-    items: Vec<Item>,
+    items: Vec<CheckedPiece>,
 ) -> (Vec<(usize, Option<AcceptCode>)>, Option<NodeId>) {
     let bytes: u64 = items.iter().map(|item| item.value.len() as u64).sum();
     let peer = NodeId::from(to.node_id().raw());
@@ -219,17 +225,17 @@ async fn answers(
 }
 
 /// The peers whose radius is known; waits until there is one.
-pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Peer, Enr)> {
+pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
     loop {
         let table = overlay.routing_table();
-        let peers: Vec<(Peer, Enr)> = table
+        let peers: Vec<(Taker, Enr)> = table
             .buckets
             .into_iter()
             .flatten()
             .filter(|entry| entry.live)
             .filter_map(|entry| {
                 let node_id = NodeId::from(entry.enr.node_id().raw());
-                let peer = Peer { node_id, radius: entry.radius?, subnet: entry.subnet, is_slow: false };
+                let peer = Taker { node_id, radius: entry.radius?, subnet: entry.subnet, is_slow: false };
                 Some((peer, Enr::clone(&entry.enr)))
             })
             .collect();

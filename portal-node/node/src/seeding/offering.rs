@@ -18,8 +18,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::archives::Archives;
 use super::batch::{Batch, BatchState, Rest, Retry, Which, blocks, open_batches, open_blocks};
-use super::offer::{self, Item, Placed};
-use super::position::{Key, Position};
+use super::offer::{self, CheckedPiece, Placed};
+use super::position::{ArchiveKey, Position};
 use super::prepare;
 use super::refused::Refused;
 use super::shelf::Served;
@@ -203,7 +203,7 @@ impl Offering {
         self.source.archives.prove(lineage).await
     }
 
-    async fn save(&self, mut position: Position, key: Key, next: u64) -> Result<Position, Stopping> {
+    async fn save(&self, mut position: Position, key: ArchiveKey, next: u64) -> Result<Position, Stopping> {
         let save = move || {
             if let Err(error) = position.advance(&key, next) {
                 tracing::warn!(%error, "position of seeding not saved");
@@ -220,7 +220,7 @@ impl Offering {
         // What a block is made of has a header, and is known as it is offered.
         let pieces = contents
             .iter()
-            .filter_map(|content| Some((content.key(), content.header()?.number(), Item::new(content)?)));
+            .filter_map(|content| Some((content.key(), content.header()?.number(), CheckedPiece::new(content)?)));
         let (headers, rest): (Vec<_>, Vec<_>) = pieces.partition(|(key, ..)| is_header(key));
         for pieces in [headers, rest] {
             for network in &self.source.networks {

@@ -7,9 +7,9 @@ use content_types::{ContentId, Distance, NodeId};
 /// Bytes of the values in one OFFER: what is accepted goes in one stream, which should not take long.
 const MAX_OFFER_BYTES: usize = 4 << 20;
 
-/// A peer as far as planning needs it.
+/// A peer that may take pieces, as far as planning needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
+pub(super) struct Taker {
     pub(super) node_id: NodeId,
     pub(super) radius: Distance,
     pub(super) subnet: Option<Subnet>,
@@ -17,15 +17,15 @@ pub(super) struct Peer {
     pub(super) is_slow: bool,
 }
 
-/// An item as far as planning needs it.
+/// A piece as far as planning needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct PlannedPiece {
     pub(super) id: ContentId,
     /// Bytes of the value.
     pub(super) len: usize,
 }
 
-/// Items for one peer, by their places in the list that was planned for.
+/// Pieces for one peer, by their places in the list that was planned for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
     /// Place of the peer in the list of peers.
@@ -36,10 +36,10 @@ pub(super) struct Offer {
 /// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol
 /// allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other. Slow
 /// peers take the places that the others leave: a piece that few cover needs them too.
-pub(super) fn plan(pieces: &[Piece], peers: &[Peer], replicas: usize) -> Vec<Offer> {
+pub(super) fn plan(pieces: &[PlannedPiece], peers: &[Taker], replicas: usize) -> Vec<Offer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
-        let mut covering: Vec<(Distance, usize, &Peer)> = peers
+        let mut covering: Vec<(Distance, usize, &Taker)> = peers
             .iter()
             .enumerate()
             .map(|(place, peer)| (peer.node_id.distance(&piece.id), place, peer))
@@ -59,7 +59,7 @@ pub(super) fn plan(pieces: &[Piece], peers: &[Peer], replicas: usize) -> Vec<Off
     wanted.into_iter().enumerate().flat_map(|(peer, places)| split(pieces, peer, places)).collect()
 }
 
-fn split(pieces: &[Piece], peer: usize, places: Vec<usize>) -> Vec<Offer> {
+fn split(pieces: &[PlannedPiece], peer: usize, places: Vec<usize>) -> Vec<Offer> {
     let mut offers: Vec<Offer> = Vec::new();
     let mut bytes = 0_usize;
     for place in places {
@@ -84,8 +84,8 @@ mod tests {
 
     use super::*;
 
-    fn any_peers() -> impl Strategy<Value = Vec<Peer>> {
-        let peer = (any::<[u8; 32]>(), 248..=255_u8, any::<bool>()).prop_map(|(id, log, is_slow)| Peer {
+    fn any_peers() -> impl Strategy<Value = Vec<Taker>> {
+        let peer = (any::<[u8; 32]>(), 248..=255_u8, any::<bool>()).prop_map(|(id, log, is_slow)| Taker {
             node_id: id.into(),
             radius: Distance::from_log2(log),
             subnet: None,
@@ -94,9 +94,9 @@ mod tests {
         prop::collection::vec(peer, 0..12)
     }
 
-    fn any_pieces() -> impl Strategy<Value = Vec<Piece>> {
+    fn any_pieces() -> impl Strategy<Value = Vec<PlannedPiece>> {
         let piece = (any::<[u8; 32]>(), prop_oneof![0..2_000_usize, 0..6_000_000_usize])
-            .prop_map(|(id, len)| Piece { id: id.into(), len });
+            .prop_map(|(id, len)| PlannedPiece { id: id.into(), len });
         prop::collection::vec(piece, 0..200)
     }
 
@@ -111,10 +111,10 @@ mod tests {
             for (place, piece) in pieces.iter().enumerate() {
                 let offered: Vec<usize> =
                     offers.iter().filter(|offer| offer.pieces.contains(&place)).map(|offer| offer.peer).collect();
-                let covers = |peer: &Peer| peer.node_id.distance(&piece.id) <= peer.radius;
+                let covers = |peer: &Taker| peer.node_id.distance(&piece.id) <= peer.radius;
                 prop_assert_eq!(offered.len(), peers.iter().filter(|peer| covers(peer)).count().min(replicas));
                 prop_assert!(offered.iter().all(|peer| covers(&peers[*peer])));
-                let rank = |peer: &Peer| (peer.is_slow, peer.node_id.distance(&piece.id));
+                let rank = |peer: &Taker| (peer.is_slow, peer.node_id.distance(&piece.id));
                 let last = offered.iter().map(|peer| rank(&peers[*peer])).max();
                 let passed_over = peers.iter().enumerate().filter(|(at, peer)| covers(peer) && !offered.contains(at));
                 for (_, peer) in passed_over {

@@ -18,7 +18,7 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Which archive a position is of: its whole path, for two folders may have files of the same name, and the state of the
 /// file there, for what was refused of a damaged one is offered when it has been repaired.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct ArchiveKey {
     path: String,
     file: FileStamp,
 }
@@ -31,7 +31,7 @@ struct FileStamp {
     modified: u64,
 }
 
-impl Key {
+impl ArchiveKey {
     /// The key of an archive that lies in a bucket, where `stamp` tells its states apart.
     pub(super) fn of_object(archive: &Archive, stamp: Option<&str>) -> Self {
         let hash = keccak256(stamp.unwrap_or_default());
@@ -57,18 +57,20 @@ impl Key {
     }
 }
 
+/// How far the offering of one archive has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
+struct ArchivePosition {
+    /// The first block that is still to be offered.
     next: u64,
     #[serde(flatten)]
     file: FileStamp,
 }
 
-/// The next block of each archive, by its [`Key`].
+/// The next block of each archive, by its [`ArchiveKey`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
     file: PathBuf,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, ArchivePosition>,
 }
 
 impl Position {
@@ -90,7 +92,7 @@ impl Position {
     }
 
     /// The first block of an archive that was not offered yet.
-    pub(super) fn next(&self, archive: &Key) -> Option<u64> {
+    pub(super) fn next(&self, archive: &ArchiveKey) -> Option<u64> {
         self.places.get(&archive.path).filter(|place| place.file == archive.file).map(|place| place.next)
     }
 
@@ -98,8 +100,8 @@ impl Position {
     ///
     /// # Errors
     /// Whatever the file system reports.
-    pub(super) fn advance(&mut self, archive: &Key, next: u64) -> io::Result<()> {
-        self.places.insert(archive.path.clone(), Place { next, file: archive.file });
+    pub(super) fn advance(&mut self, archive: &ArchiveKey, next: u64) -> io::Result<()> {
+        self.places.insert(archive.path.clone(), ArchivePosition { next, file: archive.file });
         write_atomically(&self.file, &serde_json::to_vec(&self.places)?)
     }
 }
@@ -110,8 +112,8 @@ mod tests {
 
     use super::*;
 
-    fn key(path: &str, bytes: u64) -> Key {
-        Key { path: path.to_owned(), file: FileStamp { bytes, modified: 7 } }
+    fn key(path: &str, bytes: u64) -> ArchiveKey {
+        ArchiveKey { path: path.to_owned(), file: FileStamp { bytes, modified: 7 } }
     }
 
     #[test]
@@ -139,18 +141,18 @@ mod tests {
         let path = chain.write_archives(folder.path()).unwrap().remove(0);
         let archive = Archive::open(&path).unwrap();
         let mut position = Position::start(&folder.path().join("position.json"));
-        position.advance(&Key::of(&archive), 64).unwrap();
-        assert_eq!(position.next(&Key::of(&archive)), Some(64));
-        let before = Key::of(&archive);
+        position.advance(&ArchiveKey::of(&archive), 64).unwrap();
+        assert_eq!(position.next(&ArchiveKey::of(&archive)), Some(64));
+        let before = ArchiveKey::of(&archive);
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(UNIX_EPOCH).unwrap();
-        let touched = Key::of(&archive);
+        let touched = ArchiveKey::of(&archive);
         assert_eq!(position.next(&touched), None);
         file.set_len(1000).unwrap();
         file.set_modified(UNIX_EPOCH).unwrap();
-        assert!(Key::of(&archive) != touched && before.path == touched.path, "the length counts by itself");
+        assert!(ArchiveKey::of(&archive) != touched && before.path == touched.path, "the length counts by itself");
 
-        let [one, other] = ["one", "other"].map(|stamp| Key::of_object(&archive, Some(stamp)));
+        let [one, other] = ["one", "other"].map(|stamp| ArchiveKey::of_object(&archive, Some(stamp)));
         position.advance(&one, 32).unwrap();
         assert_eq!((position.next(&one), position.next(&other)), (Some(32), None));
         assert!(one.is_of_same(&other));
