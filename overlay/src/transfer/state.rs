@@ -59,7 +59,7 @@ pub(super) struct Outgoing {
 /// All streams, and when each of them needs the driver.
 #[derive(Default)]
 pub(super) struct StreamTable {
-    streams: HashMap<StreamKey, Entry>,
+    streams: HashMap<StreamKey, StreamEntry>,
     /// Streams that may have something to send, each once.
     ready: VecDeque<StreamKey>,
     waiting: Waiting,
@@ -73,7 +73,8 @@ pub(super) struct StreamTable {
     stopped: bool,
 }
 
-struct Entry {
+/// A stream, and who waits for what of it.
+struct StreamEntry {
     connection: Connection,
     peer: Contact,
     deadline: Option<Instant>,
@@ -114,7 +115,7 @@ pub(super) enum Role {
     Announced(Permit),
 }
 
-impl Entry {
+impl StreamEntry {
     /// Payload bytes that count: those that the peer acknowledged, or those that came.
     fn moved(&self) -> u64 {
         let stats = self.connection.stats();
@@ -190,7 +191,7 @@ impl StreamTable {
             Some(_) => self.remove(key),
             None => {}
         }
-        let entry = Entry {
+        let entry = StreamEntry {
             connection,
             peer,
             deadline: None,

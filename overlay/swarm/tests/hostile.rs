@@ -15,7 +15,7 @@ use cairn_swarm::geometry::{Component, MAX_BLOCK, Part};
 use cairn_swarm::quic::{
     Config, Fetch, FetchError, FetchOptions, Identity, ItemError, PeerAddress, PutError, Sink, Swarm,
 };
-use cairn_swarm::wire::{ALPN, Control, Encodings, Hello, Predict, Request, Status, frame_head};
+use cairn_swarm::wire::{ALPN, Control, Encodings, Hello, Predict, Status, SwarmRequest, frame_head};
 use cairn_tls::Certificate;
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start};
 use content_types::{ContentKey, Distance, history};
@@ -71,7 +71,7 @@ impl Rogue {
         }
     }
 
-    async fn ask(&self, request: &Request) {
+    async fn ask(&self, request: &SwarmRequest) {
         let (mut send, _) = self.connection.open_bi().await.unwrap();
         send.write_all(&request.encode()).await.unwrap();
         send.finish().unwrap();
@@ -143,8 +143,8 @@ async fn answers_that_nobody_reads_hold_up_nobody_else() {
         rogue.control.write_all(&framed(&Control::Interested)).await.unwrap();
         for _ in 0..32 {
             let part = Part::new(Component::Bodies, 0..256).unwrap();
-            rogue.ask(&Request::Part(part, Encodings::PLAIN)).await;
-            rogue.ask(&Request::Item(cairn_swarm::wire::ItemKey(body(1)))).await;
+            rogue.ask(&SwarmRequest::Part(part, Encodings::PLAIN)).await;
+            rogue.ask(&SwarmRequest::Item(cairn_swarm::wire::ItemKey(body(1)))).await;
         }
         rogues.push(rogue);
     }

@@ -8,7 +8,7 @@ use cairn_swarm::{
     geometry::{Component, Part},
     wire::{
         AnswerHead, Control, Encoding, Encodings, FrameReader, Have, Hello, ItemKey, MAX_CONTROL_BYTES, Peers, Predict,
-        Request, Status, frame_head,
+        Status, SwarmRequest, frame_head,
     },
 };
 use content_types::{Distance, history, legacy_history};
@@ -39,12 +39,12 @@ fn controls() -> Vec<(&'static str, Control)> {
     ]
 }
 
-fn requests() -> Vec<(&'static str, Request)> {
+fn requests() -> Vec<(&'static str, SwarmRequest)> {
     let part = Part::new(Component::Receipts, 1_000_192..1_000_202).unwrap();
     vec![
-        ("part", Request::Part(part, Encodings::ALL)),
-        ("body by number", Request::Item(ItemKey(history::ContentKey::BlockBody { number: 1_000_000 }.into()))),
-        ("header by number", Request::Item(ItemKey(legacy_history::ContentKey::HeaderByNumber(1_000_000).into()))),
+        ("part", SwarmRequest::Part(part, Encodings::ALL)),
+        ("body by number", SwarmRequest::Item(ItemKey(history::ContentKey::BlockBody { number: 1_000_000 }.into()))),
+        ("header by number", SwarmRequest::Item(ItemKey(legacy_history::ContentKey::HeaderByNumber(1_000_000).into()))),
     ]
 }
 
@@ -80,6 +80,6 @@ fn what_the_protocol_says_is_read() {
         assert_eq!(Control::decode(&read), Ok(Some(control)), "{name}");
     }
     for (name, request) in requests() {
-        assert_eq!(Request::decode(&request.encode()), Ok(request), "{name}");
+        assert_eq!(SwarmRequest::decode(&request.encode()), Ok(request), "{name}");
     }
 }

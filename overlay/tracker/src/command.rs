@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use tokio::sync::oneshot;
 
-use crate::{PublicKey, lookups::Request};
+use crate::{PublicKey, lookups::LookupRequest};
 
 /// What is wanted until further notice.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub(crate) struct Wanted {
 /// What is wanted once.
 #[derive(Debug)]
 pub(crate) enum Command {
-    LookUp(Request),
+    LookUp(LookupRequest),
     AddPeer(PublicKey, SocketAddr),
     Status(oneshot::Sender<Status>),
 }

@@ -25,13 +25,14 @@ pub struct Provider {
 
 /// A lookup that was asked for: the era, and where the providers go.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct LookupRequest {
     pub era: u64,
     pub providers: mpsc::Sender<Provider>,
 }
 
+/// A lookup that is under way, and whom it has found.
 #[derive(Debug)]
-struct Running {
+struct RunningLookup {
     providers: mpsc::Sender<Provider>,
     found: BTreeSet<PublicKey>,
 }
@@ -39,8 +40,8 @@ struct Running {
 /// All lookups. One ends by dropping its sender.
 #[derive(Debug)]
 pub(crate) struct Lookups {
-    waiting: VecDeque<(Instant, Request)>,
-    running: HashMap<QueryId, Running>,
+    waiting: VecDeque<(Instant, LookupRequest)>,
+    running: HashMap<QueryId, RunningLookup>,
     max_waiting: usize,
     max_running: usize,
     max_providers: usize,
@@ -58,7 +59,7 @@ impl Lookups {
     }
 
     /// A lookup more. If too many wait already, it is over at once.
-    pub(crate) fn push(&mut self, request: Request, now: Instant) {
+    pub(crate) fn push(&mut self, request: LookupRequest, now: Instant) {
         self.waiting.retain(|(_, request)| !request.providers.is_closed());
         if self.waiting.len() < self.max_waiting {
             self.waiting.push_back((now, request));
@@ -66,7 +67,7 @@ impl Lookups {
     }
 
     /// The next lookup to start.
-    pub(crate) fn next(&mut self, has_peers: bool, now: Instant) -> Option<Request> {
+    pub(crate) fn next(&mut self, has_peers: bool, now: Instant) -> Option<LookupRequest> {
         if self.running.len() >= self.max_running {
             return None;
         }
@@ -89,8 +90,8 @@ impl Lookups {
     }
 
     /// A lookup is under way as this query.
-    pub(crate) fn start(&mut self, query: QueryId, request: Request) {
-        let running = Running { providers: request.providers, found: BTreeSet::new() };
+    pub(crate) fn start(&mut self, query: QueryId, request: LookupRequest) {
+        let running = RunningLookup { providers: request.providers, found: BTreeSet::new() };
         self.running.insert(query, running);
     }
 
@@ -125,9 +126,9 @@ mod tests {
         Lookups::new(&Limits { waiting_lookups: waiting, lookups: running, providers, ..Limits::default() })
     }
 
-    fn request(era: u64) -> (Request, mpsc::Receiver<Provider>) {
+    fn request(era: u64) -> (LookupRequest, mpsc::Receiver<Provider>) {
         let (providers, receiver) = mpsc::channel(8);
-        (Request { era, providers }, receiver)
+        (LookupRequest { era, providers }, receiver)
     }
 
     #[tokio::test]

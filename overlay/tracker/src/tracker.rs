@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     Config, Error, Provider, PublicKey, Status,
     command::{Command, Wanted},
-    lookups::Request,
+    lookups::LookupRequest,
     task,
 };
 
@@ -74,7 +74,7 @@ impl Tracker {
     pub fn providers(&self, era: u64) -> impl Stream<Item = Provider> + Send + Unpin + 'static {
         let (sender, providers) = stream::channel(self.max_providers);
         // When this fails, the sender is gone and the stream over.
-        let _ = self.commands.try_send(Command::LookUp(Request { era, providers: sender }));
+        let _ = self.commands.try_send(Command::LookUp(LookupRequest { era, providers: sender }));
         providers
     }
 

@@ -37,7 +37,7 @@ pub(crate) struct Version {
 
 /// An answer whose head is in order.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     /// The file as it is now.
     pub(crate) version: Version,
     /// First byte of the body, and the byte behind its last.
@@ -122,7 +122,7 @@ impl Mirror {
         location: &Location,
         range: std::ops::Range<u64>,
         known: Option<&Version>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpAnswer, Failure> {
         let last = range.end.saturating_sub(1);
         let url = match (location, &self.bucket) {
             (Location::Url(url), _) => url.clone(),
@@ -164,7 +164,7 @@ impl Mirror {
         match body.content_length() {
             Some(length) if length > expected => Err(Reason::Long { expected }.into()),
             Some(length) if length < expected => Err(Reason::Short { expected, found: length }.into()),
-            _ => Ok(Answer { version, range: sent, body }),
+            _ => Ok(HttpAnswer { version, range: sent, body }),
         }
     }
 

@@ -26,7 +26,7 @@ pub enum FetchError {
     #[error("the {what} of block {number} ({hash}) was not found: {asked} peers asked", asked = asked(.traces))]
     NotFound {
         /// What was looked for.
-        what: Part,
+        what: FetchedPart,
         /// The block's number.
         number: u64,
         /// The block's hash.
@@ -62,14 +62,14 @@ fn asked(traces: &[(SubNetwork, LookupTrace)]) -> usize {
 
 /// A part of a block that is fetched by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum FetchedPart {
     /// Transactions, ommers, withdrawals.
     Body,
     /// Receipts.
     Receipts,
 }
 
-impl std::fmt::Display for Part {
+impl std::fmt::Display for FetchedPart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Body => "body",
@@ -78,7 +78,7 @@ impl std::fmt::Display for Part {
     }
 }
 
-impl Part {
+impl FetchedPart {
     fn history_key(self, number: u64) -> ContentKey {
         match self {
             Self::Body => history::ContentKey::BlockBody { number }.into(),
@@ -158,7 +158,7 @@ impl Fetcher {
     /// [`FetchError`].
     pub async fn body(&self, id: BlockId) -> Result<(ProvedHeader, Bytes), FetchError> {
         let header = self.headers.get(id).await?;
-        let body = self.part(&header, Part::Body).await?;
+        let body = self.part(&header, FetchedPart::Body).await?;
         Ok((header, body))
     }
 
@@ -169,7 +169,7 @@ impl Fetcher {
     /// [`FetchError`].
     pub async fn receipts(&self, id: BlockId) -> Result<(ProvedHeader, Bytes), FetchError> {
         let header = self.headers.get(id).await?;
-        let receipts = self.part(&header, Part::Receipts).await?;
+        let receipts = self.part(&header, FetchedPart::Receipts).await?;
         Ok((header, receipts))
     }
 
@@ -179,11 +179,12 @@ impl Fetcher {
     /// [`FetchError`] for the first part that is missing.
     pub async fn block(&self, id: BlockId) -> Result<Block, FetchError> {
         let header = self.headers.get(id).await?;
-        let (body, receipts) = futures::try_join!(self.part(&header, Part::Body), self.part(&header, Part::Receipts))?;
+        let (body, receipts) =
+            futures::try_join!(self.part(&header, FetchedPart::Body), self.part(&header, FetchedPart::Receipts))?;
         Ok(Block { header, body, receipts })
     }
 
-    async fn part(&self, header: &ProvedHeader, part: Part) -> Result<Bytes, FetchError> {
+    async fn part(&self, header: &ProvedHeader, part: FetchedPart) -> Result<Bytes, FetchError> {
         let keys = [part.history_key(header.number()), part.legacy_key(header.hash())];
         for key in &keys {
             // What the store gives out was checked on its way in, or against the chain when it was read from an
@@ -211,7 +212,7 @@ impl Fetcher {
 
     async fn encode(&self, key: &ContentKey, value: Bytes) -> Result<Bytes, FetchError> {
         let key = *key;
-        Ok(self.workers.cpu(move || Part::transcode(&key, value)).await??)
+        Ok(self.workers.cpu(move || FetchedPart::transcode(&key, value)).await??)
     }
 }
 

@@ -50,8 +50,9 @@ pub(super) struct HeaderFacts {
     pub(super) difficulty: U256,
 }
 
+/// What the check of each block by itself has found.
 #[derive(Default)]
-pub(super) struct Blocks {
+pub(super) struct CheckedBlocks {
     pub(super) facts: Vec<Facts>,
     pub(super) findings: Vec<ArchiveError>,
     /// Findings over the limit.
@@ -66,8 +67,8 @@ pub(super) fn check(
     verifier: &HeaderVerifier,
     threads: usize,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Blocks, ArchiveError> {
-    let work = Work {
+) -> Result<CheckedBlocks, ArchiveError> {
+    let work = BlockCheck {
         archive,
         positions,
         verifier,
@@ -78,32 +79,32 @@ pub(super) fn check(
         blocks_done: AtomicU64::new(0),
         bytes_done: AtomicU64::new(0),
     };
-    let parts: Vec<Result<Part<'_>, ArchiveError>> = std::thread::scope(|scope| {
+    let of_threads: Vec<Result<ThreadFindings<'_>, ArchiveError>> = std::thread::scope(|scope| {
         let count = threads.clamp(1, positions.len().div_ceil(BLOCKS_AT_A_TIME).max(1));
         let others: Vec<_> = (1..count).map(|_| scope.spawn(|| work.run())).collect();
         let own = work.run();
         let joined = others.into_iter().map(|thread| match thread.join() {
-            Ok(part) => part,
+            Ok(found) => found,
             Err(panic) => std::panic::resume_unwind(panic),
         });
         std::iter::once(own).chain(joined).collect()
     });
-    let mut blocks = Blocks { facts: vec![Facts::default(); positions.len()], ..Blocks::default() };
-    for part in parts {
-        let part = part?;
-        for (nth, facts) in part.facts {
+    let mut blocks = CheckedBlocks { facts: vec![Facts::default(); positions.len()], ..CheckedBlocks::default() };
+    for found in of_threads {
+        let found = found?;
+        for (nth, facts) in found.facts {
             blocks.facts[nth] = facts;
         }
-        blocks.findings.extend(part.findings);
-        blocks.unlisted += part.unlisted;
-        blocks.compression.join(part.compression.into_tally());
+        blocks.findings.extend(found.findings);
+        blocks.unlisted += found.unlisted;
+        blocks.compression.join(found.compression.into_tally());
     }
     blocks.findings.sort_by_key(|finding| (finding.place.block, finding.place.offset));
     Ok(blocks)
 }
 
-/// What the threads share.
-struct Work<'a> {
+/// The check of all blocks, as its threads share it.
+struct BlockCheck<'a> {
     archive: &'a Archive,
     positions: &'a Positions,
     verifier: &'a HeaderVerifier,
@@ -118,7 +119,7 @@ struct Work<'a> {
 }
 
 /// What one thread reads through, and what it has found.
-struct Part<'a> {
+struct ThreadFindings<'a> {
     /// A window for each component, because in an ere file they lie apart.
     windows: [ReadAhead<'a>; Component::COUNT],
     facts: Vec<(usize, Facts)>,
@@ -128,7 +129,7 @@ struct Part<'a> {
     bytes: u64,
 }
 
-impl<'a> Part<'a> {
+impl<'a> ThreadFindings<'a> {
     fn new(records: Records<'a>) -> Self {
         Self {
             windows: std::array::from_fn(|_| records.read_ahead(WINDOW)),
@@ -153,9 +154,9 @@ impl<'a> Part<'a> {
     }
 }
 
-impl Work<'_> {
-    fn run(&self) -> Result<Part<'_>, ArchiveError> {
-        let mut part = Part::new(self.archive.records());
+impl BlockCheck<'_> {
+    fn run(&self) -> Result<ThreadFindings<'_>, ArchiveError> {
+        let mut found = ThreadFindings::new(self.archive.records());
         while !self.stop.load(Ordering::Relaxed) {
             let first = self.next.fetch_add(BLOCKS_AT_A_TIME, Ordering::Relaxed);
             let range = first..self.positions.len().min(first.saturating_add(BLOCKS_AT_A_TIME));
@@ -164,17 +165,17 @@ impl Work<'_> {
             }
             let blocks = range.len() as u64;
             for nth in range {
-                match self.check_block(nth, &mut part) {
-                    Ok(facts) => part.facts.push((nth, facts)),
+                match self.check_block(nth, &mut found) {
+                    Ok(facts) => found.facts.push((nth, facts)),
                     Err(unreadable) => {
                         self.stop.store(true, Ordering::Relaxed);
                         return Err(unreadable);
                     }
                 }
             }
-            self.tell(blocks, std::mem::take(&mut part.bytes));
+            self.tell(blocks, std::mem::take(&mut found.bytes));
         }
-        Ok(part)
+        Ok(found)
     }
 
     fn tell(&self, blocks: u64, bytes: u64) {
@@ -187,12 +188,12 @@ impl Work<'_> {
     }
 
     /// Checks all components of one block. An error means that the file cannot be read.
-    fn check_block(&self, nth: usize, part: &mut Part<'_>) -> Result<Facts, ArchiveError> {
+    fn check_block(&self, nth: usize, found: &mut ThreadFindings<'_>) -> Result<Facts, ArchiveError> {
         let components = self.archive.components();
         let rule = |unverified: Unverified| Rule::Unverified(Box::new(unverified));
         let mut facts = Facts::default();
-        let header = self.check(nth, Component::Header, part, |this, at, place, part| {
-            let header = content::decode_header(this.content(at, Component::Header, place, part)?)?;
+        let header = self.check(nth, Component::Header, found, |this, at, place, found| {
+            let header = content::decode_header(this.content(at, Component::Header, place, found)?)?;
             let number = this.number(nth);
             if header.number() == number {
                 Ok(header)
@@ -206,16 +207,16 @@ impl Work<'_> {
             difficulty: header.header().difficulty,
         });
         facts.body = self
-            .check(nth, Component::Body, part, |this, at, place, part| {
-                let body = this.content(at, Component::Body, place, part)?;
+            .check(nth, Component::Body, found, |this, at, place, found| {
+                let body = this.content(at, Component::Body, place, found)?;
                 let Some(header) = &header else { return Ok(()) };
                 verify::body(header.header(), BodyEncoding::Rlp, body.into()).map(drop).map_err(rule)
             })?
             .is_some();
         if components.has(Component::Receipts) {
             facts.receipts = self
-                .check(nth, Component::Receipts, part, |this, at, place, part| {
-                    let receipts = this.content(at, Component::Receipts, place, part)?;
+                .check(nth, Component::Receipts, found, |this, at, place, found| {
+                    let receipts = this.content(at, Component::Receipts, place, found)?;
                     let Some(header) = &header else { return Ok(()) };
                     verify::receipts(header.header(), receipts_encoding(this.archive.format()), receipts.into())
                         .map(drop)
@@ -224,15 +225,15 @@ impl Work<'_> {
                 .is_some();
         }
         if components.has(Component::TotalDifficulty) {
-            facts.total_difficulty = self.check(nth, Component::TotalDifficulty, part, |this, at, _, part| {
-                part.bytes += at.header.record_len();
-                let records = part.records(Component::TotalDifficulty, this.archive.file_len());
+            facts.total_difficulty = self.check(nth, Component::TotalDifficulty, found, |this, at, _, found| {
+                found.bytes += at.header.record_len();
+                let records = found.records(Component::TotalDifficulty, this.archive.file_len());
                 content::read_total_difficulty(records, at)
             })?;
         }
         if components.has(Component::Proof) {
-            let proved = self.check(nth, Component::Proof, part, |this, at, place, part| {
-                let proof = proof_record::decode(&this.content(at, Component::Proof, place, part)?)?;
+            let proved = self.check(nth, Component::Proof, found, |this, at, place, found| {
+                let proof = proof_record::decode(&this.content(at, Component::Proof, place, found)?)?;
                 header.map_or(Ok(None), |header| this.prove(header, proof))
             })?;
             if let Some(proof) = proved.flatten() {
@@ -261,15 +262,15 @@ impl Work<'_> {
         &self,
         nth: usize,
         component: Component,
-        part: &mut Part<'_>,
-        check: impl FnOnce(&Self, Located, &ArchivePlace, &mut Part<'_>) -> Result<T, Rule>,
+        found: &mut ThreadFindings<'_>,
+        check: impl FnOnce(&Self, Located, &ArchivePlace, &mut ThreadFindings<'_>) -> Result<T, Rule>,
     ) -> Result<Option<T>, ArchiveError> {
         let mut place = self.place(nth, component);
         let known = self.positions[nth][component.slot()];
         let result = match known.map_or_else(|| self.archive.locate(self.number(nth), component), Ok) {
             Ok(at) => {
                 place.offset = Some(at.offset);
-                check(self, at, &place, part)
+                check(self, at, &place, found)
             }
             // The layout has said already which blocks lack the component.
             Err(Rule::Missing(_)) => return Ok(None),
@@ -279,7 +280,7 @@ impl Work<'_> {
             Ok(value) => Ok(Some(value)),
             Err(rule @ (Rule::Io(_) | Rule::Vanished)) => Err(place.broken(rule)),
             Err(rule) => {
-                part.report(place.broken(rule));
+                found.report(place.broken(rule));
                 Ok(None)
             }
         }
@@ -291,12 +292,12 @@ impl Work<'_> {
         at: Located,
         component: Component,
         place: &ArchivePlace,
-        part: &mut Part<'_>,
+        found: &mut ThreadFindings<'_>,
     ) -> Result<Vec<u8>, Rule> {
-        let stream = content::stored(part.records(component, self.archive.file_len()), at, component)?;
-        part.bytes += at.header.record_len();
+        let stream = content::stored(found.records(component, self.archive.file_len()), at, component)?;
+        found.bytes += at.header.record_len();
         let content = snappy::decode(&stream, component.limit())?;
-        part.compression.compare(place, &stream, &content)?;
+        found.compression.compare(place, &stream, &content)?;
         Ok(content)
     }
 

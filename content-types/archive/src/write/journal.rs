@@ -60,9 +60,9 @@ pub(crate) enum Region {
     Target,
 }
 
-/// What was put, and where it lies.
+/// A record that was put, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct JournalEntry {
     /// The block's position in the plan.
     pub(crate) nth: u32,
     pub(crate) component: Component,
@@ -75,7 +75,7 @@ pub(crate) struct Entry {
     pub(crate) checksum: u32,
 }
 
-impl Entry {
+impl JournalEntry {
     /// The entry's bytes in a journal with this head.
     pub(crate) fn encode(self, head: &[u8]) -> [u8; ENTRY_LEN] {
         let mut bytes = [0; ENTRY_LEN];
@@ -202,12 +202,12 @@ mod tests {
         ) {
             let head = head(&Plan::era1("private", 0..=3));
             let region = if is_placed { Region::Target } else { Region::Spool };
-            let entry = Entry { nth, component: Component::ALL[slot], region, offset, length, checksum };
+            let entry = JournalEntry { nth, component: Component::ALL[slot], region, offset, length, checksum };
             let mut bytes = entry.encode(&head);
-            prop_assert_eq!(Entry::decode(&bytes, &head), Some(entry));
-            prop_assert_eq!(Entry::decode(&bytes, b"of another plan"), None);
+            prop_assert_eq!(JournalEntry::decode(&bytes, &head), Some(entry));
+            prop_assert_eq!(JournalEntry::decode(&bytes, b"of another plan"), None);
             bytes[at] ^= flip;
-            prop_assert_eq!(Entry::decode(&bytes, &head), None);
+            prop_assert_eq!(JournalEntry::decode(&bytes, &head), None);
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::file::TemporaryFile;
-use super::journal::{self, ENTRY_LEN, Entry, Paths, Region};
+use super::journal::{self, ENTRY_LEN, JournalEntry, Paths, Region};
 use super::plan::Plan;
 use super::spool::{Kept, Span, Spool};
 use super::tail::Tail;
@@ -16,7 +16,7 @@ use crate::source::ReadAt;
 /// Bytes read at a time where only their checksum is of interest.
 const PIECE_LEN: usize = 1 << 16;
 
-impl Entry {
+impl JournalEntry {
     /// Offset behind the record.
     fn end(&self) -> u64 {
         self.offset.saturating_add(RECORD_HEADER_LEN).saturating_add(self.length.into())
@@ -49,7 +49,7 @@ impl Spool {
                 read += ENTRY_LEN as u64;
                 // Each entry stands for itself. What a power cut left of others, in front of it or in the place of its
                 // data, does not hold against it.
-                let Some(entry) = Entry::decode(&bytes, &head) else { continue };
+                let Some(entry) = JournalEntry::decode(&bytes, &head) else { continue };
                 journal_end = read;
                 let nth = entry.nth as usize;
                 let is_next = spool.next() == Some((nth, entry.component));
@@ -74,7 +74,7 @@ impl Spool {
                         continue;
                     }
                 }
-                let Entry { component, region, offset, length, .. } = entry;
+                let JournalEntry { component, region, offset, length, .. } = entry;
                 spool.note(nth, component, Span { region, offset, length });
             }
         }
@@ -93,7 +93,7 @@ impl Spool {
     }
 
     /// Copies records from places that are not theirs any more into the spool: they would be written over.
-    fn rescue(&mut self, stranded: &[Entry]) -> io::Result<()> {
+    fn rescue(&mut self, stranded: &[JournalEntry]) -> io::Result<()> {
         let mut record = Vec::new();
         let mut is_any = false;
         for entry in stranded {
@@ -130,7 +130,11 @@ fn next_entry(entries: &mut impl Read) -> io::Result<Option<[u8; ENTRY_LEN]>> {
 }
 
 /// Whether the record of an entry is what was put there.
-fn is_sound(file: &File, entry: &Entry, accept: &mut impl FnMut(usize, Component, &[u8]) -> bool) -> io::Result<bool> {
+fn is_sound(
+    file: &File,
+    entry: &JournalEntry,
+    accept: &mut impl FnMut(usize, Component, &[u8]) -> bool,
+) -> io::Result<bool> {
     if u64::from(entry.length) > entry.component.stored_limit() || entry.end() > ReadAt::len(file)? {
         return Ok(false);
     }

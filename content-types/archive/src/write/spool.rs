@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::{self, TemporaryFile};
-use super::journal::{Entry, Paths, Region};
+use super::journal::{JournalEntry, Paths, Region};
 use super::plan::Plan;
 use super::tail::Tail;
 use crate::component::Component;
@@ -146,7 +146,7 @@ impl Spool {
         let offset = tail.append(record)?;
         if let Some(kept) = &mut self.kept {
             let checksum = record.iter().fold(0, |checksum, part| crc32c::crc32c_append(checksum, part));
-            let entry = Entry { nth: position, component, region, offset, length, checksum };
+            let entry = JournalEntry { nth: position, component, region, offset, length, checksum };
             // There is room among what is pending, so nothing is written in front of the data here.
             kept.journal.append(&[&entry.encode(&kept.head)])?;
         }

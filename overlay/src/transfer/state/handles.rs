@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cairn_limits::Permit;
 use cairn_utp::CloseReason;
 
-use super::{Entry, Held, MAX_LINGERING, StreamKey, StreamTable};
+use super::{Held, MAX_LINGERING, StreamEntry, StreamKey, StreamTable};
 use crate::transfer::TransferError;
 
 impl StreamTable {
@@ -93,7 +93,7 @@ impl StreamTable {
 
     /// Payload bytes moved so far, in the direction that the stream is for.
     pub(in crate::transfer) fn moved(&self, key: StreamKey) -> u64 {
-        self.streams.get(&key).map_or(0, Entry::moved)
+        self.streams.get(&key).map_or(0, StreamEntry::moved)
     }
 
     /// From now on what moves is reported to `permit` too.

@@ -74,8 +74,9 @@ pub enum End {
     Broken,
 }
 
+/// A request that is under way, and what is still hoped of it.
 #[derive(Debug)]
-struct Request {
+struct SentRequest {
     peer: PeerKey,
     slot: usize,
     /// What has not come of it.
@@ -95,7 +96,7 @@ pub struct Download {
     config: DownloadConfig,
     picker: Picker,
     peers: BTreeMap<PeerKey, DownloadPeer>,
-    requests: BTreeMap<RequestId, Request>,
+    requests: BTreeMap<RequestId, SentRequest>,
     /// What was decided and not polled yet.
     outputs: VecDeque<Output>,
     next_id: u64,
@@ -239,7 +240,7 @@ impl Download {
         let Some(slot) = self.picker.slot(Run::of(component, number)) else { return };
         let place = Blocks::place(number);
         // It may have been asked for again already, if its request was given up.
-        let is_asked = |request: &Request| request.slot == slot && request.left.contains(place);
+        let is_asked = |request: &SentRequest| request.slot == slot && request.left.contains(place);
         if !self.requests.values().any(is_asked) {
             let mut block = Blocks::NONE;
             block.insert(place);
@@ -345,7 +346,7 @@ impl Download {
         // A request ends that has brought nothing for a long time, even if its peer answers others or everybody is silent;
         // and one that has been trickling for as long. Otherwise a byte now and then would keep a part for ever.
         let (timeout, min_rate) = (self.config.request_timeout, self.config.min_rate);
-        let offence = |request: &Request| {
+        let offence = |request: &SentRequest| {
             let least = min_rate.saturating_mul(now.saturating_duration_since(request.begun).as_secs());
             let trickles = now >= request.begun + timeout && request.brought < least;
             let is_silent = now >= request.last + timeout;
@@ -406,7 +407,7 @@ impl Download {
         peer.requests.push_back(id);
         peer.in_flight += expected;
         self.in_flight += expected;
-        self.requests.insert(id, Request { peer: key, slot, left, expected, brought: 0, begun: now, last: now });
+        self.requests.insert(id, SentRequest { peer: key, slot, left, expected, brought: 0, begun: now, last: now });
         self.picker.ask(slot, left);
         self.outputs.push_back(Output::Request { id, peer: key, part });
         true

@@ -12,7 +12,7 @@ use super::{Session, Swarm};
 use crate::{
     download::{End, RequestId},
     geometry::Part,
-    wire::{AnswerHead, Encoding, Encodings, FrameReader, Request, Status},
+    wire::{AnswerHead, Encoding, Encodings, FrameReader, Status, SwarmRequest},
 };
 
 /// Chunks that are taken from QUIC at once.
@@ -100,7 +100,7 @@ impl PartRequest {
 
     async fn open(&self) -> Option<RecvStream> {
         let (mut send, receive) = self.session.connection().open_bi().await.ok()?;
-        send.write_all(&Request::Part(self.part, Encodings::ALL).encode()).await.ok()?;
+        send.write_all(&SwarmRequest::Part(self.part, Encodings::ALL).encode()).await.ok()?;
         send.finish().ok()?;
         Some(receive)
     }

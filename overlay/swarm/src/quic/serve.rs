@@ -14,7 +14,7 @@ use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use super::{Items, NotServed, Session, inner::Inner, uploads::STEP_BYTES};
 use crate::{
     geometry::{Component, Part},
-    wire::{AnswerHead, Encoding, Encodings, ItemKey, MAX_REQUEST_BYTES, Request, Status, frame_head},
+    wire::{AnswerHead, Encoding, Encodings, ItemKey, MAX_REQUEST_BYTES, Status, SwarmRequest, frame_head},
 };
 
 /// How long a request may take to arrive.
@@ -39,13 +39,13 @@ pub(super) async fn serve(inner: &Arc<Inner>, session: &Session, mut send: SendS
     };
     let is_served = inner.uploads.is_served(session.number());
     let holder = session.holder();
-    let outcome = match Request::decode(&request) {
-        Ok(Request::Part(..)) if !is_served => refuse(&mut send, Status::Choked).await,
-        Ok(Request::Part(part, encodings)) => serve_part(inner, holder, &mut send, part, encodings).await,
-        Ok(Request::Item(_)) if !is_served && !may_have_items(inner, &holder, ITEM_COST) => {
+    let outcome = match SwarmRequest::decode(&request) {
+        Ok(SwarmRequest::Part(..)) if !is_served => refuse(&mut send, Status::Choked).await,
+        Ok(SwarmRequest::Part(part, encodings)) => serve_part(inner, holder, &mut send, part, encodings).await,
+        Ok(SwarmRequest::Item(_)) if !is_served && !may_have_items(inner, &holder, ITEM_COST) => {
             refuse(&mut send, Status::Busy).await
         }
-        Ok(Request::Item(key)) => {
+        Ok(SwarmRequest::Item(key)) => {
             let sent = serve_item(inner, holder, &mut send, key).await;
             if let (Ok(bytes), false) = (&sent, is_served) {
                 // What it has got is owed: the next ones wait for it.

@@ -13,7 +13,7 @@ use super::Held;
 use crate::{
     geometry::{Component, RunSet},
     wire::{
-        AnswerHead, Control, ControlError, FrameError, FrameReader, Have, Hello, ItemKey, Predict, Request, Status,
+        AnswerHead, Control, ControlError, FrameError, FrameReader, Have, Hello, ItemKey, Predict, Status, SwarmRequest,
     },
 };
 
@@ -206,7 +206,7 @@ impl Session {
         let failed = |error: &dyn std::fmt::Display| ItemError::Stream(error.to_string());
         let fetch = async {
             let (mut send, mut receive) = self.connection.open_bi().await.map_err(|error| failed(&error))?;
-            let request = Request::Item(ItemKey(*key)).encode();
+            let request = SwarmRequest::Item(ItemKey(*key)).encode();
             send.write_all(&request).await.map_err(|error| failed(&error))?;
             send.finish().map_err(|error| failed(&error))?;
             let mut head = [0; 2];

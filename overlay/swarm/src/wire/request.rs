@@ -95,9 +95,9 @@ impl Encodings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ItemKey(pub ContentKey);
 
-/// What is asked for.
+/// What a peer is asked for on a stream of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub enum SwarmRequest {
     /// Consecutive items of a run, in any of these encodings.
     Part(Part, Encodings),
     /// One item by its content key, what FINDCONTENT and a uTP stream bring in the Portal wire protocol.
@@ -121,7 +121,7 @@ pub enum RequestError {
     Key,
 }
 
-impl Request {
+impl SwarmRequest {
     /// The request as it goes over a stream of its own.
     pub fn encode(&self) -> Vec<u8> {
         match self {
@@ -176,7 +176,7 @@ mod tests {
         #[test]
         fn whatever_is_read_is_written_the_same(bytes in prop::collection::vec(any::<u8>(), 0..40), kind in 0..3_u8) {
             let bytes = [&[kind], &bytes[..]].concat();
-            if let Ok(request) = Request::decode(&bytes) {
+            if let Ok(request) = SwarmRequest::decode(&bytes) {
                 prop_assert_eq!(request.encode(), bytes);
             }
         }
@@ -185,15 +185,15 @@ mod tests {
         fn parts_survive_the_wire(first: u64, count in 1..=256_u16, component in 0..3_usize) {
             let blocks = first..first.saturating_add(count.into());
             let Some(part) = Part::new(Component::ALL[component], blocks) else { return Ok(()) };
-            let request = Request::Part(part, Encodings::ALL);
-            prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
+            let request = SwarmRequest::Part(part, Encodings::ALL);
+            prop_assert_eq!(SwarmRequest::decode(&request.encode()), Ok(request));
         }
     }
 
     #[test]
     fn items_survive_the_wire() {
-        let request = Request::Item(ItemKey(history::ContentKey::BlockBody { number: 7 }.into()));
-        assert_eq!(Request::decode(&request.encode()), Ok(request));
+        let request = SwarmRequest::Item(ItemKey(history::ContentKey::BlockBody { number: 7 }.into()));
+        assert_eq!(SwarmRequest::decode(&request.encode()), Ok(request));
     }
 
     #[test]
@@ -202,11 +202,11 @@ mod tests {
             [&[0, component, 1], &first.to_le_bytes()[..], &count.to_le_bytes()].concat()
         };
         for bytes in [request(3, 0, 1), request(0, 0, 0), request(0, 255, 2), request(0, u64::MAX, 1)] {
-            assert_eq!(Request::decode(&bytes), Err(RequestError::Part));
+            assert_eq!(SwarmRequest::decode(&bytes), Err(RequestError::Part));
         }
-        assert_eq!(Request::decode(&[0; 12]), Err(RequestError::Length));
-        assert_eq!(Request::decode(&[9]), Err(RequestError::Type));
-        assert_eq!(Request::decode(&[]), Err(RequestError::Type));
-        assert_eq!(Request::decode(&[1, 0x50, 0x00, 0xff]), Err(RequestError::Key));
+        assert_eq!(SwarmRequest::decode(&[0; 12]), Err(RequestError::Length));
+        assert_eq!(SwarmRequest::decode(&[9]), Err(RequestError::Type));
+        assert_eq!(SwarmRequest::decode(&[]), Err(RequestError::Type));
+        assert_eq!(SwarmRequest::decode(&[1, 0x50, 0x00, 0xff]), Err(RequestError::Key));
     }
 }

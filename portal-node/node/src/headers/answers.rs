@@ -40,7 +40,7 @@ pub enum ClientError {
     Http(#[from] HttpError),
     /// The answer is not what JSON-RPC and the method prescribe.
     #[error("unreadable answer: {0}")]
-    Answer(#[from] serde_json::Error),
+    ClientAnswer(#[from] serde_json::Error),
     /// The fields make no header.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -83,11 +83,12 @@ pub enum ClientError {
     },
 }
 
+/// What an execution client answers to one request.
 #[derive(Deserialize)]
-struct Answer {
+struct ClientAnswer {
     id: u64,
     #[serde(default)]
-    result: Option<Block>,
+    result: Option<ClaimedBlock>,
     #[serde(default)]
     error: Option<AnswerError>,
 }
@@ -98,8 +99,9 @@ struct AnswerError {
     message: String,
 }
 
+/// A block as the client tells it, less what is no part of its header.
 #[derive(Deserialize)]
-struct Block {
+struct ClaimedBlock {
     hash: B256,
     #[serde(default, rename = "totalDifficulty")]
     total_difficulty: Option<U256>,
@@ -107,12 +109,12 @@ struct Block {
     header: Header,
 }
 
-impl Answer {
+impl ClientAnswer {
     fn into_header(self) -> Result<ClaimedHeader, ClientError> {
         if let Some(AnswerError { code, message }) = self.error {
             return Err(ClientError::Refused { code, message });
         }
-        let Block { hash, total_difficulty, header } = self.result.ok_or(ClientError::Unknown)?;
+        let ClaimedBlock { hash, total_difficulty, header } = self.result.ok_or(ClientError::Unknown)?;
         let header = DecodedHeader::decode(alloy_rlp::encode(&header).into())?;
         if header.hash() != hash {
             return Err(ClientError::Hash { number: header.number(), claimed: hash, computed: header.hash() });
@@ -126,7 +128,7 @@ impl Answer {
 /// # Errors
 /// [`ClientError`] when there is none that can be read.
 pub(crate) fn header(answer: &[u8]) -> Result<ClaimedHeader, ClientError> {
-    serde_json::from_slice::<Answer>(answer)?.into_header()
+    serde_json::from_slice::<ClientAnswer>(answer)?.into_header()
 }
 
 /// The headers in the answer to a batch, in the order of `blocks`, whose numbers are the requests' ids: a client may
@@ -135,7 +137,7 @@ pub(crate) fn header(answer: &[u8]) -> Result<ClaimedHeader, ClientError> {
 /// # Errors
 /// [`ClientError`] for the first block whose header is not there.
 pub(crate) fn headers(answer: &[u8], blocks: Range<u64>) -> Result<Vec<ClaimedHeader>, ClientError> {
-    let mut answers: Vec<Answer> = serde_json::from_slice(answer)?;
+    let mut answers: Vec<ClientAnswer> = serde_json::from_slice(answer)?;
     let asked = usize::try_from(blocks.end.saturating_sub(blocks.start)).unwrap_or(usize::MAX);
     if answers.len() != asked {
         return Err(ClientError::Batch { asked, got: answers.len() });

@@ -32,19 +32,19 @@ pub(super) async fn write(
         done += 1;
         progress.send_replace(RangeProgress::LookedUp { done });
     };
-    let fetch = |number| entry(source, &plan, number);
-    in_order(plan.blocks(), pace, fetch, move |entries| write_archive(wanted, entries), sent).await
+    let fetch = |number| wanted_block(source, &plan, number);
+    in_order(plan.blocks(), pace, fetch, move |blocks| write_archive(wanted, blocks), sent).await
 }
 
 /// A block, with what of it the archive is to have.
-struct Entry {
+struct WantedBlock {
     header: ProvedHeader,
     proof: Option<HeaderProof>,
     body: Bytes,
     receipts: Option<Bytes>,
 }
 
-async fn entry(source: &RangeSource, plan: &Plan, block: u64) -> Result<Entry, RangeError> {
+async fn wanted_block(source: &RangeSource, plan: &Plan, block: u64) -> Result<WantedBlock, RangeError> {
     let proof = if needs_proof(plan, block) { Some(header_with_proof(source, plan, block).await?) } else { None };
     let (id, fetcher) = (BlockId::Number(block), &source.fetcher);
     let (header, body, receipts) = if plan.components().has(Component::Receipts) {
@@ -58,7 +58,7 @@ async fn entry(source: &RangeSource, plan: &Plan, block: u64) -> Result<Entry, R
         Some(found) if found.header.hash() != header.hash() => return Err(RangeError::OtherProof { block }),
         found => found.map(|found| found.proof),
     };
-    Ok(Entry { header, proof, body, receipts })
+    Ok(WantedBlock { header, proof, body, receipts })
 }
 
 /// Whether the archive takes the proof of this block's header, or its total difficulties begin with what that tells.
@@ -79,12 +79,12 @@ async fn header_with_proof(source: &RangeSource, plan: &Plan, block: u64) -> Res
 }
 
 /// Writes what arrives; the file gets its name when it is whole.
-fn write_archive(wanted: WantedArchive, mut entries: mpsc::Receiver<Entry>) -> Result<PathBuf, RangeError> {
+fn write_archive(wanted: WantedArchive, mut blocks: mpsc::Receiver<WantedBlock>) -> Result<PathBuf, RangeError> {
     let WantedArchive { folder, name, plan, .. } = wanted;
     let components = plan.components();
     let mut writer = ArchiveWriter::create(&folder, plan)?;
     let mut difficulty_before = None;
-    while let Some(Entry { header, proof, body, receipts }) = entries.blocking_recv() {
+    while let Some(WantedBlock { header, proof, body, receipts }) = blocks.blocking_recv() {
         let number = header.number();
         writer.put_header(header.rlp())?;
         writer.put_body(number, &body)?;

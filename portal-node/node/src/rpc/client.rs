@@ -81,7 +81,7 @@ impl PeerClient {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let sent = self.http.post(self.url.clone()).timeout(limit).json(&request).send().await;
         let body = http::read_bounded(sent.map_err(HttpError::from)?, MAX_ANSWER_BYTES).await?;
-        let Answer { result, error } = serde_json::from_slice(&body)?;
+        let RpcResponse { result, error } = serde_json::from_slice(&body)?;
         match error {
             Some(refusal) => Err(AskError::Refused(refusal)),
             None => Ok(serde_json::from_str(result.map_or("null", RawValue::get))?),
@@ -89,9 +89,9 @@ impl PeerClient {
     }
 }
 
-/// What comes back: a result or an error.
+/// What a server answers to a call: a result or an error.
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct RpcResponse<'a> {
     #[serde(borrow)]
     result: Option<&'a RawValue>,
     error: Option<RpcRefusal>,

@@ -27,8 +27,8 @@ const NEARLY_FULL_PERCENT: u128 = 90;
 const AHEAD_PERCENT: u64 = 5;
 /// Entries that are looked at for it, at most: each is a short read of its volume. Those behind them follow when these are gone.
 const MAX_ENTRIES: usize = 1024;
-/// Items that are offered together, at most.
-const MAX_ITEMS: usize = 64;
+/// Pieces that are offered together, at most.
+const MAX_PIECES: usize = 64;
 /// Their bytes, at which no more are added.
 const MAX_BYTES: usize = 4 << 20;
 /// Items of which it is remembered that they were offered.
@@ -57,16 +57,16 @@ impl HandOver {
         let (mut offered, slow) = (LruCache::new(REMEMBERED), SlowPeers::new());
         let options = SeedOptions { replicas: 1, ..SeedOptions::default() };
         loop {
-            let items = match self.next(&offered).await {
-                Ok(items) => items,
+            let pieces = match self.next(&offered).await {
+                Ok(pieces) => pieces,
                 Err(Stopping) => return,
             };
-            if items.is_empty() {
+            if pieces.is_empty() {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            let ids: Vec<ContentId> = items.iter().map(CheckedPiece::id).collect();
-            let placed = offer::place(self.network.overlay(), items, options, &slow).await;
+            let ids: Vec<ContentId> = pieces.iter().map(CheckedPiece::id).collect();
+            let placed = offer::place(self.network.overlay(), pieces, options, &slow).await;
             // What is open has no end yet: a peer that should have it was too busy.
             let is_open = |place: &usize| placed.open.contains(place);
             let ended = (0..ids.len()).filter(|place| !is_open(place)).count() as u64;
@@ -84,7 +84,7 @@ impl HandOver {
         }
     }
 
-    /// The farthest items that were not offered yet, if the store will soon let go of some.
+    /// The farthest pieces that were not offered yet, if the store will soon let go of some.
     async fn next(&self, offered: &LruCache<ContentId, ()>) -> Result<Vec<CheckedPiece>, Stopping> {
         let (store, network) = (Arc::clone(self.holdings.store()), self.network.sub_network());
         let budget = self.budgets.get(network);
@@ -100,17 +100,17 @@ impl HandOver {
         let new = going(entries, budget / 100 * AHEAD_PERCENT, |id| offered.peek(id).is_some());
         let store = Arc::clone(self.holdings.store());
         let read = move || -> Result<Vec<CheckedPiece>, StoreError> {
-            let (mut items, mut bytes) = (Vec::new(), 0);
+            let (mut pieces, mut bytes) = (Vec::new(), 0);
             for Entry { id, key, .. } in new {
-                if items.len() == MAX_ITEMS || bytes >= MAX_BYTES {
+                if pieces.len() == MAX_PIECES || bytes >= MAX_BYTES {
                     break;
                 }
                 // It may have gone meanwhile.
                 let Some(value): Option<Bytes> = store.get_by_id(network, &id)? else { continue };
                 bytes += value.len();
-                items.push(CheckedPiece::stored(id, key, value));
+                pieces.push(CheckedPiece::stored(id, key, value));
             }
-            Ok(items)
+            Ok(pieces)
         };
         Ok(self.workers.read(read).await?.unwrap_or_else(|error| {
             tracing::warn!(%error, "what the store will let go of cannot be read");

@@ -95,20 +95,20 @@ impl Fate {
     }
 }
 
-/// Offers each item to the known peers nearest to it that cover it, and a few times again until one has it; what no known peer
+/// Offers each piece to the known peers nearest to it that cover it, and a few times again until one has it; what no known peer
 /// covers, to whom a lookup finds. Waits for the first peer if nobody is known. Peers that keep it waiting are noted in `slow`.
 /// What is open after that is told: it is to be offered another time.
 pub(super) async fn place(
     overlay: &Overlay,
-    items: Vec<CheckedPiece>,
+    pieces: Vec<CheckedPiece>,
     options: SeedOptions,
     slow: &SlowPeers,
 ) -> Placed {
     let mut result = Placed::default();
-    let mut fates = vec![Fate::Uncovered; items.len()];
+    let mut fates = vec![Fate::Uncovered; pieces.len()];
     for round in 0..ROUNDS {
         let is_open = |place: &usize| round == 0 || matches!(fates.get(*place), Some(Fate::Open | Fate::Sent));
-        let places: Vec<usize> = (0..items.len()).filter(is_open).collect();
+        let places: Vec<usize> = (0..pieces.len()).filter(is_open).collect();
         if places.is_empty() {
             break;
         }
@@ -125,23 +125,24 @@ pub(super) async fn place(
         if round > 0 && peers.iter().any(|(peer, _)| !peer.is_slow) {
             passed_over = peers.extract_if(.., |(peer, _)| peer.is_slow).map(|(peer, _)| peer).collect();
         }
-        let is_passed_over =
-            |item: &CheckedPiece| passed_over.iter().any(|peer: &Taker| peer.node_id.distance(&item.id) <= peer.radius);
-        let open: Vec<CheckedPiece> = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
+        let is_passed_over = |piece: &CheckedPiece| {
+            passed_over.iter().any(|peer: &Taker| peer.node_id.distance(&piece.id) <= peer.radius)
+        };
+        let open: Vec<CheckedPiece> = places.iter().filter_map(|place| pieces.get(*place).cloned()).collect();
         // What nobody covers any more was let go by a peer that is full.
         let unanswered = if round == 0 { Fate::Uncovered } else { Fate::Declined };
         let before = |place: &usize| fates.get(*place).copied().unwrap_or(unanswered);
         let mut answers: Vec<Fate> = places
             .iter()
             .zip(&open)
-            .map(|(place, item)| if is_passed_over(item) { before(place) } else { unanswered })
+            .map(|(place, piece)| if is_passed_over(piece) { before(place) } else { unanswered })
             .collect();
         for (index, code) in offer_round(overlay, &open, &peers, options, slow).await {
-            let (Some(answer), Some(item)) = (answers.get_mut(index), open.get(index)) else { continue };
+            let (Some(answer), Some(piece)) = (answers.get_mut(index), open.get(index)) else { continue };
             *answer = Fate::of(code).max(*answer);
             if code == Some(AcceptCode::Accepted) {
                 result.accepted += 1;
-                result.bytes += item.value.len() as u64;
+                result.bytes += piece.value.len() as u64;
             }
         }
         for (place, answer) in places.into_iter().zip(answers) {
@@ -155,9 +156,10 @@ pub(super) async fn place(
     result.open = fates.iter().enumerate().filter(|(_, fate)| is_open(fate)).map(|(place, _)| place).collect();
 
     let uncovered: Vec<CheckedPiece> =
-        items.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Uncovered).map(|(item, _)| item).collect();
-    let mut puts =
-        stream::iter(uncovered).map(|item| put(overlay.clone(), item)).buffer_unordered(options.parallel_offers.max(1));
+        pieces.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Uncovered).map(|(piece, _)| piece).collect();
+    let mut puts = stream::iter(uncovered)
+        .map(|piece| put(overlay.clone(), piece))
+        .buffer_unordered(options.parallel_offers.max(1));
     while let Some((taken, len)) = puts.next().await {
         result.accepted += taken;
         result.bytes += taken * len;
@@ -166,30 +168,30 @@ pub(super) async fn place(
     result
 }
 
-/// Looks for peers to put an item to; gives how many took it, and its length in bytes.
-async fn put(overlay: Overlay, item: CheckedPiece) -> (u64, u64) {
-    let len = item.value.len() as u64;
+/// Looks for peers to put a piece to; gives how many took it, and its length in bytes.
+async fn put(overlay: Overlay, piece: CheckedPiece) -> (u64, u64) {
+    let len = piece.value.len() as u64;
     let taken = |report: PutReport| report.codes.iter().filter(|code| code.is_accepted()).count() as u64;
-    (overlay.put_content(item.key, item.value).await.map_or(0, taken), len)
+    (overlay.put_content(piece.key, piece.value).await.map_or(0, taken), len)
 }
 
-/// One offer after another to each peer that the plan names; gives every answer with the place of its item. `None`: no
+/// One offer after another to each peer that the plan names; gives every answer with the place of its piece. `None`: no
 /// answer.
 async fn offer_round(
     overlay: &Overlay,
-    items: &[CheckedPiece],
+    pieces: &[CheckedPiece],
     peers: &[(Taker, Enr)],
     options: SeedOptions,
     slow: &SlowPeers,
 ) -> Vec<(usize, Option<AcceptCode>)> {
     let candidates: Vec<Taker> = peers.iter().map(|(peer, _)| *peer).collect();
-    let pieces: Vec<PlannedPiece> =
-        items.iter().map(|item| PlannedPiece { id: item.id, len: item.value.len() }).collect();
-    let offers: Vec<_> = plan::plan(&pieces, &candidates, options.replicas)
+    let planned: Vec<PlannedPiece> =
+        pieces.iter().map(|piece| PlannedPiece { id: piece.id, len: piece.value.len() }).collect();
+    let offers: Vec<_> = plan::plan(&planned, &candidates, options.replicas)
         .into_iter()
         .filter_map(|Offer { peer, pieces: places }| {
             let (_, enr) = peers.get(peer)?;
-            let offered = places.iter().filter_map(|place| items.get(*place).cloned()).collect();
+            let offered = places.iter().filter_map(|place| pieces.get(*place).cloned()).collect();
             Some(answers(overlay.clone(), enr.clone(), places, offered))
         })
         .collect();
@@ -204,18 +206,18 @@ async fn offer_round(
     all
 }
 
-/// What a peer answers, with the items' places; and the peer, if it kept the offer waiting.
+/// What a peer answers, with the pieces' places; and the peer, if it kept the offer waiting.
 async fn answers(
     overlay: Overlay,
     to: Enr,
     places: Vec<usize>,
-    items: Vec<CheckedPiece>,
+    pieces: Vec<CheckedPiece>,
 ) -> (Vec<(usize, Option<AcceptCode>)>, Option<NodeId>) {
-    let bytes: u64 = items.iter().map(|item| item.value.len() as u64).sum();
+    let bytes: u64 = pieces.iter().map(|piece| piece.value.len() as u64).sum();
     let peer = NodeId::from(to.node_id().raw());
-    let items = items.into_iter().map(|item| (item.key, item.value)).collect();
+    let pieces = pieces.into_iter().map(|piece| (piece.key, piece.value)).collect();
     let patience = OFFER_TIME + Duration::from_secs(bytes / MIN_RATE);
-    match tokio::time::timeout(patience, offer(&overlay, to, items)).await {
+    match tokio::time::timeout(patience, offer(&overlay, to, pieces)).await {
         Ok((codes, waited)) => (places.into_iter().zip(codes).collect(), waited.then_some(peer)),
         Err(_) => {
             tracing::debug!(%peer, ?patience, "an offer took too long");

@@ -225,14 +225,14 @@ impl Offering {
         for pieces in [headers, rest] {
             for network in &self.source.networks {
                 let of_network = pieces.iter().filter(|(key, ..)| key.sub_network() == network.sub_network());
-                let (contents, items): (Vec<_>, Vec<_>) =
-                    of_network.map(|(key, number, item)| ((**key, *number), item.clone())).unzip();
+                let (contents, checked): (Vec<_>, Vec<_>) =
+                    of_network.map(|(key, number, piece)| ((**key, *number), piece.clone())).unzip();
                 if contents.is_empty() {
                     continue;
                 }
                 let pieces = if is_again { 0 } else { contents.len() as u64 };
                 let Placed { open: places, placed, accepted, bytes } =
-                    offer::place(network.overlay(), items, self.options, &self.slow).await;
+                    offer::place(network.overlay(), checked, self.options, &self.slow).await;
                 for (key, number) in places.into_iter().filter_map(|place| contents.get(place)) {
                     open.entry(*number).or_default().push(*key);
                 }

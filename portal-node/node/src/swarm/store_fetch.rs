@@ -96,12 +96,12 @@ pub enum NotBegun {
 }
 
 /// A fetch that is under way, or ended lately.
-struct Job {
+struct StoreFetchJob {
     state: watch::Receiver<StoreFetchState>,
     asked: Arc<Mutex<Instant>>,
 }
 
-impl Job {
+impl StoreFetchJob {
     fn is_abandoned(&self) -> bool {
         self.asked.lock().elapsed() > LEASE
     }
@@ -115,7 +115,7 @@ pub struct StoreFetches {
     holdings: Holdings,
     tasks: TaskTracker,
     stop: CancellationToken,
-    jobs: Arc<Mutex<BTreeMap<StoreRange, Job>>>,
+    jobs: Arc<Mutex<BTreeMap<StoreRange, StoreFetchJob>>>,
 }
 
 impl StoreFetches {
@@ -163,11 +163,11 @@ impl StoreFetches {
         let items = (range.last - range.first).saturating_add(1).saturating_mul(3);
         let (sender, state) = watch::channel(StoreFetchState { items, ..StoreFetchState::default() });
         let asked = Arc::new(Mutex::new(Instant::now()));
-        let running = Running { of: self.clone(), patience, asked: Arc::clone(&asked), state: sender };
+        let run = StoreFetchRun { of: self.clone(), patience, asked: Arc::clone(&asked), state: sender };
         let stop = self.stop.child_token();
-        self.tasks.spawn(async move { running.run(range, stop).await });
+        self.tasks.spawn(async move { run.run(range, stop).await });
         let begun = state.borrow().clone();
-        jobs.insert(range, Job { state, asked });
+        jobs.insert(range, StoreFetchJob { state, asked });
         Ok(begun)
     }
 }
@@ -179,7 +179,7 @@ impl std::fmt::Debug for StoreFetches {
 }
 
 /// One fetch, era by era.
-struct Running {
+struct StoreFetchRun {
     of: StoreFetches,
     patience: Duration,
     asked: Arc<Mutex<Instant>>,
@@ -187,21 +187,21 @@ struct Running {
 }
 
 /// How an era's part of the range went.
-enum Outcome {
+enum EraOutcome {
     Everything,
     /// So many items were served by nobody, and whether anything was.
     Unserved(u64, bool),
     Abandoned,
 }
 
-impl Running {
+impl StoreFetchRun {
     async fn run(self, range: StoreRange, stop: CancellationToken) {
         let mut first = range.first;
         loop {
             let last = (first | (MAX_BLOCKS - 1)).min(range.last);
             match self.era(first..=last, &stop).await {
-                Ok(Outcome::Everything) => {}
-                Ok(Outcome::Unserved(items, got_some)) => {
+                Ok(EraOutcome::Everything) => {}
+                Ok(EraOutcome::Unserved(items, got_some)) => {
                     let rest = if got_some { 0 } else { range.last.saturating_sub(last).saturating_mul(3) };
                     self.state.send_modify(|state| state.unserved += items.saturating_add(rest));
                     // Where nobody has anything, the next era is hardly another matter.
@@ -209,7 +209,7 @@ impl Running {
                         break;
                     }
                 }
-                Ok(Outcome::Abandoned) => return self.fail("it was stopped".to_owned()),
+                Ok(EraOutcome::Abandoned) => return self.fail("it was stopped".to_owned()),
                 Err(error) => return self.fail(error),
             }
             match last.checked_add(1).filter(|next| *next <= range.last) {
@@ -232,7 +232,7 @@ impl Running {
         });
     }
 
-    async fn era(&self, blocks: RangeInclusive<u64>, stop: &CancellationToken) -> Result<Outcome, String> {
+    async fn era(&self, blocks: RangeInclusive<u64>, stop: &CancellationToken) -> Result<EraOutcome, String> {
         let StoreFetches { peers, pipeline, holdings, .. } = &self.of;
         let items = (blocks.end() - blocks.start() + 1) * 3;
         let era = blocks.start() / MAX_BLOCKS;
@@ -268,9 +268,9 @@ impl Running {
         let _ = dialler.await;
         self.tell(&before, items, &sink, &progress.borrow());
         match (fetched, ended_by) {
-            (Ok(()), _) => Ok(Outcome::Everything),
+            (Ok(()), _) => Ok(EraOutcome::Everything),
             (Err(FetchError::Stopped), Some(outcome)) => Ok(outcome),
-            (Err(FetchError::Stopped), None) => Ok(Outcome::Abandoned),
+            (Err(FetchError::Stopped), None) => Ok(EraOutcome::Abandoned),
             (Err(error), _) => Err(error.to_string()),
         }
     }
@@ -282,20 +282,20 @@ impl Running {
         items: u64,
         sink: &StoreSink,
         progress: watch::Receiver<FetchProgress>,
-    ) -> Outcome {
+    ) -> EraOutcome {
         let mut last = (0, Instant::now());
         loop {
             tokio::time::sleep(LOOK).await;
             let now = progress.borrow().clone();
             self.tell(before, items, sink, &now);
             if self.asked.lock().elapsed() > LEASE {
-                return Outcome::Abandoned;
+                return EraOutcome::Abandoned;
             }
             let is_served = now.total.unreachable < now.total.missing;
             if now.kept > last.0 || is_served {
                 last = (now.kept, Instant::now());
             } else if last.1.elapsed() > self.patience {
-                return Outcome::Unserved(now.total.missing, now.kept > 0);
+                return EraOutcome::Unserved(now.total.missing, now.kept > 0);
             }
         }
     }
