@@ -11,16 +11,17 @@ pub(crate) struct ReadAhead<'a> {
     source: &'a dyn ReadAt,
     len: u64,
     window: usize,
-    held: Mutex<Held>,
+    held: Mutex<HeldBytes>,
 }
 
+/// The bytes of the last larger read, and where they begin.
 #[derive(Default)]
-struct Held {
+struct HeldBytes {
     offset: u64,
     bytes: Vec<u8>,
 }
 
-impl Held {
+impl HeldBytes {
     fn get(&self, offset: u64, length: usize) -> Option<&[u8]> {
         let start = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
         self.bytes.get(start..start.checked_add(length)?)
@@ -45,7 +46,7 @@ impl ReadAt for ReadAhead<'_> {
             let mut bytes = std::mem::take(&mut held.bytes);
             bytes.resize(self.window.min(left), 0);
             self.source.read_exact_at(&mut bytes, offset)?;
-            *held = Held { offset, bytes };
+            *held = HeldBytes { offset, bytes };
         }
         buf.copy_from_slice(held.get(offset, buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())

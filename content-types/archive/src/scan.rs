@@ -24,7 +24,7 @@ pub(crate) struct Scan {
 pub(crate) fn rebuild(records: Records<'_>) -> Result<Scan, Rule> {
     let (found, stopped) = walk(records);
     let format = format_of(&found).ok_or(Rule::NotAnArchive)?;
-    let mut blocks = Blocks { records, start: None, offsets: Vec::new() };
+    let mut blocks = BlockOffsets { records, start: None, offsets: Vec::new() };
     let mut counted = [0_usize; Component::COUNT];
     for &(kind, offset) in &found {
         let Some(component) = Component::of_record(kind, format) else { continue };
@@ -57,9 +57,10 @@ pub(crate) fn rebuild(records: Records<'_>) -> Result<Scan, Rule> {
     Ok(Scan { index, stopped })
 }
 
-type Found = Vec<(RecordType, u64)>;
+/// The type and the offset of each record.
+type FoundRecords = Vec<(RecordType, u64)>;
 
-fn walk(records: Records<'_>) -> (Found, Option<(u64, Rule)>) {
+fn walk(records: Records<'_>) -> (FoundRecords, Option<(u64, Rule)>) {
     let mut found = Vec::new();
     let mut offset = 0;
     while offset < records.len() && found.len() < MAX_RECORDS {
@@ -75,7 +76,7 @@ fn walk(records: Records<'_>) -> (Found, Option<(u64, Rule)>) {
 }
 
 /// Records of ere alone, or two headers in a row, make an ere file; without any header there is no telling.
-fn format_of(found: &Found) -> Option<Format> {
+fn format_of(found: &FoundRecords) -> Option<Format> {
     let of_ere = [RecordType::SLIM_RECEIPTS, RecordType::PROOF, RecordType::DYNAMIC_BLOCK_INDEX];
     let is_header = |record: &(RecordType, u64)| record.0 == RecordType::HEADER;
     if !found.iter().any(is_header) {
@@ -86,14 +87,15 @@ fn format_of(found: &Found) -> Option<Format> {
     Some(if ere { Format::Ere } else { Format::Era1 })
 }
 
-struct Blocks<'a> {
+/// Where the components of each block lie, as far as the records were gone through.
+struct BlockOffsets<'a> {
     records: Records<'a>,
     /// Number of the first block, as soon as one header told its own.
     start: Option<u64>,
     offsets: Vec<Offsets>,
 }
 
-impl Blocks<'_> {
+impl BlockOffsets<'_> {
     /// Makes room for the block whose header is the next one in the file; `None` when the archive has no room for it.
     fn position_of_header(&mut self, offset: u64) -> Option<usize> {
         let next = self.offsets.len();

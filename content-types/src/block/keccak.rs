@@ -118,9 +118,9 @@ pub(super) fn keccak256_each(messages: &[Message<'_>]) -> Vec<B256> {
     hashes
 }
 
-/// A message in progress.
+/// A message that a lane hashes, and how far it is.
 #[derive(Debug, Clone, Copy)]
-struct Job {
+struct HashJob {
     index: usize,
     position: usize,
 }
@@ -146,10 +146,10 @@ fn hash_in_lanes<S: Simd>(
                 let mut kept = [u64::MAX; MAX_LANES];
                 for (lane, job) in jobs.iter_mut().enumerate() {
                     if job.is_none() {
-                        *job = queue.next().map(|index| Job { index, position: 0 });
+                        *job = queue.next().map(|index| HashJob { index, position: 0 });
                         kept[lane] = 0;
                     }
-                    if let Some(Job { index, position }) = *job {
+                    if let Some(HashJob { index, position }) = *job {
                         messages[index].read_block(position, &mut blocks[lane]);
                     }
                 }
@@ -164,7 +164,7 @@ fn hash_in_lanes<S: Simd>(
                 }
                 keccak_f(simd, &mut state);
                 for (lane, job) in jobs.iter_mut().enumerate() {
-                    let Some(Job { index, position }) = job else { continue };
+                    let Some(HashJob { index, position }) = job else { continue };
                     *position += RATE;
                     if *position >= messages[*index].blocks() * RATE {
                         let (words, _) = hashes[*index].as_chunks_mut();

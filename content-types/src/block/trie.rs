@@ -186,7 +186,7 @@ struct Path {
 }
 
 impl Path {
-    fn new(key: &Key, nibbles: Range<usize>, is_leaf: bool) -> Self {
+    fn new(key: &IndexKey, nibbles: Range<usize>, is_leaf: bool) -> Self {
         let odd = nibbles.len() % 2;
         let mut bytes = [0; KEY_MAX + 1];
         bytes[0] = (u8::from(is_leaf) << 1 | odd as u8) << 4;
@@ -219,18 +219,18 @@ impl Keys {
         }
     }
 
-    fn key(&self, rank: usize) -> Key {
-        Key::new(self.index(rank))
+    fn key(&self, rank: usize) -> IndexKey {
+        IndexKey::new(self.index(rank))
     }
 }
 
-/// `rlp(index)`.
-struct Key {
+/// The key of an item of a list: `rlp(index)`.
+struct IndexKey {
     bytes: [u8; KEY_MAX],
     len: usize,
 }
 
-impl Key {
+impl IndexKey {
     fn new(index: usize) -> Self {
         let digits = (index as u64).to_be_bytes();
         let string = &digits[(index as u64).leading_zeros() as usize / 8..];

@@ -27,7 +27,7 @@ pub(super) fn check(
 ) {
     let difficulties = difficulty::agreed(facts);
     let proved = facts.iter().map(|block| block.proof).collect();
-    let mut chain = Chain { archive, facts, last_hash, verifier, report, difficulties, proved, anchored: false };
+    let mut chain = ChainCheck { archive, facts, last_hash, verifier, report, difficulties, proved, anchored: false };
     chain.check_links();
     chain.check_total_difficulties();
     let epoch_root = chain.check_epoch();
@@ -37,7 +37,8 @@ pub(super) fn check(
     chain.enter_good();
 }
 
-struct Chain<'a> {
+/// The check of what the blocks of an archive say of one another.
+struct ChainCheck<'a> {
     archive: &'a Archive,
     facts: &'a [Facts],
     last_hash: Option<B256>,
@@ -51,7 +52,7 @@ struct Chain<'a> {
     proved: Vec<bool>,
 }
 
-impl Chain<'_> {
+impl ChainCheck<'_> {
     fn hash(&self, nth: usize) -> Option<B256> {
         self.facts[nth].header.map(|header| header.hash)
     }
