@@ -45,16 +45,16 @@ pub(crate) struct Element<'a> {
 
 impl<'a> Element<'a> {
     /// What lies within.
-    pub(crate) fn reader(&self) -> Reader<'a> {
-        Reader(self.content)
+    pub(crate) fn reader(&self) -> DerReader<'a> {
+        DerReader(self.content)
     }
 }
 
-/// What is left to read.
+/// The DER that is left to read.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct DerReader<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> DerReader<'a> {
     /// The next element, whatever it is.
     pub(crate) fn next(&mut self) -> Result<Element<'a>, Malformed> {
         let (&[tag, first], _) = self.0.split_first_chunk().ok_or(Malformed)?;
@@ -154,15 +154,15 @@ mod tests {
             &[0x1f, 0x81, 0x01, 0x00],
         ];
         for bytes in refused {
-            assert!(Reader(bytes).next().is_err(), "{bytes:02x?}");
+            assert!(DerReader(bytes).next().is_err(), "{bytes:02x?}");
         }
     }
 
     #[test]
     fn bits_are_whole_bytes() {
-        assert_eq!(Reader(&bits(&[7, 9])).bits(), Ok(&[7, 9][..]));
-        assert_eq!(Reader(&[BIT_STRING, 2, 1, 8]).bits(), Err(Malformed));
-        assert_eq!(Reader(&[BIT_STRING, 0]).bits(), Err(Malformed));
+        assert_eq!(DerReader(&bits(&[7, 9])).bits(), Ok(&[7, 9][..]));
+        assert_eq!(DerReader(&[BIT_STRING, 2, 1, 8]).bits(), Err(Malformed));
+        assert_eq!(DerReader(&[BIT_STRING, 0]).bits(), Err(Malformed));
     }
 
     proptest! {
@@ -171,7 +171,7 @@ mod tests {
             let content = vec![0x5a; length];
             let written = element(tag, &[&content]);
             let bytes = [&written[..], &rest].concat();
-            let mut reader = Reader(&bytes);
+            let mut reader = DerReader(&bytes);
             let read = reader.expect(tag).unwrap();
             prop_assert_eq!((read.content, read.whole, reader.0), (&content[..], &written[..], &rest[..]));
         }
@@ -179,7 +179,7 @@ mod tests {
         /// What is read is what would be written: there is no second encoding.
         #[test]
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
-            let mut reader = Reader(&bytes);
+            let mut reader = DerReader(&bytes);
             while let Ok(read) = reader.next() {
                 prop_assert_eq!(&element(read.tag, &[read.content])[..], read.whole);
             }

@@ -7,7 +7,7 @@ use rustls::{
 };
 
 use crate::{
-    der::{self, Element, Malformed, Reader},
+    der::{self, DerReader, Element, Malformed},
     time,
 };
 
@@ -163,7 +163,7 @@ impl<'a> Unverified<'a> {
 
 /// The one element that the bytes are.
 fn sole(bytes: &[u8]) -> Result<Element<'_>, Malformed> {
-    let mut reader = Reader(bytes);
+    let mut reader = DerReader(bytes);
     let element = reader.expect(der::SEQUENCE)?;
     reader.end().map(|()| element)
 }
@@ -176,7 +176,7 @@ fn signed<'a>(outer: &Element<'a>) -> Result<(Element<'a>, Element<'a>, &'a [u8]
 }
 
 /// Version, serial number, signature algorithm (the same as outside) and issuer.
-fn head(fields: &mut Reader<'_>, algorithm: &Element<'_>) -> Result<(), Malformed> {
+fn head(fields: &mut DerReader<'_>, algorithm: &Element<'_>) -> Result<(), Malformed> {
     let mut version = fields.expect(der::context(0))?.reader();
     let is_third = version.expect(der::INTEGER)?.content == [VERSION_3];
     version.end()?;
@@ -186,7 +186,7 @@ fn head(fields: &mut Reader<'_>, algorithm: &Element<'_>) -> Result<(), Malforme
     if is_third && is_same { Ok(()) } else { Err(Malformed) }
 }
 
-fn validity(fields: &mut Reader<'_>) -> Result<(i64, i64), Malformed> {
+fn validity(fields: &mut DerReader<'_>) -> Result<(i64, i64), Malformed> {
     let mut reader = fields.expect(der::SEQUENCE)?.reader();
     let times = (time::unix(&reader.next()?)?, time::unix(&reader.next()?)?);
     reader.end().map(|()| times)
@@ -200,14 +200,14 @@ fn public_key<'a>(info: &Element<'a>) -> Result<(Element<'a>, &'a [u8]), Malform
 }
 
 /// The list of extensions, with which a certificate ends. Without one there is nothing in it.
-fn extensions(mut fields: Reader<'_>) -> Result<Reader<'_>, Malformed> {
-    let Some(tagged) = fields.optional(der::context(3))? else { return fields.end().map(|()| Reader(&[])) };
+fn extensions(mut fields: DerReader<'_>) -> Result<DerReader<'_>, Malformed> {
+    let Some(tagged) = fields.optional(der::context(3))? else { return fields.end().map(|()| DerReader(&[])) };
     fields.end()?;
     Ok(sole(tagged.content)?.reader())
 }
 
 /// The node's key and its signature, out of the one extension that counts.
-fn host(mut extensions: Reader<'_>) -> Result<(PublicKey, &[u8]), CertificateError> {
+fn host(mut extensions: DerReader<'_>) -> Result<(PublicKey, &[u8]), CertificateError> {
     let mut found = None;
     while !extensions.is_empty() {
         let (id, is_critical, value) = extension(&mut extensions).map_err(malformed("extension"))?;
@@ -225,7 +225,7 @@ fn host(mut extensions: Reader<'_>) -> Result<(PublicKey, &[u8]), CertificateErr
     Ok((key, signature))
 }
 
-fn extension<'a>(extensions: &mut Reader<'a>) -> Result<(&'a [u8], bool, &'a [u8]), Malformed> {
+fn extension<'a>(extensions: &mut DerReader<'a>) -> Result<(&'a [u8], bool, &'a [u8]), Malformed> {
     let mut reader = extensions.expect(der::SEQUENCE)?.reader();
     let id = reader.expect(der::OID)?.content;
     let is_critical = match reader.optional(der::BOOLEAN)?.map(|critical| critical.content) {

@@ -14,7 +14,7 @@ use reqwest::Url;
 use crate::cryptography;
 use crate::error::{Reason, innermost};
 use crate::listing::MAX_FILES;
-use crate::location::{Found, Location, ObjectPath};
+use crate::location::{ListedFile, Location, ObjectPath};
 use crate::options::{CONNECT_TIMEOUT, Options, S3Options};
 
 /// For how long a signed address is good: it is made anew for each request, and a request that was begun goes on.
@@ -72,10 +72,10 @@ impl Bucket {
     }
 
     /// The archives under `prefix`, at any depth, or the one that is there.
-    pub(crate) async fn archives(&self, prefix: &ObjectPath) -> Result<BTreeMap<String, Found>, Reason> {
+    pub(crate) async fn archives(&self, prefix: &ObjectPath) -> Result<BTreeMap<String, ListedFile>, Reason> {
         let mut files = BTreeMap::new();
         if let Some(name) = prefix.filename().filter(|name| ArchiveName::is_archive(name)) {
-            files.insert(name.to_owned(), Found { location: Location::Object(prefix.clone()), stamp: None });
+            files.insert(name.to_owned(), ListedFile { location: Location::Object(prefix.clone()), stamp: None });
             return Ok(files);
         }
         let mut objects = self.store.list(Some(prefix));
@@ -91,7 +91,7 @@ impl Bucket {
                 // Some services give no tag; length and time are there always.
                 let tag = object.e_tag.unwrap_or_default();
                 let stamp = Some(format!("{tag} {} {}", object.size, object.last_modified.timestamp_millis()));
-                files.entry(name).or_insert(Found { location: Location::Object(object.location), stamp });
+                files.entry(name).or_insert(ListedFile { location: Location::Object(object.location), stamp });
             }
         }
         Ok(files)

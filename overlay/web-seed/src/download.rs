@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Reason};
 use crate::location::Location;
-use crate::mirror::{Again, Failure, Mirror, Version};
+use crate::mirror::{Again, AttemptFailure, Mirror, Version};
 use crate::options::{MAX_BACK_OFF, Options, PROGRESS};
 
 /// A file of a mirror.
@@ -34,7 +34,7 @@ impl Attempts {
     ///
     /// # Errors
     /// The failure's reason when it was one too many, or of a kind that does not pass.
-    pub(crate) fn after(&mut self, failure: Failure, options: &Options) -> Result<Duration, Reason> {
+    pub(crate) fn after(&mut self, failure: AttemptFailure, options: &Options) -> Result<Duration, Reason> {
         self.failed = self.failed.saturating_add(1);
         if self.failed >= options.attempts {
             return Err(failure.reason);
@@ -63,7 +63,7 @@ impl Remote {
         }
     }
 
-    async fn head(&self, length: u64) -> Result<(Version, Bytes), Failure> {
+    async fn head(&self, length: u64) -> Result<(Version, Bytes), AttemptFailure> {
         let mut answer = self.mirror.request(&self.location, 0..length, None).await?;
         let expected = answer.range.end - answer.range.start;
         let mut head = BytesMut::new();
@@ -74,7 +74,10 @@ impl Remote {
             }
         }
         if (head.len() as u64) < expected {
-            return Err(Failure { reason: Reason::Short { expected, found: head.len() as u64 }, again: Again::Later });
+            return Err(AttemptFailure {
+                reason: Reason::Short { expected, found: head.len() as u64 },
+                again: Again::Later,
+            });
         }
         Ok((answer.version, head.freeze()))
     }
@@ -140,7 +143,7 @@ impl Download {
         self.next >= self.range.end
     }
 
-    async fn step(&mut self) -> Result<Option<Bytes>, Failure> {
+    async fn step(&mut self) -> Result<Option<Bytes>, AttemptFailure> {
         let mirror = &self.remote.mirror;
         if self.next >= self.range.end {
             return match self.body.take() {
@@ -162,7 +165,7 @@ impl Download {
         };
         let Some(bytes) = mirror.chunk(body).await? else {
             let (expected, found) = (self.range.end - self.range.start, self.next - self.range.start);
-            return Err(Failure { reason: Reason::Short { expected, found }, again: Again::Later });
+            return Err(AttemptFailure { reason: Reason::Short { expected, found }, again: Again::Later });
         };
         let next = self.next + bytes.len() as u64;
         if next > self.range.end {

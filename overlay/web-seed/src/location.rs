@@ -40,7 +40,7 @@ impl Location {
 
 /// A file that is listed.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct ListedFile {
     pub(crate) location: Location,
     /// Tells this state of the file from others, where the listing does.
     pub(crate) stamp: Option<String>,

@@ -47,7 +47,7 @@ pub(crate) struct HttpAnswer {
 
 /// Why an attempt failed, and whether another may go better.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct AttemptFailure {
     pub(crate) reason: Reason,
     pub(crate) again: Again,
 }
@@ -60,13 +60,13 @@ pub(crate) enum Again {
     After(Duration),
 }
 
-impl From<Reason> for Failure {
+impl From<Reason> for AttemptFailure {
     fn from(reason: Reason) -> Self {
         Self { reason, again: Again::Never }
     }
 }
 
-impl Failure {
+impl AttemptFailure {
     fn passing(reason: Reason) -> Self {
         Self { reason, again: Again::Later }
     }
@@ -122,7 +122,7 @@ impl Mirror {
         location: &Location,
         range: std::ops::Range<u64>,
         known: Option<&Version>,
-    ) -> Result<HttpAnswer, Failure> {
+    ) -> Result<HttpAnswer, AttemptFailure> {
         let last = range.end.saturating_sub(1);
         let url = match (location, &self.bucket) {
             (Location::Url(url), _) => url.clone(),
@@ -169,7 +169,7 @@ impl Mirror {
     }
 
     /// Asks once for a whole page: its bytes, and its address after redirects.
-    pub(crate) async fn page(&self, url: &Url, limit: usize) -> Result<(Bytes, Url), Failure> {
+    pub(crate) async fn page(&self, url: &Url, limit: usize) -> Result<(Bytes, Url), AttemptFailure> {
         let mut body = self.send(self.client.get(url.clone())).await?;
         if body.status() != StatusCode::OK {
             return Err(refusal(&body, false));
@@ -184,34 +184,34 @@ impl Mirror {
         Ok((page.freeze(), body.url().clone()))
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, AttemptFailure> {
         match timeout(self.options.stall, request.send()).await {
             Ok(sent) => sent.map_err(|error| transport(&error)),
-            Err(_) => Err(Failure::passing(Reason::TimeOut)),
+            Err(_) => Err(AttemptFailure::passing(Reason::TimeOut)),
         }
     }
 
     /// The next bytes of a body.
-    pub(crate) async fn chunk(&self, body: &mut Response) -> Result<Option<Bytes>, Failure> {
+    pub(crate) async fn chunk(&self, body: &mut Response) -> Result<Option<Bytes>, AttemptFailure> {
         match timeout(self.options.stall, body.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| transport(&error)),
-            Err(_) => Err(Failure::passing(Reason::TimeOut)),
+            Err(_) => Err(AttemptFailure::passing(Reason::TimeOut)),
         }
     }
 }
 
-fn transport(error: &reqwest::Error) -> Failure {
+fn transport(error: &reqwest::Error) -> AttemptFailure {
     if error.is_redirect() {
         Reason::Redirects(MAX_REDIRECTS).into()
     } else if error.is_builder() {
         Reason::Address(innermost(error)).into()
     } else {
-        Failure::passing(Reason::Transport(innermost(error)))
+        AttemptFailure::passing(Reason::Transport(innermost(error)))
     }
 }
 
 /// What a status stands for that is neither 200 nor 206.
-fn refusal(answer: &Response, is_known: bool) -> Failure {
+fn refusal(answer: &Response, is_known: bool) -> AttemptFailure {
     let status = answer.status();
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Reason::NotFound.into(),
@@ -228,10 +228,10 @@ fn refusal(answer: &Response, is_known: bool) -> Failure {
                 Some(wait) => Again::After(wait),
                 None => Again::Later,
             };
-            Failure { reason: Reason::Busy { status: status.as_u16(), retry_after }, again }
+            AttemptFailure { reason: Reason::Busy { status: status.as_u16(), retry_after }, again }
         }
-        StatusCode::REQUEST_TIMEOUT => Failure::passing(Reason::Status(status.as_u16())),
-        status if status.is_server_error() => Failure::passing(Reason::Status(status.as_u16())),
+        StatusCode::REQUEST_TIMEOUT => AttemptFailure::passing(Reason::Status(status.as_u16())),
+        status if status.is_server_error() => AttemptFailure::passing(Reason::Status(status.as_u16())),
         status => Reason::Status(status.as_u16()).into(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 
 use crate::error::Reason;
-use crate::location::{Found, ObjectPath};
+use crate::location::{ListedFile, ObjectPath};
 use crate::options::Options;
 
 /// A bucket, of which there is none.
@@ -18,7 +18,7 @@ impl Bucket {
         Err(Reason::BuiltWithoutBuckets)
     }
 
-    pub(crate) async fn archives(&self, _: &ObjectPath) -> Result<BTreeMap<String, Found>, Reason> {
+    pub(crate) async fn archives(&self, _: &ObjectPath) -> Result<BTreeMap<String, ListedFile>, Reason> {
         match *self {}
     }
 

@@ -19,7 +19,7 @@ use crate::download::Remote;
 use crate::error::{Error, Reason};
 use crate::health::Health;
 use crate::mirror::Version;
-use crate::pieces::{LARGE, Piece, PieceCache, SMALL, Size, Wanted, arrival};
+use crate::pieces::{FilePiece, LARGE, PieceCache, SMALL, Size, Wanted, arrival};
 
 /// Longest wait for a piece, whatever is tried meanwhile: those who wait are threads, and peers of a peer.
 const PIECE_TIME: Duration = Duration::from_secs(20);
@@ -58,7 +58,7 @@ impl Object {
         let (version, head) = opened?;
         let file = cache.new_file();
         // A file without a byte is no archive, and its reader says so.
-        cache.keep(Piece::at(file, Size::Small, 0), head);
+        cache.keep(FilePiece::at(file, Size::Small, 0), head);
         Ok(Self {
             remote,
             version,
@@ -76,12 +76,12 @@ impl Object {
         self.allowance.swap(u64::MAX, Ordering::Relaxed) > 0
     }
 
-    fn piece(&self, size: Size, offset: u64) -> Piece {
-        Piece::at(self.file, size, offset)
+    fn piece(&self, size: Size, offset: u64) -> FilePiece {
+        FilePiece::at(self.file, size, offset)
     }
 
     /// The piece to read the bytes from `at` on from, `end` being where the reader stops.
-    fn choose(&self, at: u64, end: u64) -> Piece {
+    fn choose(&self, at: u64, end: u64) -> FilePiece {
         let (large, small) = (self.piece(Size::Large, at), self.piece(Size::Small, at));
         let reaches_on = end > small.range(self.version.len).end;
         if reaches_on || self.cache.has(&large) {
@@ -90,16 +90,17 @@ impl Object {
         if self.cache.has(&small) {
             return small;
         }
-        let follows = large.nth.checked_sub(1).is_some_and(|before| self.cache.has(&Piece { nth: before, ..large }));
+        let follows =
+            large.nth.checked_sub(1).is_some_and(|before| self.cache.has(&FilePiece { nth: before, ..large }));
         let first = large.nth * (LARGE / SMALL);
-        let neighbours = (first..first + LARGE / SMALL).map(|nth| Piece { nth, ..small });
+        let neighbours = (first..first + LARGE / SMALL).map(|nth| FilePiece { nth, ..small });
         if follows || self.cache.count(neighbours) >= DENSE { large } else { small }
     }
 
     /// Asks for large pieces that follow one which is read now, twice as many as were read before it in a row. Never for
     /// the last places for requests: those are for what somebody waits for.
-    fn read_ahead(self: &Arc<Self>, piece: Piece) {
-        let at = |nth| Piece { nth, ..piece };
+    fn read_ahead(self: &Arc<Self>, piece: FilePiece) {
+        let at = |nth| FilePiece { nth, ..piece };
         let behind =
             (1..=AHEAD / 2).take_while(|back| piece.nth.checked_sub(*back).is_some_and(|nth| self.cache.has(&at(nth))));
         let behind = behind.count() as u64;
@@ -114,7 +115,7 @@ impl Object {
     }
 
     /// A piece, or what brings it; it is fetched if nobody does so yet.
-    fn begin(self: &Arc<Self>, piece: Piece) -> Result<Wanted, Error> {
+    fn begin(self: &Arc<Self>, piece: FilePiece) -> Result<Wanted, Error> {
         let wanted = self.cache.want(piece);
         let Wanted::Missing(fetching, coming) = wanted else { return Ok(wanted) };
         self.health.check(Instant::now()).map_err(|reason| Error::new(&self.remote.url, reason))?;

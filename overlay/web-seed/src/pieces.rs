@@ -38,13 +38,13 @@ impl Size {
 
 /// A piece of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Piece {
+pub(crate) struct FilePiece {
     pub(crate) file: u64,
     pub(crate) size: Size,
     pub(crate) nth: u64,
 }
 
-impl Piece {
+impl FilePiece {
     /// The piece that the byte at `offset` is in.
     pub(crate) const fn at(file: u64, size: Size, offset: u64) -> Self {
         Self { file, size, nth: offset / size.bytes() }
@@ -58,15 +58,15 @@ impl Piece {
 }
 
 /// What became of a piece that was asked for; `None` while it is on its way.
-pub(crate) type Outcome = Option<Result<Bytes, Error>>;
+pub(crate) type PieceOutcome = Option<Result<Bytes, Error>>;
 
 /// A piece that somebody wants.
 pub(crate) enum Wanted {
     Held(Bytes),
     /// Somebody else asked for it before.
-    Coming(watch::Receiver<Outcome>),
+    Coming(watch::Receiver<PieceOutcome>),
     /// It is to be fetched now.
-    Missing(Fetching, watch::Receiver<Outcome>),
+    Missing(Fetching, watch::Receiver<PieceOutcome>),
 }
 
 /// Pieces of many files.
@@ -80,9 +80,9 @@ pub struct PieceCache {
 /// The pieces that are here, and those on their way.
 #[derive(Debug)]
 struct CacheState {
-    held: LruCache<Piece, Bytes>,
+    held: LruCache<FilePiece, Bytes>,
     bytes: usize,
-    coming: HashMap<Piece, watch::Receiver<Outcome>>,
+    coming: HashMap<FilePiece, watch::Receiver<PieceOutcome>>,
 }
 
 impl PieceCache {
@@ -103,19 +103,19 @@ impl PieceCache {
     }
 
     /// Whether a piece is here or on its way. It does not count as used.
-    pub(crate) fn has(&self, piece: &Piece) -> bool {
+    pub(crate) fn has(&self, piece: &FilePiece) -> bool {
         let state = self.state.lock();
         state.held.peek(piece).is_some() || state.coming.contains_key(piece)
     }
 
     /// How many of these pieces are here.
-    pub(crate) fn count(&self, pieces: impl Iterator<Item = Piece>) -> usize {
+    pub(crate) fn count(&self, pieces: impl Iterator<Item = FilePiece>) -> usize {
         let state = self.state.lock();
         pieces.filter(|piece| state.held.peek(piece).is_some()).count()
     }
 
     /// A piece, or who brings it.
-    pub(crate) fn want(self: &Arc<Self>, piece: Piece) -> Wanted {
+    pub(crate) fn want(self: &Arc<Self>, piece: FilePiece) -> Wanted {
         let mut state = self.state.lock();
         if let Some(bytes) = state.held.get(&piece) {
             return Wanted::Held(bytes.clone());
@@ -129,7 +129,7 @@ impl PieceCache {
     }
 
     /// Keeps a piece that came by itself.
-    pub(crate) fn keep(&self, piece: Piece, bytes: Bytes) {
+    pub(crate) fn keep(&self, piece: FilePiece, bytes: Bytes) {
         let mut state = self.state.lock();
         state.bytes += bytes.len();
         if let Some(before) = state.held.insert(piece, bytes) {
@@ -146,8 +146,8 @@ impl PieceCache {
 /// who wants it fetches it anew.
 pub(crate) struct Fetching {
     cache: Arc<PieceCache>,
-    piece: Piece,
-    sender: watch::Sender<Outcome>,
+    piece: FilePiece,
+    sender: watch::Sender<PieceOutcome>,
 }
 
 impl Fetching {
@@ -166,7 +166,7 @@ impl Drop for Fetching {
 }
 
 /// Waits for a piece that is on its way; `url` stands for its file in the error.
-pub(crate) async fn arrival(mut coming: watch::Receiver<Outcome>, url: &Arc<str>) -> Result<Bytes, Error> {
+pub(crate) async fn arrival(mut coming: watch::Receiver<PieceOutcome>, url: &Arc<str>) -> Result<Bytes, Error> {
     let outcome = match coming.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone(),
         Err(_) => None,
@@ -178,8 +178,8 @@ pub(crate) async fn arrival(mut coming: watch::Receiver<Outcome>, url: &Arc<str>
 mod tests {
     use super::*;
 
-    fn piece(nth: u64) -> Piece {
-        Piece { file: 0, size: Size::Small, nth }
+    fn piece(nth: u64) -> FilePiece {
+        FilePiece { file: 0, size: Size::Small, nth }
     }
 
     #[test]
@@ -222,9 +222,9 @@ mod tests {
     #[test]
     fn pieces_end_with_their_file() {
         let len = LARGE + 5;
-        assert_eq!(Piece::at(0, Size::Large, LARGE - 1).range(len), 0..LARGE);
-        assert_eq!(Piece::at(0, Size::Large, LARGE).range(len), LARGE..len);
-        assert_eq!(Piece::at(0, Size::Small, LARGE).range(len), LARGE..len);
-        assert!(Piece { nth: u64::MAX, ..piece(0) }.range(len).is_empty());
+        assert_eq!(FilePiece::at(0, Size::Large, LARGE - 1).range(len), 0..LARGE);
+        assert_eq!(FilePiece::at(0, Size::Large, LARGE).range(len), LARGE..len);
+        assert_eq!(FilePiece::at(0, Size::Small, LARGE).range(len), LARGE..len);
+        assert!(FilePiece { nth: u64::MAX, ..piece(0) }.range(len).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use crate::bucket::Bucket;
 use crate::download::Attempts;
 use crate::error::Reason;
 use crate::listing::{self, MAX_PAGE};
-use crate::location::{Found, Location, ObjectPath};
+use crate::location::{ListedFile, Location, ObjectPath};
 use crate::mirror::Mirror;
 use crate::options::Options;
 
@@ -35,11 +35,11 @@ impl ArchiveListing {
     }
 
     /// The archives that are there now, by name. None is no error.
-    pub(crate) async fn list(&self, mirror: &Mirror) -> Result<BTreeMap<String, Found>, Reason> {
+    pub(crate) async fn list(&self, mirror: &Mirror) -> Result<BTreeMap<String, ListedFile>, Reason> {
         match (self, &mirror.bucket) {
             (Self::Page(url), _) => {
                 let files = listed(mirror, url).await?.into_iter();
-                let found = |url| Found { location: Location::Url(url), stamp: None };
+                let found = |url| ListedFile { location: Location::Url(url), stamp: None };
                 Ok(files.map(|(name, url)| (name, found(url))).collect())
             }
             (Self::Prefix(prefix), Some(bucket)) => bucket.archives(prefix).await,
