@@ -20,12 +20,12 @@ pub(crate) struct Wanted {
 pub(crate) enum Command {
     LookUp(LookupRequest),
     AddPeer(PublicKey, SocketAddr),
-    Status(oneshot::Sender<Status>),
+    Status(oneshot::Sender<TrackerStatus>),
 }
 
 /// How a tracker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
+pub struct TrackerStatus {
     /// Peers in the routing table: those that answered and can be reached.
     pub peers: usize,
     /// Peers with an open connection.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Chain, PublicKey, records::RecordLimits};
+use crate::{PublicKey, TrackedChain, records::RecordLimits};
 
 /// Unix time in seconds, asked whenever a record is written or read.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -19,7 +19,7 @@ pub struct Config {
     /// The secp256k1 secret key of the node record.
     pub secret_key: [u8; 32],
     /// The chain whose archives are tracked.
-    pub chain: Chain,
+    pub chain: TrackedChain,
     /// The UDP address to listen on; with port 0 the system chooses one. Peers at private or loopback addresses are
     /// dialled only by those who listen on such an address themselves.
     pub listen: SocketAddr,
@@ -34,13 +34,13 @@ pub struct Config {
     /// Unix time.
     pub clock: Clock,
     /// How much of everything.
-    pub limits: Limits,
+    pub limits: TrackerLimits,
 }
 
 impl Config {
     /// A reachable node that knows nobody, keeps no state and has the usual limits.
     #[must_use]
-    pub fn new(secret_key: [u8; 32], chain: Chain, listen: SocketAddr) -> Self {
+    pub fn new(secret_key: [u8; 32], chain: TrackedChain, listen: SocketAddr) -> Self {
         Self {
             secret_key,
             chain,
@@ -50,7 +50,7 @@ impl Config {
             bootstrap: Vec::new(),
             state_file: None,
             clock: Arc::new(system_clock),
-            limits: Limits::default(),
+            limits: TrackerLimits::default(),
         }
     }
 }
@@ -77,7 +77,7 @@ fn system_clock() -> u64 {
 
 /// How much of everything a tracker keeps and does at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct TrackerLimits {
     /// Records of others.
     pub records: RecordLimits,
     /// Eras that can have records, counted from the first. The default lasts mainnet until the 2060s. Each takes 50
@@ -107,7 +107,7 @@ pub struct Limits {
     pub query_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for TrackerLimits {
     fn default() -> Self {
         Self {
             records: RecordLimits::default(),

@@ -10,14 +10,14 @@ pub type EraKey = [u8; 32];
 
 /// The chain whose archives are tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Chain {
+pub struct TrackedChain {
     /// The chain ID of EIP-155.
     pub id: u64,
     /// The hash of block 0: chain IDs alone are not unique.
     pub genesis_hash: [u8; 32],
 }
 
-impl Chain {
+impl TrackedChain {
     /// The key under which the providers of an era (8,192 blocks) are recorded.
     #[must_use]
     pub fn era_key(&self, era: u64) -> EraKey {
@@ -41,7 +41,7 @@ impl Chain {
 mod tests {
     use super::*;
 
-    const CHAIN: Chain = Chain { id: 1, genesis_hash: [0xd4; 32] };
+    const CHAIN: TrackedChain = TrackedChain { id: 1, genesis_hash: [0xd4; 32] };
 
     #[test]
     fn the_protocol_is_named_after_the_chain() {
@@ -59,7 +59,7 @@ mod tests {
     fn chain_genesis_and_era_each_change_the_key() {
         let key = CHAIN.era_key(7);
         assert_ne!(key, CHAIN.era_key(8));
-        assert_ne!(key, Chain { id: 2, ..CHAIN }.era_key(7));
-        assert_ne!(key, Chain { genesis_hash: [0; 32], ..CHAIN }.era_key(7));
+        assert_ne!(key, TrackedChain { id: 2, ..CHAIN }.era_key(7));
+        assert_ne!(key, TrackedChain { genesis_hash: [0; 32], ..CHAIN }.era_key(7));
     }
 }

@@ -69,11 +69,11 @@ mod task;
 mod tracker;
 pub mod transport;
 
-pub use command::Status;
-pub use config::{Clock, Config, Limits};
+pub use command::TrackerStatus;
+pub use config::{Clock, Config, TrackerLimits};
 pub use error::Error;
 pub use identity::PublicKey;
-pub use key::{Chain, EraKey};
+pub use key::{EraKey, TrackedChain};
 pub use lookups::Provider;
 pub use records::RecordLimits;
 pub use tracker::Tracker;

@@ -9,7 +9,7 @@ use std::{
 use futures::channel::mpsc;
 use libp2p_kad::QueryId;
 
-use crate::{Limits, PublicKey};
+use crate::{PublicKey, TrackerLimits};
 
 /// So long a lookup waits for a first peer, as just after the start. Then it makes do with this node's own records.
 const MAX_WAIT_FOR_PEERS: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &TrackerLimits) -> Self {
         Self {
             waiting: VecDeque::new(),
             running: HashMap::new(),
@@ -123,7 +123,12 @@ mod tests {
     use super::*;
 
     fn lookups(waiting: usize, running: usize, providers: usize) -> Lookups {
-        Lookups::new(&Limits { waiting_lookups: waiting, lookups: running, providers, ..Limits::default() })
+        Lookups::new(&TrackerLimits {
+            waiting_lookups: waiting,
+            lookups: running,
+            providers,
+            ..TrackerLimits::default()
+        })
     }
 
     fn request(era: u64) -> (LookupRequest, mpsc::Receiver<Provider>) {

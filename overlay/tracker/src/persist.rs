@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    Chain, EraKey,
+    EraKey, TrackedChain,
     records::{
         Record,
         state_file::{self, Damage},
@@ -24,7 +24,7 @@ enum LoadError {
 
 /// The records in the file. A node that lost them is as good as a new one: so a file that cannot be used is reported,
 /// put aside and otherwise treated like none.
-pub(crate) fn load(path: &Path, chain: &Chain) -> Vec<(EraKey, Record)> {
+pub(crate) fn load(path: &Path, chain: &TrackedChain) -> Vec<(EraKey, Record)> {
     let error = match read(path, chain) {
         Ok(records) => return records,
         Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -38,7 +38,7 @@ pub(crate) fn load(path: &Path, chain: &Chain) -> Vec<(EraKey, Record)> {
     Vec::new()
 }
 
-fn read(path: &Path, chain: &Chain) -> Result<Vec<(EraKey, Record)>, LoadError> {
+fn read(path: &Path, chain: &TrackedChain) -> Result<Vec<(EraKey, Record)>, LoadError> {
     let mut bytes = Vec::new();
     File::open(path)?.take(state_file::MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > state_file::MAX_BYTES {
@@ -70,7 +70,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    const CHAIN: Chain = Chain { id: 1, genesis_hash: [1; 32] };
+    const CHAIN: TrackedChain = TrackedChain { id: 1, genesis_hash: [1; 32] };
 
     #[test]
     fn a_saved_state_is_loaded_and_a_damaged_one_put_aside() {

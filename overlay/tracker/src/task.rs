@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    Chain, Config, EraKey, Error, Provider, Status,
+    Config, EraKey, Error, Provider, TrackedChain, TrackerStatus,
     addresses::{Reach, multiaddr, socket_address},
     behaviour::{Behaviour, BehaviourEvent, Event},
     command::{Command, Wanted},
@@ -48,7 +48,7 @@ const MAX_FAREWELL: Duration = Duration::from_secs(1);
 
 struct Task {
     swarm: Swarm<Behaviour>,
-    chain: Chain,
+    chain: TrackedChain,
     reach: Reach,
     max_handshakes: u32,
     max_eras: u64,
@@ -300,10 +300,10 @@ impl Task {
         }
     }
 
-    fn status(&mut self) -> Status {
+    fn status(&mut self) -> TrackerStatus {
         let connections = self.swarm.connected_peers().count();
         let dht = &mut self.swarm.behaviour_mut().dht;
-        Status {
+        TrackerStatus {
             peers: dht.peers(),
             connections,
             records: dht.store().records.len(),

@@ -9,7 +9,7 @@ use futures::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Config, Error, Provider, PublicKey, Status,
+    Config, Error, Provider, PublicKey, TrackerStatus,
     command::{Command, Wanted},
     lookups::LookupRequest,
     task,
@@ -59,7 +59,7 @@ impl Tracker {
     /// twelve hours. Records of eras that are no longer in the set expire within a day.
     ///
     /// At most as many as others accept of one peer ([`RecordLimits::of_peer`](crate::RecordLimits::of_peer)), the
-    /// lowest of them; and only those below [`Limits::eras`](crate::Limits::eras).
+    /// lowest of them; and only those below [`TrackerLimits::eras`](crate::TrackerLimits::eras).
     pub fn provide(&self, eras: BTreeSet<u64>) {
         self.wanted.send_if_modified(|wanted| {
             let is_new = wanted.eras != eras;
@@ -69,7 +69,7 @@ impl Tracker {
     }
 
     /// Who provides an era, as they are found, each once and never this node itself. The stream ends when the nearest
-    /// peers were asked, after [`Limits::providers`](crate::Limits::providers), or when the time is up. To drop it ends
+    /// peers were asked, after [`TrackerLimits::providers`](crate::TrackerLimits::providers), or when the time is up. To drop it ends
     /// the lookup.
     pub fn providers(&self, era: u64) -> impl Stream<Item = Provider> + Send + Unpin + 'static {
         let (sender, providers) = stream::channel(self.max_providers);
@@ -99,7 +99,7 @@ impl Tracker {
     }
 
     /// How the tracker is doing; nothing after [`shutdown`](Self::shutdown).
-    pub async fn status(&self) -> Option<Status> {
+    pub async fn status(&self) -> Option<TrackerStatus> {
         let (sender, status) = oneshot::channel();
         self.commands.send(Command::Status(sender)).await.ok()?;
         status.await.ok()

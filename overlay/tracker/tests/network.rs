@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use cairn_tracker::{Chain, Config, Limits, Tracker};
+use cairn_tracker::{Config, TrackedChain, Tracker, TrackerLimits};
 use common::{CHAIN, config, eras, found, public_key, start, until};
 use futures::StreamExt;
 
@@ -185,7 +185,7 @@ async fn who_cannot_be_reached_asks_and_announces_but_is_in_no_table() {
 
 #[tokio::test]
 async fn idle_connections_keep_nobody_out() {
-    let limits = Limits { inbound_connections: 3, ..Limits::default() };
+    let limits = TrackerLimits { inbound_connections: 3, ..TrackerLimits::default() };
     let hub = Tracker::start(Config { limits, ..config(HUB, &[]) }).await.unwrap();
     hub.provide(eras([7]));
     let known = [(HUB, hub.local_addr())];
@@ -205,7 +205,7 @@ async fn idle_connections_keep_nobody_out() {
 async fn peers_of_another_chain_are_not_known() {
     let hub = start(HUB, &[]).await;
     let known = [(HUB, hub.local_addr())];
-    let chain = Chain { genesis_hash: [1; 32], ..CHAIN };
+    let chain = TrackedChain { genesis_hash: [1; 32], ..CHAIN };
     let stranger = Tracker::start(Config { chain, ..config(2, &known) }).await.unwrap();
     let other = start(3, &known).await;
     until(&hub, "connected", |status| status.connections == 2 && status.peers > 0).await;

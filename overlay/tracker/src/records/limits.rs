@@ -34,7 +34,7 @@ impl Default for RecordLimits {
 
 /// Why a record is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum RecordRefused {
     /// It is older than a day.
     #[error("the record has expired")]
     Expired,
@@ -82,7 +82,7 @@ pub(super) fn admit(
     limits: &RecordLimits,
     now: u64,
     reached: impl Fn(&Record) -> Option<u64>,
-) -> Result<Option<PublicKey>, Refused> {
+) -> Result<Option<PublicKey>, RecordRefused> {
     let others = || providers.iter().filter(|other| other.provider != record.provider);
     let stalest = |of: Option<Subnet>| {
         let stale = others().filter(|other| other.is_stale(now) && (of.is_none() || subnet(other) == of));
@@ -105,7 +105,7 @@ pub(super) fn admit(
         (at.saturating_add(PLACE_AFTER_REACHED) <= now).then_some(provider)
     };
     if own.is_some() && others().filter(|other| subnet(other) == own).count() >= limits.of_subnet {
-        return stalest(own).or_else(|| unproved(own)).map(Some).ok_or(Refused::SubnetFull);
+        return stalest(own).or_else(|| unproved(own)).map(Some).ok_or(RecordRefused::SubnetFull);
     }
     let is_known = others().count() < providers.len();
     if is_known || providers.len() < limits.of_era {
@@ -113,7 +113,7 @@ pub(super) fn admit(
     }
     let victim =
         stalest(None).or_else(|| unproved(None)).or_else(|| of_heavier_subnet(providers, record)).or_else(longest_ago);
-    victim.map(Some).ok_or(Refused::EraFull)
+    victim.map(Some).ok_or(RecordRefused::EraFull)
 }
 
 /// The oldest record of the subnet that has most.

@@ -15,7 +15,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 pub use self::limits::RecordLimits;
-pub(crate) use self::limits::Refused;
+pub(crate) use self::limits::RecordRefused;
 use crate::{EraKey, PublicKey};
 
 /// A record lasts so long after its last renewal, in seconds. Holders renew every 12 hours, so one renewal may get
@@ -177,12 +177,12 @@ impl Records {
     /// # Errors
     ///
     /// When all those whose place it could have are worth more.
-    pub(crate) fn insert(&mut self, key: EraKey, mut record: Record, now: u64) -> Result<(), Refused> {
+    pub(crate) fn insert(&mut self, key: EraKey, mut record: Record, now: u64) -> Result<(), RecordRefused> {
         // The clock may have gone backwards since the record was written.
         record.renewed = record.renewed.min(now);
         record.addresses.truncate(MAX_ADDRESSES);
         if record.has_expired(now) {
-            return Err(Refused::Expired);
+            return Err(RecordRefused::Expired);
         }
         self.expire(now);
         let place = self.distance(&key);
@@ -190,7 +190,7 @@ impl Records {
         let is_known = providers.iter().any(|other| other.provider == record.provider);
         let of_peer = self.of_peer.get(&record.provider);
         if !is_known && of_peer.is_some_and(|peer| peer.records >= self.limits.of_peer) {
-            return Err(Refused::PeerFull);
+            return Err(RecordRefused::PeerFull);
         }
         let reached = |record: &Record| self.reached_at(record, now);
         let victim = limits::admit(providers, &record, &self.limits, now, reached)?;
@@ -219,18 +219,18 @@ impl Records {
     }
 
     /// Whose record goes when there are too many: the one that missed its renewal, or else one of the farthest era.
-    fn make_room(&self, place: Distance, record: &Record, now: u64) -> Result<(Distance, PublicKey), Refused> {
-        let &(renewed, stalest, provider) = self.by_age.first().ok_or(Refused::Full)?;
+    fn make_room(&self, place: Distance, record: &Record, now: u64) -> Result<(Distance, PublicKey), RecordRefused> {
+        let &(renewed, stalest, provider) = self.by_age.first().ok_or(RecordRefused::Full)?;
         if renewed.saturating_add(STALE_AFTER) <= now {
             return Ok((stalest, provider));
         }
-        let (&farthest, era) = self.eras.last_key_value().ok_or(Refused::Full)?;
+        let (&farthest, era) = self.eras.last_key_value().ok_or(RecordRefused::Full)?;
         let victim = match farthest.cmp(&place) {
             std::cmp::Ordering::Greater => limits::of_heaviest_subnet(&era.providers),
             std::cmp::Ordering::Equal => limits::of_heavier_subnet(&era.providers, record),
             std::cmp::Ordering::Less => None,
         };
-        victim.map(|victim| (farthest, victim)).ok_or(Refused::Full)
+        victim.map(|victim| (farthest, victim)).ok_or(RecordRefused::Full)
     }
 
     fn remove(&mut self, place: Distance, provider: &PublicKey) {

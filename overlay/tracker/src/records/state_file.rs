@@ -15,7 +15,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{MAX_ADDRESSES, Record};
-use crate::{Chain, EraKey};
+use crate::{EraKey, TrackedChain};
 
 const MAGIC: [u8; 8] = *b"CAIRNTRK";
 const VERSION: u8 = 1;
@@ -47,7 +47,7 @@ pub(crate) enum Damage {
 }
 
 /// The file's content.
-pub(crate) fn encode<'a>(chain: &Chain, records: impl Iterator<Item = (&'a EraKey, &'a Record)>) -> Vec<u8> {
+pub(crate) fn encode<'a>(chain: &TrackedChain, records: impl Iterator<Item = (&'a EraKey, &'a Record)>) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(MAGIC);
     bytes.push(VERSION);
@@ -90,7 +90,7 @@ pub(crate) fn encode<'a>(chain: &Chain, records: impl Iterator<Item = (&'a EraKe
 /// # Errors
 ///
 /// The first rule that the content breaks.
-pub(crate) fn decode(chain: &Chain, bytes: &[u8]) -> Result<Vec<(EraKey, Record)>, Damage> {
+pub(crate) fn decode(chain: &TrackedChain, bytes: &[u8]) -> Result<Vec<(EraKey, Record)>, Damage> {
     if bytes.first_chunk() != Some(&MAGIC) {
         return Err(Damage::Magic);
     }
@@ -98,13 +98,13 @@ pub(crate) fn decode(chain: &Chain, bytes: &[u8]) -> Result<Vec<(EraKey, Record)
     if crc32c::crc32c(body) != u32::from_be_bytes(*checksum) {
         return Err(Damage::Checksum);
     }
-    let mut reader = Reader(body);
+    let mut reader = StateReader(body);
     let _magic: [u8; 8] = reader.take()?;
     let [version] = reader.take()?;
     if version != VERSION {
         return Err(Damage::Version(version));
     }
-    let found = Chain { id: u64::from_be_bytes(reader.take()?), genesis_hash: reader.take()? };
+    let found = TrackedChain { id: u64::from_be_bytes(reader.take()?), genesis_hash: reader.take()? };
     if found != *chain {
         return Err(Damage::Chain);
     }
@@ -124,10 +124,10 @@ pub(crate) fn decode(chain: &Chain, bytes: &[u8]) -> Result<Vec<(EraKey, Record)
     if reader.0.is_empty() { Ok(records) } else { Err(Damage::Layout) }
 }
 
-/// What is left to read.
-struct Reader<'a>(&'a [u8]);
+/// What is left to read of a state file.
+struct StateReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl StateReader<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Damage::Layout)?;
         self.0 = rest;
@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    const CHAIN: Chain = Chain { id: 1, genesis_hash: [9; 32] };
+    const CHAIN: TrackedChain = TrackedChain { id: 1, genesis_hash: [9; 32] };
 
     fn record() -> impl Strategy<Value = (EraKey, Record)> {
         let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn another_chains_state_is_refused() {
         let bytes = encoded(&[]);
-        assert_eq!(decode(&Chain { id: 2, ..CHAIN }, &bytes), Err(Damage::Chain));
-        assert_eq!(decode(&Chain { genesis_hash: [8; 32], ..CHAIN }, &bytes), Err(Damage::Chain));
+        assert_eq!(decode(&TrackedChain { id: 2, ..CHAIN }, &bytes), Err(Damage::Chain));
+        assert_eq!(decode(&TrackedChain { genesis_hash: [8; 32], ..CHAIN }, &bytes), Err(Damage::Chain));
         assert_eq!(decode(&CHAIN, b"something"), Err(Damage::Magic));
     }
 

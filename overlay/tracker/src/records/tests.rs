@@ -58,7 +58,7 @@ fn a_subnet_has_few_places_in_an_era_and_the_machine_itself_has_all() {
         records.insert(key(1), record(peer, 7, NOW), NOW).unwrap();
     }
     reach(&mut records, 1, 0..2, NOW);
-    assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(Refused::SubnetFull));
+    assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(RecordRefused::SubnetFull));
     assert_eq!(records.insert(key(2), record(2, 7, NOW), NOW), Ok(()));
     // One that missed its renewal gives up its place.
     let later = NOW + STALE_AFTER;
@@ -79,7 +79,7 @@ fn a_renewal_cannot_move_into_a_crowded_subnet() {
         records.insert(key(1), record(peer, subnet, NOW), NOW).unwrap();
     }
     reach(&mut records, 1, 0..3, NOW);
-    assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(Refused::SubnetFull));
+    assert_eq!(records.insert(key(1), record(2, 7, NOW), NOW), Err(RecordRefused::SubnetFull));
     assert_eq!(records.insert(key(1), record(2, 8, NOW + 1), NOW + 1), Ok(()));
     assert_eq!(records.len(), 3);
 }
@@ -94,7 +94,11 @@ fn a_full_era_takes_from_the_crowded_for_the_lonely() {
     assert_eq!(records.insert(key(1), record(6, 5, NOW + 9), NOW + 9), Ok(()));
     reach(&mut records, 1, [6], NOW + 9);
     assert_eq!(providers(&records, 1, NOW + 9), BTreeSet::from([1, 2, 3, 4, 5, 6]), "the oldest of the heaviest");
-    assert_eq!(records.insert(key(1), record(7, 2, NOW + 9), NOW + 9), Err(Refused::EraFull), "as crowded itself");
+    assert_eq!(
+        records.insert(key(1), record(7, 2, NOW + 9), NOW + 9),
+        Err(RecordRefused::EraFull),
+        "as crowded itself"
+    );
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn among_those_who_answer_places_are_had_by_turns() {
     }
     let newcomer = |at| record(100, 100, at);
     let early = NOW + limits::PLACE_AFTER_REACHED - 1;
-    assert_eq!(records.insert(key(1), newcomer(early), early), Err(Refused::EraFull));
+    assert_eq!(records.insert(key(1), newcomer(early), early), Err(RecordRefused::EraFull));
     let now = early + 1;
     assert_eq!(records.insert(key(1), newcomer(now), now), Ok(()));
     assert_eq!(providers(&records, 1, now), BTreeSet::from([1, 2, 3, 4, 5, 100]), "the one reached longest ago");
@@ -192,7 +196,7 @@ fn a_peer_announces_so_many_eras() {
     for era in 0..4 {
         records.insert(key(era), record(1, 1, NOW), NOW).unwrap();
     }
-    assert_eq!(records.insert(key(4), record(1, 1, NOW), NOW), Err(Refused::PeerFull));
+    assert_eq!(records.insert(key(4), record(1, 1, NOW), NOW), Err(RecordRefused::PeerFull));
     assert_eq!(records.insert(key(3), record(1, 1, NOW), NOW), Ok(()), "a renewal");
 }
 
@@ -210,7 +214,7 @@ fn the_farthest_gives_way_to_the_nearer() {
     fill(&mut records, &eras[1..]);
     assert_eq!(records.insert(key(eras[0]), record(200, 200, NOW), NOW), Ok(()));
     assert!(providers(&records, eras[12], NOW).is_empty());
-    assert_eq!(records.insert(key(eras[12]), record(201, 201, NOW), NOW), Err(Refused::Full));
+    assert_eq!(records.insert(key(eras[12]), record(201, 201, NOW), NOW), Err(RecordRefused::Full));
     assert_eq!(records.len(), SMALL.total);
 }
 
@@ -246,7 +250,7 @@ fn a_clock_that_goes_backwards_makes_nothing_immortal() {
     let mut records = records(SMALL);
     records.insert(key(1), record(1, 1, NOW + 1_000_000), NOW).unwrap();
     assert!(providers(&records, 1, NOW + LIFETIME).is_empty());
-    assert_eq!(records.insert(key(2), record(1, 1, NOW), NOW + LIFETIME), Err(Refused::Expired));
+    assert_eq!(records.insert(key(2), record(1, 1, NOW), NOW + LIFETIME), Err(RecordRefused::Expired));
 }
 
 proptest! {

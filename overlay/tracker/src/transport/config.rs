@@ -9,7 +9,7 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
-use super::{QuicError, places::Places};
+use super::{QuicError, places::HandshakePlaces};
 
 /// libp2p's one protocol over TLS; what is spoken then is negotiated for each stream.
 const ALPN: &[u8] = b"libp2p";
@@ -50,7 +50,7 @@ pub struct QuicConfig {
 pub(super) struct Settings {
     pub(super) server: ServerConfig,
     pub(super) handshake_timeout: Duration,
-    pub(super) places: Places,
+    pub(super) places: HandshakePlaces,
     certificate: Certificate,
     transport: Arc<TransportConfig>,
     tokens: Arc<TokenMemoryCache>,
@@ -69,7 +69,7 @@ impl Settings {
             .max_incoming(MAX_UNSEEN)
             .incoming_buffer_size(UNSEEN_BYTES)
             .incoming_buffer_size_total(UNSEEN_BYTES_OF_ALL);
-        let places = Places::new(config.handshakes as usize, config.handshakes_of_address as usize);
+        let places = HandshakePlaces::new(config.handshakes as usize, config.handshakes_of_address as usize);
         Ok(Self {
             server,
             handshake_timeout: config.handshake_timeout,

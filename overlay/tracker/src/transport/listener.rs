@@ -22,7 +22,7 @@ use super::{
     Connecting, QuicError,
     config::Settings,
     connection,
-    places::{Places, Verdict},
+    places::{HandshakePlaces, Verdict},
 };
 use crate::addresses::multiaddr;
 
@@ -47,7 +47,7 @@ pub(super) struct Listener {
     state: ListenerState,
     /// Who waits for the next event, to be told when this closes.
     waker: Option<Waker>,
-    places: Places,
+    places: HandshakePlaces,
     handshake_timeout: Duration,
 }
 

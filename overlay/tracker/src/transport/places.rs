@@ -23,14 +23,14 @@ pub(super) enum Verdict {
     Ignore,
 }
 
-/// The handshakes under way. Cheap to clone.
+/// Places for the handshakes under way. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(super) struct HandshakePlaces {
     unproved: Limiter,
     proved: Limiter,
 }
 
-impl Places {
+impl HandshakePlaces {
     /// Places for `total` handshakes with proved addresses, and `of_address` with each of them; a subnet may have a quarter.
     pub(super) fn new(total: usize, of_address: usize) -> Self {
         let quota = Quota::new(total as u64);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     /// The places that these addresses get, one after another.
-    fn admitted(places: &Places, addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Permit> {
+    fn admitted(places: &HandshakePlaces, addresses: impl IntoIterator<Item = IpAddr>) -> Vec<Permit> {
         let enter = |from| match places.enter(from, true) {
             Verdict::Begin(permit) => Some(permit),
             Verdict::Prove | Verdict::Ignore => None,
@@ -70,7 +70,7 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_few_handshakes_an_address_has_to_prove_itself() {
-        let places = Places::new(64, 6);
+        let places = HandshakePlaces::new(64, 6);
         let mut flood: Vec<_> = (0..200).map(|_| places.enter(ip("8.8.8.8"), false)).collect();
         let begun = |verdict: &Verdict| matches!(verdict, Verdict::Begin(_));
         assert_eq!(flood.iter().filter(|verdict| begun(verdict)).count() as u64, UNPROVED);
@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_and_a_subnet_have_their_share() {
-        let places = Places::new(64, 6);
+        let places = HandshakePlaces::new(64, 6);
         let mut of_first = admitted(&places, vec![ip("8.8.8.8"); 99]);
         assert_eq!(of_first.len(), 6);
         assert!(admitted(&places, vec![ip("::ffff:8.8.8.8"); 99]).is_empty(), "a mapped address is the same");
@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn in_a_local_network_only_the_address_counts() {
-        let places = Places::new(64, 6);
+        let places = HandshakePlaces::new(64, 6);
         let of_all = admitted(&places, (0..40).map(|last| IpAddr::from([127, 0, 0, last])));
         assert_eq!((of_all.len(), admitted(&places, vec![ip("127.0.0.1"); 9]).len()), (40, 5));
     }

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use cairn_tracker::{Chain, Config, Provider, PublicKey, Status, Tracker};
+use cairn_tracker::{Config, Provider, PublicKey, TrackedChain, Tracker, TrackerStatus};
 use futures::{Stream, StreamExt};
 use libp2p_identity::{Keypair, secp256k1};
 
-pub(crate) const CHAIN: Chain = Chain { id: 1, genesis_hash: [0xd4; 32] };
+pub(crate) const CHAIN: TrackedChain = TrackedChain { id: 1, genesis_hash: [0xd4; 32] };
 
 /// How long a test waits for anything. Only one that fails takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,7 +43,7 @@ pub(crate) fn eras(eras: impl IntoIterator<Item = u64>) -> BTreeSet<u64> {
 }
 
 /// Waits until a tracker's status is as it should be.
-pub(crate) async fn until(tracker: &Tracker, what: &str, condition: impl Fn(&Status) -> bool) {
+pub(crate) async fn until(tracker: &Tracker, what: &str, condition: impl Fn(&TrackerStatus) -> bool) {
     let mut last = None;
     let is_so = async {
         loop {

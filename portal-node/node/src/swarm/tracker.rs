@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_proto::routing::AddressPolicy;
-use cairn_tracker::{Chain, Config, Error, PublicKey, Tracker};
+use cairn_tracker::{Config, Error, PublicKey, TrackedChain, Tracker};
 use content_types::{ChainSpec, NodeId};
 use futures::StreamExt;
 use overlay::Enr;
@@ -43,7 +43,7 @@ pub(crate) struct TrackerConfig<'a> {
 /// # Errors
 /// [`Error`].
 pub(crate) async fn start(config: TrackerConfig<'_>) -> Result<Arc<Tracker>, Error> {
-    let chain = Chain { id: config.chain.chain_id(), genesis_hash: config.chain.genesis_hash().0 };
+    let chain = TrackedChain { id: config.chain.chain_id(), genesis_hash: config.chain.genesis_hash().0 };
     let own = Config {
         reachable: config.serves,
         bootstrap: config.bootnodes.iter().filter_map(|enr| tracker_of(enr, config.addresses)).collect(),
