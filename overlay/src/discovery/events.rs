@@ -6,14 +6,14 @@ use std::time::Duration;
 use discv5::Event;
 use tokio::sync::mpsc;
 
-use super::Inner;
+use super::RunningDiscovery;
 use crate::transport::{Endpoint, Enr, PeerEvent, TalkRequest, node_id};
 
 /// How often the local record is compared with the published one. discv5 tells when it sets an address, not when it
 /// withdraws one.
 const RECORD_CHECK: Duration = Duration::from_secs(10);
 
-pub(super) async fn pump(inner: Arc<Inner>, mut events: mpsc::Receiver<Event>) {
+pub(super) async fn pump(inner: Arc<RunningDiscovery>, mut events: mpsc::Receiver<Event>) {
     let mut record_check = tokio::time::interval(RECORD_CHECK);
     loop {
         tokio::select! {
@@ -28,7 +28,7 @@ pub(super) async fn pump(inner: Arc<Inner>, mut events: mpsc::Receiver<Event>) {
     }
 }
 
-fn handle(inner: &Inner, event: Event) {
+fn handle(inner: &RunningDiscovery, event: Event) {
     match event {
         Event::TalkRequest(request) => talk_request(inner, request),
         Event::SessionEstablished(enr, address) => {
@@ -58,7 +58,7 @@ fn handle(inner: &Inner, event: Event) {
     }
 }
 
-fn talk_request(inner: &Inner, request: discv5::TalkRequest) {
+fn talk_request(inner: &RunningDiscovery, request: discv5::TalkRequest) {
     // Checked first, so that what nobody speaks costs no copy. Dropping the request answers empty.
     if !inner.dispatcher.speaks(request.protocol()) {
         return;
@@ -71,12 +71,12 @@ fn talk_request(inner: &Inner, request: discv5::TalkRequest) {
     }
 }
 
-fn session(inner: &Inner, enr: Enr, endpoint: Endpoint) {
+fn session(inner: &RunningDiscovery, enr: Enr, endpoint: Endpoint) {
     let contact = inner.book.lock().session(enr, endpoint);
     publish(inner, PeerEvent::Session(contact));
 }
 
-fn publish(inner: &Inner, event: PeerEvent) {
+fn publish(inner: &RunningDiscovery, event: PeerEvent) {
     // No sub-network may be listening yet.
     let _ = inner.peer_events.send(event);
 }

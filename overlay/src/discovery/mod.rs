@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{DEFAULT_UDP_PORT, DiscoveryConfig, ListenAddresses, Nat, PacketLimits, ParseNatError};
-pub use table::{DiscoveryTable, Pong};
+pub use table::{BasePong, DiscoveryTable};
 
 use crate::transport::{
     AlreadyRegistered, Contact, Dispatcher, Endpoint, Enr, MAX_TALK_BODY, PeerEvent, ProtocolId, TalkError,
@@ -105,10 +105,11 @@ pub enum StartError {
 /// The running base protocol of a node. Cheap to clone; [`shutdown`](Self::shutdown) ends it for all clones.
 #[derive(Clone)]
 pub struct Discovery {
-    inner: Arc<Inner>,
+    inner: Arc<RunningDiscovery>,
 }
 
-struct Inner {
+/// What all clones of a [`Discovery`] share.
+struct RunningDiscovery {
     // Taken out on shutdown: dropping it is what closes the sockets.
     discv5: RwLock<Option<Discv5>>,
     node_id: NodeId,
@@ -159,7 +160,7 @@ impl Discovery {
             }
         }
 
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(RunningDiscovery {
             discv5: RwLock::new(Some(discv5)),
             node_id,
             ip_mode,
@@ -353,7 +354,7 @@ async fn forgotten(peer: NodeId, mut events: broadcast::Receiver<PeerEvent>) {
     let _ = tokio::time::timeout(REQUEST_DEADLINE, after_session).await;
 }
 
-impl Inner {
+impl RunningDiscovery {
     fn with_discv5<T>(&self, f: impl FnOnce(&Discv5) -> T) -> Option<T> {
         self.discv5.read().as_ref().map(f)
     }

@@ -23,7 +23,7 @@ pub struct DiscoveryTable {
 
 /// Answer to a base protocol PING.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pong {
+pub struct BasePong {
     /// Sequence number of the answering peer's record.
     pub enr_seq: u64,
     /// The IP address that the peer sees this node at.
@@ -101,10 +101,10 @@ impl Discovery {
     ///
     /// # Errors
     /// When the peer cannot be reached or does not answer.
-    pub async fn ping(&self, enr: Enr) -> Result<Pong, TalkError> {
+    pub async fn ping(&self, enr: Enr) -> Result<BasePong, TalkError> {
         self.reachable(&enr)?;
         let pong = self.ask(node_id(&enr), |discv5| discv5.send_ping(enr.clone())).await.map_err(request_error)?;
-        Ok(Pong { enr_seq: pong.enr_seq, recipient_ip: pong.ip, recipient_port: pong.port })
+        Ok(BasePong { enr_seq: pong.enr_seq, recipient_ip: pong.ip, recipient_port: pong.port })
     }
 
     /// Sends a base protocol FINDNODE for the given log distances; 0 asks for the peer's own record.

@@ -61,9 +61,9 @@ pub enum RequestError {
     },
 }
 
-/// A PONG.
+/// A peer's answer to PING: its PONG.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pong {
+pub struct PingAnswer {
     /// Sequence number of the peer's record.
     pub enr_seq: u64,
     /// What the peer says about itself.

@@ -17,13 +17,13 @@ use content_types::Form;
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::inner::Inner;
+use super::inner::RunningOverlay;
 use super::serve::SLOT_PATIENCE;
-use super::{Pong, RequestError, TransferFailure};
+use super::{PingAnswer, RequestError, TransferFailure};
 use crate::transfer::{Room, Slot, Stream, TransferError};
 use crate::transport::{Contact, TalkError};
 
-impl Inner {
+impl RunningOverlay {
     /// Sends a request and decodes the answer.
     async fn request(&self, to: &Arc<Enr>, request: &Request) -> Result<(Contact, Response), RequestError> {
         PortalFields::read(to).negotiate(self.config.chain_id)?;
@@ -55,7 +55,7 @@ impl Inner {
         self: &Arc<Self>,
         to: &Arc<Enr>,
         payload: Option<PingPayload>,
-    ) -> Result<Pong, RequestError> {
+    ) -> Result<PingAnswer, RequestError> {
         let id = record::node_id(to);
         let payload = payload.unwrap_or_else(|| {
             let theirs = self.table.lock().get(&id).map(|peer| peer.extensions());
@@ -78,7 +78,7 @@ impl Inner {
                 code: error.error_code,
                 message: String::from_utf8_lossy(&error.message).into_owned(),
             }),
-            payload => Ok(Pong { enr_seq: pong.enr_seq, payload }),
+            payload => Ok(PingAnswer { enr_seq: pong.enr_seq, payload }),
         }
     }
 

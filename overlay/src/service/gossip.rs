@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
 use super::client::Offered;
-use super::inner::Inner;
+use super::inner::RunningOverlay;
 use super::{PutReport, RequestError};
 use crate::transfer::{Room, try_take_room};
 
@@ -49,7 +49,7 @@ impl GossipItem {
     }
 }
 
-impl Inner {
+impl RunningOverlay {
     /// The peers to offer `id` to, without `from` and those that declined it a moment ago. Those that are barred are not in the
     /// table.
     fn targets(&self, id: &ContentId, from: Option<NodeId>) -> Vec<Arc<Enr>> {

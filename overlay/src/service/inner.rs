@@ -22,7 +22,8 @@ use super::{ContentHandler, Observer, SubNetworkConfig};
 use crate::transfer::Transfers;
 use crate::transport::{Contact, Transport};
 
-pub(super) struct Inner {
+/// The service of one sub-network, as its tasks and the clones of an `Overlay` share it.
+pub(super) struct RunningOverlay {
     pub(super) config: SubNetworkConfig,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) transfers: Transfers,
@@ -54,7 +55,7 @@ pub(super) struct Inner {
     pub(super) tasks: TaskTracker,
 }
 
-impl Inner {
+impl RunningOverlay {
     pub(super) fn rules(&self) -> PeerRules {
         PeerRules { chain_id: self.config.chain_id, addresses: self.config.addresses }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use cairn_proto::lookup::{ContentLookup, ContentOutput, Failure, NodeLookup, NodeOutput, Outcome, Trace};
+use cairn_proto::lookup::{ContentLookup, ContentOutput, NodeLookup, NodeOutput, Outcome, PeerFailure, Trace};
 use cairn_proto::record::{self, Enr};
 use cairn_proto::routing::{K, Subnet};
 use cairn_proto::wire::{Content, WireError};
@@ -17,7 +17,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
 use super::client::Asked;
-use super::inner::Inner;
+use super::inner::RunningOverlay;
 use super::{
     ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Reader, Rejection, RequestError,
     Unverifiable,
@@ -25,7 +25,7 @@ use super::{
 use crate::transfer::Room;
 use crate::transport::{Contact, TalkError};
 
-impl Inner {
+impl RunningOverlay {
     /// The nodes nearest to `target` that answered, nearest first.
     pub(super) async fn lookup_nodes(self: &Arc<Self>, target: NodeId) -> Vec<Arc<Enr>> {
         let started = Instant::now();
@@ -132,10 +132,10 @@ impl Inner {
 
 /// A content lookup with what is under way for it.
 struct Search {
-    inner: Arc<Inner>,
+    inner: Arc<RunningOverlay>,
     key: Bytes,
     lookup: ContentLookup,
-    work: FuturesUnordered<BoxFuture<'static, (NodeId, Report)>>,
+    work: FuturesUnordered<BoxFuture<'static, (NodeId, WorkReport)>>,
     announced: Announced,
     streams: HashMap<NodeId, OpenStream>,
     admitted: Option<Bytes>,
@@ -148,8 +148,8 @@ struct OpenStream {
     abort: AbortHandle,
 }
 
-/// What became of one piece of work.
-enum Report {
+/// What became of one piece of a search's work.
+enum WorkReport {
     Answer(Result<Asked, RequestError>),
     Value(Result<(Bytes, Room), RequestError>),
     Judged(Bytes, Result<(), Rejection>),
@@ -163,7 +163,8 @@ impl Search {
             match self.lookup.poll_output(Instant::now().into_std()) {
                 ContentOutput::Query { peer } => {
                     let (inner, key, id) = (self.inner.clone(), self.key.clone(), record::node_id(&peer));
-                    self.work.push(async move { (id, Report::Answer(inner.ask_content(&peer, key).await)) }.boxed());
+                    self.work
+                        .push(async move { (id, WorkReport::Answer(inner.ask_content(&peer, key).await)) }.boxed());
                 }
                 ContentOutput::OpenStream { peer, connection_id } => self.open_stream(&peer, connection_id),
                 ContentOutput::AbortStream { peer } => {
@@ -187,7 +188,7 @@ impl Search {
         streams.into_values().for_each(|stream| stream.abort.abort());
         inner.spawn(async move {
             while let Some((peer, report)) = work.next().await {
-                if let Report::Answer(Ok(Asked { contact, content: Content::ConnectionId(id) })) = report {
+                if let WorkReport::Answer(Ok(Asked { contact, content: Content::ConnectionId(id) })) = report {
                     announced.streams.insert(peer, (contact, id));
                 }
             }
@@ -198,7 +199,7 @@ impl Search {
     fn open_stream(&mut self, peer: &Arc<Enr>, connection_id: u16) {
         let id = record::node_id(peer);
         let Some((contact, _)) = self.announced.streams.remove(&id) else {
-            self.lookup.handle_failure(Instant::now().into_std(), &id, Failure::Unreachable);
+            self.lookup.handle_failure(Instant::now().into_std(), &id, PeerFailure::Unreachable);
             return;
         };
         let (inner, received) = (self.inner.clone(), Arc::<AtomicU64>::default());
@@ -207,7 +208,7 @@ impl Search {
         let (reading, abort) =
             abortable(async move { inner.receive_value(&contact, connection_id, None, limit, &counter).await });
         self.streams.insert(id, OpenStream { received, reported: 0, abort });
-        self.work.push(reading.map(move |result| (id, result.map_or(Report::Aborted, Report::Value))).boxed());
+        self.work.push(reading.map(move |result| (id, result.map_or(WorkReport::Aborted, WorkReport::Value))).boxed());
     }
 
     fn report_progress(&mut self) {
@@ -220,10 +221,10 @@ impl Search {
         }
     }
 
-    fn handle(&mut self, peer: NodeId, report: Report) {
+    fn handle(&mut self, peer: NodeId, report: WorkReport) {
         let now = Instant::now().into_std();
         match report {
-            Report::Answer(Ok(asked)) => match asked.content {
+            WorkReport::Answer(Ok(asked)) => match asked.content {
                 Content::ConnectionId(id) => {
                     self.announced.streams.insert(peer, (asked.contact, id));
                     self.lookup.handle_connection_id(now, &peer, id);
@@ -234,20 +235,20 @@ impl Search {
                 }
                 Content::Inline(value) => self.judge(peer, value, Room::default()),
             },
-            Report::Answer(Err(error)) => self.lookup.handle_failure(now, &peer, failure(&error)),
-            Report::Value(Ok((value, room))) => {
+            WorkReport::Answer(Err(error)) => self.lookup.handle_failure(now, &peer, failure(&error)),
+            WorkReport::Value(Ok((value, room))) => {
                 self.streams.remove(&peer);
                 self.judge(peer, value, room);
             }
-            Report::Value(Err(error)) => {
+            WorkReport::Value(Err(error)) => {
                 self.streams.remove(&peer);
                 self.lookup.handle_failure(now, &peer, failure(&error));
             }
-            Report::Judged(value, Ok(())) => {
+            WorkReport::Judged(value, Ok(())) => {
                 self.admitted = Some(value);
                 self.lookup.handle_content_valid(&peer);
             }
-            Report::Judged(_, Err(rejection)) => {
+            WorkReport::Judged(_, Err(rejection)) => {
                 match &rejection {
                     Rejection::Invalid(_) => {
                         self.inner.punish(peer);
@@ -261,7 +262,7 @@ impl Search {
                 }
                 self.rejections.push((peer, rejection));
             }
-            Report::Aborted => {}
+            WorkReport::Aborted => {}
         }
     }
 
@@ -283,7 +284,7 @@ impl Search {
                 }
                 Err(rejection) => Err(rejection),
             };
-            (peer, Report::Judged(value, verdict))
+            (peer, WorkReport::Judged(value, verdict))
         };
         self.work.push(judging.boxed());
     }
@@ -291,7 +292,7 @@ impl Search {
 
 /// Streams that peers announced and that are not opened yet, each with its connection ID. What is left is declined.
 struct Announced {
-    inner: Arc<Inner>,
+    inner: Arc<RunningOverlay>,
     streams: HashMap<NodeId, (Contact, u16)>,
 }
 
@@ -324,12 +325,12 @@ fn outcome(trace: &Trace, found: bool, started: Instant) -> LookupOutcome {
     }
 }
 
-fn failure(error: &RequestError) -> Failure {
+fn failure(error: &RequestError) -> PeerFailure {
     match error {
-        RequestError::Talk(TalkError::Timeout) => Failure::Timeout,
-        RequestError::Talk(_) | RequestError::Incompatible(_) => Failure::Unreachable,
-        RequestError::Wire(WireError::Empty) => Failure::Refused,
-        RequestError::Transfer(_) | RequestError::Stream(_) => Failure::Stream,
-        _ => Failure::Malformed,
+        RequestError::Talk(TalkError::Timeout) => PeerFailure::Timeout,
+        RequestError::Talk(_) | RequestError::Incompatible(_) => PeerFailure::Unreachable,
+        RequestError::Wire(WireError::Empty) => PeerFailure::Refused,
+        RequestError::Transfer(_) | RequestError::Stream(_) => PeerFailure::Stream,
+        _ => PeerFailure::Malformed,
     }
 }

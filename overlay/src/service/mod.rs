@@ -16,8 +16,8 @@ mod serve;
 mod upkeep;
 
 pub use answers::{
-    FindContentAnswer, FoundContent, LookupError, LookupTrace, NotFound, Pong, PutReport, RequestError, TableEntry,
-    TableSnapshot, TracedAnswer, TracedResponse, Unverifiable,
+    FindContentAnswer, FoundContent, LookupError, LookupTrace, NotFound, PingAnswer, PutReport, RequestError,
+    TableEntry, TableSnapshot, TracedAnswer, TracedResponse, Unverifiable,
 };
 pub use config::SubNetworkConfig;
 pub use handler::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};

@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use super::client::FoundOrCloser;
 use super::gossip::{GOSSIP_TASKS, GOSSIPED_BYTES, GOSSIPED_BYTES_TO_SUBNET, GossipItem};
-use super::inner::Inner;
+use super::inner::RunningOverlay;
 use super::receive::FALL_BACKS;
 use super::serve::{self, REQUEST_QUEUE, REQUESTS};
 use super::upkeep;
 use super::{
-    ContentHandler, FindContentAnswer, FoundContent, LookupError, Observer, Pong, PutReport, RequestError,
+    ContentHandler, FindContentAnswer, FoundContent, LookupError, Observer, PingAnswer, PutReport, RequestError,
     SubNetworkConfig, TableEntry, TableSnapshot,
 };
 use crate::transfer::Transfers;
@@ -30,7 +30,7 @@ use crate::transport::{AlreadyRegistered, Enr, TalkError, Transport};
 /// One sub-network, running. Cheap to clone; [`shutdown`](Self::shutdown) ends it for all clones.
 #[derive(Clone)]
 pub struct Overlay {
-    inner: Arc<Inner>,
+    inner: Arc<RunningOverlay>,
 }
 
 impl Overlay {
@@ -50,7 +50,7 @@ impl Overlay {
         let rules = PeerRules { chain_id: config.chain_id, addresses: config.addresses };
         let table =
             TableConfig { rules, ping_interval: config.ping_interval, refresh_interval: config.refresh_interval };
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(RunningOverlay {
             transport,
             transfers,
             handler,
@@ -91,7 +91,7 @@ impl Overlay {
     ///
     /// # Errors
     /// When the peer cannot be spoken to, does not answer, or answers with an error.
-    pub async fn ping(&self, to: Enr, payload: Option<PingPayload>) -> Result<Pong, RequestError> {
+    pub async fn ping(&self, to: Enr, payload: Option<PingPayload>) -> Result<PingAnswer, RequestError> {
         self.inner.ping(&Arc::new(to), payload).await
     }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::client::FoundOrCloser;
 use super::gossip::GossipItem;
-use super::inner::Inner;
+use super::inner::RunningOverlay;
 use super::serve::{SLOT_PATIENCE, respond};
 use super::{Admitted, ContentSource, Rejection, RequestError, TransferFailure};
 use crate::transfer::{Room, Stream};
@@ -39,7 +39,7 @@ const MAX_GOSSIP_BYTES: usize = 4 << 20;
 /// How long new items wait for others of their stream: a slow one is not to hold back what has come.
 const GOSSIP_DELAY: Duration = Duration::from_secs(2);
 
-impl Inner {
+impl RunningOverlay {
     /// Answers an OFFER and receives what is accepted.
     pub(super) async fn serve_offer(self: Arc<Self>, request: TalkRequest, keys: Vec<Bytes>, working: Permit) {
         let holder = request.endpoint().holder();

@@ -17,7 +17,7 @@ use content_types::{ContentId, Form, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::inner::Inner;
+use super::inner::RunningOverlay;
 use super::{Reader, RequestKind};
 use crate::transfer::{Announcement, Stream, TransferError};
 use crate::transport::{Contact, TalkRequest};
@@ -44,7 +44,7 @@ pub(super) const SLOT_PATIENCE: Duration = Duration::from_secs(2);
 const MAX_KEPT_VALUE: usize = 64 << 10;
 
 /// Takes requests in the order they came.
-pub(super) async fn serve(inner: Arc<Inner>, mut requests: mpsc::Receiver<TalkRequest>) {
+pub(super) async fn serve(inner: Arc<RunningOverlay>, mut requests: mpsc::Receiver<TalkRequest>) {
     while let Some(request) = requests.recv().await {
         if !inner.is_spoken_to(&request) {
             continue;
@@ -98,7 +98,7 @@ pub(super) fn respond(request: TalkRequest, response: &Response) {
     }
 }
 
-impl Inner {
+impl RunningOverlay {
     /// Whether the asking peer gets more than an empty answer; if so, it is mentioned to the table.
     fn is_spoken_to(&self, request: &TalkRequest) -> bool {
         if self.is_barred(&request.node_id) {

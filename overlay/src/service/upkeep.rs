@@ -6,11 +6,11 @@ use cairn_proto::routing::{Peer, Upkeep};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::inner::Inner;
+use super::inner::RunningOverlay;
 use crate::transport::PeerEvent;
 
 /// Pings and looks up as the table wants it.
-pub(super) async fn maintain(inner: Arc<Inner>) {
+pub(super) async fn maintain(inner: Arc<RunningOverlay>) {
     let mut peers = None;
     loop {
         let now = Instant::now().into_std();
@@ -55,7 +55,7 @@ pub(super) async fn maintain(inner: Arc<Inner>) {
 }
 
 /// Tells the table of sessions and records that the base protocol comes by.
-pub(super) async fn listen(inner: Arc<Inner>) {
+pub(super) async fn listen(inner: Arc<RunningOverlay>) {
     let mut events = inner.transport.peer_events();
     loop {
         match events.recv().await {
@@ -69,7 +69,7 @@ pub(super) async fn listen(inner: Arc<Inner>) {
 }
 
 /// Takes peers out of the table that any of the node's networks has barred: what is asked and told goes to whom the table has.
-pub(super) async fn drop_the_barred(inner: Arc<Inner>) {
+pub(super) async fn drop_the_barred(inner: Arc<RunningOverlay>) {
     let mut bars = inner.config.book.bars();
     while bars.changed().await.is_ok() {
         bars.mark_unchanged();

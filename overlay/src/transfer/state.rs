@@ -86,7 +86,7 @@ struct StreamEntry {
     /// Its place among those that are announced, until it has a slot.
     announced: Option<Permit>,
     /// What the bytes that move are reported to.
-    held: Held,
+    held: StreamPermits,
     finished: bool,
     closed: Option<CloseReason>,
     /// The handle was dropped after its work was done.
@@ -97,7 +97,7 @@ struct StreamEntry {
 
 /// Slot and room of a stream. Who moves nothing is the first to lose them, so they are told what moves.
 #[derive(Default)]
-struct Held {
+struct StreamPermits {
     permits: Vec<Arc<Permit>>,
     /// Whether what the peer acknowledges counts, rather than what it sends: nobody keeps a slot by sending what is not read.
     is_sent: bool,
@@ -199,7 +199,7 @@ impl StreamTable {
             waiting: false,
             unopened: announced.is_some(),
             announced,
-            held: Held::default(),
+            held: StreamPermits::default(),
             finished: false,
             closed: None,
             lingering: false,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use content_types::{Distance, NodeId};
 
 use super::{
-    Answer, Failure, LookupConfig, MAX_CANDIDATES, MAX_LEARNED_PER_ANSWER, MAX_SUBNET_CANDIDATES, PeerTrace, Trace,
+    Answer, LookupConfig, MAX_CANDIDATES, MAX_LEARNED_PER_ANSWER, MAX_SUBNET_CANDIDATES, PeerFailure, PeerTrace, Trace,
 };
 use crate::{
     record::{self, Enr},
@@ -20,14 +20,15 @@ pub(super) struct Candidate<S> {
     pub(super) distance: Distance,
     learned_from: Option<NodeId>,
     hops: u32,
-    pub(super) progress: Progress<S>,
+    pub(super) progress: CandidateProgress<S>,
     asked: Option<Instant>,
     answered: Option<Instant>,
     pub(super) answer: Option<Answer>,
 }
 
+/// How far a lookup is with a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress<S> {
+pub(super) enum CandidateProgress<S> {
     New,
     Asked {
         since: Instant,
@@ -41,25 +42,25 @@ pub(super) enum Progress<S> {
 impl<S> Candidate<S> {
     /// Whether an answer from it belongs to a question.
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(self.progress, Progress::Asked { .. } | Progress::Overdue)
+        matches!(self.progress, CandidateProgress::Asked { .. } | CandidateProgress::Overdue)
     }
 
     pub(super) fn is_new(&self) -> bool {
-        matches!(self.progress, Progress::New)
+        matches!(self.progress, CandidateProgress::New)
     }
 
     fn is_out(&self) -> bool {
-        matches!(self.progress, Progress::Overdue | Progress::Failed)
+        matches!(self.progress, CandidateProgress::Overdue | CandidateProgress::Failed)
     }
 
-    pub(super) fn fail(&mut self, now: Instant, failure: Failure) {
-        self.progress = Progress::Failed;
+    pub(super) fn fail(&mut self, now: Instant, failure: PeerFailure) {
+        self.progress = CandidateProgress::Failed;
         self.answered = Some(now);
         self.answer = Some(Answer::Failed(failure));
     }
 
     pub(super) fn answer(&mut self, now: Instant, answer: Answer, state: S) {
-        self.progress = Progress::Answered(state);
+        self.progress = CandidateProgress::Answered(state);
         self.answered = Some(now);
         self.answer = Some(answer);
     }
@@ -134,7 +135,7 @@ impl<S> Candidates<S> {
             }
             self.list.remove(farthest);
         }
-        let progress = Progress::New;
+        let progress = CandidateProgress::New;
         let candidate =
             Candidate { id, enr, distance, learned_from, hops, progress, asked: None, answered: None, answer: None };
         self.list.insert(at, candidate);
@@ -177,35 +178,36 @@ impl<S> Candidates<S> {
 
     /// Whether an answer is under way, as far as can be hoped.
     pub(super) fn expects_answer(&self, now: Instant) -> bool {
-        self.responsive(now).any(|candidate| matches!(candidate.progress, Progress::Asked { .. }))
+        self.responsive(now).any(|candidate| matches!(candidate.progress, CandidateProgress::Asked { .. }))
     }
 
     fn is_silent(&self, candidate: &Candidate<S>, now: Instant) -> bool {
         let stall_after = self.config.stall_after;
-        matches!(candidate.progress, Progress::Asked { since } if now.duration_since(since) >= stall_after)
+        matches!(candidate.progress, CandidateProgress::Asked { since } if now.duration_since(since) >= stall_after)
     }
 
     /// Fails those that did not answer in time.
     pub(super) fn expire(&mut self, now: Instant) {
         let timeout = self.config.query_timeout;
         for candidate in &mut self.list {
-            if let Progress::Asked { since } = candidate.progress
+            if let CandidateProgress::Asked { since } = candidate.progress
                 && now.duration_since(since) >= timeout
             {
-                candidate.progress = Progress::Overdue;
+                candidate.progress = CandidateProgress::Overdue;
                 candidate.answered.get_or_insert(now);
-                candidate.answer.get_or_insert(Answer::Failed(Failure::Timeout));
+                candidate.answer.get_or_insert(Answer::Failed(PeerFailure::Timeout));
             }
         }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        self.list.iter().any(|candidate| matches!(candidate.progress, Progress::Asked { .. }))
+        self.list.iter().any(|candidate| matches!(candidate.progress, CandidateProgress::Asked { .. }))
     }
 
     /// Whether α, the number of queries and the silent peers leave room for another question.
     pub(super) fn may_ask(&self, now: Instant) -> bool {
-        let in_flight = self.list.iter().filter(|candidate| matches!(candidate.progress, Progress::Asked { .. }));
+        let in_flight =
+            self.list.iter().filter(|candidate| matches!(candidate.progress, CandidateProgress::Asked { .. }));
         let brisk = in_flight.clone().filter(|candidate| !self.is_silent(candidate, now)).count();
         !self.is_spent() && brisk < self.config.parallelism && in_flight.count() < self.config.max_in_flight()
     }
@@ -226,7 +228,7 @@ impl<S> Candidates<S> {
     /// Marks a node as asked and returns its record.
     pub(super) fn ask(&mut self, id: &NodeId, now: Instant) -> Option<Arc<Enr>> {
         let candidate = self.get_mut(id)?;
-        candidate.progress = Progress::Asked { since: now };
+        candidate.progress = CandidateProgress::Asked { since: now };
         candidate.asked.get_or_insert(now);
         let enr = Arc::clone(&candidate.enr);
         self.queries += 1;
@@ -237,7 +239,7 @@ impl<S> Candidates<S> {
     pub(super) fn timeout(&self, now: Instant) -> Instant {
         let stalls = |since: Instant| Some(since + self.config.stall_after).filter(|at| *at > now);
         let next = |candidate: &Candidate<S>| match candidate.progress {
-            Progress::Asked { since } => Some(stalls(since).unwrap_or(since + self.config.query_timeout)),
+            CandidateProgress::Asked { since } => Some(stalls(since).unwrap_or(since + self.config.query_timeout)),
             _ => None,
         };
         self.list.iter().filter_map(next).chain([self.deadline()]).min().unwrap_or(now)

@@ -15,8 +15,8 @@ use std::{
 use content_types::{ContentId, NodeId};
 
 use super::{
-    Answer, Failure, LookupConfig, Trace,
-    candidates::{Candidate, Candidates, Progress},
+    Answer, LookupConfig, PeerFailure, Trace,
+    candidates::{Candidate, CandidateProgress, Candidates},
 };
 use crate::record::{self, Enr};
 
@@ -200,7 +200,7 @@ impl ContentLookup {
     /// Bytes came over a peer's stream; now there are `total`.
     pub fn handle_progress(&mut self, now: Instant, from: &NodeId, total: u64) {
         if let Some(peer) = self.candidates.get_mut(from)
-            && let Progress::Answered(Answered::Streaming { progress, received, .. }) = &mut peer.progress
+            && let CandidateProgress::Answered(Answered::Streaming { progress, received, .. }) = &mut peer.progress
         {
             (*progress, *received) = (now, total);
         }
@@ -211,7 +211,7 @@ impl ContentLookup {
     /// [`handle_content_unverifiable`](Self::handle_content_unverifiable). False: nobody waits for it any more.
     pub fn handle_content(&mut self, now: Instant, from: &NodeId) -> bool {
         let Some(peer) = self.candidates.get_mut(from) else { return false };
-        let is_streaming = matches!(peer.progress, Progress::Answered(Answered::Streaming { .. }));
+        let is_streaming = matches!(peer.progress, CandidateProgress::Answered(Answered::Streaming { .. }));
         if !is_streaming && !peer.is_awaited() {
             return false;
         }
@@ -244,16 +244,16 @@ impl ContentLookup {
     fn reject(&mut self, now: Instant, from: &NodeId) -> bool {
         let is_validating = self.is_validating_from(from);
         if is_validating && let Some(peer) = self.candidates.get_mut(from) {
-            peer.fail(now, Failure::Malformed);
+            peer.fail(now, PeerFailure::Malformed);
             peer.answer = Some(Answer::RejectedContent);
         }
         is_validating
     }
 
     /// A peer's answer will not come, or its stream failed.
-    pub fn handle_failure(&mut self, now: Instant, from: &NodeId, failure: Failure) {
+    pub fn handle_failure(&mut self, now: Instant, from: &NodeId, failure: PeerFailure) {
         let is_open = |peer: &&mut Candidate<Answered>| {
-            peer.is_awaited() || matches!(peer.progress, Progress::Answered(Answered::Streaming { .. }))
+            peer.is_awaited() || matches!(peer.progress, CandidateProgress::Answered(Answered::Streaming { .. }))
         };
         if let Some(peer) = self.candidates.get_mut(from).filter(is_open) {
             peer.fail(now, failure);
@@ -269,7 +269,7 @@ impl ContentLookup {
             None if self.is_past_deadline => Outcome::DeadlineReached,
             None => Outcome::NotFound,
         };
-        let lacks = |peer: &&Candidate<Answered>| peer.progress == Progress::Answered(Answered::Lacks);
+        let lacks = |peer: &&Candidate<Answered>| peer.progress == CandidateProgress::Answered(Answered::Lacks);
         ContentLookupResult {
             outcome,
             lacking: self.candidates.iter().filter(lacks).map(|peer| Arc::clone(&peer.enr)).collect(),
@@ -278,17 +278,19 @@ impl ContentLookup {
     }
 
     fn is_validating(&self) -> bool {
-        self.candidates.iter().any(|peer| peer.progress == Progress::Answered(Answered::Validating))
+        self.candidates.iter().any(|peer| peer.progress == CandidateProgress::Answered(Answered::Validating))
     }
 
     fn is_validating_from(&self, from: &NodeId) -> bool {
-        self.candidates.get(from).is_some_and(|peer| peer.progress == Progress::Answered(Answered::Validating))
+        self.candidates.get(from).is_some_and(|peer| peer.progress == CandidateProgress::Answered(Answered::Validating))
     }
 
     /// Peers with a connection ID that is not in use: who, which, since when. Nearest first.
     fn offers(&self) -> impl Iterator<Item = (NodeId, u16, Instant)> {
         self.candidates.iter().filter_map(|peer| match peer.progress {
-            Progress::Answered(Answered::Offers { connection_id, since }) => Some((peer.id, connection_id, since)),
+            CandidateProgress::Answered(Answered::Offers { connection_id, since }) => {
+                Some((peer.id, connection_id, since))
+            }
             _ => None,
         })
     }
@@ -296,7 +298,7 @@ impl ContentLookup {
     /// Open streams.
     fn streams(&self) -> impl Iterator<Item = Stream> {
         self.candidates.iter().filter_map(|peer| match peer.progress {
-            Progress::Answered(Answered::Streaming { since, progress, received }) => {
+            CandidateProgress::Answered(Answered::Streaming { since, progress, received }) => {
                 Some(Stream { from: peer.id, since, progress, received })
             }
             _ => None,
@@ -331,10 +333,10 @@ impl ContentLookup {
         let is_idle = |progress: Instant| now.duration_since(progress) >= config.stream_idle_timeout;
         let is_full = self.streams().count() >= config.max_streams && self.offers().next().is_some();
         let (id, failure) = if let Some(stream) = self.streams().find(|stream| is_idle(stream.progress)) {
-            (stream.from, Failure::Stream)
+            (stream.from, PeerFailure::Stream)
         } else if is_full {
             let stream = self.replaceable(now).min_by_key(|stream| (stream.received, stream.since))?;
-            (stream.from, Failure::StreamSlow)
+            (stream.from, PeerFailure::StreamSlow)
         } else {
             return None;
         };
@@ -350,16 +352,16 @@ impl ContentLookup {
             self.offers().partition(|(_, _, since)| now.duration_since(*since) < CONNECTION_ID_LIFETIME);
         for (id, ..) in stale {
             let peer = self.candidates.get_mut(&id)?;
-            peer.fail(now, Failure::StreamExpired);
+            peer.fail(now, PeerFailure::StreamExpired);
             // Asked once more, with a new connection ID; a second time it has had its chance.
             if !self.asked_again.contains(&id) {
                 self.asked_again.push(id);
-                peer.progress = Progress::New;
+                peer.progress = CandidateProgress::New;
             }
         }
         let (id, connection_id, _) = fresh.into_iter().next()?;
         let peer = self.candidates.get_mut(&id)?;
-        peer.progress = Progress::Answered(Answered::Streaming { since: now, progress: now, received: 0 });
+        peer.progress = CandidateProgress::Answered(Answered::Streaming { since: now, progress: now, received: 0 });
         Some(ContentOutput::OpenStream { peer: Arc::clone(&peer.enr), connection_id })
     }
 

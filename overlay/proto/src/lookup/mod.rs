@@ -22,4 +22,4 @@ mod trace;
 pub use config::{LookupConfig, MAX_CANDIDATES, MAX_LEARNED_PER_ANSWER, MAX_SUBNET_CANDIDATES};
 pub use content::{ContentLookup, ContentLookupResult, ContentOutput, Outcome};
 pub use nodes::{NodeLookup, NodeLookupResult, NodeOutput};
-pub use trace::{Answer, Failure, PeerTrace, Trace};
+pub use trace::{Answer, PeerFailure, PeerTrace, Trace};

@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Instant};
 use content_types::NodeId;
 
 use super::{
-    Answer, Failure, LookupConfig, Trace,
-    candidates::{Candidate, Candidates, Progress},
+    Answer, LookupConfig, PeerFailure, Trace,
+    candidates::{Candidate, CandidateProgress, Candidates},
 };
 use crate::{
     record::{self, Enr},
@@ -92,7 +92,7 @@ impl NodeLookup {
             return NodeOutput::Query { peer, distances: distances.clone() };
         }
         let is_waiting =
-            self.candidates.horizon().any(|candidate| matches!(candidate.progress, Progress::Asked { .. }));
+            self.candidates.horizon().any(|candidate| matches!(candidate.progress, CandidateProgress::Asked { .. }));
         let has_more = next.is_some() && !self.candidates.is_spent();
         if is_waiting || has_more { NodeOutput::Timeout(self.candidates.timeout(now)) } else { NodeOutput::Finished }
     }
@@ -103,7 +103,7 @@ impl NodeLookup {
             return Some((new.id, first_distances(&new.id, &self.target)));
         }
         let is_due = |rank: usize, candidate: &Candidate<Round>| match candidate.progress {
-            Progress::Answered(Round::First { few }) => few || rank < self.candidates.config.k / 2,
+            CandidateProgress::Answered(Round::First { few }) => few || rank < self.candidates.config.k / 2,
             _ => false,
         };
         let mut frontier = self.candidates.frontier(now).enumerate();
@@ -132,7 +132,7 @@ impl NodeLookup {
     }
 
     /// A peer's answer will not come.
-    pub fn handle_failure(&mut self, now: Instant, from: &NodeId, failure: Failure) {
+    pub fn handle_failure(&mut self, now: Instant, from: &NodeId, failure: PeerFailure) {
         let Some(peer) = self.candidates.get_mut(from).filter(|peer| peer.is_awaited()) else { return };
         // Whoever answered the first question counts as alive whatever becomes of the second.
         match peer.answer.take() {

@@ -55,12 +55,12 @@ pub enum Answer {
     /// Content that the driver did not let in.
     RejectedContent,
     /// Nothing of use.
-    Failed(Failure),
+    Failed(PeerFailure),
 }
 
 /// Why a peer's part came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
+pub enum PeerFailure {
     /// It did not answer in time.
     Timeout,
     /// The request could not be sent.
@@ -77,16 +77,16 @@ pub enum Failure {
     StreamExpired,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for PeerFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Failure::Timeout => "no answer in time",
-            Failure::Unreachable => "could not be reached",
-            Failure::Refused => "answered with an empty message",
-            Failure::Malformed => "answer breaks the protocol",
-            Failure::Stream => "the stream failed",
-            Failure::StreamSlow => "the stream was slow and another had its place",
-            Failure::StreamExpired => "its connection ID was not used in time",
+            PeerFailure::Timeout => "no answer in time",
+            PeerFailure::Unreachable => "could not be reached",
+            PeerFailure::Refused => "answered with an empty message",
+            PeerFailure::Malformed => "answer breaks the protocol",
+            PeerFailure::Stream => "the stream failed",
+            PeerFailure::StreamSlow => "the stream was slow and another had its place",
+            PeerFailure::StreamExpired => "its connection ID was not used in time",
         })
     }
 }

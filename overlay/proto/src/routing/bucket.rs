@@ -12,8 +12,9 @@ pub const K: usize = 16;
 /// Peers in a bucket's replacement cache.
 pub const MAX_REPLACEMENTS: usize = 8;
 
+/// Peers of one distance, and those that wait for a place among them.
 #[derive(Debug, Default)]
-pub(super) struct Bucket {
+pub(super) struct KBucket {
     /// In no order; at most [`K`].
     peers: Vec<Peer>,
     /// Disjoint from `peers`, the most promising at the back; at most [`MAX_REPLACEMENTS`].
@@ -24,7 +25,7 @@ pub(super) struct Bucket {
 
 /// What became of a peer put into a bucket.
 #[derive(Debug)]
-pub(super) enum Placed {
+pub(super) enum Placing {
     /// It stands in the bucket; the peer that had to make room.
     InBucket(Option<Peer>),
     /// It waits in the replacement cache; the peer that had to make room.
@@ -33,7 +34,7 @@ pub(super) enum Placed {
     NoRoom(Peer),
 }
 
-impl Bucket {
+impl KBucket {
     pub(super) fn peers(&self) -> &[Peer] {
         &self.peers
     }
@@ -57,25 +58,25 @@ impl Bucket {
 
     /// Puts a new peer where it belongs. Live peers keep their place. Of the others, the dead make room for
     /// everybody, and those that have never answered for those that have.
-    pub(super) fn place(&mut self, peer: Peer) -> Placed {
+    pub(super) fn place(&mut self, peer: Peer) -> Placing {
         if self.peers.len() < K {
             self.peers.push(peer);
-            return Placed::InBucket(None);
+            return Placing::InBucket(None);
         }
         let confirmed = peer.is_confirmed();
         let yields = |old: &Peer| old.is_dead() || (confirmed && !old.is_confirmed());
         if let Some(old) = self.peers.iter_mut().find(|old| yields(old)) {
-            return Placed::InBucket(Some(std::mem::replace(old, peer)));
+            return Placing::InBucket(Some(std::mem::replace(old, peer)));
         }
         if self.replacements.len() < MAX_REPLACEMENTS {
             self.wait(peer);
-            Placed::Waiting(None)
+            Placing::Waiting(None)
         } else if confirmed {
             let oldest = self.replacements.pop_front();
             self.wait(peer);
-            Placed::Waiting(oldest)
+            Placing::Waiting(oldest)
         } else {
-            Placed::NoRoom(peer)
+            Placing::NoRoom(peer)
         }
     }
 
@@ -91,8 +92,8 @@ impl Bucket {
         let at = self.replacements.iter().position(|peer| peer.node_id() == *id)?;
         let peer = self.replacements.remove(at)?;
         match self.place(peer) {
-            Placed::InBucket(displaced) | Placed::Waiting(displaced) => displaced,
-            Placed::NoRoom(peer) => Some(peer),
+            Placing::InBucket(displaced) | Placing::Waiting(displaced) => displaced,
+            Placing::NoRoom(peer) => Some(peer),
         }
     }
 

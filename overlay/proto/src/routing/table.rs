@@ -11,7 +11,7 @@ use content_types::{ContentId, Distance, NodeId};
 use super::{
     Fit, MAX_SUBNET_PEERS_PER_BUCKET, MAX_SUBNET_PEERS_PER_TABLE, PING_INTERVAL, Peer, PeerRules, REFRESH_INTERVAL,
     Subnet, Unfit,
-    bucket::{Bucket, Placed},
+    bucket::{KBucket, Placing},
     log_distance,
     rules::Standing,
     schedule::Schedule,
@@ -99,7 +99,7 @@ pub struct RoutingTable {
     pub(super) local: NodeId,
     pub(super) config: TableConfig,
     /// By closeness: bucket `i` holds logarithmic distance `256 - i`. Grown when a nearer peer is met.
-    pub(super) buckets: Vec<Bucket>,
+    pub(super) buckets: Vec<KBucket>,
     /// Peers of each subnet: those that were seen there apart from those that only claim to be there.
     subnets: Tally<(Subnet, Standing)>,
     /// Of peers that are not in a bucket.
@@ -173,7 +173,7 @@ impl RoutingTable {
 
         let fit = self.admit(index, &enr, seen_at)?;
         if self.buckets.len() <= index {
-            self.buckets.resize_with(index + 1, Bucket::default);
+            self.buckets.resize_with(index + 1, KBucket::default);
         }
         let mut peer = Peer::new(enr, fit, now);
         peer.radius = self.radii.get(&id, now);
@@ -181,9 +181,9 @@ impl RoutingTable {
             peer.answered(now);
         }
         let (inserted, displaced) = match self.buckets[index].place(peer) {
-            Placed::InBucket(displaced) => (Inserted::Added, displaced),
-            Placed::Waiting(displaced) => (Inserted::Waiting, displaced),
-            Placed::NoRoom(_) => return Err(Refused::BucketFull),
+            Placing::InBucket(displaced) => (Inserted::Added, displaced),
+            Placing::Waiting(displaced) => (Inserted::Waiting, displaced),
+            Placing::NoRoom(_) => return Err(Refused::BucketFull),
         };
         self.count(fit.counted());
         self.uncount(displaced.and_then(|peer| peer.counted()));
@@ -217,7 +217,7 @@ impl RoutingTable {
         if let Some(subnet) = fit.subnet {
             // Claims keep nobody out who was seen.
             let is_claim = fit.seen_at.is_none();
-            let of_subnet = |bucket: &Bucket| {
+            let of_subnet = |bucket: &KBucket| {
                 bucket.subnet_count((subnet, Standing::Seen))
                     + if is_claim { bucket.subnet_count((subnet, Standing::Claimed)) } else { 0 }
             };
@@ -311,7 +311,7 @@ impl RoutingTable {
 
     /// The peers in buckets.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.buckets.iter().flat_map(Bucket::peers)
+        self.buckets.iter().flat_map(KBucket::peers)
     }
 
     /// The buckets met so far, farthest first: logarithmic distance and peers.
@@ -347,7 +347,7 @@ impl RoutingTable {
     pub fn nodes_at(&self, distances: &[u16], asker: &NodeId) -> Vec<Arc<Enr>> {
         let bucket_at = |distance: u16| {
             let index = MAX_LOG_DISTANCE.checked_sub(distance)?;
-            self.buckets.get(usize::from(index)).map(Bucket::peers)
+            self.buckets.get(usize::from(index)).map(KBucket::peers)
         };
         let mut sources: Vec<_> = distances
             .iter()
@@ -387,7 +387,7 @@ impl RoutingTable {
         }
     }
 
-    fn bucket_mut(&mut self, id: &NodeId) -> Option<&mut Bucket> {
+    fn bucket_mut(&mut self, id: &NodeId) -> Option<&mut KBucket> {
         let index = self.index_of(id)?;
         self.buckets.get_mut(index)
     }

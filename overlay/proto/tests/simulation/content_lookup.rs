@@ -9,8 +9,8 @@ use std::{
 use cairn_proto::{
     interest::interested,
     lookup::{
-        Answer, ContentLookup, ContentLookupResult, ContentOutput, Failure, LookupConfig, MAX_CANDIDATES,
-        MAX_LEARNED_PER_ANSWER, Outcome,
+        Answer, ContentLookup, ContentLookupResult, ContentOutput, LookupConfig, MAX_CANDIDATES,
+        MAX_LEARNED_PER_ANSWER, Outcome, PeerFailure,
     },
     record::Enr,
 };
@@ -129,7 +129,7 @@ impl Setting<'_> {
                     Some(Event::Progress(peer, total)) => lookup.handle_progress(agenda.now, &peer, total),
                     Some(Event::Broken(peer)) => {
                         streams.retain(|other| *other != peer);
-                        lookup.handle_failure(agenda.now, &peer, Failure::Stream);
+                        lookup.handle_failure(agenda.now, &peer, PeerFailure::Stream);
                     }
                     Some(Event::Content(peer)) => {
                         streams.retain(|other| *other != peer);
@@ -352,7 +352,7 @@ fn a_young_stream_is_left_alone_and_an_old_one_gets_company() {
     hand.now += config.hedge_after;
     assert!(matches!(hand.poll(), ContentOutput::OpenStream { connection_id: 2, .. }));
     hand.wait();
-    hand.lookup.handle_failure(hand.now, &first, Failure::Stream);
+    hand.lookup.handle_failure(hand.now, &first, PeerFailure::Stream);
     hand.now += config.hedge_after;
     let fourth = hand.query();
     assert!(![first, second, third].contains(&fourth));
@@ -464,7 +464,7 @@ fn events_out_of_place_change_nothing() {
         hand.lookup.handle_nodes(hand.now, &peer, Vec::new());
         hand.lookup.handle_connection_id(hand.now, &peer, 1);
         hand.lookup.handle_progress(hand.now, &peer, 1);
-        hand.lookup.handle_failure(hand.now, &peer, Failure::Timeout);
+        hand.lookup.handle_failure(hand.now, &peer, PeerFailure::Timeout);
         assert!(!hand.lookup.handle_content(hand.now, &peer));
     }
     hand.lookup.handle_content_valid(&first);

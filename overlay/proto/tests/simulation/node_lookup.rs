@@ -9,7 +9,8 @@ use std::{
 
 use cairn_proto::{
     lookup::{
-        Answer, Failure, LookupConfig, MAX_CANDIDATES, MAX_SUBNET_CANDIDATES, NodeLookup, NodeLookupResult, NodeOutput,
+        Answer, LookupConfig, MAX_CANDIDATES, MAX_SUBNET_CANDIDATES, NodeLookup, NodeLookupResult, NodeOutput,
+        PeerFailure,
     },
     record::Enr,
     routing::{AddressPolicy, PeerRules, log_distance},
@@ -109,7 +110,7 @@ fn run(
             }
             NodeOutput::Timeout(until) => match agenda.advance(until) {
                 Some(Event::Nodes(peer, enrs)) => lookup.handle_nodes(agenda.now, &peer, enrs),
-                Some(Event::Failure(peer)) => lookup.handle_failure(agenda.now, &peer, Failure::Timeout),
+                Some(Event::Failure(peer)) => lookup.handle_failure(agenda.now, &peer, PeerFailure::Timeout),
                 None => {}
             },
             NodeOutput::Finished => break,
@@ -218,7 +219,7 @@ fn the_trace_tells_who_named_whom_and_what_came() {
             Some(answer) => {
                 assert!(peer.asked.unwrap() < peer.answered.unwrap());
                 let is_dead = roles[&peer.node_id] == Role::Dead;
-                assert_eq!(*answer == Answer::Failed(Failure::Timeout), is_dead);
+                assert_eq!(*answer == Answer::Failed(PeerFailure::Timeout), is_dead);
             }
         }
         let Some(from) = peer.learned_from else {
@@ -277,7 +278,7 @@ fn answers_nobody_asked_for_change_nothing() {
     let seeds = network.seeds(&origin, origin);
     let mut lookup = NodeLookup::new(origin, origin, LookupConfig::new(LOCAL), seeds.clone(), agenda.now);
     lookup.handle_nodes(agenda.now, &id(&seeds[0]), network.nodes.clone());
-    lookup.handle_failure(agenda.now, &id(&seeds[1]), Failure::Timeout);
+    lookup.handle_failure(agenda.now, &id(&seeds[1]), PeerFailure::Timeout);
     lookup.handle_nodes(agenda.now, &random_id(&mut StdRng::seed_from_u64(1)), network.nodes.clone());
     let trace = lookup.into_result().trace;
     assert_eq!(trace.peers.len(), seeds.len());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cairn_limits::Permit;
 use cairn_utp::CloseReason;
 
-use super::{Held, MAX_LINGERING, StreamEntry, StreamKey, StreamTable};
+use super::{MAX_LINGERING, StreamEntry, StreamKey, StreamPermits, StreamTable};
 use crate::transfer::TransferError;
 
 impl StreamTable {
@@ -113,7 +113,7 @@ impl StreamTable {
         entry.reader = None;
         entry.writer = None;
         // The handle gives them back: who only lingers moves nothing more.
-        entry.held = Held::default();
+        entry.held = StreamPermits::default();
         entry.announced = None;
         if entry.closed.is_some() && !entry.queued && !entry.waiting {
             self.remove(key);
