@@ -15,7 +15,7 @@ use cairn_swarm::geometry::{Component, MAX_BLOCK, Part};
 use cairn_swarm::quic::{
     Config, Fetch, FetchError, FetchOptions, Identity, ItemError, PeerAddress, PutError, Sink, Swarm,
 };
-use cairn_swarm::wire::{ALPN, Control, Encodings, Hello, Predict, Status, SwarmRequest, frame_head};
+use cairn_swarm::wire::{ALPN, AnswerStatus, Control, Encodings, Hello, Predict, SwarmRequest, frame_head};
 use cairn_tls::Certificate;
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start};
 use content_types::{ContentKey, Distance, history};
@@ -174,7 +174,7 @@ async fn items_for_who_is_not_served_have_an_end() {
         }
         assert!(bytes < 100 << 20, "there is no end to it");
     };
-    assert!(matches!(refused, ItemError::Refused(Status::Busy)), "{refused}");
+    assert!(matches!(refused, ItemError::Refused(AnswerStatus::Busy)), "{refused}");
     assert!(bytes > 1 << 20, "a lookup or two go through: {bytes}");
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cairn_swarm::{
     geometry::{Component, RUN_BLOCKS},
     quic::{ConnectError, Fetch, FetchError, ItemError, PeerAddress, PutError, Sink},
-    wire::Status,
+    wire::AnswerStatus,
 };
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start, start_on};
 use content_types::{ContentKey, history};
@@ -87,7 +87,7 @@ async fn items_come_in_one_round_trip_or_not_at_all() {
     let body = |number| ContentKey::from(history::ContentKey::BlockBody { number });
     assert_eq!(session.item(&body(77)).await.unwrap(), item(Component::Bodies, 77));
     let receipts = history::ContentKey::BlockReceipts { number: 5 }.into();
-    assert!(matches!(session.item(&receipts).await, Err(ItemError::Refused(Status::NotHeld))));
+    assert!(matches!(session.item(&receipts).await, Err(ItemError::Refused(AnswerStatus::NotHeld))));
 }
 
 #[tokio::test]

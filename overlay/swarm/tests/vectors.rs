@@ -7,8 +7,8 @@ use bytes::Bytes;
 use cairn_swarm::{
     geometry::{Component, Part},
     wire::{
-        AnswerHead, Control, Encoding, Encodings, FrameReader, Have, Hello, ItemKey, MAX_CONTROL_BYTES, Peers, Predict,
-        Status, SwarmRequest, frame_head,
+        AnswerHead, AnswerStatus, Control, Encoding, Encodings, FrameReader, Have, Hello, ItemKey, MAX_CONTROL_BYTES,
+        Peers, Predict, SwarmRequest, frame_head,
     },
 };
 use content_types::{Distance, history, legacy_history};
@@ -49,11 +49,11 @@ fn requests() -> Vec<(&'static str, SwarmRequest)> {
 }
 
 fn answers() -> Vec<(&'static str, Vec<u8>)> {
-    let head = AnswerHead { status: Status::Ok, encoding: Encoding::Plain }.encode();
+    let head = AnswerHead { status: AnswerStatus::Ok, encoding: Encoding::Plain }.encode();
     let long = vec![0xab; 200];
     vec![
         ("answer of two items", [&head[..], &frame(b"item"), &frame(&long)].concat()),
-        ("answer: not held", AnswerHead { status: Status::NotHeld, encoding: Encoding::Plain }.encode().to_vec()),
+        ("answer: not held", AnswerHead { status: AnswerStatus::NotHeld, encoding: Encoding::Plain }.encode().to_vec()),
     ]
 }
 

@@ -34,7 +34,7 @@ use crate::geometry::{Component, RUN_BLOCKS, Run, RunSet};
 
 pub use self::{
     config::{DownloadConfig, Order},
-    output::{Output, PeerProgress, Progress},
+    output::{DownloadProgress, Output, PeerProgress},
     picker::MAX_RUNS,
 };
 
@@ -288,9 +288,15 @@ impl Download {
     }
 
     /// How far it is.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> DownloadProgress {
         let (wanted, missing, unreachable) = self.picker.counts();
-        Progress { wanted, missing, unreachable, missing_bytes: self.picker.missing_bytes(), in_flight: self.in_flight }
+        DownloadProgress {
+            wanted,
+            missing,
+            unreachable,
+            missing_bytes: self.picker.missing_bytes(),
+            in_flight: self.in_flight,
+        }
     }
 
     /// How each peer does.

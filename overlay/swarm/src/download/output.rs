@@ -39,7 +39,7 @@ pub enum Output {
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct DownloadProgress {
     /// Items wanted: a header, a body and a receipt list count one each.
     pub wanted: u64,
     /// Of those, missing.

@@ -113,7 +113,7 @@ fn all_runs() -> RunSet {
 }
 
 /// Downloads everything, or gives up after ten simulated minutes.
-fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Progress) {
+fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, DownloadProgress) {
     let begun = Instant::now();
     let at = |micros: u64| begun + Duration::from_micros(micros);
     let config = DownloadConfig { order, ..DownloadConfig::default() };
@@ -318,7 +318,7 @@ fn without_a_holder_it_waits_and_says_what_is_missing() {
     let wanted = [(Component::Headers, 0..300)];
     let mut download = Download::new(now, DownloadConfig::default(), wanted, [], 0);
     assert!(matches!(download.poll_output(now), Output::Timeout(_)));
-    let Progress { wanted, missing, unreachable, .. } = download.progress();
+    let DownloadProgress { wanted, missing, unreachable, .. } = download.progress();
     assert_eq!((wanted, missing, unreachable), (300, 300, 300));
     assert!(download.handle_connected(now, PeerKey(1), 4, Duration::ZERO));
     download.handle_have(PeerKey(1), Component::Headers, &all_runs());

@@ -57,14 +57,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 pub enum PutError {
     /// It is not what the chain says: the sender's fault.
     #[error(transparent)]
-    Invalid(Source),
+    Invalid(ErrorSource),
     /// It cannot be judged with the trust lists that are here. The sender may lie about where the chain ends, or the lists
     /// may end before: it is asked of others.
     #[error(transparent)]
-    Doubtful(Source),
+    Doubtful(ErrorSource),
     /// It cannot be kept: the disk's fault, or this node's. The download stops.
     #[error(transparent)]
-    Failed(Source),
+    Failed(ErrorSource),
 }
 
 impl From<Unverified> for PutError {
@@ -77,7 +77,7 @@ impl From<Unverified> for PutError {
 }
 
 /// What lies behind an error.
-pub type Source = Box<dyn std::error::Error + Send + Sync>;
+pub type ErrorSource = Box<dyn std::error::Error + Send + Sync>;
 
 /// Checks items and keeps them.
 pub trait Sink: Send + Sync + 'static {
@@ -123,7 +123,7 @@ impl Default for FetchOptions {
 pub enum FetchError {
     /// What came could not be kept.
     #[error(transparent)]
-    Sink(Source),
+    Sink(ErrorSource),
     /// Nobody serves what is missing but with headers that cannot be judged here.
     #[error("block {number} and maybe others cannot be proved here: {source} ({peers} peers sent such headers)")]
     Unproved {
@@ -132,7 +132,7 @@ pub enum FetchError {
         /// How many peers sent such headers.
         peers: usize,
         /// What is missing to judge.
-        source: Source,
+        source: ErrorSource,
     },
     /// It was stopped.
     #[error("it was stopped")]
@@ -216,7 +216,7 @@ pub struct Fetch {
 #[derive(Debug, Default)]
 struct Doubts {
     /// The first block of which one came last, and why it could not be judged.
-    first: Option<(u64, Source)>,
+    first: Option<(u64, ErrorSource)>,
     peers: BTreeSet<PeerKey>,
     /// Since when nobody else serves what is missing.
     since: Option<Instant>,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use cairn_peer_book::Offence;
 use content_types::NodeId;
 
-use crate::download::Progress;
+use crate::download::DownloadProgress;
 
 /// Peers whose offences a fetch remembers; far more than take part in it at a time.
 const MAX_BLAMED: usize = 1024;
@@ -42,7 +42,7 @@ pub struct FetchedFrom {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchProgress {
     /// The whole.
-    pub total: Progress,
+    pub total: DownloadProgress,
     /// Bytes of items that were checked and kept, as they came over the wire.
     pub kept: u64,
     /// Bytes of answers received.

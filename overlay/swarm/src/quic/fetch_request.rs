@@ -12,7 +12,7 @@ use super::{Session, Swarm};
 use crate::{
     download::{End, RequestId},
     geometry::Part,
-    wire::{AnswerHead, Encoding, Encodings, FrameReader, Status, SwarmRequest},
+    wire::{AnswerHead, AnswerStatus, Encoding, Encodings, FrameReader, SwarmRequest},
 };
 
 /// Chunks that are taken from QUIC at once.
@@ -90,11 +90,11 @@ impl PartRequest {
         }
         let Some(head) = AnswerHead::decode(head) else { return End::Broken };
         match head.status {
-            Status::Ok => self.items(receive, head.encoding).await,
-            Status::Choked => End::Choked,
-            Status::NotHeld => End::NotHeld,
-            Status::Busy => End::Busy,
-            Status::BadRequest => End::Broken,
+            AnswerStatus::Ok => self.items(receive, head.encoding).await,
+            AnswerStatus::Choked => End::Choked,
+            AnswerStatus::NotHeld => End::NotHeld,
+            AnswerStatus::Busy => End::Busy,
+            AnswerStatus::BadRequest => End::Broken,
         }
     }
 

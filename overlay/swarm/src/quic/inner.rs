@@ -24,7 +24,7 @@ use super::{
 };
 
 /// An endpoint, as its sessions see it.
-pub(super) struct Inner {
+pub(super) struct SwarmEndpoint {
     pub(super) config: Config,
     pub(super) library: Arc<dyn Library>,
     /// Bytes of answers in memory.
@@ -57,7 +57,7 @@ pub(super) struct Inner {
     pub(super) next_session: AtomicU64,
 }
 
-impl Inner {
+impl SwarmEndpoint {
     /// Something about sessions has changed.
     pub(super) fn changed(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));

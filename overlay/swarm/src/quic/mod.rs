@@ -28,7 +28,7 @@ mod talk;
 mod uploads;
 
 pub use config::Config;
-pub use fetch::{Fetch, FetchError, FetchOptions, Outside, PutError, Sink, Source};
+pub use fetch::{ErrorSource, Fetch, FetchError, FetchOptions, Outside, PutError, Sink};
 pub use fetch_progress::{Blame, FetchProgress, FetchedFrom};
 pub use identity::{Identity, IdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};

@@ -11,10 +11,10 @@ use content_types::ContentKey;
 use content_types::room::{BlockPart, Subject};
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 
-use super::{Items, NotServed, Session, inner::Inner, uploads::STEP_BYTES};
+use super::{Items, NotServed, Session, inner::SwarmEndpoint, uploads::STEP_BYTES};
 use crate::{
     geometry::{Component, Part},
-    wire::{AnswerHead, Encoding, Encodings, ItemKey, MAX_REQUEST_BYTES, Status, SwarmRequest, frame_head},
+    wire::{AnswerHead, AnswerStatus, Encoding, Encodings, ItemKey, MAX_REQUEST_BYTES, SwarmRequest, frame_head},
 };
 
 /// How long a request may take to arrive.
@@ -30,7 +30,12 @@ const ITEM_COST: u64 = 4 << 10;
 const BROKEN_OFF: VarInt = VarInt::from_u32(1);
 
 /// Reads the request of one stream and answers it.
-pub(super) async fn serve(inner: &Arc<Inner>, session: &Session, mut send: SendStream, mut receive: RecvStream) {
+pub(super) async fn serve(
+    inner: &Arc<SwarmEndpoint>,
+    session: &Session,
+    mut send: SendStream,
+    mut receive: RecvStream,
+) {
     let read = tokio::time::timeout(REQUEST_TIME, receive.read_to_end(MAX_REQUEST_BYTES)).await;
     let Ok(Ok(request)) = read else {
         let _ = receive.stop(BROKEN_OFF);
@@ -40,10 +45,10 @@ pub(super) async fn serve(inner: &Arc<Inner>, session: &Session, mut send: SendS
     let is_served = inner.uploads.is_served(session.number());
     let holder = session.holder();
     let outcome = match SwarmRequest::decode(&request) {
-        Ok(SwarmRequest::Part(..)) if !is_served => refuse(&mut send, Status::Choked).await,
+        Ok(SwarmRequest::Part(..)) if !is_served => refuse(&mut send, AnswerStatus::Choked).await,
         Ok(SwarmRequest::Part(part, encodings)) => serve_part(inner, holder, &mut send, part, encodings).await,
         Ok(SwarmRequest::Item(_)) if !is_served && !may_have_items(inner, &holder, ITEM_COST) => {
-            refuse(&mut send, Status::Busy).await
+            refuse(&mut send, AnswerStatus::Busy).await
         }
         Ok(SwarmRequest::Item(key)) => {
             let sent = serve_item(inner, holder, &mut send, key).await;
@@ -53,7 +58,7 @@ pub(super) async fn serve(inner: &Arc<Inner>, session: &Session, mut send: SendS
             }
             sent.map(drop)
         }
-        Err(_) => refuse(&mut send, Status::BadRequest).await,
+        Err(_) => refuse(&mut send, AnswerStatus::BadRequest).await,
     };
     match outcome {
         Ok(()) => drop(send.finish()),
@@ -76,17 +81,17 @@ enum Broken {
 }
 
 /// Charges a peer that is not served for an item; whether it may have it.
-fn may_have_items(inner: &Inner, peer: &Holder, cost: u64) -> bool {
+fn may_have_items(inner: &SwarmEndpoint, peer: &Holder, cost: u64) -> bool {
     inner.items_to_choked.lock().charge(Instant::now(), peer, cost)
 }
 
-async fn refuse(send: &mut SendStream, status: Status) -> Result<(), Broken> {
+async fn refuse(send: &mut SendStream, status: AnswerStatus) -> Result<(), Broken> {
     let head = AnswerHead { status, encoding: Encoding::Plain }.encode();
     write(send, None, &mut [Bytes::copy_from_slice(&head)]).await
 }
 
 async fn serve_part(
-    inner: &Arc<Inner>,
+    inner: &Arc<SwarmEndpoint>,
     holder: Holder,
     send: &mut SendStream,
     part: Part,
@@ -107,8 +112,8 @@ async fn serve_part(
         let Items { encoding: of, items } = match (read, encoding) {
             (Ok(items), None) => items,
             (Ok(items), Some(encoding)) if items.encoding == encoding => items,
-            (Err(NotServed::Busy), None) => return refuse(send, Status::Busy).await,
-            (Err(NotServed::NotHeld), None) => return refuse(send, Status::NotHeld).await,
+            (Err(NotServed::Busy), None) => return refuse(send, AnswerStatus::Busy).await,
+            (Err(NotServed::NotHeld), None) => return refuse(send, AnswerStatus::NotHeld).await,
             // The answer ends after a whole item.
             (_, Some(_)) => break,
         };
@@ -118,7 +123,7 @@ async fn serve_part(
         next += items.len() as u64;
         let mut chunks = Vec::with_capacity(2 * items.len() + 1);
         if encoding.is_none() {
-            chunks.push(Bytes::copy_from_slice(&AnswerHead { status: Status::Ok, encoding: of }.encode()));
+            chunks.push(Bytes::copy_from_slice(&AnswerHead { status: AnswerStatus::Ok, encoding: of }.encode()));
             encoding = Some(of);
         }
         let bytes: usize = items.iter().map(Bytes::len).sum();
@@ -132,7 +137,7 @@ async fn serve_part(
 
 /// Answers with an item; how many bytes it has.
 async fn serve_item(
-    inner: &Arc<Inner>,
+    inner: &Arc<SwarmEndpoint>,
     holder: Holder,
     send: &mut SendStream,
     ItemKey(key): ItemKey,
@@ -143,13 +148,13 @@ async fn serve_item(
             let bytes = item.len() as u64;
             room.shrink(bytes);
             inner.uploads.upload.wait(component_of(&key), bytes).await;
-            let head = AnswerHead { status: Status::Ok, encoding: Encoding::Plain }.encode();
+            let head = AnswerHead { status: AnswerStatus::Ok, encoding: Encoding::Plain }.encode();
             let [length, item] = framed(item);
             write(send, Some(&room), &mut [Bytes::copy_from_slice(&head), length, item]).await?;
             return Ok(bytes);
         }
-        Err(NotServed::NotHeld) => Status::NotHeld,
-        Err(NotServed::Busy) => Status::Busy,
+        Err(NotServed::NotHeld) => AnswerStatus::NotHeld,
+        Err(NotServed::Busy) => AnswerStatus::Busy,
     };
     refuse(send, refused).await.map(|()| 0)
 }
@@ -169,7 +174,7 @@ fn framed(item: Bytes) -> [Bytes; 2] {
     [Bytes::copy_from_slice(frame_head(length).as_bytes()), item]
 }
 
-async fn room(inner: &Inner, holder: Holder, bytes: usize) -> Result<Permit, Broken> {
+async fn room(inner: &SwarmEndpoint, holder: Holder, bytes: usize) -> Result<Permit, Broken> {
     let bytes = bytes.min(inner.config.upload_buffer) as u64;
     let room = inner.room.take(holder, bytes).await?;
     // Until something is written it is this node that is slow: its disk, or its limits.

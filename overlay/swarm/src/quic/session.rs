@@ -13,7 +13,8 @@ use super::Held;
 use crate::{
     geometry::{Component, RunSet},
     wire::{
-        AnswerHead, Control, ControlError, FrameError, FrameReader, Have, Hello, ItemKey, Predict, Status, SwarmRequest,
+        AnswerHead, AnswerStatus, Control, ControlError, FrameError, FrameReader, Have, Hello, ItemKey, Predict,
+        SwarmRequest,
     },
 };
 
@@ -97,7 +98,7 @@ impl SessionError {
 pub enum ItemError {
     /// The peer refused.
     #[error("the peer answers {0:?}")]
-    Refused(Status),
+    Refused(AnswerStatus),
     /// What came is no answer.
     #[error("the peer's answer is malformed")]
     Malformed,
@@ -215,7 +216,7 @@ impl Session {
                 ReadExactError::ReadError(error) => failed(&error),
             })?;
             match AnswerHead::decode(head).ok_or(ItemError::Malformed)?.status {
-                Status::Ok => {}
+                AnswerStatus::Ok => {}
                 refused => return Err(ItemError::Refused(refused)),
             }
             let mut frames = FrameReader::new(key.max_value_len(Form::Stored));

@@ -2,7 +2,7 @@
 
 use std::sync::{Weak, atomic::Ordering};
 
-use super::{Swarm, inner::Inner};
+use super::{Swarm, inner::SwarmEndpoint};
 use crate::geometry::Component;
 
 /// What an endpoint does now, and what it has done since its start; that only grows.
@@ -28,7 +28,7 @@ pub struct SwarmStats {
 
 /// Asks an endpoint for its figures, and keeps nothing of it alive.
 #[derive(Clone)]
-pub struct StatsSource(Weak<Inner>);
+pub struct StatsSource(Weak<SwarmEndpoint>);
 
 impl StatsSource {
     /// The figures as they are now; `None` once the endpoint is gone.

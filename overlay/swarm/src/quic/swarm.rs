@@ -24,7 +24,7 @@ use super::{
     Config, Held, Identity, IdentityError, Library,
     config::{CONTROL, CONTROL_OF_PEER, DIALS, ITEMS_TO_CHOKED, UNPROVED_HANDSHAKES},
     identity::proved_node_id,
-    inner::Inner,
+    inner::SwarmEndpoint,
     session::{Close, Direction, Session, SessionError},
     uploads::{Limits, Uploads},
 };
@@ -129,7 +129,7 @@ pub struct PeerAddress {
 /// An endpoint and its sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct Swarm {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<SwarmEndpoint>,
 }
 
 impl Swarm {
@@ -165,7 +165,7 @@ impl Swarm {
         server.transport_config(config.transport()).max_incoming(MAX_INCOMING);
         let endpoint = Endpoint::new(config.endpoint(), Some(server), socket, Arc::new(TokioRuntime))
             .map_err(|source| StartError::Bind { address, source })?;
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(SwarmEndpoint {
             room: Limiter::new(config.room()),
             control: Mutex::new(Meter::new(CONTROL)),
             control_of_peer: Mutex::new(Meter::new(CONTROL_OF_PEER)),
@@ -308,7 +308,7 @@ impl std::fmt::Debug for Swarm {
     }
 }
 
-impl Inner {
+impl SwarmEndpoint {
     fn check(&self, peer: &NodeId, ip: IpAddr) -> Result<(), ConnectError> {
         if *peer == self.identity.node_id() {
             return Err(ConnectError::Own);
@@ -391,7 +391,7 @@ impl Inner {
 const MAX_INCOMING: usize = 1024;
 
 /// Ends connections with peers that any of the node's networks has barred.
-async fn keep_out_the_barred(inner: Arc<Inner>) {
+async fn keep_out_the_barred(inner: Arc<SwarmEndpoint>) {
     let mut bars = inner.config.book.bars();
     while let Some(Ok(())) = inner.stop.run_until_cancelled(bars.changed()).await {
         bars.mark_unchanged();
@@ -404,7 +404,7 @@ async fn keep_out_the_barred(inner: Arc<Inner>) {
     }
 }
 
-async fn accept(inner: Arc<Inner>) {
+async fn accept(inner: Arc<SwarmEndpoint>) {
     loop {
         let incoming = tokio::select! {
             incoming = inner.endpoint.accept() => incoming,
@@ -447,7 +447,7 @@ async fn accept(inner: Arc<Inner>) {
     }
 }
 
-async fn accept_one(inner: &Arc<Inner>, incoming: Incoming) -> Result<(), ConnectError> {
+async fn accept_one(inner: &Arc<SwarmEndpoint>, incoming: Incoming) -> Result<(), ConnectError> {
     let address = incoming.remote_address();
     let connection = incoming.await?;
     let Some(node_id) = proved_node_id(connection.peer_identity()) else {

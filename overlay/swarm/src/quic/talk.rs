@@ -12,7 +12,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Config, Held,
-    inner::Inner,
+    inner::SwarmEndpoint,
     serve::serve,
     session::{Close, Direction, Session, SessionError},
 };
@@ -48,7 +48,7 @@ pub(super) struct ControlStreams {
 impl Session {
     /// Exchanges hellos.
     pub(super) async fn begin(
-        inner: &Inner,
+        inner: &SwarmEndpoint,
         connection: Connection,
         node_id: NodeId,
         number: u64,
@@ -80,7 +80,7 @@ impl Session {
 
     /// Until the connection ends, or loses its place to another: tells what is held, hears what the peer holds, answers its
     /// requests.
-    pub(super) async fn run(self: &Arc<Self>, inner: &Arc<Inner>, control: ControlStreams, place: &Permit) {
+    pub(super) async fn run(self: &Arc<Self>, inner: &Arc<SwarmEndpoint>, control: ControlStreams, place: &Permit) {
         let ControlStreams { send, reader } = control;
         let outcome = tokio::select! {
             outcome = self.tell(inner, send) => outcome,
@@ -113,7 +113,7 @@ impl Session {
         }
     }
 
-    async fn tell(&self, inner: &Inner, mut send: SendStream) -> Result<(), SessionError> {
+    async fn tell(&self, inner: &SwarmEndpoint, mut send: SendStream) -> Result<(), SessionError> {
         let mut held = inner.library.held();
         let mut told = Held::default();
         let mut fetches = inner.fetches.subscribe();
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    async fn hear(&self, inner: &Inner, mut reader: ControlReader) -> Result<(), SessionError> {
+    async fn hear(&self, inner: &SwarmEndpoint, mut reader: ControlReader) -> Result<(), SessionError> {
         loop {
             let Some(message) = reader.next(inner, &self.holder(), &self.node_id).await? else { continue };
             match message {
@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    async fn answer(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), SessionError> {
+    async fn answer(self: &Arc<Self>, inner: &Arc<SwarmEndpoint>) -> Result<(), SessionError> {
         let places = Arc::new(Semaphore::new(usize::from(inner.config.max_requests)));
         loop {
             let (send, receive) = self.connection.accept_bi().await?;
@@ -206,7 +206,7 @@ impl ControlReader {
     /// The next message; `None` for one of a type that is not known. Its sender is charged with what it costs.
     async fn next(
         &mut self,
-        inner: &Inner,
+        inner: &SwarmEndpoint,
         sender: &Holder,
         node_id: &NodeId,
     ) -> Result<Option<Control>, SessionError> {

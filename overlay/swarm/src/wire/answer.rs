@@ -5,7 +5,7 @@ use super::Encoding;
 
 /// Whether a request is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum AnswerStatus {
     /// Items follow.
     Ok,
     /// The asked peer does not serve the asking one now.
@@ -18,7 +18,7 @@ pub enum Status {
     BadRequest,
 }
 
-impl Status {
+impl AnswerStatus {
     const ALL: [Self; 5] = [Self::Ok, Self::Choked, Self::NotHeld, Self::Busy, Self::BadRequest];
 
     /// Its code on the wire.
@@ -42,7 +42,7 @@ impl Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerHead {
     /// Whether there are items.
-    pub status: Status,
+    pub status: AnswerStatus,
     /// How they are written.
     pub encoding: Encoding,
 }
@@ -55,7 +55,7 @@ impl AnswerHead {
 
     /// The head of these bytes; `None` if a code is not known.
     pub fn decode([status, encoding]: [u8; 2]) -> Option<Self> {
-        Some(Self { status: Status::of_code(status)?, encoding: Encoding::of_code(encoding)? })
+        Some(Self { status: AnswerStatus::of_code(status)?, encoding: Encoding::of_code(encoding)? })
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn heads_survive_the_wire_and_no_other_bytes_are_one() {
         let heads: Vec<_> = (0..=u16::MAX).filter_map(|bytes| AnswerHead::decode(bytes.to_le_bytes())).collect();
-        assert_eq!(heads.len(), Status::ALL.len() * 2);
+        assert_eq!(heads.len(), AnswerStatus::ALL.len() * 2);
         assert!(heads.iter().all(|head| AnswerHead::decode(head.encode()) == Some(*head)));
     }
 }

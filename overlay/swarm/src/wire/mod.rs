@@ -5,7 +5,7 @@ mod control;
 mod frames;
 mod request;
 
-pub use answer::{AnswerHead, Status};
+pub use answer::{AnswerHead, AnswerStatus};
 pub use control::{Control, ControlError, Have, Hello, MAX_PEERS, Peers, Predict};
 pub use frames::{FrameError, FrameReader, frame_head};
 pub use request::{Encoding, Encodings, ItemKey, RequestError, SwarmRequest};

@@ -59,12 +59,12 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use cairn_swarm::download::Progress;
+    use cairn_swarm::download::DownloadProgress;
 
     use super::*;
 
     fn state(kept: u64, unreachable: u64) -> FetchProgress {
-        let total = Progress { wanted: 10, missing: 8, unreachable, ..Progress::default() };
+        let total = DownloadProgress { wanted: 10, missing: 8, unreachable, ..DownloadProgress::default() };
         FetchProgress { kept, total, ..FetchProgress::default() }
     }
 
