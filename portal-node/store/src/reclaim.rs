@@ -18,7 +18,7 @@ use crate::{
     index::{Batch, EntryChanges, Location, meta},
     ledger::VolumeUse,
     record::{Item, Kind, Place, VOLUME_HEADER_LEN, decode_dead},
-    scan::{Extent, Found, scan},
+    scan::{Extent, Scanned, scan},
     volumes::Hole,
     work::{Move, Work},
 };
@@ -231,11 +231,11 @@ impl Rewrite {
             let extent = Extent { from, until: volume.len, marker: header.marker, check_values: false };
             let scanned = scan(&file, extent, |found| {
                 match found {
-                    Found::Record { offset, header, .. } if header.kind == Kind::Value => {
+                    Scanned::Record { offset, header, .. } if header.kind == Kind::Value => {
                         let location = Location { place: Place { volume: number, offset }, len: header.record_len() };
                         values.push_back((header.network, header.id, location));
                     }
-                    Found::Record { header, value, .. } if header.kind == Kind::Dead => {
+                    Scanned::Record { header, value, .. } if header.kind == Kind::Dead => {
                         dead_again.extend(decode_dead(value).into_iter().flatten());
                     }
                     _ => {}

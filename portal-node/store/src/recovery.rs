@@ -19,7 +19,7 @@ use crate::{
     record::{
         Kind, Marker, Place, RecordError, RecordHeader, VOLUME_HEADER_LEN, VolumeHeader, decode_dead, decode_radius,
     },
-    scan::{Extent, Found, scan},
+    scan::{Extent, Scanned, scan},
     volumes::Volumes,
 };
 
@@ -255,10 +255,10 @@ impl Recovery<'_> {
         Ok(end)
     }
 
-    fn replay_found(&mut self, volume: u32, found: Found<'_>) -> Result<(), Stop> {
+    fn replay_found(&mut self, volume: u32, found: Scanned<'_>) -> Result<(), Stop> {
         match found {
-            Found::Damage { from, until } => self.report_damage(volume, from, until),
-            Found::Record { offset, header, value, .. } => match header.kind {
+            Scanned::Damage { from, until } => self.report_damage(volume, from, until),
+            Scanned::Record { offset, header, value, .. } => match header.kind {
                 Kind::Value => {
                     let (key, location) = self.entry(Place { volume, offset }, &header);
                     match self.locate(&key)? {
@@ -320,8 +320,8 @@ impl Recovery<'_> {
             let file = self.volumes.file_to_scan(number).map_err(StoreError::io("open", &path))?;
             let valid = scan(&file, extent, |found| {
                 match found {
-                    Found::Damage { from, until } => self.report_damage(number, from, until),
-                    Found::Record { offset, header, value, .. } => match header.kind {
+                    Scanned::Damage { from, until } => self.report_damage(number, from, until),
+                    Scanned::Record { offset, header, value, .. } => match header.kind {
                         Kind::Value => {
                             let place = Place { volume: number, offset };
                             entries.push((header.network, self.entry(place, &header)));

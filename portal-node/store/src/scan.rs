@@ -10,7 +10,7 @@ const SKIPPING_WINDOW: usize = 16 << 10;
 const READING_WINDOW: usize = 256 << 10;
 
 /// Something that bytes are read from: a volume's file, or a slice in tests.
-pub trait Source {
+pub trait ByteSource {
     /// Fills `buf` with the bytes from `offset` on.
     ///
     /// # Errors
@@ -19,13 +19,13 @@ pub trait Source {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-impl Source for File {
+impl ByteSource for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_exact_at(buf, offset)
     }
 }
 
-impl Source for [u8] {
+impl ByteSource for [u8] {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let bytes = usize::try_from(offset).ok().and_then(|start| self.get(start..)?.get(..buf.len()));
         buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -48,7 +48,7 @@ pub struct Extent {
 
 /// What is found in a volume.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum Scanned<'a> {
     /// A record.
     Record {
         /// Where it begins.
@@ -75,9 +75,9 @@ pub enum Found<'a> {
 /// # Errors
 ///
 /// Those of the source and of `visit`.
-pub fn scan<S, E>(source: &S, extent: Extent, mut visit: impl FnMut(Found<'_>) -> Result<(), E>) -> Result<u32, E>
+pub fn scan<S, E>(source: &S, extent: Extent, mut visit: impl FnMut(Scanned<'_>) -> Result<(), E>) -> Result<u32, E>
 where
-    S: Source + ?Sized,
+    S: ByteSource + ?Sized,
     E: From<io::Error>,
 {
     let mut window = Window::new(source, &extent);
@@ -92,14 +92,14 @@ where
             continue;
         };
         if at > end {
-            visit(Found::Damage { from: end, until: at })?;
+            visit(Scanned::Damage { from: end, until: at })?;
         }
         let key_end = RECORD_HEADER_LEN + usize::from(header.key_len);
         let value_len = if header.kind == Kind::Value { 0 } else { header.value_len as usize };
         let bytes = window.bytes(at, key_end + value_len)?.unwrap_or_default();
         let (front, value) = bytes.split_at_checked(key_end).unwrap_or_default();
         let key = front.get(RECORD_HEADER_LEN..).unwrap_or_default();
-        visit(Found::Record { offset: at, header, key, value })?;
+        visit(Scanned::Record { offset: at, header, key, value })?;
         at += header.record_len();
         end = at;
     }
@@ -107,7 +107,7 @@ where
 }
 
 /// The record that begins at `at`, if a whole and intact one does.
-fn record_at<S: Source + ?Sized>(
+fn record_at<S: ByteSource + ?Sized>(
     window: &mut Window<'_, S>,
     at: u32,
     extent: &Extent,
@@ -129,7 +129,7 @@ fn record_at<S: Source + ?Sized>(
 }
 
 /// Where the marker occurs next.
-fn next_marker<S: Source + ?Sized>(
+fn next_marker<S: ByteSource + ?Sized>(
     window: &mut Window<'_, S>,
     mut at: u32,
     extent: &Extent,
@@ -158,7 +158,7 @@ struct Window<'a, S: ?Sized> {
     bytes: Vec<u8>,
 }
 
-impl<'a, S: Source + ?Sized> Window<'a, S> {
+impl<'a, S: ByteSource + ?Sized> Window<'a, S> {
     fn new(source: &'a S, extent: &Extent) -> Self {
         let least = if extent.check_values { READING_WINDOW } else { SKIPPING_WINDOW };
         Self { source, until: extent.until, least, start: extent.from, bytes: Vec::new() }
@@ -216,11 +216,11 @@ mod tests {
         let (mut records, mut damage) = (Vec::new(), Vec::new());
         let end = scan(bytes, extent, |found| -> io::Result<()> {
             match found {
-                Found::Record { offset, key, header, .. } => {
+                Scanned::Record { offset, key, header, .. } => {
                     assert_eq!(header.id, [key[0]; 32].into());
                     records.push(offset);
                 }
-                Found::Damage { from, until } => damage.push((from, until)),
+                Scanned::Damage { from, until } => damage.push((from, until)),
             }
             Ok(())
         });

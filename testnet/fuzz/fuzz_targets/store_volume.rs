@@ -5,7 +5,7 @@
 use cairn_store::{
     Item,
     record::{RecordHeader, VOLUME_HEADER_LEN, VolumeHeader, decode_dead, decode_radius},
-    scan::{Extent, Found, scan},
+    scan::{Extent, Scanned, scan},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -22,13 +22,13 @@ fuzz_target!(|bytes: &[u8]| {
         let mut last = extent.from;
         let end = scan(bytes, extent, |found| {
             match found {
-                Found::Record { offset, header, value, .. } => {
+                Scanned::Record { offset, header, value, .. } => {
                     assert!(offset >= last && u64::from(offset) + u64::from(header.record_len()) <= bytes.len() as u64);
                     last = offset + header.record_len();
                     let _ = decode_dead(value).map(Iterator::count);
                     let _ = decode_radius(value);
                 }
-                Found::Damage { from, until } => assert!(last <= from && from < until),
+                Scanned::Damage { from, until } => assert!(last <= from && from < until),
             }
             Ok::<_, std::io::Error>(())
         });
