@@ -13,14 +13,14 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream for as long as it has its place. What goes over it is progress that keeps the place.
-pub(crate) struct Placed<S> {
+pub(crate) struct PlacedStream<S> {
     stream: S,
     place: Arc<Permit>,
     /// Comes to its end with the place, or with the connection's time.
     ends: BoxFuture<'static, ()>,
 }
 
-impl<S> Placed<S> {
+impl<S> PlacedStream<S> {
     /// A stream that lives as long as it has its place, and no longer than `life`.
     pub(crate) fn new(stream: S, place: Arc<Permit>, life: Option<Duration>) -> Self {
         let revoked = place.revoked();
@@ -45,7 +45,7 @@ impl<S> Placed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Placed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PlacedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.has_ended(cx)?;
         let before = buf.filled().len();
@@ -58,7 +58,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Placed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Placed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PlacedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.has_ended(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);

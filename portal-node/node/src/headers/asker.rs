@@ -29,12 +29,12 @@ impl Asker {
 
 /// Places for searches. Peers have their own: whatever they offer, users wait for none of it. A peer stands in line for
 /// them once at a time, and a subnet has a share: those who offer much do not keep those waiting who offer little.
-pub(super) struct Places {
+pub(super) struct SearchPlaces {
     users: Limiter,
     peers: Limiter,
 }
 
-impl Places {
+impl SearchPlaces {
     pub(super) fn new(users: u64, peers: u64) -> Self {
         Self { users: Limiter::new(Quota::new(users)), peers: Limiter::new(Quota::new(peers).of_peer(1)) }
     }
@@ -64,7 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn peers_take_no_place_of_a_user() {
-        let places = Places::new(2, 1);
+        let places = SearchPlaces::new(2, 1);
         let offered = places.take(peer(1)).now_or_never();
         assert!(matches!(offered, Some(Ok(_))));
         assert!(places.take(peer(2)).now_or_never().is_none(), "peers have no more");
@@ -77,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_node_ids_of_one_subnet_leave_places_to_others() {
-        let places = Places::new(0, 4);
+        let places = SearchPlaces::new(0, 4);
         let of = |id: u8, subnet: u8| Asker::Peer { id: [id; 32].into(), subnet: Some(Subnet::V4([8, 8, subnet])) };
         let first = places.take(of(1, 1)).now_or_never();
         assert!(matches!(first, Some(Ok(_))));
@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_offers_much_stands_in_line_once() {
-        let places = Places::new(0, 2);
+        let places = SearchPlaces::new(0, 2);
         let first = places.take(peer(1)).now_or_never();
         assert!(matches!(first, Some(Ok(_))));
         assert!(places.take(peer(1)).now_or_never().is_none(), "its first search is not over");

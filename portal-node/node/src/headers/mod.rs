@@ -138,8 +138,9 @@ fn reasons(attempts: &[(HeaderOrigin, NoHeader)]) -> String {
     reasons.join("; ")
 }
 
-type Found = Result<ProvedHeader, HeaderUnavailable>;
-type Search = BoxFuture<'static, Found>;
+/// A header, or why there is none.
+type HeaderResult = Result<ProvedHeader, HeaderUnavailable>;
+type Search = BoxFuture<'static, HeaderResult>;
 
 /// Finds proved headers.
 pub struct HeaderSource {
@@ -195,7 +196,7 @@ impl HeaderSource {
     ///
     /// # Errors
     /// [`HeaderUnavailable`] says who was asked and why each had none.
-    pub async fn get(self: &Arc<Self>, id: BlockId) -> Found {
+    pub async fn get(self: &Arc<Self>, id: BlockId) -> HeaderResult {
         self.get_for(Asker::User, id).await
     }
 
@@ -203,7 +204,7 @@ impl HeaderSource {
     ///
     /// # Errors
     /// [`HeaderUnavailable`] says who was asked and why each had none.
-    pub(crate) async fn get_for(self: &Arc<Self>, asker: Asker, id: BlockId) -> Found {
+    pub(crate) async fn get_for(self: &Arc<Self>, asker: Asker, id: BlockId) -> HeaderResult {
         if let Some(header) = self.cached(&id) {
             return Ok(header);
         }
@@ -296,7 +297,7 @@ impl HeaderSource {
         }
     }
 
-    async fn search(self: Arc<Self>, asker: Asker, id: BlockId) -> Found {
+    async fn search(self: Arc<Self>, asker: Asker, id: BlockId) -> HeaderResult {
         let mut attempts = Vec::new();
         let mut trace = None;
         match self.held(asker, id).await {

@@ -11,7 +11,7 @@ use content_types::{Key as _, NodeId, ProvedHeader, legacy_history};
 use overlay::service::{FoundContent, LookupError, LookupTrace};
 use tokio::sync::{mpsc, oneshot};
 
-use super::asker::{Asker, Places};
+use super::asker::{Asker, SearchPlaces};
 use super::{BlockId, HeaderSource, NoHeader};
 use crate::workers::Stopping;
 
@@ -71,14 +71,14 @@ impl HeaderNetwork {
 
 /// Who may ask the network how much at a time.
 pub(super) struct NetworkTurns {
-    searches: Places,
+    searches: SearchPlaces,
     asked_of_peer: Limiter,
 }
 
 impl Default for NetworkTurns {
     fn default() -> Self {
         let asked_of_peer = Limiter::new(Quota::new(ASKED).of_peer(ASKED_OF_PEER));
-        Self { searches: Places::new(SEARCHES, PEER_SEARCHES), asked_of_peer }
+        Self { searches: SearchPlaces::new(SEARCHES, PEER_SEARCHES), asked_of_peer }
     }
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Metrics;
-use crate::placed::Placed;
+use crate::placed::PlacedStream;
 
 /// Media type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -53,7 +53,7 @@ impl MetricsServer {
         let address = listener.local_addr()?;
         let routes = Router::new().route("/metrics", get(scrape)).route("/health", get(|| async { "ok\n" }));
         let service = routes.with_state(metrics).layer(middleware::from_fn(turn_pages_away));
-        let listener = Places { listener, limiter: Limiter::new(CONNECTIONS) };
+        let listener = PlacingListener { listener, limiter: Limiter::new(CONNECTIONS) };
         tasks.spawn(async move {
             tokio::select! {
                 result = axum::serve(listener, service) => {
@@ -80,21 +80,21 @@ async fn turn_pages_away(request: Request, next: Next) -> Response {
 }
 
 /// A listener that gives each connection a place.
-struct Places {
+struct PlacingListener {
     listener: TcpListener,
     limiter: Limiter,
 }
 
-impl Listener for Places {
-    type Io = Placed<TcpStream>;
+impl Listener for PlacingListener {
+    type Io = PlacedStream<TcpStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Placed<TcpStream>, SocketAddr) {
+    async fn accept(&mut self) -> (PlacedStream<TcpStream>, SocketAddr) {
         loop {
             let (stream, address) = Listener::accept(&mut self.listener).await;
             // Without a place it is closed at once.
             if let Ok(place) = self.limiter.try_take(Holder::address(address.ip()), 1) {
-                return (Placed::new(stream, Arc::new(place), Some(LIFE)), address);
+                return (PlacedStream::new(stream, Arc::new(place), Some(LIFE)), address);
             }
         }
     }

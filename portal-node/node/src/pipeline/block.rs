@@ -28,7 +28,7 @@ pub(crate) enum RawHeader {
 }
 
 /// A part of a block that is not let in, and the kind of content that it would have been.
-type Refused = (&'static str, Refusal);
+type RefusedPart = (&'static str, Refusal);
 
 impl Pipeline {
     /// Checks a block and gives every piece of content that is made of it, the headers first.
@@ -90,7 +90,7 @@ impl Pipeline {
     }
 }
 
-fn check(verifier: &HeaderVerifier, block: RawBlock) -> Result<Vec<VerifiedContent>, Refused> {
+fn check(verifier: &HeaderVerifier, block: RawBlock) -> Result<Vec<VerifiedContent>, RefusedPart> {
     let RawBlock { number, header, body, receipts } = block;
     let id = BlockId::Number(number);
     let label = legacy_history::ContentKey::header(id).label();

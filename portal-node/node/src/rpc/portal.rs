@@ -22,7 +22,7 @@ use super::error::{
 use super::params::{Arguments, ContentItems, Distances, Object};
 use super::ping;
 use super::results::{
-    AcceptMetadata, FoundContent, FoundOrCloser, Pong, PutContent, RoutingTableInfo, Trace, bytes32, hex_string,
+    AcceptMetadata, FoundContent, FoundOrCloser, PingResult, PutContent, RoutingTableInfo, Trace, bytes32, hex_string,
 };
 use crate::holdings::is_held;
 use crate::networks::Network;
@@ -114,7 +114,7 @@ fn routing_table_info(params: &Params<'_>, network: &Network) -> RpcResult<Routi
     Ok(RoutingTableInfo { local_node_id: bytes32(&table.local), buckets: table.buckets.iter().map(ids).collect() })
 }
 
-async fn ping(params: Params<'_>, network: &Network) -> RpcResult<Pong> {
+async fn ping(params: Params<'_>, network: &Network) -> RpcResult<PingResult> {
     let arguments = Arguments::new(&params, &["enr", "payloadType", "payload"])?;
     let enr: Enr = arguments.required("enr")?;
     let payload = match (arguments.optional("payloadType")?, arguments.optional::<Object>("payload")?) {
@@ -124,7 +124,11 @@ async fn ping(params: Params<'_>, network: &Network) -> RpcResult<Pong> {
         (Some(payload_type), given) => ping_payload(network, payload_type, given)?,
     };
     let pong = network.overlay().ping(enr, Some(payload)).await.map_err(request_failed)?;
-    Ok(Pong { enr_seq: pong.enr_seq, payload_type: pong.payload.payload_type(), payload: ping::to_json(&pong.payload) })
+    Ok(PingResult {
+        enr_seq: pong.enr_seq,
+        payload_type: pong.payload.payload_type(),
+        payload: ping::to_json(&pong.payload),
+    })
 }
 
 fn ping_payload(network: &Network, payload_type: u16, given: Option<Object>) -> RpcResult<PingPayload> {

@@ -65,7 +65,7 @@ pub(super) struct DiscoveryPong {
 /// Answer to a Portal PING.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Pong {
+pub(super) struct PingResult {
     pub(super) enr_seq: u64,
     pub(super) payload_type: u16,
     pub(super) payload: Value,

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::gate::GateLayer;
-use crate::placed::Placed;
+use crate::placed::PlacedStream;
 
 /// How long a connection may stand still before somebody else gets its place.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -105,7 +105,7 @@ where
         .set_rpc_middleware(counted)
         .set_http_middleware(tower::ServiceBuilder::new().option_layer(gate))
         .build(methods, stop.clone());
-    let stream = Placed::new(stream, place, None);
+    let stream = PlacedStream::new(stream, place, None);
     if let Err(error) = serve_with_graceful_shutdown(stream, built, stop.shutdown()).await {
         tracing::debug!(%error, "a connection to the JSON-RPC ended");
     }

@@ -38,7 +38,7 @@ impl SeedHandle {
         let (stopping, tracker) = (stop.clone(), tasks.clone());
         let task = tasks.spawn(async move {
             let offering = Offering { source, options, progress: sender, tasks: tracker, slow: SlowPeers::new() };
-            let job = Job { offering };
+            let job = SeedingJob { offering };
             stopping.run_until_cancelled(job.run()).await;
         });
         Self { progress, stop, task }
@@ -65,12 +65,12 @@ impl SeedHandle {
     }
 }
 
-/// All archives, again and again until nothing is left to be offered.
-struct Job {
+/// Offers all archives, again and again until nothing is left to be offered.
+struct SeedingJob {
     offering: Offering,
 }
 
-impl Job {
+impl SeedingJob {
     async fn run(self) {
         // Stopping is all that ends it before its time.
         if self.offer_all().await.is_ok() {

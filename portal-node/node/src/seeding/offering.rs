@@ -21,7 +21,7 @@ use super::batch::{Batch, BatchState, Rest, Retry, Which, blocks, open_batches, 
 use super::offer::{self, CheckedPiece, Placed};
 use super::position::{ArchiveKey, Position};
 use super::prepare;
-use super::refused::Refused;
+use super::refused::RefusedBlocks;
 use super::shelf::Served;
 use super::slow::SlowPeers;
 use super::terms::{SeedOptions, SeedProgress};
@@ -89,7 +89,7 @@ impl Offering {
         let end = blocks(&rest.served.archive).end;
         let first = |next: u64, left: &[Batch]| left.iter().map(|batch| batch.blocks.start).fold(next, u64::min);
         let mut settled = first(starts.first().copied().unwrap_or(end), &left);
-        let (mut refused, mut waiting) = (Refused::default(), Refused::default());
+        let (mut refused, mut waiting) = (RefusedBlocks::default(), RefusedBlocks::default());
         let jobs: Vec<_> = batches.iter().map(|batch| self.prepare(&rest.served, batch.blocks.clone())).collect();
         let mut prepared = pin!(ahead(&self.tasks, jobs.into_iter()));
         let (mut fresh, before) = (0, open_blocks(&batches).saturating_add(open_blocks(&left)));
@@ -167,8 +167,8 @@ impl Offering {
         prepared: prepare::Prepared,
         blocks: Range<u64>,
         before: &BatchState,
-        refused: &mut Refused,
-        waiting: &mut Refused,
+        refused: &mut RefusedBlocks,
+        waiting: &mut RefusedBlocks,
     ) -> Vec<Batch> {
         let prepare::Prepared { mut contents, refused: of_refused, waiting: of_waiting, left, .. } = prepared;
         if let BatchState::Open(keys) = before {

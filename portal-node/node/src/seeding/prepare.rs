@@ -6,7 +6,7 @@ use std::ops::Range;
 use cairn_archive::{Archive, ArchiveError, Component, Rule};
 use content_types::ProvedHeader;
 
-use super::refused::Refused;
+use super::refused::RefusedBlocks;
 use super::shelf::Served;
 use crate::pipeline::{Pipeline, RawBlock, RawHeader, Refusal};
 use crate::verified::VerifiedContent;
@@ -23,9 +23,9 @@ pub(super) struct Prepared {
     pub(super) rest: Range<u64>,
     pub(super) contents: Vec<VerifiedContent>,
     /// What is damaged or does not prove true.
-    pub(super) refused: Refused,
+    pub(super) refused: RefusedBlocks,
     /// What may be offered another time.
-    pub(super) waiting: Refused,
+    pub(super) waiting: RefusedBlocks,
     /// The blocks of `waiting`.
     pub(super) left: Vec<Range<u64>>,
 }

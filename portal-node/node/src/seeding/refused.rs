@@ -8,13 +8,13 @@ const MAX_RANGES: usize = 8;
 
 /// Refused blocks in rising order, and why the first was.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+pub(super) struct RefusedBlocks {
     count: u64,
     ranges: Vec<RangeInclusive<u64>>,
     first: Option<String>,
 }
 
-impl Refused {
+impl RefusedBlocks {
     pub(super) fn note(&mut self, number: u64, reason: &impl ToString) {
         self.first.get_or_insert_with(|| reason.to_string());
         self.count += 1;
@@ -47,7 +47,7 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedBlocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, range) in self.ranges.iter().enumerate() {
             let comma = if place == 0 { "" } else { ", " };
@@ -67,10 +67,10 @@ mod tests {
 
     #[test]
     fn blocks_in_a_row_are_one_range_with_the_first_reason() {
-        let mut refused = Refused::default();
+        let mut refused = RefusedBlocks::default();
         assert_eq!((refused.first(), refused.to_string()), (None, String::new()));
         (0..32).for_each(|number| refused.note(number, &format!("reason {number}")));
-        let mut later = Refused::default();
+        let mut later = RefusedBlocks::default();
         for number in [32, 33, 40] {
             later.note(number, &"another");
         }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_file_full_of_holes_has_a_line_of_bounded_length() {
-        let mut refused = Refused::default();
+        let mut refused = RefusedBlocks::default();
         (0..1000).map(|number| number * 3).for_each(|number| refused.note(number, &"bad"));
         assert_eq!((refused.count(), refused.ranges.len()), (1000, MAX_RANGES));
         assert!(refused.to_string().ends_with(" to 2997"), "{refused}");

@@ -31,7 +31,7 @@ pub(super) enum NoEpoch<E> {
 }
 
 /// How a fetch ended, the same for all who waited for it. `None` when it was broken off.
-type Outcome<T, E> = Option<Result<Arc<T>, Arc<E>>>;
+type EpochOutcome<T, E> = Option<Result<Arc<T>, Arc<E>>>;
 
 /// How many epochs are kept.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl<T, E> Share<T, E> {
 /// A fetch, which is over when the sender of its outcome is gone.
 struct Fetch<T, E> {
     epoch: u64,
-    outcome: watch::Receiver<Outcome<T, E>>,
+    outcome: watch::Receiver<EpochOutcome<T, E>>,
 }
 
 impl<T, E> Fetch<T, E> {
@@ -85,7 +85,7 @@ impl<T, E> Fetch<T, E> {
         self.outcome.has_changed().is_ok()
     }
 
-    async fn end(mut self) -> Outcome<T, E> {
+    async fn end(mut self) -> EpochOutcome<T, E> {
         while self.outcome.changed().await.is_ok() {}
         self.outcome.borrow().clone()
     }

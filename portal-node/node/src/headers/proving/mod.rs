@@ -22,7 +22,7 @@ use reqwest::Url;
 
 use super::BlockId;
 use super::answers::{ClaimedHeader, ClientError};
-use super::asker::{Asker, Places};
+use super::asker::{Asker, SearchPlaces};
 use super::client::ExecutionClient;
 use crate::http::HttpError;
 use crate::workers::{Stopping, Workers};
@@ -79,7 +79,7 @@ pub enum ProvingError {
 pub(crate) struct ClientProver {
     client: ExecutionClient,
     workers: Workers,
-    searches: Places,
+    searches: SearchPlaces,
     epochs: Epochs<EpochTree, ProvingError>,
 }
 
@@ -88,7 +88,7 @@ impl ClientProver {
         Ok(Self {
             client: ExecutionClient::new(url)?,
             workers,
-            searches: Places::new(CLIENT_SEARCHES, PEER_CLIENT_SEARCHES),
+            searches: SearchPlaces::new(CLIENT_SEARCHES, PEER_CLIENT_SEARCHES),
             epochs: Epochs::new(CACHED_EPOCHS),
         })
     }
