@@ -15,7 +15,7 @@ use crate::content;
 use crate::e2store::{RecordType, Records};
 use crate::epochs::{Cell, EpochCache};
 use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
-use crate::index::{Index, Located, Slots};
+use crate::index::{ArchiveIndex, BlockSlots, Located};
 use crate::lineage::{self, Link, LinkedHeader};
 use crate::proof_record;
 use crate::scan;
@@ -43,7 +43,7 @@ pub struct Archive {
     path: Option<PathBuf>,
     source: Arc<dyn ReadAt>,
     len: u64,
-    index: Arc<Index>,
+    index: Arc<ArchiveIndex>,
     damage: Option<Arc<ArchiveError>>,
     epoch: EpochSlot,
 }
@@ -110,7 +110,7 @@ impl Archive {
         // Opening takes many small reads; the pinned source serves them from one descriptor.
         let pinned = source.pinned().map_err(|error| place.clone().broken(error))?;
         let records = Records::new(pinned.as_deref().unwrap_or(source.as_ref()), len);
-        let (index, damage) = match Index::read(records).and_then(|index| check_start(records, index)) {
+        let (index, damage) = match ArchiveIndex::read(records).and_then(|index| check_start(records, index)) {
             Ok(index) => (index, None),
             Err(rule @ (Rule::Io(_) | Rule::Vanished)) => return Err(place.broken(rule)),
             Err(unusable) => {
@@ -170,9 +170,9 @@ impl Archive {
     /// The blocks of which the archive has a record of `component`, as far as the index says.
     pub fn held(&self, component: Component) -> Vec<RangeInclusive<u64>> {
         match &self.index.slots {
-            Slots::InFile(_) if self.index.components.has(component) => vec![self.blocks()],
-            Slots::InFile(_) => Vec::new(),
-            Slots::Rebuilt(blocks) => {
+            BlockSlots::InFile(_) if self.index.components.has(component) => vec![self.blocks()],
+            BlockSlots::InFile(_) => Vec::new(),
+            BlockSlots::Rebuilt(blocks) => {
                 let numbered = blocks.iter().zip(self.index.start..);
                 crate::ranges::of(numbered.filter(|(block, _)| block[component.slot()] != 0).map(|(_, number)| number))
             }
@@ -425,7 +425,7 @@ impl Archive {
         Records::new(self.source.as_ref(), self.len)
     }
 
-    pub(crate) fn index(&self) -> &Index {
+    pub(crate) fn index(&self) -> &ArchiveIndex {
         &self.index
     }
 
@@ -449,7 +449,7 @@ pub(crate) fn receipts_encoding(format: Format) -> ReceiptsEncoding {
 }
 
 /// Compares the starting number with a header that can be read: the first or else the last.
-fn check_start(records: Records<'_>, index: Index) -> Result<Index, Rule> {
+fn check_start(records: Records<'_>, index: ArchiveIndex) -> Result<ArchiveIndex, Rule> {
     for number in [*index.blocks().start(), *index.blocks().end()] {
         let header =
             index.locate(records, number, Component::Header).and_then(|at| content::read_header(records, at.offset));

@@ -26,18 +26,19 @@ pub(crate) type Offsets = [u64; Component::COUNT];
 
 /// The index of one archive.
 #[derive(Debug)]
-pub(crate) struct Index {
+pub(crate) struct ArchiveIndex {
     pub(crate) format: Format,
     pub(crate) start: u64,
     pub(crate) count: u64,
     pub(crate) components: Components,
     /// Offset of the accumulator record, if there is one.
     pub(crate) accumulator: Option<u64>,
-    pub(crate) slots: Slots,
+    pub(crate) slots: BlockSlots,
 }
 
+/// Where the records of each block are looked up.
 #[derive(Debug)]
-pub(crate) enum Slots {
+pub(crate) enum BlockSlots {
     /// In the file's index record.
     InFile(IndexRecord),
     /// In memory, one entry for each block.
@@ -76,7 +77,7 @@ pub(crate) struct Located {
     pub(crate) header: RecordHeader,
 }
 
-impl Index {
+impl ArchiveIndex {
     /// Reads the index at the end of a file, as far as one needs it to look up blocks.
     pub(crate) fn read(records: Records<'_>) -> Result<Self, Rule> {
         let number_from_end = |nth: u64| -> Result<u64, Rule> {
@@ -127,7 +128,7 @@ impl Index {
             .offset
             .checked_sub(RECORD_HEADER_LEN + u64::from(ACCUMULATOR_LEN))
             .filter(|offset| records.header_of(*offset, RecordType::ACCUMULATOR).is_ok());
-        Ok(Self { format, start, count, components, accumulator, slots: Slots::InFile(record) })
+        Ok(Self { format, start, count, components, accumulator, slots: BlockSlots::InFile(record) })
     }
 
     pub(crate) fn blocks(&self) -> RangeInclusive<u64> {
@@ -144,18 +145,18 @@ impl Index {
     pub(crate) fn record_offset(&self, records: Records<'_>, number: u64, component: Component) -> Result<u64, Rule> {
         let nth = number - self.start;
         match &self.slots {
-            Slots::Rebuilt(blocks) => {
+            BlockSlots::Rebuilt(blocks) => {
                 let offset = blocks.get(nth as usize).map_or(0, |offsets| offsets[component.slot()]);
                 if offset == 0 { Err(Rule::Missing(component)) } else { Ok(offset) }
             }
-            Slots::InFile(record) if self.format == Format::Era1 => {
+            BlockSlots::InFile(record) if self.format == Format::Era1 => {
                 let mut offset = record.read_slot(records, nth, 0)?;
                 for before in ERA1_ORDER.into_iter().take_while(|before| *before != component) {
                     offset += records.header_of(offset, before.record_type(Format::Era1))?.record_len();
                 }
                 if component == Component::Proof { Err(Rule::Missing(component)) } else { Ok(offset) }
             }
-            Slots::InFile(record) => {
+            BlockSlots::InFile(record) => {
                 let position = record.order.iter().position(|slot| *slot == Some(component));
                 let position = position.ok_or(Rule::Missing(component))?;
                 record.read_slot(records, nth, position as u64)

@@ -8,14 +8,14 @@ use crate::component::{Component, Components, Format, MAX_BLOCKS};
 use crate::content;
 use crate::e2store::{RecordType, Records};
 use crate::error::Rule;
-use crate::index::{Index, Offsets, Slots};
+use crate::index::{ArchiveIndex, BlockSlots, Offsets};
 
 /// The most records that are walked over: those of a full era, and room for others.
 const MAX_RECORDS: usize = MAX_BLOCKS as usize * Component::COUNT + 64;
 
 /// A rebuilt index.
 pub(crate) struct Scan {
-    pub(crate) index: Index,
+    pub(crate) index: ArchiveIndex,
     /// The offset at which the records end before the file does, and why.
     pub(crate) stopped: Option<(u64, Rule)>,
 }
@@ -46,13 +46,13 @@ pub(crate) fn rebuild(records: Records<'_>) -> Result<Scan, Rule> {
     let count = blocks.offsets.len() as u64;
     let start = blocks.start.filter(|start| start.checked_add(count).is_some()).ok_or(Rule::NotAnArchive)?;
     let held = |component: &Component| blocks.offsets.iter().any(|block| block[component.slot()] != 0);
-    let index = Index {
+    let index = ArchiveIndex {
         format,
         start,
         count,
         components: Component::ALL.into_iter().filter(held).collect::<Components>(),
         accumulator: found.iter().find(|(kind, _)| *kind == RecordType::ACCUMULATOR).map(|(_, offset)| *offset),
-        slots: Slots::Rebuilt(blocks.offsets.into()),
+        slots: BlockSlots::Rebuilt(blocks.offsets.into()),
     };
     Ok(Scan { index, stopped })
 }

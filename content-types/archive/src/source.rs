@@ -60,14 +60,14 @@ impl From<Vanished> for io::Error {
 
 /// What tells one file, and one state of it, from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
+struct FileIdentity {
     device: u64,
     inode: u64,
     length: u64,
     modified: (i64, i64),
 }
 
-impl Identity {
+impl FileIdentity {
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -82,7 +82,7 @@ impl Identity {
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
-    identity: Identity,
+    identity: FileIdentity,
 }
 
 impl FileSource {
@@ -96,7 +96,7 @@ impl FileSource {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { path: path.to_owned(), identity: Identity::of(&metadata) })
+        Ok(Self { path: path.to_owned(), identity: FileIdentity::of(&metadata) })
     }
 
     fn reopen(&self) -> io::Result<File> {
@@ -105,7 +105,7 @@ impl FileSource {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Vanished.into()),
             Err(error) => return Err(error),
         };
-        if Identity::of(&file.metadata()?) != self.identity {
+        if FileIdentity::of(&file.metadata()?) != self.identity {
             return Err(Vanished.into());
         }
         Ok(file)

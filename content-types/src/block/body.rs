@@ -3,9 +3,9 @@
 use alloy_primitives::{B256, keccak256};
 
 use super::eip2718;
-use super::error::{BlockPlace, Fault, Malformed, Rule};
+use super::error::{BlockPlace, BrokenRule, Malformed, Rule};
 use super::lists::ListKind;
-use super::rlp::{Header, RlpItem};
+use super::rlp::{RlpHeader, RlpItem};
 use super::span::Span;
 use super::ssz::{Fields, write_fields};
 use super::trie::ordered_trie_root;
@@ -79,7 +79,7 @@ impl<'a> BodyParts<'a> {
     }
 
     fn read_rlp(body: Span<'a>) -> Result<Self, Malformed> {
-        let in_body = |fault: Fault| fault.at(BlockPlace::Body);
+        let in_body = |fault: BrokenRule| fault.at(BlockPlace::Body);
         let mut fields = RlpItem::exactly(body).and_then(|body| body.items()).map_err(in_body)?;
 
         let transactions = fields.expect_next().map_err(in_body)?;
@@ -100,7 +100,7 @@ impl<'a> BodyParts<'a> {
     }
 
     fn read_ssz(body: Span<'a>) -> Result<Self, Malformed> {
-        let in_body = |fault: Fault| fault.at(BlockPlace::Body);
+        let in_body = |fault: BrokenRule| fault.at(BlockPlace::Body);
         let mut fields = Fields::new(body).map_err(in_body)?;
         if !(SSZ_FIELDS_BEFORE_SHANGHAI..=SSZ_FIELDS_FROM_SHANGHAI).contains(&fields.count()) {
             return Err(in_body(body.fault(Rule::FieldCount { found: fields.count() })));
@@ -139,10 +139,10 @@ impl<'a> BodyParts<'a> {
         payload.extend_from_slice(self.ommers);
         if let Some(withdrawals) = &self.withdrawals {
             let len = withdrawals.iter().map(|withdrawal| withdrawal.len()).sum();
-            payload.extend_from_slice(Header::list(len).as_bytes());
+            payload.extend_from_slice(RlpHeader::list(len).as_bytes());
             withdrawals.iter().for_each(|withdrawal| payload.extend_from_slice(withdrawal));
         }
-        out.extend_from_slice(Header::list(payload.len()).as_bytes());
+        out.extend_from_slice(RlpHeader::list(payload.len()).as_bytes());
         out.append(&mut payload);
     }
 
@@ -159,19 +159,19 @@ impl<'a> BodyParts<'a> {
     }
 }
 
-fn transaction(envelope: Span<'_>) -> Result<&[u8], Fault> {
+fn transaction(envelope: Span<'_>) -> Result<&[u8], BrokenRule> {
     Ok(envelope.at_most(MAX_TRANSACTION_LEN)?.bytes)
 }
 
 /// The RLP list of ommers, each of them a list. What is in the headers is for the hash to tell.
 fn ommers(list: RlpItem<'_>) -> Result<&[u8], Malformed> {
-    let in_ommers = |fault: Fault| fault.at(BlockPlace::Ommers);
+    let in_ommers = |fault: BrokenRule| fault.at(BlockPlace::Ommers);
     let ommers = list.span().at_most(MAX_OMMERS_LEN).map_err(in_ommers)?;
     OMMERS.read_items(list.items().map_err(in_ommers)?, |ommer| ommer.items().map(drop))?;
     Ok(ommers.bytes)
 }
 
-fn withdrawal<'a>(item: &RlpItem<'a>) -> Result<&'a [u8], Fault> {
+fn withdrawal<'a>(item: &RlpItem<'a>) -> Result<&'a [u8], BrokenRule> {
     item.items()?;
     Ok(item.span().at_most(MAX_WITHDRAWAL_LEN)?.bytes)
 }

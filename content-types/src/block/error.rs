@@ -137,14 +137,14 @@ pub struct Malformed {
 
 /// A broken rule before it is known to which part of the block the bytes belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct BrokenRule {
     offset: usize,
     rule: Rule,
     /// The log of the receipt in hand.
     log: Option<usize>,
 }
 
-impl Fault {
+impl BrokenRule {
     pub(super) fn new(offset: usize, rule: Rule) -> Self {
         Self { offset, rule, log: None }
     }

@@ -1,7 +1,7 @@
 //! The lists of a block, read item by item from either encoding.
 
-use super::error::{BlockPlace, Fault, Malformed, Rule};
-use super::rlp::{Items, RlpItem};
+use super::error::{BlockPlace, BrokenRule, Malformed, Rule};
+use super::rlp::{RlpItem, RlpItems};
 use super::span::Span;
 use super::ssz::Fields;
 
@@ -17,8 +17,8 @@ impl ListKind {
     /// Reads each item of an RLP list.
     pub(super) fn read_items<'a, T>(
         self,
-        mut items: Items<'a>,
-        mut read: impl FnMut(&RlpItem<'a>) -> Result<T, Fault>,
+        mut items: RlpItems<'a>,
+        mut read: impl FnMut(&RlpItem<'a>) -> Result<T, BrokenRule>,
     ) -> Result<Vec<T>, Malformed> {
         let mut list = Vec::new();
         loop {
@@ -35,7 +35,7 @@ impl ListKind {
     pub(super) fn read_fields<'a, T>(
         self,
         list: Span<'a>,
-        mut read: impl FnMut(Span<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(Span<'a>) -> Result<T, BrokenRule>,
     ) -> Result<Vec<T>, Malformed> {
         let mut fields = Fields::new(list).map_err(|fault| fault.at(self.place))?;
         if fields.count() > self.limit {

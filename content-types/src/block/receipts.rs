@@ -7,9 +7,9 @@ use alloy_primitives::{B256, Bloom};
 
 use super::bloom::BloomInputs;
 use super::eip2718;
-use super::error::{BlockPlace, Fault, Malformed, Rule};
+use super::error::{BlockPlace, BrokenRule, Malformed, Rule};
 use super::lists::ListKind;
-use super::rlp::{Header, Items, RlpItem};
+use super::rlp::{RlpHeader, RlpItem, RlpItems};
 use super::span::Span;
 use super::ssz::write_fields;
 use super::trie::ordered_trie_root;
@@ -55,7 +55,7 @@ impl ReceiptsRoots {
         } else {
             // The root covers the logs and blooms of whole receipts: they do not have to be compared.
             let envelopes = read_envelopes(encoding, receipts, |envelope| {
-                logs_bloom |= Bloom::from(Fields::of_envelope(envelope)?.bloom);
+                logs_bloom |= Bloom::from(ReceiptFields::of_envelope(envelope)?.bloom);
                 Ok(envelope.bytes)
             })?;
             ordered_trie_root(&envelopes)
@@ -86,11 +86,11 @@ impl<'a> Receipt<'a> {
             RECEIPTS.read_items(list_items(receipts)?, |item| Self::read_slim(item, &mut inputs))?
         } else {
             read_envelopes(encoding, receipts, |envelope| {
-                let fields = Fields::of_envelope(envelope)?;
+                let fields = ReceiptFields::of_envelope(envelope)?;
                 read_logs(&fields.logs, &mut inputs)?;
                 given.push((fields.bloom, envelope));
                 let type_byte = eip2718::type_byte(envelope.bytes);
-                let Fields { outcome_and_gas, logs, .. } = fields;
+                let ReceiptFields { outcome_and_gas, logs, .. } = fields;
                 Ok(Self { type_byte, outcome_and_gas, bloom: Bloom::ZERO, logs: logs.encoded })
             })?
         };
@@ -106,7 +106,7 @@ impl<'a> Receipt<'a> {
     }
 
     /// Reads a receipt except for its bloom.
-    fn read_slim(item: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<Self, Fault> {
+    fn read_slim(item: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<Self, BrokenRule> {
         item.span().at_most(MAX_RECEIPT_LEN)?;
         let mut items = item.items()?;
         let type_item = items.expect_next()?;
@@ -156,7 +156,7 @@ impl<'a> Receipt<'a> {
     /// Appends the EIP-2718 encoding.
     fn write_envelope(&self, out: &mut Vec<u8>) {
         out.extend(self.type_byte);
-        let bloom_header = Header::string(self.bloom.as_slice());
+        let bloom_header = RlpHeader::string(self.bloom.as_slice());
         let parts = [self.outcome_and_gas, bloom_header.as_bytes(), self.bloom.as_slice(), self.logs];
         write_rlp_list(&parts, out);
     }
@@ -181,14 +181,14 @@ impl Written {
 }
 
 /// The fields of a receipt with bloom.
-struct Fields<'a> {
+struct ReceiptFields<'a> {
     outcome_and_gas: &'a [u8],
     bloom: &'a [u8; Bloom::len_bytes()],
     logs: RlpItem<'a>,
 }
 
-impl<'a> Fields<'a> {
-    fn of_envelope(envelope: Span<'a>) -> Result<Self, Fault> {
+impl<'a> ReceiptFields<'a> {
+    fn of_envelope(envelope: Span<'a>) -> Result<Self, BrokenRule> {
         let mut items = eip2718::content(envelope)?.items()?;
         let outcome_and_gas = read_outcome_and_gas(&mut items)?;
         let bloom = items.expect_next()?.fixed()?;
@@ -200,7 +200,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Reads a status (EIP-658) or the state root that stood in its place before, and the cumulative gas.
-fn read_outcome_and_gas<'a>(items: &mut Items<'a>) -> Result<&'a [u8], Fault> {
+fn read_outcome_and_gas<'a>(items: &mut RlpItems<'a>) -> Result<&'a [u8], BrokenRule> {
     let start = items.rest();
     let outcome = items.expect_next()?;
     if !matches!(outcome.string()?, [] | [1]) && outcome.fixed::<32>().is_err() {
@@ -211,10 +211,10 @@ fn read_outcome_and_gas<'a>(items: &mut Items<'a>) -> Result<&'a [u8], Fault> {
 }
 
 /// Walks through a list of logs, `[address, [topic…], data]` each, and closes the receipt's bloom.
-fn read_logs<'a>(logs: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
+fn read_logs<'a>(logs: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), BrokenRule> {
     let mut items = logs.items()?;
     for index in 0.. {
-        let in_log = |fault: Fault| fault.in_log(index);
+        let in_log = |fault: BrokenRule| fault.in_log(index);
         let Some(log) = items.next_item().map_err(in_log)? else { break };
         read_log(&log, inputs).map_err(in_log)?;
     }
@@ -222,7 +222,7 @@ fn read_logs<'a>(logs: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(),
     Ok(())
 }
 
-fn read_log<'a>(log: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), Fault> {
+fn read_log<'a>(log: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), BrokenRule> {
     let mut fields = log.items()?;
     inputs.add(fields.expect_next()?.fixed::<20>()?);
     let list = fields.expect_next()?;
@@ -239,7 +239,7 @@ fn read_log<'a>(log: &RlpItem<'a>, inputs: &mut BloomInputs<'a>) -> Result<(), F
 }
 
 /// The items of the RLP list that `receipts` is.
-fn list_items(receipts: &[u8]) -> Result<Items<'_>, Malformed> {
+fn list_items(receipts: &[u8]) -> Result<RlpItems<'_>, Malformed> {
     RlpItem::exactly(Span::of_value(receipts))
         .and_then(|list| list.items())
         .map_err(|fault| fault.at(BlockPlace::Receipts))
@@ -249,7 +249,7 @@ fn list_items(receipts: &[u8]) -> Result<Items<'_>, Malformed> {
 fn read_envelopes<'a, T>(
     encoding: ReceiptsEncoding,
     receipts: &'a [u8],
-    mut read: impl FnMut(Span<'a>) -> Result<T, Fault>,
+    mut read: impl FnMut(Span<'a>) -> Result<T, BrokenRule>,
 ) -> Result<Vec<T>, Malformed> {
     let mut read = |envelope: Span<'a>| read(envelope.at_most(MAX_RECEIPT_LEN)?);
     if encoding == ReceiptsEncoding::Ssz {
@@ -260,6 +260,6 @@ fn read_envelopes<'a, T>(
 }
 
 fn write_rlp_list(parts: &[&[u8]], out: &mut Vec<u8>) {
-    out.extend_from_slice(Header::list(parts.iter().map(|part| part.len()).sum()).as_bytes());
+    out.extend_from_slice(RlpHeader::list(parts.iter().map(|part| part.len()).sum()).as_bytes());
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }

@@ -1,6 +1,6 @@
 //! Strict walking over RLP: items as slices of the input, canonical headers only.
 
-use super::error::{Fault, Rule};
+use super::error::{BrokenRule, Rule};
 use super::span::Span;
 
 /// Largest payload with a one-byte header, bytes.
@@ -21,15 +21,15 @@ pub(super) struct RlpItem<'a> {
 
 impl<'a> RlpItem<'a> {
     /// Reads the one item that `span` consists of.
-    pub(super) fn exactly(span: Span<'a>) -> Result<Self, Fault> {
-        let mut items = Items { rest: span.bytes, offset: span.offset };
+    pub(super) fn exactly(span: Span<'a>) -> Result<Self, BrokenRule> {
+        let mut items = RlpItems { rest: span.bytes, offset: span.offset };
         let item = items.expect_next()?;
         items.expect_end()?;
         Ok(item)
     }
 
-    fn fault(&self, rule: Rule) -> Fault {
-        Fault::new(self.offset, rule)
+    fn fault(&self, rule: Rule) -> BrokenRule {
+        BrokenRule::new(self.offset, rule)
     }
 
     /// Header and payload.
@@ -43,26 +43,26 @@ impl<'a> RlpItem<'a> {
     }
 
     /// The items of a list.
-    pub(super) fn items(&self) -> Result<Items<'a>, Fault> {
+    pub(super) fn items(&self) -> Result<RlpItems<'a>, BrokenRule> {
         if !self.is_list {
             return Err(self.fault(Rule::ExpectedList));
         }
-        Ok(Items { rest: self.payload, offset: self.payload_offset() })
+        Ok(RlpItems { rest: self.payload, offset: self.payload_offset() })
     }
 
     /// The bytes of a string.
-    pub(super) fn string(&self) -> Result<&'a [u8], Fault> {
+    pub(super) fn string(&self) -> Result<&'a [u8], BrokenRule> {
         if self.is_list { Err(self.fault(Rule::ExpectedString)) } else { Ok(self.payload) }
     }
 
     /// The bytes of a string of `N` bytes.
-    pub(super) fn fixed<const N: usize>(&self) -> Result<&'a [u8; N], Fault> {
+    pub(super) fn fixed<const N: usize>(&self) -> Result<&'a [u8; N], BrokenRule> {
         let string = self.string()?;
         string.try_into().map_err(|_| self.fault(Rule::Length { expected: N, found: string.len() }))
     }
 
     /// An unsigned integer.
-    pub(super) fn integer(&self) -> Result<u64, Fault> {
+    pub(super) fn integer(&self) -> Result<u64, BrokenRule> {
         let string = self.string()?;
         if string.len() > size_of::<u64>() || string.first() == Some(&0) {
             return Err(self.fault(Rule::Integer));
@@ -73,15 +73,15 @@ impl<'a> RlpItem<'a> {
 
 /// A cursor over consecutive items.
 #[derive(Debug, Clone)]
-pub(super) struct Items<'a> {
+pub(super) struct RlpItems<'a> {
     rest: &'a [u8],
     offset: usize,
 }
 
-impl<'a> Items<'a> {
+impl<'a> RlpItems<'a> {
     /// The next item, or `None` at the end.
     #[inline]
-    pub(super) fn next_item(&mut self) -> Result<Option<RlpItem<'a>>, Fault> {
+    pub(super) fn next_item(&mut self) -> Result<Option<RlpItem<'a>>, BrokenRule> {
         let Some(&first) = self.rest.first() else { return Ok(None) };
         let (is_list, header, payload) = self.read_header(first)?;
         let available = self.rest.len() - header;
@@ -96,7 +96,7 @@ impl<'a> Items<'a> {
     }
 
     /// The next item, which the specification demands.
-    pub(super) fn expect_next(&mut self) -> Result<RlpItem<'a>, Fault> {
+    pub(super) fn expect_next(&mut self) -> Result<RlpItem<'a>, BrokenRule> {
         self.next_item()?.ok_or_else(|| self.fault(Rule::Overrun { needed: 1, available: 0 }))
     }
 
@@ -106,17 +106,17 @@ impl<'a> Items<'a> {
     }
 
     /// Refuses anything after the last item that the specification allows.
-    pub(super) fn expect_end(&self) -> Result<(), Fault> {
+    pub(super) fn expect_end(&self) -> Result<(), BrokenRule> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.fault(Rule::Trailing { count: self.rest.len() })) }
     }
 
-    fn fault(&self, rule: Rule) -> Fault {
-        Fault::new(self.offset, rule)
+    fn fault(&self, rule: Rule) -> BrokenRule {
+        BrokenRule::new(self.offset, rule)
     }
 
     /// Whether the item is a list, the length of its header, which lies within the input, and that which it claims for
     /// its payload.
-    fn read_header(&self, first: u8) -> Result<(bool, usize, usize), Fault> {
+    fn read_header(&self, first: u8) -> Result<(bool, usize, usize), BrokenRule> {
         if first < STRING {
             return Ok((false, 0, 1));
         }
@@ -143,12 +143,12 @@ impl<'a> Items<'a> {
 
 /// A header, built on the stack.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
+pub(super) struct RlpHeader {
     bytes: [u8; 9],
     len: u8,
 }
 
-impl Header {
+impl RlpHeader {
     pub(super) fn list(payload: usize) -> Self {
         Self::new(LIST, payload)
     }
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::block::BlockPlace;
 
-    fn read(bytes: &[u8]) -> Result<RlpItem<'_>, Fault> {
+    fn read(bytes: &[u8]) -> Result<RlpItem<'_>, BrokenRule> {
         RlpItem::exactly(Span::of_value(bytes))
     }
 
@@ -214,7 +214,7 @@ mod tests {
         fn agrees_with_alloy_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let mut rest = bytes.as_slice();
             let reference = Reference::decode(&mut rest).ok().filter(|header| header.payload_length <= rest.len());
-            match (reference, Items { rest: &bytes, offset: 0 }.next_item()) {
+            match (reference, RlpItems { rest: &bytes, offset: 0 }.next_item()) {
                 (Some(header), Ok(Some(item))) => {
                     prop_assert_eq!(header.list, item.is_list);
                     prop_assert_eq!(&rest[..header.payload_length], item.payload);
@@ -228,10 +228,10 @@ mod tests {
         fn writes_headers_as_alloy(payload in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut string = Vec::new();
             payload.as_slice().encode(&mut string);
-            prop_assert_eq!(&[Header::string(&payload).as_bytes(), &payload].concat(), &string);
+            prop_assert_eq!(&[RlpHeader::string(&payload).as_bytes(), &payload].concat(), &string);
             let mut list = Vec::new();
             Reference { list: true, payload_length: payload.len() }.encode(&mut list);
-            let ours = Header::list(payload.len());
+            let ours = RlpHeader::list(payload.len());
             prop_assert_eq!(ours.as_bytes(), list);
         }
 

@@ -1,6 +1,6 @@
 //! A piece of the value that remembers where it stands.
 
-use super::error::{Fault, Rule};
+use super::error::{BrokenRule, Rule};
 
 /// Some bytes of the value.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,12 +15,12 @@ impl<'a> Span<'a> {
         Self { bytes, offset: 0 }
     }
 
-    pub(super) fn fault(&self, rule: Rule) -> Fault {
-        Fault::new(self.offset, rule)
+    pub(super) fn fault(&self, rule: Rule) -> BrokenRule {
+        BrokenRule::new(self.offset, rule)
     }
 
     /// The span itself if it is no longer than `limit` bytes.
-    pub(super) fn at_most(self, limit: usize) -> Result<Self, Fault> {
+    pub(super) fn at_most(self, limit: usize) -> Result<Self, BrokenRule> {
         if self.bytes.len() > limit {
             return Err(self.fault(Rule::TooLong { limit, found: self.bytes.len() }));
         }

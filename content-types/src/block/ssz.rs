@@ -1,6 +1,6 @@
 //! Strict walking over the SSZ of lists of byte lists.
 
-use super::error::{Fault, Rule};
+use super::error::{BrokenRule, Rule};
 use super::span::Span;
 
 /// Bytes of an offset.
@@ -16,7 +16,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Reads the first offset, which tells how many fields there are: none where the bytes are empty.
-    pub(super) fn new(whole: Span<'a>) -> Result<Self, Fault> {
+    pub(super) fn new(whole: Span<'a>) -> Result<Self, BrokenRule> {
         if whole.bytes.is_empty() {
             return Ok(Self { whole, count: 0, next: 0 });
         }
@@ -34,7 +34,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, or `None` at the end.
-    pub(super) fn next_field(&mut self) -> Result<Option<Span<'a>>, Fault> {
+    pub(super) fn next_field(&mut self) -> Result<Option<Span<'a>>, BrokenRule> {
         if self.next == self.count {
             return Ok(None);
         }
@@ -44,22 +44,22 @@ impl<'a> Fields<'a> {
         let Some(bytes) = self.whole.bytes.get(start..end) else {
             // The end is the next field's offset, except for the last field, whose own offset is at fault.
             let (at, offset) = if self.next == self.count { (self.next - 1, start) } else { (self.next, end) };
-            return Err(Fault::new(self.whole.offset + at * OFFSET_LEN, Rule::SszOffset { offset }));
+            return Err(BrokenRule::new(self.whole.offset + at * OFFSET_LEN, Rule::SszOffset { offset }));
         };
         Ok(Some(Span { bytes, offset: self.whole.offset + start }))
     }
 
     /// The next field, which the specification demands.
-    pub(super) fn expect_next(&mut self) -> Result<Span<'a>, Fault> {
+    pub(super) fn expect_next(&mut self) -> Result<Span<'a>, BrokenRule> {
         let missing = self.whole.fault(Rule::FieldCount { found: self.count });
         self.next_field()?.ok_or(missing)
     }
 
-    fn read_offset(&self, index: usize) -> Result<usize, Fault> {
+    fn read_offset(&self, index: usize) -> Result<usize, BrokenRule> {
         let at = index * OFFSET_LEN;
         let rest = self.whole.bytes.get(at..).unwrap_or_default();
         let offset = rest.first_chunk().ok_or_else(|| {
-            Fault::new(self.whole.offset + at, Rule::Overrun { needed: OFFSET_LEN, available: rest.len() })
+            BrokenRule::new(self.whole.offset + at, Rule::Overrun { needed: OFFSET_LEN, available: rest.len() })
         })?;
         Ok(u32::from_le_bytes(*offset) as usize)
     }

@@ -4,7 +4,7 @@
 //! is accepted has one form in each encoding.
 
 use super::body::BodyParts;
-use super::error::Fault;
+use super::error::BrokenRule;
 use super::receipts::Receipt;
 use super::{BlockPlace, BodyEncoding, Malformed, ReceiptsEncoding};
 
@@ -16,7 +16,7 @@ use super::{BlockPlace, BodyEncoding, Malformed, ReceiptsEncoding};
 pub fn body(from: BodyEncoding, to: BodyEncoding, body: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::new();
     let parts = BodyParts::read(from, body)?;
-    parts.write(to, &mut out).map_err(|rule| Fault::new(0, rule).at(BlockPlace::Body))?;
+    parts.write(to, &mut out).map_err(|rule| BrokenRule::new(0, rule).at(BlockPlace::Body))?;
     Ok(out)
 }
 
@@ -29,6 +29,6 @@ pub fn body(from: BodyEncoding, to: BodyEncoding, body: &[u8]) -> Result<Vec<u8>
 pub fn receipts(from: ReceiptsEncoding, to: ReceiptsEncoding, receipts: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut out = Vec::new();
     let list = Receipt::read_list(from, receipts)?;
-    Receipt::write_list(&list, to, &mut out).map_err(|rule| Fault::new(0, rule).at(BlockPlace::Receipts))?;
+    Receipt::write_list(&list, to, &mut out).map_err(|rule| BrokenRule::new(0, rule).at(BlockPlace::Receipts))?;
     Ok(out)
 }

@@ -10,7 +10,7 @@ use alloy_primitives::{B256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 
 use super::keccak::{Message, keccak256_each};
-use super::rlp::Header;
+use super::rlp::RlpHeader;
 
 /// Largest `rlp(index)`, bytes.
 const KEY_MAX: usize = 1 + size_of::<u64>();
@@ -45,7 +45,7 @@ pub fn ordered_trie_root<T: AsRef<[u8]>>(items: &[T]) -> B256 {
 
 /// A node, whose children are the next ones of the level below.
 #[derive(Debug)]
-enum Node {
+enum TrieNode {
     /// The item at `index`, at the end of `path`.
     Leaf { path: Path, index: usize },
     /// The only child lies at the end of `path`.
@@ -55,7 +55,7 @@ enum Node {
 }
 
 /// The trie of `count` items, level by level.
-fn lay_out(count: usize) -> Vec<Vec<Node>> {
+fn lay_out(count: usize) -> Vec<Vec<TrieNode>> {
     let keys = Keys { count };
     let mut levels = Vec::new();
     let mut subtrees = vec![Subtree { ranks: 0..count, depth: 0 }];
@@ -75,12 +75,12 @@ struct Subtree {
 
 impl Subtree {
     /// The root node of the subtree; what lies below it is added to `below`.
-    fn root(self, keys: &Keys, below: &mut Vec<Self>) -> Node {
+    fn root(self, keys: &Keys, below: &mut Vec<Self>) -> TrieNode {
         let Self { ranks, depth } = self;
         let first = keys.key(ranks.start);
         if ranks.len() == 1 {
             let path = Path::new(&first, depth..first.nibbles(), true);
-            return Node::Leaf { path, index: keys.index(ranks.start) };
+            return TrieNode::Leaf { path, index: keys.index(ranks.start) };
         }
         // In order, the keys between the first and the last share whatever those two share; no key is a prefix of
         // another, so the two differ before either ends.
@@ -88,7 +88,7 @@ impl Subtree {
         let fork = (depth..first.nibbles()).find(|&at| first.nibble(at) != last.nibble(at)).unwrap_or(depth);
         if fork > depth {
             below.push(Self { ranks, depth: fork });
-            return Node::Extension { path: Path::new(&first, depth..fork, false) };
+            return TrieNode::Extension { path: Path::new(&first, depth..fork, false) };
         }
         let mut children = 0;
         let mut start = ranks.start;
@@ -99,7 +99,7 @@ impl Subtree {
             below.push(Self { ranks: start..end, depth: depth + 1 });
             start = end;
         }
-        Node::Branch { children }
+        TrieNode::Branch { children }
     }
 }
 
@@ -119,7 +119,7 @@ impl References {
 }
 
 /// Encodes and hashes the nodes of a level, given the references to those of the level below.
-fn hash_level<T: AsRef<[u8]>>(level: &[Node], below: &References, items: &[T]) -> References {
+fn hash_level<T: AsRef<[u8]>>(level: &[TrieNode], below: &References, items: &[T]) -> References {
     // Whole branches and extensions, and leaves up to their item.
     let mut heads = Vec::new();
     let mut nodes = Vec::with_capacity(level.len());
@@ -128,19 +128,19 @@ fn hash_level<T: AsRef<[u8]>>(level: &[Node], below: &References, items: &[T]) -
     for node in level {
         let start = heads.len();
         let item = match node {
-            Node::Leaf { path, index } => {
+            TrieNode::Leaf { path, index } => {
                 let item = items[*index].as_ref();
-                let (path_header, item_header) = (Header::string(path.as_bytes()), Header::string(item));
+                let (path_header, item_header) = (RlpHeader::string(path.as_bytes()), RlpHeader::string(item));
                 let parts = [path_header.as_bytes(), path.as_bytes(), item_header.as_bytes()];
                 push_list(&parts, item.len(), &mut heads);
                 item
             }
-            Node::Extension { path } => {
-                let path_header = Header::string(path.as_bytes());
+            TrieNode::Extension { path } => {
+                let path_header = RlpHeader::string(path.as_bytes());
                 push_list(&[path_header.as_bytes(), path.as_bytes(), next_child()], 0, &mut heads);
                 &[]
             }
-            Node::Branch { children } => {
+            TrieNode::Branch { children } => {
                 let parts: [&[u8]; BRANCH_WIDTH + 1] = std::array::from_fn(|nibble| {
                     if nibble < BRANCH_WIDTH && children >> nibble & 1 == 1 { next_child() } else { &[EMPTY] }
                 });
@@ -174,7 +174,7 @@ fn hash_level<T: AsRef<[u8]>>(level: &[Node], below: &References, items: &[T]) -
 /// Appends an RLP list of `parts`, of which `more` bytes are to follow.
 fn push_list(parts: &[&[u8]], more: usize, out: &mut Vec<u8>) {
     let payload = parts.iter().map(|part| part.len()).sum::<usize>() + more;
-    out.extend_from_slice(Header::list(payload).as_bytes());
+    out.extend_from_slice(RlpHeader::list(payload).as_bytes());
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
@@ -234,7 +234,7 @@ impl IndexKey {
     fn new(index: usize) -> Self {
         let digits = (index as u64).to_be_bytes();
         let string = &digits[(index as u64).leading_zeros() as usize / 8..];
-        let header = Header::string(string);
+        let header = RlpHeader::string(string);
         let header = header.as_bytes();
         let mut bytes = [0; KEY_MAX];
         bytes[..header.len()].copy_from_slice(header);

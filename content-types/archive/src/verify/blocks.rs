@@ -16,7 +16,7 @@ use crate::index::Located;
 use crate::read_ahead::ReadAhead;
 use crate::{content, proof_record, snappy};
 
-use super::compression::{Compression, Tally};
+use super::compression::{Compression, CompressionTally};
 use super::layout::Positions;
 use super::report::{MAX_FINDINGS, Progress};
 
@@ -28,7 +28,7 @@ const WINDOW: usize = 1 << 14;
 
 /// What is known of one block by itself.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Facts {
+pub(super) struct BlockFacts {
     /// What the header says, where it can be read.
     pub(super) header: Option<HeaderFacts>,
     /// Whether the archive's own proof proves the header.
@@ -53,11 +53,11 @@ pub(super) struct HeaderFacts {
 /// What the check of each block by itself has found.
 #[derive(Default)]
 pub(super) struct CheckedBlocks {
-    pub(super) facts: Vec<Facts>,
+    pub(super) facts: Vec<BlockFacts>,
     pub(super) findings: Vec<ArchiveError>,
     /// Findings over the limit.
     pub(super) unlisted: u64,
-    pub(super) compression: Tally,
+    pub(super) compression: CompressionTally,
 }
 
 /// Checks each block by itself.
@@ -89,7 +89,7 @@ pub(super) fn check(
         });
         std::iter::once(own).chain(joined).collect()
     });
-    let mut blocks = CheckedBlocks { facts: vec![Facts::default(); positions.len()], ..CheckedBlocks::default() };
+    let mut blocks = CheckedBlocks { facts: vec![BlockFacts::default(); positions.len()], ..CheckedBlocks::default() };
     for found in of_threads {
         let found = found?;
         for (nth, facts) in found.facts {
@@ -122,7 +122,7 @@ struct BlockCheck<'a> {
 struct ThreadFindings<'a> {
     /// A window for each component, because in an ere file they lie apart.
     windows: [ReadAhead<'a>; Component::COUNT],
-    facts: Vec<(usize, Facts)>,
+    facts: Vec<(usize, BlockFacts)>,
     findings: Vec<ArchiveError>,
     unlisted: u64,
     compression: Compression,
@@ -188,10 +188,10 @@ impl BlockCheck<'_> {
     }
 
     /// Checks all components of one block. An error means that the file cannot be read.
-    fn check_block(&self, nth: usize, found: &mut ThreadFindings<'_>) -> Result<Facts, ArchiveError> {
+    fn check_block(&self, nth: usize, found: &mut ThreadFindings<'_>) -> Result<BlockFacts, ArchiveError> {
         let components = self.archive.components();
         let rule = |unverified: Unverified| Rule::Unverified(Box::new(unverified));
-        let mut facts = Facts::default();
+        let mut facts = BlockFacts::default();
         let header = self.check(nth, Component::Header, found, |this, at, place, found| {
             let header = content::decode_header(this.content(at, Component::Header, place, found)?)?;
             let number = this.number(nth);

@@ -12,7 +12,7 @@ use crate::e2store::RecordType;
 use crate::error::{ArchivePlace, Mismatch, Rule};
 use crate::name::ArchiveName;
 
-use super::blocks::Facts;
+use super::blocks::BlockFacts;
 use super::difficulty;
 use super::report::Report;
 
@@ -20,7 +20,7 @@ use super::report::Report;
 /// the last block, if a proved header of another file names it.
 pub(super) fn check(
     archive: &Archive,
-    facts: &[Facts],
+    facts: &[BlockFacts],
     last_hash: Option<B256>,
     verifier: &HeaderVerifier,
     report: &mut Report,
@@ -40,7 +40,7 @@ pub(super) fn check(
 /// The check of what the blocks of an archive say of one another.
 struct ChainCheck<'a> {
     archive: &'a Archive,
-    facts: &'a [Facts],
+    facts: &'a [BlockFacts],
     last_hash: Option<B256>,
     verifier: &'a HeaderVerifier,
     report: &'a mut Report,

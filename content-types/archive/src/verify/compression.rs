@@ -21,12 +21,12 @@ const MAX_PLACES: usize = 256;
 pub(super) struct Compression {
     encoder: Encoder,
     stream: Vec<u8>,
-    tally: Tally,
+    tally: CompressionTally,
 }
 
 /// How many records came out the same, and which did not.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct CompressionTally {
     /// Only records that left the encoder a choice.
     same: u64,
     different: u64,
@@ -58,12 +58,12 @@ impl Compression {
         Ok(())
     }
 
-    pub(super) fn into_tally(self) -> Tally {
+    pub(super) fn into_tally(self) -> CompressionTally {
         self.tally
     }
 }
 
-impl Tally {
+impl CompressionTally {
     pub(super) fn join(&mut self, other: Self) {
         self.same += other.same;
         self.different += other.different;

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use alloy_primitives::U256;
 
-use super::blocks::Facts;
+use super::blocks::BlockFacts;
 
 /// The total difficulty of each block as most of the file agrees on it; empty where the file records none.
 ///
 /// Total difficulty less the sum of the difficulties up to a block is the same for all blocks. Where it differs for a
 /// few, these are wrong.
-pub(super) fn agreed(facts: &[Facts]) -> Vec<U256> {
+pub(super) fn agreed(facts: &[BlockFacts]) -> Vec<U256> {
     let mut sum = U256::ZERO;
     let mut sums = Vec::with_capacity(facts.len());
     let mut votes: HashMap<U256, usize> = HashMap::new();
@@ -35,16 +35,16 @@ mod tests {
     use super::super::blocks::HeaderFacts;
     use super::*;
 
-    fn facts(blocks: &[(Option<u64>, Option<u64>)]) -> Vec<Facts> {
+    fn facts(blocks: &[(Option<u64>, Option<u64>)]) -> Vec<BlockFacts> {
         let header = |difficulty| HeaderFacts {
             hash: Default::default(),
             parent_hash: Default::default(),
             difficulty: U256::from(difficulty),
         };
-        let block = |(difficulty, total): &(Option<u64>, Option<u64>)| Facts {
+        let block = |(difficulty, total): &(Option<u64>, Option<u64>)| BlockFacts {
             header: difficulty.map(header),
             total_difficulty: total.map(U256::from),
-            ..Facts::default()
+            ..BlockFacts::default()
         };
         blocks.iter().map(block).collect()
     }

@@ -5,7 +5,7 @@ use crate::archive::Archive;
 use crate::component::{ACCUMULATOR_LEN, Component, Format};
 use crate::e2store::{RECORD_HEADER_LEN, RecordHeader, RecordType, Records};
 use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
-use crate::index::{IndexRecord, Located, Offsets, SLOT_LEN, Slots};
+use crate::index::{BlockSlots, IndexRecord, Located, Offsets, SLOT_LEN};
 
 /// Records in a gap that are reported one by one, before the gap counts as damage.
 const MAX_GAP_RECORDS: usize = 64;
@@ -35,8 +35,8 @@ pub(super) fn check(archive: &Archive) -> Layout {
     };
     walk.version();
     match &index.slots {
-        Slots::InFile(record) => walk.file(record),
-        Slots::Rebuilt(blocks) => walk.rebuilt(blocks),
+        BlockSlots::InFile(record) => walk.file(record),
+        BlockSlots::Rebuilt(blocks) => walk.rebuilt(blocks),
     }
     walk.layout
 }

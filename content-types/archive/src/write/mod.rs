@@ -44,14 +44,14 @@ pub use plan::Plan;
 
 /// What is remembered of each block: enough to check that the blocks make up a chain, and for the accumulator.
 #[derive(Debug, Clone, Copy, Default)]
-struct Facts {
+struct WrittenFacts {
     hash: B256,
     parent_hash: B256,
     difficulty: U256,
     total_difficulty: U256,
 }
 
-impl Facts {
+impl WrittenFacts {
     fn learn_header(&mut self, header: &DecodedHeader) {
         self.hash = header.hash();
         self.parent_hash = header.header().parent_hash;
@@ -93,7 +93,7 @@ fn name_of(dir: &Path, plan: &Plan) -> Arc<str> {
 pub struct ArchiveWriter {
     name: Arc<str>,
     plan: Plan,
-    facts: Vec<Facts>,
+    facts: Vec<WrittenFacts>,
     spool: Spool,
     encoder: Encoder,
     stream: Vec<u8>,
@@ -112,7 +112,7 @@ impl ArchiveWriter {
         let place = ArchivePlace::archive(&name);
         let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
         let spool = Spool::create(dir, &plan, count).map_err(|error| place.broken(error))?;
-        let facts = vec![Facts::default(); count];
+        let facts = vec![WrittenFacts::default(); count];
         Ok(Self { name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
     }
 
@@ -130,7 +130,7 @@ impl ArchiveWriter {
         let name = name_of(dir, &plan);
         let place = ArchivePlace::archive(&name);
         let count = plan.count().map_err(|rule| place.clone().broken(rule))?;
-        let mut facts = vec![Facts::default(); count];
+        let mut facts = vec![WrittenFacts::default(); count];
         let start = *plan.blocks.start();
         let spool = Spool::resume(dir, &plan, count, |nth, component, data| {
             let known = facts.get_mut(nth).map(|facts| facts.learn(component, start + nth as u64, data));
@@ -185,13 +185,13 @@ impl ArchiveWriter {
     /// As [`ArchiveWriter::put_header`]; [`Rule::Snappy`] and [`Rule::SkippableChunk`] for what is no stream of data chunks
     /// only, [`Rule::Number`] for a header of another block.
     pub fn put_stream(&mut self, number: u64, component: Component, stream: &[u8]) -> Result<(), ArchiveError> {
-        let mut facts = Facts::default();
+        let mut facts = WrittenFacts::default();
         let learned = facts.learn(component, number, stream);
         learned.map_err(|rule| self.place_of(number, component).broken(rule))?;
         let nth = self.put_plain(number, component, stream)?;
         let known = &mut self.facts[nth];
         match component {
-            Component::Header => *known = Facts { total_difficulty: known.total_difficulty, ..facts },
+            Component::Header => *known = WrittenFacts { total_difficulty: known.total_difficulty, ..facts },
             Component::TotalDifficulty => known.total_difficulty = facts.total_difficulty,
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::file::TemporaryFile;
 use super::journal::{self, ENTRY_LEN, JournalEntry, Paths, Region};
 use super::plan::Plan;
-use super::spool::{Kept, Span, Spool};
+use super::spool::{RecordSpan, Spool, SpoolKeeper};
 use super::tail::Tail;
 use crate::component::Component;
 use crate::e2store::RECORD_HEADER_LEN;
@@ -75,7 +75,7 @@ impl Spool {
                     }
                 }
                 let JournalEntry { component, region, offset, length, .. } = entry;
-                spool.note(nth, component, Span { region, offset, length });
+                spool.note(nth, component, RecordSpan { region, offset, length });
             }
         }
         spool.spooled.cut(spool_end)?;
@@ -85,7 +85,7 @@ impl Spool {
             journal.append(&[&head])?;
             journal.flush()?;
         }
-        spool.kept = Some(Kept { paths, head, journal, is_listed: false });
+        spool.kept = Some(SpoolKeeper { paths, head, journal, is_listed: false });
         spool.rescue(&stranded)?;
         spool.target.flush()?;
         spool.target.cut(target_end)?;

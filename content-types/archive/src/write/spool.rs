@@ -27,7 +27,7 @@ const STEP_LEN: u64 = 1 << 20;
 
 /// Where a record lies, header and data.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(super) struct RecordSpan {
     pub(super) region: Region,
     pub(super) offset: u64,
     /// Bytes of its data.
@@ -48,13 +48,13 @@ pub(crate) struct Spool {
     /// Bytes of the data of all records that are here, and of those that are in their places.
     len: u64,
     placed_len: u64,
-    spans: Vec<[Option<Span>; Component::COUNT]>,
-    pub(super) kept: Option<Kept>,
+    spans: Vec<[Option<RecordSpan>; Component::COUNT]>,
+    pub(super) kept: Option<SpoolKeeper>,
 }
 
 /// What makes a spool outlive its process.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct SpoolKeeper {
     pub(super) paths: Paths,
     pub(super) head: Vec<u8>,
     pub(super) journal: Tail,
@@ -150,12 +150,12 @@ impl Spool {
             // There is room among what is pending, so nothing is written in front of the data here.
             kept.journal.append(&[&entry.encode(&kept.head)])?;
         }
-        self.note(nth, component, Span { region, offset, length });
+        self.note(nth, component, RecordSpan { region, offset, length });
         Ok(())
     }
 
     /// Remembers where a record lies. In the target that is the place of the one whose turn it is.
-    pub(super) fn note(&mut self, nth: usize, component: Component, span: Span) {
+    pub(super) fn note(&mut self, nth: usize, component: Component, span: RecordSpan) {
         let Some(known) = self.spans.get_mut(nth).map(|spans| &mut spans[component.slot()]) else { return };
         let before = known.replace(span).map_or(0, |known| u64::from(known.length));
         self.len = self.len.saturating_sub(before) + u64::from(span.length);
@@ -233,7 +233,7 @@ impl Spool {
         tail.read(data, span.offset + RECORD_HEADER_LEN)
     }
 
-    fn span(&self, nth: usize, component: Component) -> Option<Span> {
+    fn span(&self, nth: usize, component: Component) -> Option<RecordSpan> {
         self.spans.get(nth).and_then(|spans| spans[component.slot()])
     }
 }
