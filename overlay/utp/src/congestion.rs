@@ -45,7 +45,7 @@ struct Epoch {
 
 /// What a reduction took, in case that it was for nothing.
 #[derive(Clone, Copy, Debug)]
-struct Before {
+struct BeforeReduction {
     window: f64,
     slow_start_threshold: f64,
     plateau: f64,
@@ -61,7 +61,7 @@ pub(crate) struct Congestion {
     /// Window before the last reduction.
     plateau: f64,
     epoch: Option<Epoch>,
-    before: Option<Before>,
+    before: Option<BeforeReduction>,
 }
 
 impl Congestion {
@@ -155,7 +155,7 @@ impl Congestion {
     }
 
     fn reduce(&mut self, window: f64) {
-        self.before = Some(Before {
+        self.before = Some(BeforeReduction {
             window: self.window,
             slow_start_threshold: self.slow_start_threshold,
             plateau: self.plateau,

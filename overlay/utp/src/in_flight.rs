@@ -38,7 +38,7 @@ enum PacketState {
 
 /// What a packet that has to be acknowledged is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SentKind {
     /// Part of the stream.
     Data,
     /// The end of the stream.
@@ -82,14 +82,14 @@ pub(crate) struct Acked {
 
 /// What loss detection found.
 #[derive(Debug, Default)]
-pub(crate) struct Lost {
+pub(crate) struct LostPackets {
     pub(crate) packets: u32,
     /// Transmission number of the newest of them.
     pub(crate) newest: u64,
 }
 
 #[derive(Debug)]
-pub(crate) struct InFlight {
+pub(crate) struct PacketsInFlight {
     /// The packets from the first that is not acknowledged to the last sent.
     packets: VecDeque<SentPacket>,
     first: SeqNr,
@@ -108,7 +108,7 @@ pub(crate) struct InFlight {
     span_bytes: usize,
 }
 
-impl InFlight {
+impl PacketsInFlight {
     pub(crate) fn new(first: SeqNr) -> Self {
         Self {
             packets: VecDeque::new(),
@@ -172,12 +172,12 @@ impl InFlight {
     }
 
     /// Enters a packet that is sent for the first time.
-    pub(crate) fn push(&mut self, now: Instant, payload: Bytes, kind: Kind) {
+    pub(crate) fn push(&mut self, now: Instant, payload: Bytes, kind: SentKind) {
         let seq_nr = self.next_seq_nr();
         let len = payload.len();
         let packet = SentPacket {
             payload,
-            fin: kind == Kind::Fin,
+            fin: kind == SentKind::Fin,
             len,
             state: PacketState::InFlight,
             sent_at: now,
@@ -312,8 +312,8 @@ impl InFlight {
     /// Transmissions are gone through in the order in which they left, and each is taken off the front once its fate is
     /// known. The first whose fate is open ends the search: those behind it left later, so theirs is open too. That is why
     /// all calls together cost one step for each transmission.
-    pub(crate) fn detect_lost(&mut self, now: Instant, loss_delay: Duration) -> Lost {
-        let mut lost = Lost::default();
+    pub(crate) fn detect_lost(&mut self, now: Instant, loss_delay: Duration) -> LostPackets {
+        let mut lost = LostPackets::default();
         // Found anew below, if there is still a transmission that was overtaken and has time left.
         self.loss_time = None;
         while let Some(&seq_nr) = self.transmissions.front() {
@@ -351,15 +351,15 @@ impl InFlight {
     }
 
     /// Takes a bare acknowledgement of what was acknowledged before; returns what is lost by it.
-    pub(crate) fn handle_duplicate_ack(&mut self) -> Lost {
-        let Some(first) = self.packets.front() else { return Lost::default() };
+    pub(crate) fn handle_duplicate_ack(&mut self) -> LostPackets {
+        let Some(first) = self.packets.front() else { return LostPackets::default() };
         self.duplicate_acks += 1;
         if self.duplicate_acks != DUPLICATE_ACKS || first.state != PacketState::InFlight {
-            return Lost::default();
+            return LostPackets::default();
         }
         let newest = first.transmission;
         self.lose(self.first);
-        Lost { packets: 1, newest }
+        LostPackets { packets: 1, newest }
     }
 
     /// Has the first and the last packet sent again, without holding them for lost: their acknowledgements tell what

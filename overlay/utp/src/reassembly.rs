@@ -15,7 +15,7 @@ const COPIED_BELOW: usize = 512;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Inserted {
+pub(crate) enum PacketInserted {
     /// It was the next.
     InOrder,
     /// It was the next, and packets behind it had been waiting.
@@ -95,8 +95,8 @@ impl Reassembly {
 
     /// Takes a packet that carries `payload` and, if `fin`, ends the stream. Returns what became of it and how many
     /// bytes it put in order.
-    pub(crate) fn insert(&mut self, seq_nr: SeqNr, payload: Bytes, fin: bool) -> (Inserted, usize) {
-        let Some(distance) = seq_nr.since(self.next) else { return (Inserted::Duplicate, 0) };
+    pub(crate) fn insert(&mut self, seq_nr: SeqNr, payload: Bytes, fin: bool) -> (PacketInserted, usize) {
+        let Some(distance) = seq_nr.since(self.next) else { return (PacketInserted::Duplicate, 0) };
         let moves_end = if fin {
             self.fin.is_some_and(|known| known != seq_nr) || distance < self.early.len()
         } else {
@@ -104,14 +104,14 @@ impl Reassembly {
         };
         if moves_end {
             let repeated_fin = fin && self.fin == Some(seq_nr);
-            return (if repeated_fin { Inserted::Duplicate } else { Inserted::BeyondEnd }, 0);
+            return (if repeated_fin { PacketInserted::Duplicate } else { PacketInserted::BeyondEnd }, 0);
         }
         if distance > 0 {
             return (self.insert_early(seq_nr, distance - 1, payload, fin), 0);
         }
         // What waits behind the gap is not counted here: it must never keep out the packet it waits for.
         if !self.discard && self.ready_bytes + payload.len() > self.capacity {
-            return (Inserted::NoRoom, 0);
+            return (PacketInserted::NoRoom, 0);
         }
         if fin {
             self.fin = Some(seq_nr);
@@ -120,7 +120,7 @@ impl Reassembly {
         self.push_ready(payload);
         self.next = self.next.add(1);
         if self.early.is_empty() {
-            return (Inserted::InOrder, in_order);
+            return (PacketInserted::InOrder, in_order);
         }
         while let Some(Some(payload)) = self.early.pop_front() {
             self.present.remove(self.next);
@@ -132,16 +132,16 @@ impl Reassembly {
         if self.early.is_empty() {
             self.early.shrink_to(0);
         }
-        (Inserted::FilledGap, in_order)
+        (PacketInserted::FilledGap, in_order)
     }
 
-    fn insert_early(&mut self, seq_nr: SeqNr, index: usize, payload: Bytes, fin: bool) -> Inserted {
+    fn insert_early(&mut self, seq_nr: SeqNr, index: usize, payload: Bytes, fin: bool) -> PacketInserted {
         if self.early.get(index).is_some_and(Option::is_some) {
-            return Inserted::Duplicate;
+            return PacketInserted::Duplicate;
         }
         let no_room = !self.discard && self.ready_bytes + self.early_bytes + payload.len() > self.capacity;
         if no_room || index >= WINDOW_PACKETS {
-            return Inserted::NoRoom;
+            return PacketInserted::NoRoom;
         }
         if fin {
             self.fin = Some(seq_nr);
@@ -158,7 +158,7 @@ impl Reassembly {
         self.early_bytes += payload.len();
         self.early[index] = Some(payload);
         self.present.insert(seq_nr);
-        Inserted::Early
+        PacketInserted::Early
     }
 
     fn push_ready(&mut self, payload: Bytes) {
@@ -229,7 +229,7 @@ mod tests {
         let mut reassembly = Reassembly::new(first, 1 << 20);
         assert_eq!(reassembly.selective_ack(252), None);
         for ahead in [1, 3, 32, 33] {
-            assert_eq!(reassembly.insert(first.add(ahead), payload(0, 10), false).0, Inserted::Early);
+            assert_eq!(reassembly.insert(first.add(ahead), payload(0, 10), false).0, PacketInserted::Early);
         }
         let whole = reassembly.selective_ack(252).unwrap();
         assert_eq!(whole.as_bytes(), [0b101, 0, 0, 0x80, 1, 0, 0, 0]);
@@ -240,13 +240,13 @@ mod tests {
     fn the_missing_packet_is_taken_however_much_waits_behind_it() {
         let first = SeqNr::first(0);
         let mut reassembly = Reassembly::new(first, 1_000);
-        assert_eq!(reassembly.insert(first.add(1), payload(1, 600), false).0, Inserted::Early);
-        assert_eq!(reassembly.insert(first.add(2), payload(2, 600), false).0, Inserted::NoRoom);
-        assert_eq!(reassembly.insert(first, payload(0, 1_000), false), (Inserted::FilledGap, 1_600));
+        assert_eq!(reassembly.insert(first.add(1), payload(1, 600), false).0, PacketInserted::Early);
+        assert_eq!(reassembly.insert(first.add(2), payload(2, 600), false).0, PacketInserted::NoRoom);
+        assert_eq!(reassembly.insert(first, payload(0, 1_000), false), (PacketInserted::FilledGap, 1_600));
         assert_eq!(reassembly.window(), 0);
-        assert_eq!(reassembly.insert(first.add(2), payload(2, 1), false).0, Inserted::NoRoom);
+        assert_eq!(reassembly.insert(first.add(2), payload(2, 1), false).0, PacketInserted::NoRoom);
         read_all(&mut reassembly);
-        assert_eq!(reassembly.insert(first.add(2), payload(2, 1), false).0, Inserted::InOrder);
+        assert_eq!(reassembly.insert(first.add(2), payload(2, 1), false).0, PacketInserted::InOrder);
     }
 
     #[test]
@@ -264,15 +264,15 @@ mod tests {
     fn nothing_lies_behind_the_end() {
         let first = SeqNr::first(7);
         let mut reassembly = Reassembly::new(first, 1_000);
-        assert_eq!(reassembly.insert(first.add(2), Bytes::new(), true).0, Inserted::Early);
-        assert_eq!(reassembly.insert(first.add(3), payload(3, 1), false).0, Inserted::BeyondEnd);
-        assert_eq!(reassembly.insert(first.add(3), Bytes::new(), true).0, Inserted::BeyondEnd);
-        assert_eq!(reassembly.insert(first.add(1), Bytes::new(), true).0, Inserted::BeyondEnd);
-        assert_eq!(reassembly.insert(first.add(1), payload(1, 1), false).0, Inserted::Early);
+        assert_eq!(reassembly.insert(first.add(2), Bytes::new(), true).0, PacketInserted::Early);
+        assert_eq!(reassembly.insert(first.add(3), payload(3, 1), false).0, PacketInserted::BeyondEnd);
+        assert_eq!(reassembly.insert(first.add(3), Bytes::new(), true).0, PacketInserted::BeyondEnd);
+        assert_eq!(reassembly.insert(first.add(1), Bytes::new(), true).0, PacketInserted::BeyondEnd);
+        assert_eq!(reassembly.insert(first.add(1), payload(1, 1), false).0, PacketInserted::Early);
         assert!(!reassembly.is_complete());
-        assert_eq!(reassembly.insert(first, payload(0, 1), false).0, Inserted::FilledGap);
+        assert_eq!(reassembly.insert(first, payload(0, 1), false).0, PacketInserted::FilledGap);
         assert!(reassembly.is_complete());
-        assert_eq!(reassembly.insert(first.add(2), Bytes::new(), true).0, Inserted::Duplicate);
+        assert_eq!(reassembly.insert(first.add(2), Bytes::new(), true).0, PacketInserted::Duplicate);
         assert_eq!(read_all(&mut reassembly), [0, 1]);
     }
 

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Connection, ConnectionState, Fin, Recovery, WindowProbe};
+use super::{Connection, ConnectionState, Fin, LossRecovery, WindowProbe};
 use crate::{
     CloseReason, Header, Packet, PacketError, PacketType,
-    in_flight::Lost,
-    reassembly::{Inserted, Reassembly},
+    in_flight::LostPackets,
+    reassembly::{PacketInserted, Reassembly},
     seq::{SeqNr, WINDOW_PACKETS},
 };
 
@@ -148,15 +148,15 @@ impl Connection {
         let was_complete = self.reassembly.is_complete();
         let (inserted, bytes) = self.reassembly.insert(seq_nr, payload, fin);
         match inserted {
-            Inserted::InOrder if fin => self.acks.demand(),
-            Inserted::InOrder => self.acks.handle_in_order(now),
-            Inserted::Early => self.acks.handle_early(now),
-            Inserted::FilledGap | Inserted::NoRoom => self.acks.demand(),
-            Inserted::Duplicate => {
+            PacketInserted::InOrder if fin => self.acks.demand(),
+            PacketInserted::InOrder => self.acks.handle_in_order(now),
+            PacketInserted::Early => self.acks.handle_early(now),
+            PacketInserted::FilledGap | PacketInserted::NoRoom => self.acks.demand(),
+            PacketInserted::Duplicate => {
                 self.stats.duplicates += 1;
                 self.acks.demand();
             }
-            Inserted::BeyondEnd => return Err(PacketError::State),
+            PacketInserted::BeyondEnd => return Err(PacketError::State),
         }
         self.stats.bytes_received += bytes as u64;
         self.events.readable |= bytes > 0 || self.reassembly.is_complete() != was_complete;
@@ -187,7 +187,7 @@ impl Connection {
             self.recovery.late += acked.late;
             if self.recovery.late >= self.recovery.lost {
                 self.congestion.undo();
-                self.recovery = Recovery::default();
+                self.recovery = LossRecovery::default();
             }
         }
         let same_window = header.wnd_size as usize == self.peer_window;
@@ -221,13 +221,13 @@ impl Connection {
         }
     }
 
-    pub(super) fn handle_lost(&mut self, lost: Lost) {
+    pub(super) fn handle_lost(&mut self, lost: LostPackets) {
         if lost.packets == 0 {
             return;
         }
         if lost.newest >= self.recovery.until {
             self.congestion.handle_loss();
-            self.recovery = Recovery { until: self.in_flight.next_transmission(), lost: 0, late: 0 };
+            self.recovery = LossRecovery { until: self.in_flight.next_transmission(), lost: 0, late: 0 };
         }
         self.recovery.lost += lost.packets;
     }

@@ -17,7 +17,7 @@ use crate::{
     acks::Acks,
     congestion::Congestion,
     delay::DelayEstimator,
-    in_flight::InFlight,
+    in_flight::PacketsInFlight,
     reassembly::Reassembly,
     rtt::{MAX_RTO, RttEstimator},
     send_buffer::SendBuffer,
@@ -44,14 +44,14 @@ pub struct Connection {
 
     // This side's stream.
     send_buffer: SendBuffer,
-    in_flight: InFlight,
+    in_flight: PacketsInFlight,
     fin: Fin,
     /// The peer's stream had ended when our FIN left: who acknowledges the FIN knows that we have everything.
     fin_was_last: bool,
     rtt: RttEstimator,
     delay: DelayEstimator,
     congestion: Congestion,
-    recovery: Recovery,
+    recovery: LossRecovery,
     retransmission: Retransmission,
     /// Bytes that the peer has room for.
     peer_window: usize,
@@ -121,7 +121,7 @@ enum Fin {
 
 /// Losses since the window was last reduced: one round trip's are one.
 #[derive(Debug, Default)]
-struct Recovery {
+struct LossRecovery {
     /// The first transmission after the reduction.
     until: u64,
     lost: u32,
@@ -189,13 +189,13 @@ impl Connection {
             events: PendingEvents::default(),
             stats: Stats::default(),
             send_buffer: SendBuffer::default(),
-            in_flight: InFlight::new(first),
+            in_flight: PacketsInFlight::new(first),
             fin: Fin::Open,
             fin_was_last: false,
             rtt: RttEstimator::new(),
             delay: DelayEstimator::new(),
             congestion: Congestion::new(config.max_payload, config.target_delay),
-            recovery: Recovery::default(),
+            recovery: LossRecovery::default(),
             retransmission: Retransmission { since: now, probed: false, backoff: 0 },
             peer_window: 0,
             peer_window_at: 0,
@@ -382,7 +382,7 @@ impl Connection {
     fn end(&mut self, reason: CloseReason) {
         self.state = ConnectionState::Closed { reason, reset_due: false };
         self.send_buffer.clear();
-        self.in_flight = InFlight::new(self.in_flight.next_seq_nr());
+        self.in_flight = PacketsInFlight::new(self.in_flight.next_seq_nr());
         self.events.closed = Some(reason);
     }
 

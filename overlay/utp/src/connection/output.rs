@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Connection, ConnectionState, Fin, Output};
-use crate::{Header, MAX_SELECTIVE_ACK_LEN, PacketType, in_flight::Kind, seq::SeqNr};
+use crate::{Header, MAX_SELECTIVE_ACK_LEN, PacketType, in_flight::SentKind, seq::SeqNr};
 
 /// The selective acknowledgement that every peer takes; libutp sends no other.
 const SHORT_SELECTIVE_ACK: usize = 4;
@@ -82,12 +82,12 @@ impl Connection {
             }
             self.fin = Fin::Sent;
             self.fin_was_last = self.reassembly.is_complete();
-            self.in_flight.push(now, Bytes::new(), Kind::Fin);
+            self.in_flight.push(now, Bytes::new(), SentKind::Fin);
             return Some((seq_nr, Bytes::new(), true));
         }
         let len = self.new_packet_len(now, window)?;
         let payload = self.send_buffer.take(len);
-        self.in_flight.push(now, payload.clone(), Kind::Data);
+        self.in_flight.push(now, payload.clone(), SentKind::Data);
         Some((seq_nr, payload, false))
     }
 

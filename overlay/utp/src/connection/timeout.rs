@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Connection, ConnectionState, Recovery};
+use super::{Connection, ConnectionState, LossRecovery};
 use crate::CloseReason;
 
 impl Connection {
@@ -95,7 +95,7 @@ impl Connection {
             // A peer whose window is closed drops what it has no room for: that says nothing about the link.
             if self.peer_window > 0 {
                 self.congestion.handle_timeout();
-                self.recovery = Recovery { until: self.in_flight.next_transmission(), ..Recovery::default() };
+                self.recovery = LossRecovery { until: self.in_flight.next_transmission(), ..LossRecovery::default() };
             }
         }
     }

@@ -6,28 +6,28 @@ const RTT: Duration = Duration::from_millis(40);
 const LOSS_DELAY: Duration = Duration::from_millis(45);
 
 /// Ten packets of 100 bytes sent at once, and the first number.
-fn ten_sent(now: Instant) -> (InFlight, SeqNr) {
+fn ten_sent(now: Instant) -> (PacketsInFlight, SeqNr) {
     let first = SeqNr::first(u16::MAX - 3);
-    let mut in_flight = InFlight::new(first);
+    let mut in_flight = PacketsInFlight::new(first);
     for _ in 0..10 {
-        in_flight.push(now, Bytes::from_static(&[0; 100]), Kind::Data);
+        in_flight.push(now, Bytes::from_static(&[0; 100]), SentKind::Data);
     }
     (in_flight, first)
 }
 
 /// Acknowledges nothing but the packets at `places`, the first of which is 0.
-fn selective(in_flight: &mut InFlight, now: Instant, first: SeqNr, places: &[u32]) -> Acked {
+fn selective(in_flight: &mut PacketsInFlight, now: Instant, first: SeqNr, places: &[u32]) -> Acked {
     let mask: u32 = places.iter().map(|place| 1 << (place - 1)).sum();
     let mask = SelectiveAck::new(Bytes::copy_from_slice(&mask.to_le_bytes())).unwrap();
     in_flight.handle_ack(now, first.previous(), Some(&mask), RTT)
 }
 
-fn retransmitted(in_flight: &mut InFlight, now: Instant, first: SeqNr) -> Vec<usize> {
+fn retransmitted(in_flight: &mut PacketsInFlight, now: Instant, first: SeqNr) -> Vec<usize> {
     std::iter::from_fn(|| in_flight.retransmit(now)).filter_map(|(seq_nr, ..)| seq_nr.since(first)).collect()
 }
 
 /// Ten packets, of which the peer lacked the first, so that it was sent again at the time given.
-fn first_sent_again() -> (InFlight, SeqNr, Instant) {
+fn first_sent_again() -> (PacketsInFlight, SeqNr, Instant) {
     let sent = Instant::now();
     let (mut in_flight, first) = ten_sent(sent);
     let now = sent + RTT;
@@ -75,7 +75,7 @@ fn what_no_acknowledgement_spoke_of_is_not_lost_by_it() {
 fn a_lost_retransmission_is_found_by_what_was_sent_after_it() {
     let (mut in_flight, first, mut now) = first_sent_again();
     for _ in 0..3 {
-        in_flight.push(now, Bytes::from_static(&[0; 100]), Kind::Data);
+        in_flight.push(now, Bytes::from_static(&[0; 100]), SentKind::Data);
     }
     now += RTT;
     selective(&mut in_flight, now, first, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
