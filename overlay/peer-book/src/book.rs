@@ -67,8 +67,9 @@ pub(crate) struct Bar {
     pub(crate) times: u32,
 }
 
+/// What is known of a peer.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct PeerStanding {
     points: i32,
     /// Verified bytes that have not earned a point yet.
     bytes: u64,
@@ -88,7 +89,7 @@ struct OfSubnet {
 /// The standing of peers, by node ID and by subnet.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
-    peers: BTreeMap<NodeId, Standing>,
+    peers: BTreeMap<NodeId, PeerStanding>,
     subnets: BTreeMap<Subnet, OfSubnet>,
 }
 
@@ -160,7 +161,8 @@ impl Book {
 
     /// The peers that are barred now.
     pub(crate) fn bars(&self, now: Instant) -> impl Iterator<Item = (NodeId, Bar)> {
-        let bar = move |(id, standing): (&NodeId, &Standing)| Some((*id, standing.bar.filter(|bar| bar.until > now)?));
+        let bar =
+            move |(id, standing): (&NodeId, &PeerStanding)| Some((*id, standing.bar.filter(|bar| bar.until > now)?));
         self.peers.iter().filter_map(bar)
     }
 
@@ -203,15 +205,15 @@ impl Book {
         }
     }
 
-    fn standing(&mut self, now: Instant, peer: &NodeId) -> &mut Standing {
+    fn standing(&mut self, now: Instant, peer: &NodeId) -> &mut PeerStanding {
         if self.peers.len() >= MAX_NOTED && !self.peers.contains_key(peer) {
-            let until = |standing: &Standing| standing.bar.map(|bar| bar.until).filter(|until| *until > now);
+            let until = |standing: &PeerStanding| standing.bar.map(|bar| bar.until).filter(|until| *until > now);
             let least = self.peers.iter().min_by_key(|(_, standing)| (until(standing), standing.last));
             if let Some(id) = least.map(|(id, _)| *id) {
                 self.peers.remove(&id);
             }
         }
-        let standing = self.peers.entry(*peer).or_insert(Standing { points: 0, bytes: 0, bar: None, last: now });
+        let standing = self.peers.entry(*peer).or_insert(PeerStanding { points: 0, bytes: 0, bar: None, last: now });
         standing.last = now;
         standing
     }

@@ -30,7 +30,7 @@ use rustls::{
     version::TLS13,
 };
 
-use crate::{Certificate, CertificateError, GenerateError, PeerCertificate, parse::Unverified};
+use crate::{Certificate, CertificateError, GenerateError, PeerCertificate, parse::UnverifiedCertificate};
 
 impl Certificate {
     /// For connections from anybody whose certificate is sound.
@@ -92,7 +92,7 @@ pub enum PeerError {
 pub fn proved_key(identity: Option<Box<dyn Any>>) -> Result<PublicKey, PeerError> {
     let chain = identity.and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     match chain.as_deref().map(Vec::as_slice) {
-        Some([certificate]) => Ok(Unverified::read(certificate)?.host_key),
+        Some([certificate]) => Ok(UnverifiedCertificate::read(certificate)?.host_key),
         _ => Err(PeerError::NotOne),
     }
 }
@@ -156,7 +156,7 @@ impl Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let key = Unverified::read(certificate).map_err(tls_error)?.public_key_info();
+        let key = UnverifiedCertificate::read(certificate).map_err(tls_error)?.public_key_info();
         verify_tls13_signature_with_raw_key(message, &key, signed, &self.provider.signature_verification_algorithms)
     }
 

@@ -33,7 +33,7 @@ const LONG_LENGTH: usize = 0x80;
 
 /// The bytes are no DER, or another element than expected stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub(crate) struct MalformedDer;
 
 /// One element: its content, and all of it with tag and length.
 #[derive(Debug, Clone, Copy)]
@@ -56,20 +56,20 @@ pub(crate) struct DerReader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> DerReader<'a> {
     /// The next element, whatever it is.
-    pub(crate) fn next(&mut self) -> Result<Element<'a>, Malformed> {
-        let (&[tag, first], _) = self.0.split_first_chunk().ok_or(Malformed)?;
+    pub(crate) fn next(&mut self) -> Result<Element<'a>, MalformedDer> {
+        let (&[tag, first], _) = self.0.split_first_chunk().ok_or(MalformedDer)?;
         if tag & LONG_TAG == LONG_TAG {
-            return Err(Malformed);
+            return Err(MalformedDer);
         }
         let (header, length) = match usize::from(first) {
             short if short < LONG_LENGTH => (2, short),
-            0x81 => (3, usize::from(*self.0.get(2).ok_or(Malformed)?)),
+            0x81 => (3, usize::from(*self.0.get(2).ok_or(MalformedDer)?)),
             0x82 => {
-                let bytes = self.0.get(2..).and_then(|bytes| bytes.first_chunk::<2>()).ok_or(Malformed)?;
+                let bytes = self.0.get(2..).and_then(|bytes| bytes.first_chunk::<2>()).ok_or(MalformedDer)?;
                 (4, usize::from(u16::from_be_bytes(*bytes)))
             }
             // Longer than any certificate that is read, or of a length that is not given beforehand.
-            _ => return Err(Malformed),
+            _ => return Err(MalformedDer),
         };
         // The shortest form is the only one.
         let is_shortest = match header {
@@ -79,7 +79,7 @@ impl<'a> DerReader<'a> {
         };
         let end = header + length;
         if !is_shortest || self.0.len() < end {
-            return Err(Malformed);
+            return Err(MalformedDer);
         }
         let (whole, rest) = self.0.split_at(end);
         self.0 = rest;
@@ -87,20 +87,20 @@ impl<'a> DerReader<'a> {
     }
 
     /// The next element, which has this tag.
-    pub(crate) fn expect(&mut self, tag: u8) -> Result<Element<'a>, Malformed> {
-        self.next().and_then(|element| if element.tag == tag { Ok(element) } else { Err(Malformed) })
+    pub(crate) fn expect(&mut self, tag: u8) -> Result<Element<'a>, MalformedDer> {
+        self.next().and_then(|element| if element.tag == tag { Ok(element) } else { Err(MalformedDer) })
     }
 
     /// The next element if it has this tag.
-    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, Malformed> {
+    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, MalformedDer> {
         if self.0.first() == Some(&tag) { self.next().map(Some) } else { Ok(None) }
     }
 
     /// The bytes of a BIT STRING of whole bytes.
-    pub(crate) fn bits(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn bits(&mut self) -> Result<&'a [u8], MalformedDer> {
         match self.expect(BIT_STRING)?.content {
             [0, bytes @ ..] => Ok(bytes),
-            _ => Err(Malformed),
+            _ => Err(MalformedDer),
         }
     }
 
@@ -110,8 +110,8 @@ impl<'a> DerReader<'a> {
     }
 
     /// Nothing follows.
-    pub(crate) fn end(self) -> Result<(), Malformed> {
-        if self.is_empty() { Ok(()) } else { Err(Malformed) }
+    pub(crate) fn end(self) -> Result<(), MalformedDer> {
+        if self.is_empty() { Ok(()) } else { Err(MalformedDer) }
     }
 }
 
@@ -161,8 +161,8 @@ mod tests {
     #[test]
     fn bits_are_whole_bytes() {
         assert_eq!(DerReader(&bits(&[7, 9])).bits(), Ok(&[7, 9][..]));
-        assert_eq!(DerReader(&[BIT_STRING, 2, 1, 8]).bits(), Err(Malformed));
-        assert_eq!(DerReader(&[BIT_STRING, 0]).bits(), Err(Malformed));
+        assert_eq!(DerReader(&[BIT_STRING, 2, 1, 8]).bits(), Err(MalformedDer));
+        assert_eq!(DerReader(&[BIT_STRING, 0]).bits(), Err(MalformedDer));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use rustls::{
 };
 
 use crate::{
-    der::{self, DerReader, Element, Malformed},
+    der::{self, DerReader, Element, MalformedDer},
     time,
 };
 
@@ -75,7 +75,7 @@ impl PeerCertificate {
     /// The first rule of [libp2p's TLS specification](https://github.com/libp2p/specs/blob/master/tls/tls.md), section
     /// "Peer Authentication", that it breaks.
     pub fn verify(der: &[u8], now: UnixTime, algorithms: &WebPkiSupportedAlgorithms) -> Result<Self, CertificateError> {
-        let unverified = Unverified::read(der)?;
+        let unverified = UnverifiedCertificate::read(der)?;
         unverified.check(now, algorithms)?;
         Ok(Self { host_key: unverified.host_key })
     }
@@ -88,7 +88,7 @@ impl PeerCertificate {
 }
 
 /// A certificate of which nothing is known but that it can be read.
-pub(crate) struct Unverified<'a> {
+pub(crate) struct UnverifiedCertificate<'a> {
     signed: &'a [u8],
     algorithm: &'a [u8],
     signature: &'a [u8],
@@ -101,11 +101,11 @@ pub(crate) struct Unverified<'a> {
     host_signature: &'a [u8],
 }
 
-fn malformed(what: &'static str) -> impl Fn(Malformed) -> CertificateError {
-    move |Malformed| CertificateError::Malformed(what)
+fn malformed(what: &'static str) -> impl Fn(MalformedDer) -> CertificateError {
+    move |MalformedDer| CertificateError::Malformed(what)
 }
 
-impl<'a> Unverified<'a> {
+impl<'a> UnverifiedCertificate<'a> {
     /// Reads a certificate (RFC 5280, section 4.1).
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, CertificateError> {
         if bytes.len() > MAX_CERTIFICATE {
@@ -162,45 +162,45 @@ impl<'a> Unverified<'a> {
 }
 
 /// The one element that the bytes are.
-fn sole(bytes: &[u8]) -> Result<Element<'_>, Malformed> {
+fn sole(bytes: &[u8]) -> Result<Element<'_>, MalformedDer> {
     let mut reader = DerReader(bytes);
     let element = reader.expect(der::SEQUENCE)?;
     reader.end().map(|()| element)
 }
 
 /// What is signed, how, and the signature.
-fn signed<'a>(outer: &Element<'a>) -> Result<(Element<'a>, Element<'a>, &'a [u8]), Malformed> {
+fn signed<'a>(outer: &Element<'a>) -> Result<(Element<'a>, Element<'a>, &'a [u8]), MalformedDer> {
     let mut reader = outer.reader();
     let parts = (reader.expect(der::SEQUENCE)?, reader.expect(der::SEQUENCE)?, reader.bits()?);
     reader.end().map(|()| parts)
 }
 
 /// Version, serial number, signature algorithm (the same as outside) and issuer.
-fn head(fields: &mut DerReader<'_>, algorithm: &Element<'_>) -> Result<(), Malformed> {
+fn head(fields: &mut DerReader<'_>, algorithm: &Element<'_>) -> Result<(), MalformedDer> {
     let mut version = fields.expect(der::context(0))?.reader();
     let is_third = version.expect(der::INTEGER)?.content == [VERSION_3];
     version.end()?;
     fields.expect(der::INTEGER)?;
     let is_same = fields.expect(der::SEQUENCE)?.whole == algorithm.whole;
     fields.expect(der::SEQUENCE)?;
-    if is_third && is_same { Ok(()) } else { Err(Malformed) }
+    if is_third && is_same { Ok(()) } else { Err(MalformedDer) }
 }
 
-fn validity(fields: &mut DerReader<'_>) -> Result<(i64, i64), Malformed> {
+fn validity(fields: &mut DerReader<'_>) -> Result<(i64, i64), MalformedDer> {
     let mut reader = fields.expect(der::SEQUENCE)?.reader();
     let times = (time::unix(&reader.next()?)?, time::unix(&reader.next()?)?);
     reader.end().map(|()| times)
 }
 
 /// Algorithm and bytes of a SubjectPublicKeyInfo.
-fn public_key<'a>(info: &Element<'a>) -> Result<(Element<'a>, &'a [u8]), Malformed> {
+fn public_key<'a>(info: &Element<'a>) -> Result<(Element<'a>, &'a [u8]), MalformedDer> {
     let mut reader = info.reader();
     let parts = (reader.expect(der::SEQUENCE)?, reader.bits()?);
     reader.end().map(|()| parts)
 }
 
 /// The list of extensions, with which a certificate ends. Without one there is nothing in it.
-fn extensions(mut fields: DerReader<'_>) -> Result<DerReader<'_>, Malformed> {
+fn extensions(mut fields: DerReader<'_>) -> Result<DerReader<'_>, MalformedDer> {
     let Some(tagged) = fields.optional(der::context(3))? else { return fields.end().map(|()| DerReader(&[])) };
     fields.end()?;
     Ok(sole(tagged.content)?.reader())
@@ -225,21 +225,21 @@ fn host(mut extensions: DerReader<'_>) -> Result<(PublicKey, &[u8]), Certificate
     Ok((key, signature))
 }
 
-fn extension<'a>(extensions: &mut DerReader<'a>) -> Result<(&'a [u8], bool, &'a [u8]), Malformed> {
+fn extension<'a>(extensions: &mut DerReader<'a>) -> Result<(&'a [u8], bool, &'a [u8]), MalformedDer> {
     let mut reader = extensions.expect(der::SEQUENCE)?.reader();
     let id = reader.expect(der::OID)?.content;
     let is_critical = match reader.optional(der::BOOLEAN)?.map(|critical| critical.content) {
         None => false,
         Some([TRUE]) => true,
         // "False" is the default, which DER leaves out.
-        Some(_) => return Err(Malformed),
+        Some(_) => return Err(MalformedDer),
     };
     let value = reader.expect(der::OCTET_STRING)?.content;
     reader.end().map(|()| (id, is_critical, value))
 }
 
 /// The specification's SignedKey.
-fn signed_key(value: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+fn signed_key(value: &[u8]) -> Result<(&[u8], &[u8]), MalformedDer> {
     let mut reader = sole(value)?.reader();
     let parts = (reader.expect(der::OCTET_STRING)?.content, reader.expect(der::OCTET_STRING)?.content);
     reader.end().map(|()| parts)

@@ -1,15 +1,15 @@
 //! A certificate's times as Unix seconds: UTCTime and GeneralizedTime in the one form that RFC 5280, section 4.1.2.5,
 //! leaves of each.
 
-use crate::der::{Element, GENERALIZED_TIME, Malformed, UTC_TIME};
+use crate::der::{Element, GENERALIZED_TIME, MalformedDer, UTC_TIME};
 
 const DAY: i64 = 24 * 3600;
 
 /// Seconds since 1970, before it too.
-pub(crate) fn unix(time: &Element<'_>) -> Result<i64, Malformed> {
-    let (digits, zone) = time.content.split_last().map(|(zone, digits)| (digits, *zone)).ok_or(Malformed)?;
+pub(crate) fn unix(time: &Element<'_>) -> Result<i64, MalformedDer> {
+    let (digits, zone) = time.content.split_last().map(|(zone, digits)| (digits, *zone)).ok_or(MalformedDer)?;
     if zone != b'Z' || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed);
+        return Err(MalformedDer);
     }
     let number = |digits: &[u8]| digits.iter().fold(0_i64, |number, digit| number * 10 + i64::from(digit - b'0'));
     let (year, rest) = match (time.tag, digits.len()) {
@@ -18,14 +18,14 @@ pub(crate) fn unix(time: &Element<'_>) -> Result<i64, Malformed> {
             (if year < 50 { 2000 + year } else { 1900 + year }, &digits[2..])
         }
         (GENERALIZED_TIME, 14) => (number(&digits[..4]), &digits[4..]),
-        _ => return Err(Malformed),
+        _ => return Err(MalformedDer),
     };
     let mut pairs = rest.chunks_exact(2).map(number);
-    let mut next = || pairs.next().ok_or(Malformed);
+    let mut next = || pairs.next().ok_or(MalformedDer);
     let (month, day, hour, minute, second) = (next()?, next()?, next()?, next()?, next()?);
     let is_possible = (1..=12).contains(&month) && (1..=days_of_month(year, month)).contains(&day);
     if !is_possible || hour > 23 || minute > 59 || second > 59 {
-        return Err(Malformed);
+        return Err(MalformedDer);
     }
     Ok(days(year, month, day) * DAY + hour * 3600 + minute * 60 + second)
 }
@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    fn read(tag: u8, text: &str) -> Result<i64, Malformed> {
+    fn read(tag: u8, text: &str) -> Result<i64, MalformedDer> {
         unix(&Element { tag, content: text.as_bytes(), whole: &[] })
     }
 
@@ -78,11 +78,11 @@ mod tests {
         let general =
             general.iter().chain(&["20000001000000Z", "20000101000000", "20000101000000+", "2000010100000aZ"]);
         for text in general.chain(&["20000101000000.5Z", "200001010000Z", "", "Z"]) {
-            assert_eq!(read(GENERALIZED_TIME, text), Err(Malformed), "{text}");
+            assert_eq!(read(GENERALIZED_TIME, text), Err(MalformedDer), "{text}");
         }
-        assert_eq!(read(UTC_TIME, "7001010000Z"), Err(Malformed));
-        assert_eq!(read(UTC_TIME, "20000101000000Z"), Err(Malformed));
-        assert_eq!(read(0x04, "700101000000Z"), Err(Malformed));
+        assert_eq!(read(UTC_TIME, "7001010000Z"), Err(MalformedDer));
+        assert_eq!(read(UTC_TIME, "20000101000000Z"), Err(MalformedDer));
+        assert_eq!(read(0x04, "700101000000Z"), Err(MalformedDer));
     }
 
     proptest! {

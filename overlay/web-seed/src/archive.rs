@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cairn_archive::{Archive, Component, Components, Extent, Format};
 
-use crate::download::{Download, Remote};
+use crate::download::{RangeDownload, Remote};
 use crate::error::{Error, Reason};
 use crate::records::{Record, RecordParser};
 use crate::source::{BlockingFile, WebFile};
@@ -100,7 +100,7 @@ pub struct Reading {
     format: Format,
     components: Components,
     extents: VecDeque<Extent>,
-    current: Option<(Download, RecordParser)>,
+    current: Option<(RangeDownload, RecordParser)>,
 }
 
 impl Reading {

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Reason};
 use crate::location::Location;
-use crate::mirror::{Again, AttemptFailure, Mirror, Version};
+use crate::mirror::{Again, AttemptFailure, FileVersion, Mirror};
 use crate::options::{MAX_BACK_OFF, Options, PROGRESS};
 
 /// A file of a mirror.
@@ -50,7 +50,7 @@ impl Attempts {
 
 impl Remote {
     /// The file's version, and its first bytes: up to `length`, fewer when the file is shorter.
-    pub(crate) async fn open(&self, length: u64) -> Result<(Version, Bytes), Error> {
+    pub(crate) async fn open(&self, length: u64) -> Result<(FileVersion, Bytes), Error> {
         let _slot = self.slot().await?;
         let mut attempts = Attempts::default();
         loop {
@@ -63,7 +63,7 @@ impl Remote {
         }
     }
 
-    async fn head(&self, length: u64) -> Result<(Version, Bytes), AttemptFailure> {
+    async fn head(&self, length: u64) -> Result<(FileVersion, Bytes), AttemptFailure> {
         let mut answer = self.mirror.request(&self.location, 0..length, None).await?;
         let expected = answer.range.end - answer.range.start;
         let mut head = BytesMut::new();
@@ -84,9 +84,9 @@ impl Remote {
 
     /// Begins to read the bytes `range` of the file, which has to be `version` still. No request is made before the
     /// first bytes are asked for.
-    pub(crate) async fn download(&self, version: Version, range: Range<u64>) -> Result<Download, Error> {
+    pub(crate) async fn download(&self, version: FileVersion, range: Range<u64>) -> Result<RangeDownload, Error> {
         let slot = self.slot().await?;
-        Ok(Download {
+        Ok(RangeDownload {
             remote: self.clone(),
             version,
             next: range.start,
@@ -106,9 +106,9 @@ impl Remote {
 
 /// A range that is being read. It takes one of the mirror's places for requests until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Download {
+pub(crate) struct RangeDownload {
     remote: Remote,
-    version: Version,
+    version: FileVersion,
     range: Range<u64>,
     /// Offset of the next byte.
     next: u64,
@@ -119,7 +119,7 @@ pub(crate) struct Download {
     _slot: OwnedSemaphorePermit,
 }
 
-impl Download {
+impl RangeDownload {
     /// The next bytes, or `None` at the end of the range.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {

@@ -29,7 +29,7 @@ pub(crate) struct Mirror {
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Version {
+pub(crate) struct FileVersion {
     pub(crate) len: u64,
     etag: Option<String>,
     modified: Option<String>,
@@ -39,7 +39,7 @@ pub(crate) struct Version {
 #[derive(Debug)]
 pub(crate) struct HttpAnswer {
     /// The file as it is now.
-    pub(crate) version: Version,
+    pub(crate) version: FileVersion,
     /// First byte of the body, and the byte behind its last.
     pub(crate) range: std::ops::Range<u64>,
     pub(crate) body: Response,
@@ -72,7 +72,7 @@ impl AttemptFailure {
     }
 }
 
-impl Version {
+impl FileVersion {
     fn of(headers: &HeaderMap, len: u64) -> Self {
         Self { len, etag: text(headers, ETAG), modified: text(headers, LAST_MODIFIED) }
     }
@@ -121,7 +121,7 @@ impl Mirror {
         &self,
         location: &Location,
         range: std::ops::Range<u64>,
-        known: Option<&Version>,
+        known: Option<&FileVersion>,
     ) -> Result<HttpAnswer, AttemptFailure> {
         let last = range.end.saturating_sub(1);
         let url = match (location, &self.bucket) {
@@ -144,7 +144,7 @@ impl Mirror {
         }
         let body = self.send(request).await?;
         if body.status() == StatusCode::OK {
-            let found = Version::of(body.headers(), known.map_or(0, |known| known.len));
+            let found = FileVersion::of(body.headers(), known.map_or(0, |known| known.len));
             let changed = known.is_some_and(|known| !known.matches(&found));
             return Err(if changed { Reason::Changed } else { Reason::NoRanges }.into());
         }
@@ -153,7 +153,7 @@ impl Mirror {
         }
         let found = text(body.headers(), CONTENT_RANGE).unwrap_or_default();
         let Some((sent, len)) = content_range(&found) else { return Err(Reason::WrongRange { asked, found }.into()) };
-        let version = Version::of(body.headers(), len);
+        let version = FileVersion::of(body.headers(), len);
         if known.is_some_and(|known| !known.matches(&version)) {
             return Err(Reason::Changed.into());
         }
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn weak_tags_do_not_go_into_if_range() {
-        let version = |etag: Option<&str>, modified: Option<&str>| Version {
+        let version = |etag: Option<&str>, modified: Option<&str>| FileVersion {
             len: 1,
             etag: etag.map(str::to_owned),
             modified: modified.map(str::to_owned),

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use crate::download::Remote;
 use crate::error::{Error, Reason};
 use crate::health::Health;
-use crate::mirror::Version;
-use crate::pieces::{FilePiece, LARGE, PieceCache, SMALL, Size, Wanted, arrival};
+use crate::mirror::FileVersion;
+use crate::pieces::{FilePiece, LARGE, PieceCache, SMALL, Size, WantedPiece, arrival};
 
 /// Longest wait for a piece, whatever is tried meanwhile: those who wait are threads, and peers of a peer.
 const PIECE_TIME: Duration = Duration::from_secs(20);
@@ -36,7 +36,7 @@ pub(crate) const OPENING_LIMIT: u64 = 4 << 20;
 /// A file of a mirror or a bucket, in the version that was opened.
 pub(crate) struct Object {
     remote: Remote,
-    version: Version,
+    version: FileVersion,
     /// Its number in the cache.
     file: u64,
     cache: Arc<PieceCache>,
@@ -115,9 +115,9 @@ impl Object {
     }
 
     /// A piece, or what brings it; it is fetched if nobody does so yet.
-    fn begin(self: &Arc<Self>, piece: FilePiece) -> Result<Wanted, Error> {
+    fn begin(self: &Arc<Self>, piece: FilePiece) -> Result<WantedPiece, Error> {
         let wanted = self.cache.want(piece);
-        let Wanted::Missing(fetching, coming) = wanted else { return Ok(wanted) };
+        let WantedPiece::Missing(fetching, coming) = wanted else { return Ok(wanted) };
         self.health.check(Instant::now()).map_err(|reason| Error::new(&self.remote.url, reason))?;
         let range = piece.range(self.version.len);
         let length = range.end - range.start;
@@ -128,7 +128,7 @@ impl Object {
         }
         let object = Arc::clone(self);
         self.runtime.spawn(async move { fetching.done(object.fetch(range).await) });
-        Ok(Wanted::Coming(coming))
+        Ok(WantedPiece::Coming(coming))
     }
 
     async fn fetch(&self, range: std::ops::Range<u64>) -> Result<Bytes, Error> {
@@ -175,8 +175,8 @@ impl Object {
         }
         for (piece, wanted) in pieces {
             let bytes = match wanted? {
-                Wanted::Held(bytes) => bytes,
-                Wanted::Coming(coming) | Wanted::Missing(_, coming) => {
+                WantedPiece::Held(bytes) => bytes,
+                WantedPiece::Coming(coming) | WantedPiece::Missing(_, coming) => {
                     let arrived = self.runtime.block_on(arrival(coming, &self.remote.url));
                     arrived.or_else(|error| self.check().and(Err(error.into())))?
                 }

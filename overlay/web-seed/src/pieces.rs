@@ -61,7 +61,7 @@ impl FilePiece {
 pub(crate) type PieceOutcome = Option<Result<Bytes, Error>>;
 
 /// A piece that somebody wants.
-pub(crate) enum Wanted {
+pub(crate) enum WantedPiece {
     Held(Bytes),
     /// Somebody else asked for it before.
     Coming(watch::Receiver<PieceOutcome>),
@@ -115,17 +115,17 @@ impl PieceCache {
     }
 
     /// A piece, or who brings it.
-    pub(crate) fn want(self: &Arc<Self>, piece: FilePiece) -> Wanted {
+    pub(crate) fn want(self: &Arc<Self>, piece: FilePiece) -> WantedPiece {
         let mut state = self.state.lock();
         if let Some(bytes) = state.held.get(&piece) {
-            return Wanted::Held(bytes.clone());
+            return WantedPiece::Held(bytes.clone());
         }
         if let Some(coming) = state.coming.get(&piece) {
-            return Wanted::Coming(coming.clone());
+            return WantedPiece::Coming(coming.clone());
         }
         let (sender, coming) = watch::channel(None);
         state.coming.insert(piece, coming.clone());
-        Wanted::Missing(Fetching { cache: Arc::clone(self), piece, sender }, coming)
+        WantedPiece::Missing(Fetching { cache: Arc::clone(self), piece, sender }, coming)
     }
 
     /// Keeps a piece that came by itself.
@@ -188,7 +188,7 @@ mod tests {
         for nth in 0..2 {
             cache.keep(piece(nth), vec![0; 100].into());
         }
-        assert!(matches!(cache.want(piece(0)), Wanted::Held(_)));
+        assert!(matches!(cache.want(piece(0)), WantedPiece::Held(_)));
         cache.keep(piece(2), vec![0; 100].into());
         assert_eq!([0, 1, 2].map(|nth| cache.has(&piece(nth))), [true, false, true]);
         // The same once more takes no more room.
@@ -201,22 +201,22 @@ mod tests {
     #[tokio::test]
     async fn a_piece_on_its_way_is_waited_for_by_all_and_fetched_once() {
         let (cache, url) = (Arc::new(PieceCache::new(100)), Arc::from("url"));
-        let Wanted::Missing(fetching, first) = cache.want(piece(0)) else { panic!("not missing") };
-        let Wanted::Coming(second) = cache.want(piece(0)) else { panic!("asked for twice") };
+        let WantedPiece::Missing(fetching, first) = cache.want(piece(0)) else { panic!("not missing") };
+        let WantedPiece::Coming(second) = cache.want(piece(0)) else { panic!("asked for twice") };
         fetching.done(Ok(Bytes::from_static(b"bytes")));
         for coming in [first, second] {
             assert_eq!(arrival(coming, &url).await.unwrap(), "bytes");
         }
-        assert!(matches!(cache.want(piece(0)), Wanted::Held(_)));
+        assert!(matches!(cache.want(piece(0)), WantedPiece::Held(_)));
     }
 
     #[tokio::test]
     async fn a_fetch_that_breaks_off_leaves_nobody_waiting() {
         let (cache, url) = (Arc::new(PieceCache::new(100)), Arc::from("url"));
-        let Wanted::Missing(fetching, coming) = cache.want(piece(0)) else { panic!("not missing") };
+        let WantedPiece::Missing(fetching, coming) = cache.want(piece(0)) else { panic!("not missing") };
         drop(fetching);
         assert!(matches!(arrival(coming, &url).await.unwrap_err().reason, Reason::Ending));
-        assert!(matches!(cache.want(piece(0)), Wanted::Missing(..)));
+        assert!(matches!(cache.want(piece(0)), WantedPiece::Missing(..)));
     }
 
     #[test]

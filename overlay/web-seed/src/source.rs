@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::download::Remote;
 use crate::error::{Error, Reason};
-use crate::mirror::Version;
+use crate::mirror::FileVersion;
 
 /// Bytes of a block: what a mirror sends in little more than the time that it takes to answer at all.
 pub(crate) const BLOCK_LEN: u64 = 64 << 10;
@@ -27,7 +27,7 @@ pub(crate) const OPENING_LIMIT: u64 = 48 * BLOCK_LEN;
 #[derive(Debug)]
 pub(crate) struct WebFile {
     pub(crate) remote: Remote,
-    pub(crate) version: Version,
+    pub(crate) version: FileVersion,
     runtime: Handle,
     blocks: Mutex<LruCache<u64, Bytes>>,
     /// Bytes that may still be fetched while the archive is opened.
