@@ -80,11 +80,11 @@ fn scope_v6(ip: Ipv6Addr) -> Option<Scope> {
 
 /// The scopes that are dialled and recorded, by the address we listen on ourselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reach {
+pub(crate) struct AddressReach {
     listen: Option<Scope>,
 }
 
-impl Reach {
+impl AddressReach {
     /// The reach of a node that listens on `listen`.
     pub(crate) fn of(listen: IpAddr) -> Self {
         Self { listen: scope(listen) }
@@ -121,12 +121,12 @@ impl Reach {
 
 /// What one party is likely to have at its disposal: a /24 of IPv4 or a /48 of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Subnet {
+pub(crate) enum AddressSubnet {
     V4([u8; 3]),
     V6([u8; 6]),
 }
 
-impl Subnet {
+impl AddressSubnet {
     /// The subnet of an address. The machine itself is in none, and so never crowded out.
     pub(crate) fn of(ip: IpAddr) -> Option<Self> {
         match ip.to_canonical() {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn covers(listen: &str, address: &str) -> bool {
-        Reach::of(listen.parse().unwrap()).covers(address.parse().unwrap())
+        AddressReach::of(listen.parse().unwrap()).covers(address.parse().unwrap())
     }
 
     #[test]
@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn the_number_of_addresses_is_bounded() {
         let many: Vec<_> = (1..9).map(|port| multiaddr(SocketAddr::from(([8, 8, 8, 8], port)))).collect();
-        assert_eq!(Reach::of([0; 4].into()).filter(many.iter().chain(&many), 3).len(), 3);
-        assert_eq!(Reach::of([0; 4].into()).filter(many.iter().chain(&many), 99).len(), 8);
+        assert_eq!(AddressReach::of([0; 4].into()).filter(many.iter().chain(&many), 3).len(), 3);
+        assert_eq!(AddressReach::of([0; 4].into()).filter(many.iter().chain(&many), 99).len(), 8);
     }
 
     proptest! {

@@ -22,12 +22,12 @@ use libp2p_swarm::{
 
 use crate::{
     EraKey,
-    addresses::{Reach, Subnet, multiaddr, socket_address},
+    addresses::{AddressReach, AddressSubnet, multiaddr, socket_address},
     callbacks::Callbacks,
     connections::Connections,
     identity,
-    records::Record,
-    store::{Store, era_key},
+    records::EraRecord,
+    store::{DhtStore, era_key},
     table::{self, Failures, Subnets},
 };
 
@@ -58,9 +58,9 @@ pub(crate) enum Event {
 
 /// The DHT of one chain's tracker.
 pub(crate) struct Dht {
-    kad: kad::Behaviour<Store>,
+    kad: kad::Behaviour<DhtStore>,
     protocol: String,
-    reach: Reach,
+    reach: AddressReach,
     connections: Connections,
     /// Connections that are to be closed to make room.
     leaving: VecDeque<(PeerId, ConnectionId)>,
@@ -69,7 +69,12 @@ pub(crate) struct Dht {
 }
 
 impl Dht {
-    pub(crate) fn new(kad: kad::Behaviour<Store>, protocol: String, reach: Reach, max_inbound: usize) -> Self {
+    pub(crate) fn new(
+        kad: kad::Behaviour<DhtStore>,
+        protocol: String,
+        reach: AddressReach,
+        max_inbound: usize,
+    ) -> Self {
         Self {
             kad,
             protocol,
@@ -118,7 +123,7 @@ impl Dht {
         self.table_addresses(peer).is_some()
     }
 
-    pub(crate) fn store(&mut self) -> &mut Store {
+    pub(crate) fn store(&mut self) -> &mut DhtStore {
         self.kad.store_mut()
     }
 
@@ -156,7 +161,7 @@ impl Dht {
 
     /// Whether the table's rule lets a peer with these addresses in, or stay.
     fn has_room(&mut self, peer: PeerId, addresses: &[SocketAddr]) -> bool {
-        let of: Subnets = addresses.iter().filter_map(|address| Subnet::of(address.ip())).collect();
+        let of: Subnets = addresses.iter().filter_map(|address| AddressSubnet::of(address.ip())).collect();
         if of.is_empty() {
             return true;
         }
@@ -205,7 +210,7 @@ impl Dht {
         }
         let store = self.kad.store_mut();
         let now = store.now();
-        let record = Record { provider, addresses: addresses.clone(), renewed: now };
+        let record = EraRecord { provider, addresses: addresses.clone(), renewed: now };
         if let Err(refused) = store.records.insert(key, record, now) {
             tracing::debug!(%peer, %refused, "not recorded");
             return;
@@ -293,7 +298,7 @@ impl Dht {
 
     fn check_crowd(&self, remote: &Multiaddr) -> Result<(), ConnectionDenied> {
         let is_crowded = self.connections.is_crowded(socket_address(remote));
-        if is_crowded { Err(ConnectionDenied::new(Denied::Crowded)) } else { Ok(()) }
+        if is_crowded { Err(ConnectionDenied::new(Denial::Crowded)) } else { Ok(()) }
     }
 
     /// A connection that is to be closed, or a peer that is to be called back.
@@ -309,19 +314,19 @@ impl Dht {
     }
 }
 
-fn subnet(address: &Multiaddr) -> Option<Subnet> {
-    socket_address(address).and_then(|address| Subnet::of(address.ip()))
+fn subnet(address: &Multiaddr) -> Option<AddressSubnet> {
+    socket_address(address).and_then(|address| AddressSubnet::of(address.ip()))
 }
 
 /// Why a connection is refused.
 #[derive(Debug, thiserror::Error)]
-enum Denied {
+enum Denial {
     #[error("too many connections from this subnet")]
     Crowded,
 }
 
 impl NetworkBehaviour for Dht {
-    type ConnectionHandler = <kad::Behaviour<Store> as NetworkBehaviour>::ConnectionHandler;
+    type ConnectionHandler = <kad::Behaviour<DhtStore> as NetworkBehaviour>::ConnectionHandler;
     type ToSwarm = Event;
 
     fn handle_pending_inbound_connection(

@@ -13,14 +13,14 @@ use std::{
 use libp2p_identity::PeerId;
 use libp2p_swarm::ConnectionId;
 
-use crate::addresses::Subnet;
+use crate::addresses::AddressSubnet;
 
 /// Connections that one subnet may open to us, of some hundreds in all.
 pub(crate) const MAX_INBOUND_OF_SUBNET: usize = 16;
 
 /// A connection with a peer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Connection {
+pub(crate) struct PeerConnection {
     pub(crate) id: ConnectionId,
     pub(crate) remote: Option<SocketAddr>,
     /// Whether we opened it, and so know that the peer can be reached there.
@@ -34,7 +34,7 @@ pub(crate) struct Connection {
 /// All connections.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    of_peer: HashMap<PeerId, Vec<Connection>>,
+    of_peer: HashMap<PeerId, Vec<PeerConnection>>,
     max_inbound: usize,
 }
 
@@ -52,7 +52,7 @@ impl Connections {
         is_dialled: bool,
         now: Instant,
     ) {
-        let connection = Connection { id, remote, is_dialled, active: now, is_leaving: false };
+        let connection = PeerConnection { id, remote, is_dialled, active: now, is_leaving: false };
         self.of_peer.entry(peer).or_default().push(connection);
     }
 
@@ -75,13 +75,13 @@ impl Connections {
     }
 
     /// The connection that says most of where a peer can be reached.
-    pub(crate) fn best(&self, peer: &PeerId) -> Option<&Connection> {
+    pub(crate) fn best(&self, peer: &PeerId) -> Option<&PeerConnection> {
         self.of_peer.get(peer)?.iter().max_by_key(|connection| connection.is_dialled)
     }
 
     /// Whether a subnet has as many connections to us as it may. It competes with itself only: nobody else's goes for it.
     pub(crate) fn is_crowded(&self, from: Option<SocketAddr>) -> bool {
-        let Some(of) = from.and_then(|from| Subnet::of(from.ip())) else { return false };
+        let Some(of) = from.and_then(|from| AddressSubnet::of(from.ip())) else { return false };
         self.inbound().filter(|(_, connection)| subnet(connection) == Some(of)).count() >= MAX_INBOUND_OF_SUBNET
     }
 
@@ -95,7 +95,7 @@ impl Connections {
             *of_subnet.entry(subnet).or_default() += 1;
         }
         // Who is in no subnet is alone.
-        let weight = |of: &Connection| subnet(of).and_then(|subnet| of_subnet.get(&subnet).copied()).unwrap_or(1);
+        let weight = |of: &PeerConnection| subnet(of).and_then(|subnet| of_subnet.get(&subnet).copied()).unwrap_or(1);
         let (peer, id) = self
             .inbound()
             .max_by_key(|(_, connection)| (weight(connection), std::cmp::Reverse(connection.active)))
@@ -106,15 +106,15 @@ impl Connections {
     }
 
     /// What others opened and what stays.
-    fn inbound(&self) -> impl Iterator<Item = (&PeerId, &Connection)> {
+    fn inbound(&self) -> impl Iterator<Item = (&PeerId, &PeerConnection)> {
         let all = self.of_peer.iter().flat_map(|(peer, of)| of.iter().map(move |connection| (peer, connection)));
         all.filter(|(_, connection)| !connection.is_dialled && !connection.is_leaving)
     }
 }
 
-fn subnet(connection: &Connection) -> Option<Subnet> {
+fn subnet(connection: &PeerConnection) -> Option<AddressSubnet> {
     let ip: Option<IpAddr> = connection.remote.map(|remote| remote.ip());
-    ip.and_then(Subnet::of)
+    ip.and_then(AddressSubnet::of)
 }
 
 #[cfg(test)]

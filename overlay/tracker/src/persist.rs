@@ -9,7 +9,7 @@ use std::{
 use crate::{
     EraKey, TrackedChain,
     records::{
-        Record,
+        EraRecord,
         state_file::{self, Damage},
     },
 };
@@ -24,7 +24,7 @@ enum LoadError {
 
 /// The records in the file. A node that lost them is as good as a new one: so a file that cannot be used is reported,
 /// put aside and otherwise treated like none.
-pub(crate) fn load(path: &Path, chain: &TrackedChain) -> Vec<(EraKey, Record)> {
+pub(crate) fn load(path: &Path, chain: &TrackedChain) -> Vec<(EraKey, EraRecord)> {
     let error = match read(path, chain) {
         Ok(records) => return records,
         Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -38,7 +38,7 @@ pub(crate) fn load(path: &Path, chain: &TrackedChain) -> Vec<(EraKey, Record)> {
     Vec::new()
 }
 
-fn read(path: &Path, chain: &TrackedChain) -> Result<Vec<(EraKey, Record)>, LoadError> {
+fn read(path: &Path, chain: &TrackedChain) -> Result<Vec<(EraKey, EraRecord)>, LoadError> {
     let mut bytes = Vec::new();
     File::open(path)?.take(state_file::MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > state_file::MAX_BYTES {
@@ -78,7 +78,7 @@ mod tests {
         let path = folder.path().join("tracker");
         assert!(load(&path, &CHAIN).is_empty());
 
-        let record = Record { provider: [2; 33], addresses: vec!["127.0.0.1:9".parse().unwrap()], renewed: 5 };
+        let record = EraRecord { provider: [2; 33], addresses: vec!["127.0.0.1:9".parse().unwrap()], renewed: 5 };
         let mut bytes = state_file::encode(&CHAIN, std::iter::once((&[3; 32], &record)));
         save(&path, &bytes).unwrap();
         assert_eq!(load(&path, &CHAIN), [([3; 32], record)]);

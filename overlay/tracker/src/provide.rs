@@ -17,8 +17,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// The longest wait between retries.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// How the announcing of an era goes.
 #[derive(Debug, Clone, Copy)]
-struct Era {
+struct QueuedEra {
     /// When it is to be announced; nothing while that is under way.
     due: Option<Instant>,
     /// How often in a row nobody took it.
@@ -30,7 +31,7 @@ struct Era {
 /// The eras to be announced, each with its time.
 #[derive(Debug)]
 pub(crate) struct ProvideQueue {
-    eras: BTreeMap<u64, Era>,
+    eras: BTreeMap<u64, QueuedEra>,
     due: BTreeSet<(Instant, u64)>,
     /// Announcements under way, those of eras that were dropped meanwhile among them.
     running: BTreeSet<u64>,
@@ -58,7 +59,7 @@ impl ProvideQueue {
             if !self.eras.contains_key(&era) {
                 // One that was dropped and is back before its announcement ended waits for that end.
                 let due = (!self.running.contains(&era)).then_some(now);
-                self.eras.insert(era, Era { due, failures: 0, is_announced: false });
+                self.eras.insert(era, QueuedEra { due, failures: 0, is_announced: false });
                 self.due.extend(due.map(|due| (due, era)));
             }
         }

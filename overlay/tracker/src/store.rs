@@ -11,20 +11,20 @@ use libp2p_kad::{
     store::{Error, RecordStore, Result},
 };
 
-use crate::{Clock, EraKey, addresses, identity, records::Records};
+use crate::{Clock, EraKey, addresses, identity, records::EraRecords};
 
 /// Records of others, and the keys that this node provides itself.
-pub(crate) struct Store {
+pub(crate) struct DhtStore {
     local: PeerId,
     own: BTreeSet<EraKey>,
     /// The keys of the chain's eras. Others would be free of choice, and near to this node by choice.
     known: BTreeSet<EraKey>,
     clock: Clock,
-    pub(crate) records: Records,
+    pub(crate) records: EraRecords,
 }
 
-impl Store {
-    pub(crate) fn new(local: PeerId, records: Records, known: BTreeSet<EraKey>, clock: Clock) -> Self {
+impl DhtStore {
+    pub(crate) fn new(local: PeerId, records: EraRecords, known: BTreeSet<EraKey>, clock: Clock) -> Self {
         Self { local, own: BTreeSet::new(), known, clock, records }
     }
 
@@ -49,7 +49,7 @@ pub(crate) fn era_key(key: &RecordKey) -> Option<EraKey> {
     key.as_ref().try_into().ok()
 }
 
-impl RecordStore for Store {
+impl RecordStore for DhtStore {
     type RecordsIter<'a> = iter::Empty<Cow<'a, Record>>;
     type ProvidedIter<'a> = iter::Empty<Cow<'a, ProviderRecord>>;
 

@@ -11,10 +11,10 @@ use libp2p_swarm::{Config as SwarmConfig, StreamProtocol, Swarm};
 
 use crate::{
     Config, EraKey, Error,
-    addresses::Reach,
+    addresses::AddressReach,
     behaviour::{Behaviour, Dht},
-    records::Records,
-    store::Store,
+    records::EraRecords,
+    store::DhtStore,
     transport::{QuicConfig, QuicTransport},
 };
 
@@ -56,7 +56,7 @@ const IDENTIFY_INTERVAL: Duration = Duration::from_secs(15 * 60);
 pub(crate) fn build(
     config: &Config,
     keypair: Keypair,
-    reach: Reach,
+    reach: AddressReach,
     known: BTreeSet<EraKey>,
 ) -> Result<Swarm<Behaviour>, Error> {
     let limits = config.limits;
@@ -80,7 +80,12 @@ pub(crate) fn build(
     Ok(Swarm::new(transport, behaviour, local, config))
 }
 
-fn behaviour(config: &Config, keypair: &Keypair, reach: Reach, known: BTreeSet<EraKey>) -> Result<Behaviour, Error> {
+fn behaviour(
+    config: &Config,
+    keypair: &Keypair,
+    reach: AddressReach,
+    known: BTreeSet<EraKey>,
+) -> Result<Behaviour, Error> {
     let limits = config.limits;
     let local = keypair.public().to_peer_id();
     let name = config.chain.protocol_name();
@@ -99,8 +104,8 @@ fn behaviour(config: &Config, keypair: &Keypair, reach: Reach, known: BTreeSet<E
         .set_provider_publication_interval(None)
         .set_provider_record_ttl(None)
         .set_periodic_bootstrap_interval(None);
-    let records = Records::new(&local.to_bytes(), limits.records);
-    let store = Store::new(local, records, known, config.clock.clone());
+    let records = EraRecords::new(&local.to_bytes(), limits.records);
+    let store = DhtStore::new(local, records, known, config.clock.clone());
     let mut dht =
         Dht::new(kad::Behaviour::with_config(local, store, kad), name, reach, limits.inbound_connections as usize);
     dht.set_reachable(config.reachable);

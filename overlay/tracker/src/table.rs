@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p_identity::PeerId;
 
-use crate::addresses::Subnet;
+use crate::addresses::AddressSubnet;
 
 /// Peers of one subnet in a bucket of 20.
 const MAX_OF_SUBNET_IN_BUCKET: usize = 2;
@@ -23,7 +23,7 @@ const MAX_FAILED_DIALS: u8 = 3;
 const MAX_COUNTED: usize = 1024;
 
 /// The subnets of a peer's addresses.
-pub(crate) type Subnets = BTreeSet<Subnet>;
+pub(crate) type Subnets = BTreeSet<AddressSubnet>;
 
 /// Whether a peer of these subnets may stand in a table beside those others, and in its bucket beside those.
 pub(crate) fn has_room(of: &Subnets, in_bucket: &[Subnets], in_table: &[Subnets]) -> bool {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn subnets(third: u8) -> Subnets {
-        Subnet::of(Ipv4Addr::new(20, 0, third, 1).into()).into_iter().collect()
+        AddressSubnet::of(Ipv4Addr::new(20, 0, third, 1).into()).into_iter().collect()
     }
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn loopback_is_never_crowded() {
-        let local: Subnets = Subnet::of(Ipv4Addr::LOCALHOST.into()).into_iter().collect();
+        let local: Subnets = AddressSubnet::of(Ipv4Addr::LOCALHOST.into()).into_iter().collect();
         assert!(has_room(&local, &vec![local.clone(); 20], &vec![local.clone(); 200]));
     }
 

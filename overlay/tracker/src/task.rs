@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     Config, EraKey, Error, Provider, TrackedChain, TrackerStatus,
-    addresses::{Reach, multiaddr, socket_address},
+    addresses::{AddressReach, multiaddr, socket_address},
     behaviour::{Behaviour, BehaviourEvent, Event},
     command::{Command, Wanted},
     hints::Hints,
@@ -27,7 +27,7 @@ use crate::{
     lookups::Lookups,
     persist,
     provide::ProvideQueue,
-    records::{Record, state_file},
+    records::{EraRecord, state_file},
     swarm,
 };
 
@@ -49,7 +49,7 @@ const MAX_FAREWELL: Duration = Duration::from_secs(1);
 struct Task {
     swarm: Swarm<Behaviour>,
     chain: TrackedChain,
-    reach: Reach,
+    reach: AddressReach,
     max_handshakes: u32,
     max_eras: u64,
     commands: mpsc::Receiver<Command>,
@@ -78,7 +78,7 @@ pub(crate) async fn start(
     wanted: watch::Receiver<Wanted>,
 ) -> Result<SocketAddr, Error> {
     let keypair = identity::keypair(config.secret_key)?;
-    let reach = Reach::of(config.listen.ip());
+    let reach = AddressReach::of(config.listen.ip());
     let (known, records) = prepare(&config).await;
     let mut swarm = swarm::build(&config, keypair, reach, known)?;
     restore(&mut swarm, records);
@@ -119,7 +119,7 @@ pub(crate) async fn start(
 }
 
 /// The keys of all eras, and the records of the last run.
-async fn prepare(config: &Config) -> (BTreeSet<EraKey>, Vec<(EraKey, Record)>) {
+async fn prepare(config: &Config) -> (BTreeSet<EraKey>, Vec<(EraKey, EraRecord)>) {
     let (chain, eras, file) = (config.chain, config.limits.eras, config.state_file.clone());
     let prepared = spawn_blocking(move || {
         let keys = (0..eras).map(|era| chain.era_key(era)).collect();
@@ -129,7 +129,7 @@ async fn prepare(config: &Config) -> (BTreeSet<EraKey>, Vec<(EraKey, Record)>) {
 }
 
 /// Takes over the records of the last run.
-fn restore(swarm: &mut Swarm<Behaviour>, records: Vec<(EraKey, Record)>) {
+fn restore(swarm: &mut Swarm<Behaviour>, records: Vec<(EraKey, EraRecord)>) {
     let store = swarm.behaviour_mut().dht.store();
     let now = store.now();
     for (key, record) in records {

@@ -6,7 +6,7 @@ use libp2p_core::ConnectedPoint;
 use libp2p_swarm::{StreamProtocol, behaviour::ConnectionEstablished};
 
 use super::*;
-use crate::{RecordLimits, records::Records};
+use crate::{RecordLimits, records::EraRecords};
 
 const PROTOCOL: &str = "/test";
 const KEY: EraKey = [9; 32];
@@ -16,12 +16,12 @@ const MAX_INBOUND: usize = 40;
 
 fn dht(listen: &str) -> Dht {
     let local = peer(200);
-    let records = Records::new(&local.to_bytes(), RecordLimits::default());
-    let store = Store::new(local, records, [KEY].into(), Arc::new(|| 1_000_000));
+    let records = EraRecords::new(&local.to_bytes(), RecordLimits::default());
+    let store = DhtStore::new(local, records, [KEY].into(), Arc::new(|| 1_000_000));
     let mut config = kad::Config::new(StreamProtocol::new(PROTOCOL));
     config.set_kbucket_inserts(kad::BucketInserts::Manual).set_periodic_bootstrap_interval(None);
     let kad = kad::Behaviour::with_config(local, store, config);
-    Dht::new(kad, PROTOCOL.to_owned(), Reach::of(listen.parse().unwrap()), MAX_INBOUND)
+    Dht::new(kad, PROTOCOL.to_owned(), AddressReach::of(listen.parse().unwrap()), MAX_INBOUND)
 }
 
 fn peer(secret: u8) -> PeerId {

@@ -8,8 +8,8 @@
 //! reached, the one that was reached longest ago. So to keep others out takes as many hosts that answer as an era has
 //! places, each in a subnet of its own, and even those lose their places by turns.
 
-use super::{Record, STALE_AFTER};
-use crate::{PublicKey, addresses::Subnet};
+use super::{EraRecord, STALE_AFTER};
+use crate::{PublicKey, addresses::AddressSubnet};
 
 /// How many records are kept for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,44 +59,44 @@ pub(super) const PLACE_AFTER_REACHED: u64 = 3600;
 /// For so many seconds it counts that a provider was reached: a renewal and some.
 pub(super) const REACHED_FOR: u64 = STALE_AFTER;
 
-fn subnet(record: &Record) -> Option<Subnet> {
-    record.addresses.first().and_then(|address| Subnet::of(address.ip()))
+fn subnet(record: &EraRecord) -> Option<AddressSubnet> {
+    record.addresses.first().and_then(|address| AddressSubnet::of(address.ip()))
 }
 
 /// How many records are of a subnet. What is in none counts as alone.
-fn weight(providers: &[Record], of: Option<Subnet>) -> usize {
+fn weight(providers: &[EraRecord], of: Option<AddressSubnet>) -> usize {
     of.map_or(0, |of| providers.iter().filter(|record| subnet(record) == Some(of)).count())
 }
 
 /// Whether an era has half as many providers as it may, or of this one's subnet: then it is of use to know who of them can
 /// be reached.
-pub(super) fn is_filling(providers: &[Record], record: &Record, limits: &RecordLimits) -> bool {
+pub(super) fn is_filling(providers: &[EraRecord], record: &EraRecord, limits: &RecordLimits) -> bool {
     providers.len() * 2 >= limits.of_era || weight(providers, subnet(record)) * 2 >= limits.of_subnet
 }
 
 /// Whether `record` may join `providers` of its era (or replace its predecessor there), and who of them goes for it.
 /// `reached` says when one was reached at an address of its record last.
 pub(super) fn admit(
-    providers: &[Record],
-    record: &Record,
+    providers: &[EraRecord],
+    record: &EraRecord,
     limits: &RecordLimits,
     now: u64,
-    reached: impl Fn(&Record) -> Option<u64>,
+    reached: impl Fn(&EraRecord) -> Option<u64>,
 ) -> Result<Option<PublicKey>, RecordRefused> {
     let others = || providers.iter().filter(|other| other.provider != record.provider);
-    let stalest = |of: Option<Subnet>| {
+    let stalest = |of: Option<AddressSubnet>| {
         let stale = others().filter(|other| other.is_stale(now) && (of.is_none() || subnet(other) == of));
         stale.min_by_key(|other| other.renewed).map(|other| other.provider)
     };
     let own = subnet(record);
     // Nobody gives way to a subnet that would then have more than the own one.
     let of_newcomer = own.map_or(1, |own| weight(providers, Some(own)) + 1);
-    let is_as_crowded = |other: &&Record| weight(providers, subnet(other)).max(1) >= of_newcomer;
+    let is_as_crowded = |other: &&EraRecord| weight(providers, subnet(other)).max(1) >= of_newcomer;
     // Of several, the oldest of the most crowded subnet.
-    let unproved = |of: Option<Subnet>| {
+    let unproved = |of: Option<AddressSubnet>| {
         let unproved = others().filter(|other| reached(other).is_none() && (of.is_none() || subnet(other) == of));
         let unproved = unproved.filter(|other| of.is_some() || is_as_crowded(other));
-        let key = |other: &&Record| (std::cmp::Reverse(weight(providers, subnet(other))), other.renewed);
+        let key = |other: &&EraRecord| (std::cmp::Reverse(weight(providers, subnet(other))), other.renewed);
         unproved.min_by_key(key).map(|other| other.provider)
     };
     let longest_ago = || {
@@ -117,7 +117,7 @@ pub(super) fn admit(
 }
 
 /// The oldest record of the subnet that has most.
-pub(super) fn of_heaviest_subnet(providers: &[Record]) -> Option<PublicKey> {
+pub(super) fn of_heaviest_subnet(providers: &[EraRecord]) -> Option<PublicKey> {
     let heaviest = providers
         .iter()
         .max_by_key(|record| (weight(providers, subnet(record)), std::cmp::Reverse(record.renewed), record.provider));
@@ -126,7 +126,7 @@ pub(super) fn of_heaviest_subnet(providers: &[Record]) -> Option<PublicKey> {
 
 /// The same, if its subnet would still have as many records as that of `record`. Otherwise two subnets could drive each
 /// other out for ever.
-pub(super) fn of_heavier_subnet(providers: &[Record], record: &Record) -> Option<PublicKey> {
+pub(super) fn of_heavier_subnet(providers: &[EraRecord], record: &EraRecord) -> Option<PublicKey> {
     let victim = of_heaviest_subnet(providers)?;
     let heaviest = providers.iter().find(|other| other.provider == victim)?;
     let is_heavier = weight(providers, subnet(heaviest)) > weight(providers, subnet(record)) + 1;

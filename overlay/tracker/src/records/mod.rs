@@ -33,11 +33,11 @@ const PROVED_AGAIN_AFTER: u64 = 11 * 3600;
 pub(crate) const MAX_ADDRESSES: usize = 3;
 
 /// XOR of the hashes of key and node, as Kademlia measures it.
-type Distance = [u8; 32];
+type KeyDistance = [u8; 32];
 
 /// Who provides an era.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct EraRecord {
     /// The provider's key.
     pub provider: PublicKey,
     /// Where it is reached; the first one is where its announcement came from.
@@ -46,7 +46,7 @@ pub(crate) struct Record {
     pub renewed: u64,
 }
 
-impl Record {
+impl EraRecord {
     fn has_expired(&self, now: u64) -> bool {
         self.renewed.saturating_add(LIFETIME) <= now
     }
@@ -65,27 +65,28 @@ struct KnownProvider {
     reached: Option<(SocketAddr, u64)>,
 }
 
+/// The records of one era.
 #[derive(Debug)]
-struct Era {
+struct KeptEra {
     key: EraKey,
-    providers: Vec<Record>,
+    providers: Vec<EraRecord>,
 }
 
 /// The records kept for others.
 #[derive(Debug)]
-pub(crate) struct Records {
+pub(crate) struct EraRecords {
     /// The hash of this node's peer ID.
     origin: [u8; 32],
     limits: RecordLimits,
-    eras: BTreeMap<Distance, Era>,
-    by_age: BTreeSet<(u64, Distance, PublicKey)>,
+    eras: BTreeMap<KeyDistance, KeptEra>,
+    by_age: BTreeSet<(u64, KeyDistance, PublicKey)>,
     of_peer: BTreeMap<PublicKey, KnownProvider>,
     revision: u64,
     /// Goes up with every answer.
     turn: AtomicUsize,
 }
 
-impl Records {
+impl EraRecords {
     /// No records yet. `peer` is the encoding of this node's peer ID.
     pub(crate) fn new(peer: &[u8], limits: RecordLimits) -> Self {
         Self {
@@ -110,14 +111,14 @@ impl Records {
     }
 
     /// The providers of an era whose records have not expired.
-    pub(crate) fn providers(&self, key: &EraKey, now: u64) -> impl Iterator<Item = &Record> {
+    pub(crate) fn providers(&self, key: &EraKey, now: u64) -> impl Iterator<Item = &EraRecord> {
         let era = self.eras.get(&self.distance(key));
         era.into_iter().flat_map(|era| &era.providers).filter(move |record| !record.has_expired(now))
     }
 
     /// Those of an era's providers that are named in one answer: first who was reached where its record says, and of either
     /// kind each by turns.
-    pub(crate) fn answer(&self, key: &EraKey, now: u64) -> Vec<&Record> {
+    pub(crate) fn answer(&self, key: &EraKey, now: u64) -> Vec<&EraRecord> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let (mut reached, mut others): (Vec<_>, Vec<_>) =
             self.providers(key, now).partition(|record| self.reached_at(record, now).is_some());
@@ -131,7 +132,7 @@ impl Records {
     }
 
     /// The record of one provider of an era.
-    pub(crate) fn of_provider(&self, key: &EraKey, provider: &PublicKey, now: u64) -> Option<&Record> {
+    pub(crate) fn of_provider(&self, key: &EraKey, provider: &PublicKey, now: u64) -> Option<&EraRecord> {
         self.providers(key, now).find(|record| record.provider == *provider)
     }
 
@@ -161,14 +162,14 @@ impl Records {
     }
 
     /// When the provider of a record was reached at an address of that, if that still counts.
-    fn reached_at(&self, record: &Record, now: u64) -> Option<u64> {
+    fn reached_at(&self, record: &EraRecord, now: u64) -> Option<u64> {
         let (at, when) = self.of_peer.get(&record.provider)?.reached?;
         let counts = record.addresses.contains(&at) && when.saturating_add(limits::REACHED_FOR) > now;
         counts.then_some(when)
     }
 
     /// All records, those nearest to this node first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&EraKey, &Record)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&EraKey, &EraRecord)> {
         self.eras.values().flat_map(|era| era.providers.iter().map(|record| (&era.key, record)))
     }
 
@@ -177,7 +178,7 @@ impl Records {
     /// # Errors
     ///
     /// When all those whose place it could have are worth more.
-    pub(crate) fn insert(&mut self, key: EraKey, mut record: Record, now: u64) -> Result<(), RecordRefused> {
+    pub(crate) fn insert(&mut self, key: EraKey, mut record: EraRecord, now: u64) -> Result<(), RecordRefused> {
         // The clock may have gone backwards since the record was written.
         record.renewed = record.renewed.min(now);
         record.addresses.truncate(MAX_ADDRESSES);
@@ -192,7 +193,7 @@ impl Records {
         if !is_known && of_peer.is_some_and(|peer| peer.records >= self.limits.of_peer) {
             return Err(RecordRefused::PeerFull);
         }
-        let reached = |record: &Record| self.reached_at(record, now);
+        let reached = |record: &EraRecord| self.reached_at(record, now);
         let victim = limits::admit(providers, &record, &self.limits, now, reached)?;
         let mut victim = victim.map(|provider| (place, provider));
         if victim.is_none() && !is_known && self.len() >= self.limits.total {
@@ -204,7 +205,7 @@ impl Records {
             self.remove(place, &provider);
         }
         self.by_age.insert((record.renewed, place, record.provider));
-        self.eras.entry(place).or_insert_with(|| Era { key, providers: Vec::new() }).providers.push(record);
+        self.eras.entry(place).or_insert_with(|| KeptEra { key, providers: Vec::new() }).providers.push(record);
         self.revision += 1;
         Ok(())
     }
@@ -219,7 +220,12 @@ impl Records {
     }
 
     /// Whose record goes when there are too many: the one that missed its renewal, or else one of the farthest era.
-    fn make_room(&self, place: Distance, record: &Record, now: u64) -> Result<(Distance, PublicKey), RecordRefused> {
+    fn make_room(
+        &self,
+        place: KeyDistance,
+        record: &EraRecord,
+        now: u64,
+    ) -> Result<(KeyDistance, PublicKey), RecordRefused> {
         let &(renewed, stalest, provider) = self.by_age.first().ok_or(RecordRefused::Full)?;
         if renewed.saturating_add(STALE_AFTER) <= now {
             return Ok((stalest, provider));
@@ -233,7 +239,7 @@ impl Records {
         victim.map(|victim| (farthest, victim)).ok_or(RecordRefused::Full)
     }
 
-    fn remove(&mut self, place: Distance, provider: &PublicKey) {
+    fn remove(&mut self, place: KeyDistance, provider: &PublicKey) {
         let Some(era) = self.eras.get_mut(&place) else { return };
         let Some(index) = era.providers.iter().position(|record| record.provider == *provider) else { return };
         let record = era.providers.swap_remove(index);
@@ -250,8 +256,8 @@ impl Records {
         self.revision += 1;
     }
 
-    fn distance(&self, key: &EraKey) -> Distance {
-        let mut distance: Distance = Sha256::digest(key).into();
+    fn distance(&self, key: &EraKey) -> KeyDistance {
+        let mut distance: KeyDistance = Sha256::digest(key).into();
         for (byte, own) in distance.iter_mut().zip(self.origin) {
             *byte ^= own;
         }

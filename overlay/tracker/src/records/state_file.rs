@@ -14,7 +14,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{MAX_ADDRESSES, Record};
+use super::{EraRecord, MAX_ADDRESSES};
 use crate::{EraKey, TrackedChain};
 
 const MAGIC: [u8; 8] = *b"CAIRNTRK";
@@ -47,7 +47,7 @@ pub(crate) enum Damage {
 }
 
 /// The file's content.
-pub(crate) fn encode<'a>(chain: &TrackedChain, records: impl Iterator<Item = (&'a EraKey, &'a Record)>) -> Vec<u8> {
+pub(crate) fn encode<'a>(chain: &TrackedChain, records: impl Iterator<Item = (&'a EraKey, &'a EraRecord)>) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(MAGIC);
     bytes.push(VERSION);
@@ -90,7 +90,7 @@ pub(crate) fn encode<'a>(chain: &TrackedChain, records: impl Iterator<Item = (&'
 /// # Errors
 ///
 /// The first rule that the content breaks.
-pub(crate) fn decode(chain: &TrackedChain, bytes: &[u8]) -> Result<Vec<(EraKey, Record)>, Damage> {
+pub(crate) fn decode(chain: &TrackedChain, bytes: &[u8]) -> Result<Vec<(EraKey, EraRecord)>, Damage> {
     if bytes.first_chunk() != Some(&MAGIC) {
         return Err(Damage::Magic);
     }
@@ -119,7 +119,7 @@ pub(crate) fn decode(chain: &TrackedChain, bytes: &[u8]) -> Result<Vec<(EraKey, 
             return Err(Damage::Layout);
         }
         let addresses = (0..count).map(|_| reader.address()).collect::<Result<_, _>>()?;
-        records.push((key, Record { provider, addresses, renewed }));
+        records.push((key, EraRecord { provider, addresses, renewed }));
     }
     if reader.0.is_empty() { Ok(records) } else { Err(Damage::Layout) }
 }
@@ -152,7 +152,7 @@ mod tests {
 
     const CHAIN: TrackedChain = TrackedChain { id: 1, genesis_hash: [9; 32] };
 
-    fn record() -> impl Strategy<Value = (EraKey, Record)> {
+    fn record() -> impl Strategy<Value = (EraKey, EraRecord)> {
         let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
         let addresses = prop::collection::vec(address, 0..=MAX_ADDRESSES);
         let key = prop::array::uniform32(any::<u8>());
@@ -162,10 +162,10 @@ mod tests {
             key
         });
         (key, provider, addresses, any::<u64>())
-            .prop_map(|(key, provider, addresses, renewed)| (key, Record { provider, addresses, renewed }))
+            .prop_map(|(key, provider, addresses, renewed)| (key, EraRecord { provider, addresses, renewed }))
     }
 
-    fn encoded(records: &[(EraKey, Record)]) -> Vec<u8> {
+    fn encoded(records: &[(EraKey, EraRecord)]) -> Vec<u8> {
         encode(&CHAIN, records.iter().map(|(key, record)| (key, record)))
     }
 

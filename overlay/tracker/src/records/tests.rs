@@ -7,8 +7,8 @@ use super::*;
 const SMALL: RecordLimits = RecordLimits { total: 12, of_era: 6, of_answer: 3, of_subnet: 2, of_peer: 4 };
 const NOW: u64 = 1_700_000_000;
 
-fn records(limits: RecordLimits) -> Records {
-    Records::new(b"this node", limits)
+fn records(limits: RecordLimits) -> EraRecords {
+    EraRecords::new(b"this node", limits)
 }
 
 fn key(era: u8) -> EraKey {
@@ -16,24 +16,24 @@ fn key(era: u8) -> EraKey {
 }
 
 /// A provider at 20.0.`subnet`.`host`.
-fn record(peer: u8, subnet: u8, renewed: u64) -> Record {
-    Record { provider: [peer; 33], addresses: vec![SocketAddr::from(([20, 0, subnet, peer], 9000))], renewed }
+fn record(peer: u8, subnet: u8, renewed: u64) -> EraRecord {
+    EraRecord { provider: [peer; 33], addresses: vec![SocketAddr::from(([20, 0, subnet, peer], 9000))], renewed }
 }
 
 /// Each of these peers of the era was reached at its address.
-fn reach(records: &mut Records, era: u8, peers: impl IntoIterator<Item = u8>, at: u64) {
+fn reach(records: &mut EraRecords, era: u8, peers: impl IntoIterator<Item = u8>, at: u64) {
     for peer in peers {
         let address = records.of_provider(&key(era), &[peer; 33], at).unwrap().addresses[0];
         records.reached(&[peer; 33], address, at);
     }
 }
 
-fn providers(records: &Records, era: u8, now: u64) -> BTreeSet<u8> {
+fn providers(records: &EraRecords, era: u8, now: u64) -> BTreeSet<u8> {
     records.providers(&key(era), now).map(|record| record.provider[0]).collect()
 }
 
 /// The eras 0..count, nearest to this node first.
-fn nearest_first(records: &Records, count: u8) -> Vec<u8> {
+fn nearest_first(records: &EraRecords, count: u8) -> Vec<u8> {
     let mut eras: Vec<u8> = (0..count).collect();
     eras.sort_by_key(|era| records.distance(&key(*era)));
     eras
@@ -66,7 +66,7 @@ fn a_subnet_has_few_places_in_an_era_and_the_machine_itself_has_all() {
     assert_eq!(records.insert(key(1), record(2, 7, later), later), Ok(()));
     assert_eq!(providers(&records, 1, later), BTreeSet::from([1, 2]));
     for peer in 10..14 {
-        let local = Record { addresses: vec!["127.0.0.1:1".parse().unwrap()], ..record(peer, 0, later) };
+        let local = EraRecord { addresses: vec!["127.0.0.1:1".parse().unwrap()], ..record(peer, 0, later) };
         records.insert(key(1), local, later).unwrap();
     }
     assert_eq!(providers(&records, 1, later).len(), SMALL.of_era);
@@ -201,7 +201,7 @@ fn a_peer_announces_so_many_eras() {
 }
 
 /// Fills `records` with one record for each of the eras.
-fn fill(records: &mut Records, eras: &[u8]) {
+fn fill(records: &mut EraRecords, eras: &[u8]) {
     for era in eras {
         records.insert(key(*era), record(*era, *era, NOW), NOW).unwrap();
     }

@@ -46,8 +46,8 @@ pub struct QuicConfig {
     pub handshakes_of_address: u32,
 }
 
-/// The same in quinn's terms.
-pub(super) struct Settings {
+/// A [`QuicConfig`] in quinn's terms.
+pub(super) struct QuinnSettings {
     pub(super) server: ServerConfig,
     pub(super) handshake_timeout: Duration,
     pub(super) places: HandshakePlaces,
@@ -56,7 +56,7 @@ pub(super) struct Settings {
     tokens: Arc<TokenMemoryCache>,
 }
 
-impl Settings {
+impl QuinnSettings {
     pub(super) fn new(keypair: &Keypair, config: QuicConfig) -> Result<Self, QuicError> {
         let certificate = Certificate::generate(keypair)?;
         let transport = transport(&config);

@@ -20,7 +20,7 @@ use quinn::{Endpoint, Incoming};
 
 use super::{
     Connecting, QuicError,
-    config::Settings,
+    config::QuinnSettings,
     connection,
     places::{HandshakePlaces, Verdict},
 };
@@ -52,7 +52,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(id: ListenerId, endpoint: Endpoint, settings: &Settings) -> io::Result<Self> {
+    pub(super) fn new(id: ListenerId, endpoint: Endpoint, settings: &QuinnSettings) -> io::Result<Self> {
         let accept = |endpoint: Endpoint| async move { endpoint.accept().await.map(|incoming| (incoming, endpoint)) };
         Ok(Self {
             id,

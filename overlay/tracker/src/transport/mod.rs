@@ -38,7 +38,7 @@ use libp2p_identity::{Keypair, PeerId};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 
 use crate::addresses::socket_address;
-use config::Settings;
+use config::QuinnSettings;
 use listener::Listener;
 
 pub use config::QuicConfig;
@@ -82,7 +82,7 @@ type Connecting = BoxFuture<'static, Result<(PeerId, QuicConnection), QuicError>
 
 /// The transport. It has to be polled on a tokio runtime.
 pub struct QuicTransport {
-    settings: Arc<Settings>,
+    settings: Arc<QuinnSettings>,
     listeners: SelectAll<Listener>,
     /// For dials of a family of addresses that nothing listens on.
     diallers: [Option<Endpoint>; 2],
@@ -96,7 +96,7 @@ impl QuicTransport {
     ///
     /// [`QuicError::Certificate`] and [`QuicError::Cipher`].
     pub fn new(keypair: &Keypair, config: QuicConfig) -> Result<Self, QuicError> {
-        let settings = Arc::new(Settings::new(keypair, config)?);
+        let settings = Arc::new(QuinnSettings::new(keypair, config)?);
         Ok(Self { settings, listeners: SelectAll::new(), diallers: [None, None], waker: None })
     }
 
