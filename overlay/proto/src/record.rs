@@ -72,7 +72,7 @@ pub enum Incompatible {
 
 /// A record that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
+pub enum NodeRecordError {
     /// Not RLP of a record, longer than 300 bytes, or the signature is wrong.
     #[error("not a node record: {0}")]
     Invalid(alloy_rlp::Error),
@@ -210,14 +210,14 @@ pub fn encode(enr: &Enr) -> Bytes {
 ///
 /// # Errors
 /// Bytes that are not exactly one signed record, or one whose key cannot open a discv5 session.
-pub fn decode(bytes: &[u8]) -> Result<Enr, RecordError> {
+pub fn decode(bytes: &[u8]) -> Result<Enr, NodeRecordError> {
     let mut rest = bytes;
-    let enr = Enr::decode(&mut rest).map_err(RecordError::Invalid)?;
+    let enr = Enr::decode(&mut rest).map_err(NodeRecordError::Invalid)?;
     if !rest.is_empty() {
-        return Err(RecordError::TrailingBytes(rest.len()));
+        return Err(NodeRecordError::TrailingBytes(rest.len()));
     }
     match enr.public_key() {
         CombinedPublicKey::Secp256k1(_) => Ok(enr),
-        CombinedPublicKey::Ed25519(_) => Err(RecordError::KeyType),
+        CombinedPublicKey::Ed25519(_) => Err(NodeRecordError::KeyType),
     }
 }

@@ -139,16 +139,16 @@ impl RunningOverlay {
 
     /// FINDCONTENT, up to the peer's message. A stream that it announces is to be opened or declined. Of a peer that should
     /// have the value it is first asked for by the handler's own way, if there is one.
-    pub(super) async fn ask_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<Asked, RequestError> {
+    pub(super) async fn ask_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<AskedContent, RequestError> {
         if let Some(express) = self.handler.express(to, &key).filter(|_| self.should_have(to, &key))
             && let Some(contact) = self.transport.contact(to)
             && let Some(value) = express.await
         {
-            return Ok(Asked { contact, content: Content::Inline(value) });
+            return Ok(AskedContent { contact, content: Content::Inline(value) });
         }
         let (contact, response) = self.request(to, &Request::FindContent(FindContent { content_key: key })).await?;
         match response {
-            Response::Content(content) => Ok(Asked { contact, content }),
+            Response::Content(content) => Ok(AskedContent { contact, content }),
             other => Err(unexpected(&other)),
         }
     }
@@ -161,7 +161,7 @@ impl RunningOverlay {
     }
 
     /// FINDCONTENT with whatever follows it.
-    pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<FoundOrCloser, RequestError> {
+    pub(super) async fn find_content(&self, to: &Arc<Enr>, key: Bytes) -> Result<ValueOrCloser, RequestError> {
         // Taken before the question: whoever wants much of one peer waits here, and lets no announced stream grow stale.
         let contact = self.transport.contact(to).ok_or(TalkError::Unreachable)?;
         let slot = self.transfers.slot(Direction::Fetch, &contact).await?;
@@ -174,15 +174,15 @@ impl RunningOverlay {
         slot: Slot,
         to: &Arc<Enr>,
         key: Bytes,
-    ) -> Result<FoundOrCloser, RequestError> {
+    ) -> Result<ValueOrCloser, RequestError> {
         let limit = self.handler.max_value_len(&key, Form::Stored);
-        let Asked { contact, content } = self.ask_content(to, key).await?;
+        let AskedContent { contact, content } = self.ask_content(to, key).await?;
         match content {
-            Content::Inline(value) => Ok(FoundOrCloser::Found { value, utp: false, room: Room::default() }),
-            Content::Enrs(enrs) => Ok(FoundOrCloser::Closer(self.valid_records(&enrs))),
+            Content::Inline(value) => Ok(ValueOrCloser::Found { value, utp: false, room: Room::default() }),
+            Content::Enrs(enrs) => Ok(ValueOrCloser::Closer(self.valid_records(&enrs))),
             Content::ConnectionId(id) => {
                 let (value, room) = self.receive_value(&contact, id, Some(slot), limit, &AtomicU64::new(0)).await?;
-                Ok(FoundOrCloser::Found { value, utp: true, room })
+                Ok(ValueOrCloser::Found { value, utp: true, room })
             }
         }
     }
@@ -270,13 +270,13 @@ impl RunningOverlay {
 }
 
 /// A peer's answer to FINDCONTENT, and where it came from.
-pub(super) struct Asked {
+pub(super) struct AskedContent {
     pub(super) contact: Contact,
     pub(super) content: Content,
 }
 
 /// A value, unverified, with the room that it takes, or records of peers that lie closer.
-pub(super) enum FoundOrCloser {
+pub(super) enum ValueOrCloser {
     Found { value: Bytes, utp: bool, room: Room },
     Closer(Vec<Arc<Enr>>),
 }

@@ -16,7 +16,7 @@ use futures::future::{AbortHandle, BoxFuture, abortable};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
-use super::client::Asked;
+use super::client::AskedContent;
 use super::inner::RunningOverlay;
 use super::{
     ContentSource, FoundContent, LookupError, LookupOutcome, LookupTrace, NotFound, Reader, Rejection, RequestError,
@@ -79,7 +79,7 @@ impl RunningOverlay {
             (nearest(&table, id), interested)
         };
         let lookup = ContentLookup::new(self.local_id, id, self.lookup_config(), seeds, interested, started.into_std());
-        let mut search = Search {
+        let mut search = ContentSearch {
             inner: self.clone(),
             key: key.clone(),
             lookup,
@@ -131,7 +131,7 @@ impl RunningOverlay {
 }
 
 /// A content lookup with what is under way for it.
-struct Search {
+struct ContentSearch {
     inner: Arc<RunningOverlay>,
     key: Bytes,
     lookup: ContentLookup,
@@ -150,13 +150,13 @@ struct OpenStream {
 
 /// What became of one piece of a search's work.
 enum WorkReport {
-    Answer(Result<Asked, RequestError>),
+    Answer(Result<AskedContent, RequestError>),
     Value(Result<(Bytes, Room), RequestError>),
     Judged(Bytes, Result<(), Rejection>),
     Aborted,
 }
 
-impl Search {
+impl ContentSearch {
     async fn run(&mut self) {
         loop {
             self.report_progress();
@@ -188,7 +188,7 @@ impl Search {
         streams.into_values().for_each(|stream| stream.abort.abort());
         inner.spawn(async move {
             while let Some((peer, report)) = work.next().await {
-                if let WorkReport::Answer(Ok(Asked { contact, content: Content::ConnectionId(id) })) = report {
+                if let WorkReport::Answer(Ok(AskedContent { contact, content: Content::ConnectionId(id) })) = report {
                     announced.streams.insert(peer, (contact, id));
                 }
             }

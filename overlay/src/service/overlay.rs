@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::FoundOrCloser;
+use super::client::ValueOrCloser;
 use super::gossip::{GOSSIP_TASKS, GOSSIPED_BYTES, GOSSIPED_BYTES_TO_SUBNET, GossipItem};
 use super::inner::RunningOverlay;
 use super::receive::FALL_BACKS;
@@ -117,8 +117,8 @@ impl Overlay {
     /// When the peer cannot be spoken to, does not answer, or its stream fails.
     pub async fn find_content(&self, to: Enr, key: Bytes) -> Result<FindContentAnswer, RequestError> {
         match self.inner.find_content(&Arc::new(to), key).await? {
-            FoundOrCloser::Found { value, utp, .. } => Ok(FindContentAnswer::Content { value, utp }),
-            FoundOrCloser::Closer(enrs) => {
+            ValueOrCloser::Found { value, utp, .. } => Ok(FindContentAnswer::Content { value, utp }),
+            ValueOrCloser::Closer(enrs) => {
                 Ok(FindContentAnswer::Enrs(enrs.into_iter().map(Arc::unwrap_or_clone).collect()))
             }
         }
@@ -133,8 +133,8 @@ impl Overlay {
         let contact = self.inner.transport.known(peer).filter(|_| !self.inner.is_barred(peer));
         let contact = contact.ok_or(TalkError::Unreachable)?;
         match self.inner.find_content(contact.enr(), key).await? {
-            FoundOrCloser::Found { value, .. } => Ok(Some(value)),
-            FoundOrCloser::Closer(_) => Ok(None),
+            ValueOrCloser::Found { value, .. } => Ok(Some(value)),
+            ValueOrCloser::Closer(_) => Ok(None),
         }
     }
 

@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
 use super::account::Account;
-use super::client::FoundOrCloser;
+use super::client::ValueOrCloser;
 use super::gossip::GossipItem;
 use super::inner::RunningOverlay;
 use super::serve::{SLOT_PATIENCE, respond};
@@ -292,11 +292,11 @@ impl RunningOverlay {
         let _asking = self.falling_back.take_within(contact.holder(), 1, SLOT_PATIENCE).await.ok()?;
         let slot = self.transfers.slot_within(Direction::Fetch, &contact, SLOT_PATIENCE).await.ok()?;
         match self.find_content_with(slot, contact.enr(), key).await {
-            Ok(FoundOrCloser::Found { value, room, .. }) => {
+            Ok(ValueOrCloser::Found { value, room, .. }) => {
                 self.falling_back.prove(contact.holder());
                 Some((value, room, contact.holder().subnet()))
             }
-            Ok(FoundOrCloser::Closer(_)) | Err(_) => None,
+            Ok(ValueOrCloser::Closer(_)) | Err(_) => None,
         }
     }
 }

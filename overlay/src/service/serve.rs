@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::inner::RunningOverlay;
 use super::{Reader, RequestKind};
-use crate::transfer::{Announcement, Stream, TransferError};
+use crate::transfer::{Stream, StreamAnnouncement, TransferError};
 use crate::transport::{Contact, TalkRequest};
 
 /// Requests that wait to be looked at. What does not fit is answered empty.
@@ -191,7 +191,7 @@ impl RunningOverlay {
 
     /// Waits until a stream may be announced to a peer. Who asks for more than it takes is not to keep others from being
     /// answered meanwhile.
-    async fn announcement(&self, peer: &Contact, working: &Permit) -> Option<Announcement> {
+    async fn announcement(&self, peer: &Contact, working: &Permit) -> Option<StreamAnnouncement> {
         working.set_yielding(true);
         let waited = tokio::select! {
             waited = self.transfers.announcement_within(peer, ANNOUNCE_PATIENCE) => waited.ok(),

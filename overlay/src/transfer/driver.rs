@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::pace::Ticket;
+use super::pace::PacketTicket;
 use super::state::{Outgoing, StreamTable};
 use crate::transport::{ProtocolId, TalkRequest, Transport};
 
@@ -31,7 +31,7 @@ pub(super) struct Driver {
     state: Arc<Mutex<StreamTable>>,
     packets: mpsc::Receiver<TalkRequest>,
     /// Packets that the peer has not answered. Polled in the order they were pushed, which is the order on the wire.
-    in_flight: FuturesUnordered<BoxFuture<'static, Ticket>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, PacketTicket>>,
     outgoing: VecDeque<Outgoing>,
     timer: Pin<Box<Sleep>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,

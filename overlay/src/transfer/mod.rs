@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::transport::{AlreadyRegistered, Contact, ProtocolId, Transport};
-use room::Budgets;
-use slots::Slots;
+use room::StreamBudgets;
+use slots::TransferSlots;
 use state::{Role, StreamTable};
 
 pub use error::TransferError;
@@ -43,15 +43,15 @@ const PACKET_QUEUE: usize = 2048;
 const ANNOUNCED: Quota = Quota::new(1024).of_peer(64).of_newcomer(16).yields_after(USUAL_PATIENCE);
 
 /// A stream that may be announced.
-pub(crate) struct Announcement(Permit);
+pub(crate) struct StreamAnnouncement(Permit);
 
 /// The uTP streams of a node, shared by all its sub-networks. Cheap to clone.
 #[derive(Clone)]
 pub struct Transfers {
     state: Arc<Mutex<StreamTable>>,
-    slots: Slots,
+    slots: TransferSlots,
     announced: Limiter,
-    budgets: Arc<Budgets>,
+    budgets: Arc<StreamBudgets>,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -75,7 +75,7 @@ impl Transfers {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(driver::Driver::new(transport, state.clone(), packets, stopping.clone()));
-        let (slots, announced) = (Slots::new(limits), Limiter::new(ANNOUNCED));
+        let (slots, announced) = (TransferSlots::new(limits), Limiter::new(ANNOUNCED));
         Ok(Self { state, slots, announced, budgets: Arc::default(), stopping, tasks })
     }
 
@@ -134,7 +134,7 @@ impl Transfers {
     /// When too many streams wait to be opened, or after a shutdown.
     pub fn announce(&self, peer: &Contact) -> Result<Stream, TransferError> {
         let permit = self.announced.try_take(peer.holder(), 1).map_err(|_| TransferError::TooManyUnopened)?;
-        self.announce_with(Announcement(permit), peer)
+        self.announce_with(StreamAnnouncement(permit), peer)
     }
 
     /// Waits until a stream could be announced to a peer and a slot be had for it, for `patience` at most. The slot is not
@@ -143,17 +143,21 @@ impl Transfers {
         &self,
         peer: &Contact,
         patience: Duration,
-    ) -> Result<Announcement, TransferError> {
+    ) -> Result<StreamAnnouncement, TransferError> {
         let end = tokio::time::Instant::now() + patience;
         let permit = self.announced.take_within(peer.holder(), 1, patience).await;
         let permit = permit.map_err(|_| TransferError::TooManyUnopened)?;
         let left = end.saturating_duration_since(tokio::time::Instant::now());
         let is_free = self.slots.of(Direction::Outbound).available_within(peer.holder(), 1, left).await;
-        is_free.map(|()| Announcement(permit)).map_err(|_| TransferError::NoSlot)
+        is_free.map(|()| StreamAnnouncement(permit)).map_err(|_| TransferError::NoSlot)
     }
 
     /// Announces a stream to the peer that the announcement was taken for.
-    pub(crate) fn announce_with(&self, announcement: Announcement, peer: &Contact) -> Result<Stream, TransferError> {
+    pub(crate) fn announce_with(
+        &self,
+        announcement: StreamAnnouncement,
+        peer: &Contact,
+    ) -> Result<Stream, TransferError> {
         self.open(peer, Role::Announced(announcement.0), None)
     }
 

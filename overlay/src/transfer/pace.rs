@@ -28,7 +28,7 @@ const BURST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The packets under way.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct PacketPace {
     unanswered: Counts,
     /// Packets handed over so far, and how many of them the service is known to have taken.
     started: u64,
@@ -38,12 +38,12 @@ pub(super) struct Pace {
 
 /// A packet under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket {
+pub(super) struct PacketTicket {
     pub(super) to: Endpoint,
     number: u64,
 }
 
-impl Pace {
+impl PacketPace {
     /// How many packets may leave now, to whichever peers.
     pub(super) fn burst_room(&mut self, now: Instant) -> usize {
         if self.last_start.is_some_and(|last| now.duration_since(last) >= BURST_INTERVAL) {
@@ -76,15 +76,15 @@ impl Pace {
     }
 
     /// A packet leaves.
-    pub(super) fn start(&mut self, to: Endpoint, now: Instant) -> Ticket {
+    pub(super) fn start(&mut self, to: Endpoint, now: Instant) -> PacketTicket {
         self.unanswered.add(&to.holder(), 1);
         self.started += 1;
         self.last_start = Some(now);
-        Ticket { to, number: self.started }
+        PacketTicket { to, number: self.started }
     }
 
     /// A packet was answered or given up; whether there was no room before.
-    pub(super) fn finish(&mut self, ticket: Ticket) -> bool {
+    pub(super) fn finish(&mut self, ticket: PacketTicket) -> bool {
         let was_full = self.room_to(&ticket.to) == 0;
         self.taken = self.taken.max(ticket.number);
         self.unanswered.remove(&ticket.to.holder(), 1);
@@ -101,14 +101,14 @@ mod tests {
     }
 
     /// Starts as many packets as there is room for.
-    fn fill(pace: &mut Pace, to: Endpoint, now: Instant) -> Vec<Ticket> {
+    fn fill(pace: &mut PacketPace, to: Endpoint, now: Instant) -> Vec<PacketTicket> {
         (0..pace.burst_room(now).min(pace.room_to(&to))).map(|_| pace.start(to, now)).collect()
     }
 
     #[test]
     fn a_burst_waits_for_an_answer_or_a_moment() {
         let start = Instant::now();
-        let mut pace = Pace::default();
+        let mut pace = PacketPace::default();
         let burst = fill(&mut pace, peer(1), start);
         assert_eq!(burst.len() as u64, MAX_BURST);
         assert_eq!(pace.burst_room(start), 0);
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn unanswered_packets_are_bounded_for_a_peer_and_in_all() {
         let mut now = Instant::now();
-        let mut pace = Pace::default();
+        let mut pace = PacketPace::default();
         let mut to_first = Vec::new();
         for number in 1..=100 {
             for _ in 0..10 {

@@ -20,13 +20,13 @@ const MAX_BYTES_OF_SUBNET: u64 = 40 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The budgets of all streams, by where the bytes go: what was offered never waits for what was asked for.
-pub(super) struct Budgets {
+pub(super) struct StreamBudgets {
     inbound: Limiter,
     fetched: Limiter,
     outbound: Limiter,
 }
 
-impl Default for Budgets {
+impl Default for StreamBudgets {
     fn default() -> Self {
         // The bytes are let go with their stream.
         let quota = Quota::new(MAX_UNVERIFIED as u64).of_subnet(MAX_BYTES_OF_SUBNET).yields_after(USUAL_PATIENCE);
@@ -34,7 +34,7 @@ impl Default for Budgets {
     }
 }
 
-impl Budgets {
+impl StreamBudgets {
     /// Takes room for `bytes` that a peer sends or gets, waiting until there is some.
     pub(super) async fn take(&self, direction: Direction, peer: &Contact, bytes: usize) -> Result<Room, TransferError> {
         let taken = self.of(direction).take_within(peer.holder(), bytes as u64, PATIENCE).await;
@@ -132,7 +132,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_received_waits_for_room_but_not_for_ever() {
-        let (budgets, peer) = (Budgets::default(), contact([192, 168, 0, 1]));
+        let (budgets, peer) = (StreamBudgets::default(), contact([192, 168, 0, 1]));
         let mut held = budgets.take(Direction::Inbound, &peer, HALF).await.unwrap().kept();
         held.join(budgets.take(Direction::Inbound, &peer, HALF).await.unwrap().kept());
         assert_eq!(budgets.take(Direction::Inbound, &peer, 1).await.unwrap_err(), TransferError::NoRoom);
@@ -146,7 +146,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_peers_of_a_subnet_leave_room_for_others() {
-        let budgets = Budgets::default();
+        let budgets = StreamBudgets::default();
         let [first, neighbour, other] = [[8, 8, 8, 1], [8, 8, 8, 2], [8, 8, 4, 4]].map(contact);
         let share = MAX_BYTES_OF_SUBNET as usize;
         let _held = budgets.take(Direction::Outbound, &first, share).await.unwrap().kept();

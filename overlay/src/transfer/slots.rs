@@ -10,7 +10,7 @@ use crate::transport::Contact;
 
 /// The slots of a node. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Slots {
+pub(super) struct TransferSlots {
     inbound: Limiter,
     fetches: Limiter,
     outbound: Limiter,
@@ -36,7 +36,7 @@ impl Slot {
     }
 }
 
-impl Slots {
+impl TransferSlots {
     pub(super) fn new(limits: TransferLimits) -> Self {
         let limiter = |direction| Limiter::new(limits.quota(direction));
         Self {

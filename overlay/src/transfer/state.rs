@@ -14,7 +14,7 @@ use cairn_limits::quota::MIN_PROGRESS;
 use cairn_utp::{CloseReason, Config, Connection, Event, Header, Output};
 
 use super::TransferError;
-use super::pace::{Pace, Ticket};
+use super::pace::{PacketPace, PacketTicket};
 use crate::transport::{Contact, Endpoint, MAX_TALK_BODY};
 
 mod handles;
@@ -53,7 +53,7 @@ pub(super) type StreamKey = (Endpoint, u16);
 pub(super) struct Outgoing {
     pub(super) to: Contact,
     pub(super) packet: Bytes,
-    pub(super) ticket: Ticket,
+    pub(super) ticket: PacketTicket,
 }
 
 /// All streams, and when each of them needs the driver.
@@ -66,7 +66,7 @@ pub(super) struct StreamTable {
     deadlines: BTreeSet<(Instant, StreamKey)>,
     lingering: VecDeque<StreamKey>,
     resets: Resets,
-    pace: Pace,
+    pace: PacketPace,
     driver: Option<Waker>,
     /// Tasks to wake when the lock is released.
     wakers: Vec<Waker>,
@@ -253,7 +253,7 @@ impl StreamTable {
     }
 
     /// A packet was answered, or given up.
-    pub(super) fn answered(&mut self, ticket: Ticket) {
+    pub(super) fn answered(&mut self, ticket: PacketTicket) {
         if !self.pace.finish(ticket) {
             return;
         }

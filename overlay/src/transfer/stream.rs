@@ -39,10 +39,11 @@ pub struct Stream {
     slot: Option<Slot>,
     room: Option<Arc<Permit>>,
     /// What tells that the stream lost its place in a limit to somebody else.
-    lost: Vec<Lost>,
+    lost: Vec<LostPlace>,
 }
 
-type Lost = Pin<Box<WaitForCancellationFutureOwned>>;
+/// Comes when a permit is lost.
+type LostPlace = Pin<Box<WaitForCancellationFutureOwned>>;
 
 impl Stream {
     pub(super) fn new(

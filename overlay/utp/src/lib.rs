@@ -84,6 +84,6 @@ mod send_buffer;
 mod seq;
 
 pub use config::Config;
-pub use connection::{Connection, Event, Output, Stats};
+pub use connection::{Connection, ConnectionStats, Event, Output};
 pub use error::{CloseReason, DecodeError, PacketError, ReadError, WriteError};
 pub use packet::{HEADER_LEN, Header, MAX_SELECTIVE_ACK_LEN, Packet, PacketType, SelectiveAck, VERSION};

@@ -94,7 +94,7 @@ enum Answered {
 
 /// An open stream.
 #[derive(Debug, Clone, Copy)]
-struct Stream {
+struct LookupStream {
     from: NodeId,
     since: Instant,
     /// When bytes last came.
@@ -296,10 +296,10 @@ impl ContentLookup {
     }
 
     /// Open streams.
-    fn streams(&self) -> impl Iterator<Item = Stream> {
+    fn streams(&self) -> impl Iterator<Item = LookupStream> {
         self.candidates.iter().filter_map(|peer| match peer.progress {
             CandidateProgress::Answered(Answered::Streaming { since, progress, received }) => {
-                Some(Stream { from: peer.id, since, progress, received })
+                Some(LookupStream { from: peer.id, since, progress, received })
             }
             _ => None,
         })
@@ -313,7 +313,7 @@ impl ContentLookup {
 
     /// Streams that may have to make room: all but the one that has brought most, once they have had their time. That one
     /// goes on, so that on a slow line, where every stream is slow, one of them ends.
-    fn replaceable(&self, now: Instant) -> impl Iterator<Item = Stream> {
+    fn replaceable(&self, now: Instant) -> impl Iterator<Item = LookupStream> {
         let replace_after = self.candidates.config.replace_after;
         let best = self.streams().max_by_key(|stream| (stream.received, Reverse(stream.since)));
         self.streams().filter(move |stream| {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use cairn_proto::record::{self, Enr, Incompatible, PortalFields, RecordError, Version, portal_entries};
+use cairn_proto::record::{self, Enr, Incompatible, NodeRecordError, PortalFields, Version, portal_entries};
 use enr::CombinedKey;
 use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
@@ -76,14 +76,14 @@ fn records_travel_as_rlp() {
     let enr = portal_record(&key, 7, IP);
     let bytes = record::encode(&enr);
     assert_eq!(record::decode(&bytes).unwrap(), *enr);
-    assert_eq!(record::decode(&[&bytes[..], &[0]].concat()), Err(RecordError::TrailingBytes(1)));
+    assert_eq!(record::decode(&[&bytes[..], &[0]].concat()), Err(NodeRecordError::TrailingBytes(1)));
     let mut forged = bytes.to_vec();
     *forged.last_mut().unwrap() ^= 1;
-    assert!(matches!(record::decode(&forged), Err(RecordError::Invalid(_))));
+    assert!(matches!(record::decode(&forged), Err(NodeRecordError::Invalid(_))));
     let mut secret = [7; 32];
     let other = CombinedKey::ed25519_from_bytes(&mut secret).unwrap();
     let enr = portal_record(&other, 7, IP);
-    assert_eq!(record::decode(&record::encode(&enr)), Err(RecordError::KeyType));
+    assert_eq!(record::decode(&record::encode(&enr)), Err(NodeRecordError::KeyType));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use cairn_utp::{Header, PacketType};
 
-use crate::transfer::pace::{MAX_IN_FLIGHT, Pace};
+use crate::transfer::pace::{MAX_IN_FLIGHT, PacketPace};
 use crate::transport::Contact;
 
 /// Unanswered packets to a peer above which nothing is refused any more: a RESET must not take the place of a stream's
@@ -25,7 +25,7 @@ pub(super) struct Resets {
 
 impl Resets {
     /// Queues a RESET, or drops it when it would be in the way.
-    pub(super) fn push(&mut self, to: Contact, reset: Header, pace: &Pace) {
+    pub(super) fn push(&mut self, to: Contact, reset: Header, pace: &PacketPace) {
         let to_peer = self.waiting.iter().filter(|(waiting, _)| waiting.endpoint() == to.endpoint()).count();
         if self.waiting.len() >= MAX_WAITING
             || pace.in_flight_to(&to.endpoint()) + to_peer >= MAX_UNANSWERED_TO_REFUSE

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::StreamKey;
-use crate::transfer::pace::Pace;
+use crate::transfer::pace::PacketPace;
 use crate::transport::Endpoint;
 
 /// The streams that wait, each in one place.
@@ -17,7 +17,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Has a stream wait until there is room for its packets. It is not waiting yet.
-    pub(super) fn add(&mut self, key: StreamKey, pace: &Pace) {
+    pub(super) fn add(&mut self, key: StreamKey, pace: &PacketPace) {
         if pace.is_full_of(&key.0) {
             self.by_peer.entry(key.0).or_default().push(key);
         } else {
@@ -26,7 +26,7 @@ impl Waiting {
     }
 
     /// Takes out the streams that have room since a peer answered.
-    pub(super) fn take_freed(&mut self, answered: &Endpoint, pace: &Pace) -> Vec<StreamKey> {
+    pub(super) fn take_freed(&mut self, answered: &Endpoint, pace: &PacketPace) -> Vec<StreamKey> {
         let mut freed = self.by_peer.remove(answered).unwrap_or_default();
         freed.extend(self.crowded.extract_if(.., |key| pace.room_to(&key.0) > 0));
         freed

@@ -141,7 +141,7 @@ pub enum FetchError {
 
 /// What a checking thread tells.
 #[derive(Debug)]
-struct Checked {
+struct CheckerReport {
     /// `None` if it came from elsewhere.
     peer: Option<(PeerKey, Who)>,
     component: Component,
@@ -157,7 +157,8 @@ struct ToCheck {
     item: Arrived,
 }
 
-struct UnderWay {
+/// A request that a session works on.
+struct RequestUnderWay {
     peer: PeerKey,
     component: Component,
     cancel: CancellationToken,
@@ -166,7 +167,7 @@ struct UnderWay {
 /// Tells a fetch of items that came from elsewhere: a mirror, say. It asks nobody for them any more.
 #[derive(Debug, Clone)]
 pub struct Outside {
-    report: mpsc::WeakUnboundedSender<Checked>,
+    report: mpsc::WeakUnboundedSender<CheckerReport>,
 }
 
 impl Outside {
@@ -183,7 +184,7 @@ impl Outside {
     fn tell(&self, component: Component, number: u64, bytes: u64, outcome: Result<(), PutError>) {
         if let Some(report) = self.report.upgrade() {
             // A fetch that is over needs to know nothing.
-            let _ = report.send(Checked { peer: None, component, number, bytes, outcome });
+            let _ = report.send(CheckerReport { peer: None, component, number, bytes, outcome });
         }
     }
 }
@@ -193,15 +194,15 @@ pub struct Fetch {
     swarm: Swarm,
     download: Download,
     sessions: HashMap<PeerKey, (Arc<Session>, u64)>,
-    under_way: BTreeMap<RequestId, UnderWay>,
+    under_way: BTreeMap<RequestId, RequestUnderWay>,
     buffer: Arc<Semaphore>,
     buffer_bytes: usize,
     partial: Limiter,
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     to_check: Option<mpsc::UnboundedSender<ToCheck>>,
-    checked: mpsc::UnboundedReceiver<Checked>,
-    report: mpsc::UnboundedSender<Checked>,
+    checked: mpsc::UnboundedReceiver<CheckerReport>,
+    report: mpsc::UnboundedSender<CheckerReport>,
     tasks: TaskTracker,
     progress: watch::Sender<FetchProgress>,
     kept: u64,
@@ -288,7 +289,7 @@ impl Fetch {
     ///
     /// [`FetchError`] if something cannot be kept, or `stop` is cancelled. What was kept until then stays.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), FetchError> {
-        let interest = Interest::new(&self.swarm);
+        let interest = DeclaredInterest::new(&self.swarm);
         let outcome = self.run_until_done(stop).await;
         drop(interest);
         self.report();
@@ -407,7 +408,7 @@ impl Fetch {
                     partial: self.partial.clone(),
                     cancel: cancel.clone(),
                 };
-                self.under_way.insert(id, UnderWay { peer, component: part.component, cancel });
+                self.under_way.insert(id, RequestUnderWay { peer, component: part.component, cancel });
                 self.tasks.spawn(request.run());
             }
             Output::Cancel { id } => {
@@ -450,8 +451,8 @@ impl Fetch {
         }
     }
 
-    fn handle_checked(&mut self, checked: Checked) -> Result<(), FetchError> {
-        let Checked { peer, component, number, bytes, outcome } = checked;
+    fn handle_checked(&mut self, checked: CheckerReport) -> Result<(), FetchError> {
+        let CheckerReport { peer, component, number, bytes, outcome } = checked;
         match outcome {
             Ok(()) => {
                 self.kept += bytes;
@@ -528,23 +529,27 @@ impl Fetch {
 }
 
 /// As long as there is one, peers are told that this node would ask for ranges.
-struct Interest(Swarm);
+struct DeclaredInterest(Swarm);
 
-impl Interest {
+impl DeclaredInterest {
     fn new(swarm: &Swarm) -> Self {
         swarm.inner.fetches.send_modify(|fetches| *fetches += 1);
         Self(swarm.clone())
     }
 }
 
-impl Drop for Interest {
+impl Drop for DeclaredInterest {
     fn drop(&mut self) {
         self.0.inner.fetches.send_modify(|fetches| *fetches = fetches.saturating_sub(1));
     }
 }
 
 /// Checks items until there are no more.
-fn check(sink: &dyn Sink, items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>, report: &mpsc::UnboundedSender<Checked>) {
+fn check(
+    sink: &dyn Sink,
+    items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>,
+    report: &mpsc::UnboundedSender<CheckerReport>,
+) {
     loop {
         let next = items.lock().blocking_recv();
         let Some(ToCheck { peer, component, item }) = next else { return };
@@ -553,7 +558,7 @@ fn check(sink: &dyn Sink, items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>, repor
             Err(error) => Err(PutError::Invalid(error.into())),
         };
         let bytes = item.bytes.len() as u64;
-        let checked = Checked { peer: Some(peer), component, number: item.number, bytes, outcome };
+        let checked = CheckerReport { peer: Some(peer), component, number: item.number, bytes, outcome };
         if report.send(checked).is_err() {
             return;
         }

@@ -12,7 +12,7 @@ use crate::wire::ALPN;
 
 /// Keys or certificates that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
+pub enum SwarmIdentityError {
     /// The secret key is no secp256k1 key.
     #[error("the secret key is none of secp256k1")]
     Secret,
@@ -24,7 +24,7 @@ pub enum IdentityError {
     Certificate(String),
 }
 
-impl From<GenerateError> for IdentityError {
+impl From<GenerateError> for SwarmIdentityError {
     fn from(error: GenerateError) -> Self {
         Self::Certificate(error.to_string())
     }
@@ -42,9 +42,9 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`IdentityError::Secret`]; [`IdentityError::Certificate`].
-    pub fn new(mut secret: [u8; 32]) -> Result<Self, IdentityError> {
-        let secret = secp256k1::SecretKey::try_from_bytes(&mut secret).map_err(|_| IdentityError::Secret)?;
+    /// [`SwarmIdentityError::Secret`]; [`SwarmIdentityError::Certificate`].
+    pub fn new(mut secret: [u8; 32]) -> Result<Self, SwarmIdentityError> {
+        let secret = secp256k1::SecretKey::try_from_bytes(&mut secret).map_err(|_| SwarmIdentityError::Secret)?;
         let keypair = secp256k1::Keypair::from(secret);
         let node_id = node_id(keypair.public());
         Ok(Self { certificate: Certificate::generate(&keypair.into())?, node_id })
@@ -55,13 +55,13 @@ impl Identity {
         self.node_id
     }
 
-    pub(super) fn server_config(&self) -> Result<rustls::ServerConfig, IdentityError> {
+    pub(super) fn server_config(&self) -> Result<rustls::ServerConfig, SwarmIdentityError> {
         Ok(self.certificate.server_config(ALPN)?)
     }
 
     /// For a connection to the peer with this key and to no other.
-    pub(super) fn client_config(&self, peer: &[u8; 33]) -> Result<rustls::ClientConfig, IdentityError> {
-        let key = secp256k1::PublicKey::try_from_bytes(peer).map_err(|_| IdentityError::Public)?;
+    pub(super) fn client_config(&self, peer: &[u8; 33]) -> Result<rustls::ClientConfig, SwarmIdentityError> {
+        let key = secp256k1::PublicKey::try_from_bytes(peer).map_err(|_| SwarmIdentityError::Public)?;
         let peer = PublicKey::from(key).to_peer_id();
         Ok(self.certificate.client_config(Some(peer), ALPN)?)
     }
@@ -71,9 +71,9 @@ impl Identity {
 ///
 /// # Errors
 ///
-/// [`IdentityError::Public`].
-pub fn node_id_of(key: &[u8; 33]) -> Result<NodeId, IdentityError> {
-    secp256k1::PublicKey::try_from_bytes(key).map(|key| node_id(&key)).map_err(|_| IdentityError::Public)
+/// [`SwarmIdentityError::Public`].
+pub fn node_id_of(key: &[u8; 33]) -> Result<NodeId, SwarmIdentityError> {
+    secp256k1::PublicKey::try_from_bytes(key).map(|key| node_id(&key)).map_err(|_| SwarmIdentityError::Public)
 }
 
 fn node_id(key: &secp256k1::PublicKey) -> NodeId {

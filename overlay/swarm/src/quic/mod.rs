@@ -30,7 +30,7 @@ mod uploads;
 pub use config::Config;
 pub use fetch::{ErrorSource, Fetch, FetchError, FetchOptions, Outside, PutError, Sink};
 pub use fetch_progress::{Blame, FetchProgress, FetchedFrom};
-pub use identity::{Identity, IdentityError, node_id_of};
+pub use identity::{Identity, SwarmIdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};
 pub use session::{ItemError, Session, SessionView};
 pub use stats::{StatsSource, SwarmStats};

@@ -125,7 +125,7 @@ pub struct SessionView {
 
 /// Who dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(super) enum DialDirection {
     Out,
     In,
 }
@@ -134,7 +134,7 @@ pub(super) enum Direction {
 pub struct Session {
     pub(super) number: u64,
     pub(super) node_id: NodeId,
-    pub(super) direction: Direction,
+    pub(super) direction: DialDirection,
     pub(super) connection: Connection,
     pub(super) hello: Hello,
     pub(super) view: Mutex<SessionView>,
@@ -186,7 +186,7 @@ impl Session {
         Holder::peer(self.node_id, self.address().ip())
     }
 
-    pub(super) const fn direction(&self) -> Direction {
+    pub(super) const fn direction(&self) -> DialDirection {
         self.direction
     }
 

@@ -21,11 +21,11 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Config, Held, Identity, IdentityError, Library,
+    Config, Held, Identity, Library, SwarmIdentityError,
     config::{CONTROL, CONTROL_OF_PEER, DIALS, ITEMS_TO_CHOKED, UNPROVED_HANDSHAKES},
     identity::proved_node_id,
     inner::SwarmEndpoint,
-    session::{Close, Direction, Session, SessionError},
+    session::{Close, DialDirection, Session, SessionError},
     uploads::{Limits, Uploads},
 };
 use crate::{choker::ChokerConfig, geometry::Component};
@@ -55,7 +55,7 @@ pub enum StartError {
     },
     /// The key.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Identity(#[from] SwarmIdentityError),
     /// TLS for QUIC.
     #[error("the handshake's ciphers: {0}")]
     Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
@@ -75,7 +75,7 @@ pub enum ConnectError {
     Own,
     /// The key is none.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Identity(#[from] SwarmIdentityError),
     /// TLS for QUIC.
     #[error("the handshake's ciphers: {0}")]
     Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
@@ -228,7 +228,7 @@ impl Swarm {
         let connecting = self.inner.endpoint.connect_with(config, peer.address, SERVER_NAME)?;
         let handshake = async {
             let connection = connecting.await?;
-            self.inner.begin(connection, node_id, Direction::Out).await
+            self.inner.begin(connection, node_id, DialDirection::Out).await
         };
         tokio::time::timeout(HANDSHAKE_TIME, handshake).await.map_err(|_| ConnectError::TimedOut)?
     }
@@ -324,7 +324,7 @@ impl SwarmEndpoint {
         self: &Arc<Self>,
         connection: quinn::Connection,
         node_id: NodeId,
-        direction: Direction,
+        direction: DialDirection,
     ) -> Result<Arc<Session>, ConnectError> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
         let closing = connection.clone();
@@ -381,8 +381,8 @@ impl SwarmEndpoint {
     /// Whether a new connection takes the place of another with the same peer. Of two that were dialled at the same time
     /// from both ends, both keep the one that the smaller node ID dialled; otherwise the new one is there because its
     /// dialler had lost the old one.
-    fn replaces(&self, peer: &NodeId, new: Direction, old: Direction) -> bool {
-        let dialled_by_smaller = (self.identity.node_id() < *peer) == (new == Direction::Out);
+    fn replaces(&self, peer: &NodeId, new: DialDirection, old: DialDirection) -> bool {
+        let dialled_by_smaller = (self.identity.node_id() < *peer) == (new == DialDirection::Out);
         new == old || dialled_by_smaller
     }
 }
@@ -452,13 +452,13 @@ async fn accept_one(inner: &Arc<SwarmEndpoint>, incoming: Incoming) -> Result<()
     let connection = incoming.await?;
     let Some(node_id) = proved_node_id(connection.peer_identity()) else {
         connection.close(Close::Identity.code(), b"");
-        return Err(IdentityError::Public.into());
+        return Err(SwarmIdentityError::Public.into());
     };
     if let Err(error) = inner.check(&node_id, address.ip()) {
         connection.close(Close::Barred.code(), b"");
         return Err(error);
     }
-    inner.begin(connection, node_id, Direction::In).await.map(drop)
+    inner.begin(connection, node_id, DialDirection::In).await.map(drop)
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {

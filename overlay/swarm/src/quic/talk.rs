@@ -14,7 +14,7 @@ use super::{
     Config, Held,
     inner::SwarmEndpoint,
     serve::serve,
-    session::{Close, Direction, Session, SessionError},
+    session::{Close, DialDirection, Session, SessionError},
 };
 use crate::{
     geometry::Component,
@@ -52,7 +52,7 @@ impl Session {
         connection: Connection,
         node_id: NodeId,
         number: u64,
-        direction: Direction,
+        direction: DialDirection,
     ) -> Result<(Arc<Self>, ControlStreams), SessionError> {
         let mut send = connection.open_uni().await?;
         let own = Hello {

@@ -42,13 +42,13 @@ impl Default for Limits {
 
 /// A rate that many tasks share.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct SharedRate {
     bucket: Mutex<TokenBucket>,
     moved: [AtomicU64; Component::COUNT],
     changed: Notify,
 }
 
-impl Rate {
+impl SharedRate {
     fn new(rate: Option<u64>) -> Self {
         Self {
             bucket: Mutex::new(TokenBucket::new(Instant::now(), rate)),
@@ -94,8 +94,8 @@ impl Rate {
 /// Choker and limits.
 #[derive(Debug)]
 pub(super) struct Uploads {
-    pub(super) upload: Rate,
-    pub(super) download: Rate,
+    pub(super) upload: SharedRate,
+    pub(super) download: SharedRate,
     max_peers: AtomicUsize,
     choker: Mutex<Choker<u64>>,
     /// Raised when somebody is choked or unchoked.
@@ -105,8 +105,8 @@ pub(super) struct Uploads {
 impl Uploads {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            upload: Rate::new(limits.upload),
-            download: Rate::new(limits.download),
+            upload: SharedRate::new(limits.upload),
+            download: SharedRate::new(limits.download),
             max_peers: AtomicUsize::new(limits.max_peers),
             choker: Mutex::new(Choker::new(Instant::now(), ChokerConfig::default())),
             decided: Notify::new(),

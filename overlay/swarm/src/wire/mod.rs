@@ -8,7 +8,7 @@ mod request;
 pub use answer::{AnswerHead, AnswerStatus};
 pub use control::{Control, ControlError, Have, Hello, MAX_PEERS, Peers, Predict};
 pub use frames::{FrameError, FrameReader, frame_head};
-pub use request::{Encoding, Encodings, ItemKey, RequestError, SwarmRequest};
+pub use request::{Encoding, Encodings, ItemKey, SwarmRequest, SwarmRequestError};
 
 /// The protocol's name in the TLS handshake (ALPN).
 pub const ALPN: &[u8] = b"cairn/1";

@@ -106,7 +106,7 @@ pub enum SwarmRequest {
 
 /// A request that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
+pub enum SwarmRequestError {
     /// Of no type that is known.
     #[error("a request of an unknown type")]
     Type,
@@ -142,25 +142,25 @@ impl SwarmRequest {
     ///
     /// # Errors
     ///
-    /// [`RequestError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, RequestError> {
+    /// [`SwarmRequestError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, SwarmRequestError> {
         match bytes {
-            [0, ..] if bytes.len() != PART_BYTES => Err(RequestError::Length),
+            [0, ..] if bytes.len() != PART_BYTES => Err(SwarmRequestError::Length),
             [0, component, encodings, number @ .., low, high] => {
-                let number = number.try_into().map_err(|_| RequestError::Length)?;
+                let number = number.try_into().map_err(|_| SwarmRequestError::Length)?;
                 let (first, count) = (u64::from_le_bytes(number), u16::from_le_bytes([*low, *high]));
-                let component = Component::of_code(*component).ok_or(RequestError::Part)?;
-                let end = first.checked_add(u64::from(count)).ok_or(RequestError::Part)?;
-                let part = Part::new(component, first..end).ok_or(RequestError::Part)?;
+                let component = Component::of_code(*component).ok_or(SwarmRequestError::Part)?;
+                let end = first.checked_add(u64::from(count)).ok_or(SwarmRequestError::Part)?;
+                let part = Part::new(component, first..end).ok_or(SwarmRequestError::Part)?;
                 Ok(Self::Part(part, Encodings::from_bits(*encodings)))
             }
             [1, high, low, key @ ..] => {
-                let network = SubNetwork::from_protocol_id(&[*high, *low]).ok_or(RequestError::Key)?;
-                let key = ContentKey::decode(network, key).map_err(|_| RequestError::Key)?;
+                let network = SubNetwork::from_protocol_id(&[*high, *low]).ok_or(SwarmRequestError::Key)?;
+                let key = ContentKey::decode(network, key).map_err(|_| SwarmRequestError::Key)?;
                 Ok(Self::Item(ItemKey(key)))
             }
-            [1, ..] => Err(RequestError::Length),
-            _ => Err(RequestError::Type),
+            [1, ..] => Err(SwarmRequestError::Length),
+            _ => Err(SwarmRequestError::Type),
         }
     }
 }
@@ -202,11 +202,11 @@ mod tests {
             [&[0, component, 1], &first.to_le_bytes()[..], &count.to_le_bytes()].concat()
         };
         for bytes in [request(3, 0, 1), request(0, 0, 0), request(0, 255, 2), request(0, u64::MAX, 1)] {
-            assert_eq!(SwarmRequest::decode(&bytes), Err(RequestError::Part));
+            assert_eq!(SwarmRequest::decode(&bytes), Err(SwarmRequestError::Part));
         }
-        assert_eq!(SwarmRequest::decode(&[0; 12]), Err(RequestError::Length));
-        assert_eq!(SwarmRequest::decode(&[9]), Err(RequestError::Type));
-        assert_eq!(SwarmRequest::decode(&[]), Err(RequestError::Type));
-        assert_eq!(SwarmRequest::decode(&[1, 0x50, 0x00, 0xff]), Err(RequestError::Key));
+        assert_eq!(SwarmRequest::decode(&[0; 12]), Err(SwarmRequestError::Length));
+        assert_eq!(SwarmRequest::decode(&[9]), Err(SwarmRequestError::Type));
+        assert_eq!(SwarmRequest::decode(&[]), Err(SwarmRequestError::Type));
+        assert_eq!(SwarmRequest::decode(&[1, 0x50, 0x00, 0xff]), Err(SwarmRequestError::Key));
     }
 }

@@ -33,7 +33,7 @@ pub enum Event {
 
 /// Figures of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct ConnectionStats {
     /// Smoothed round-trip time; zero before the first sample.
     pub rtt: Duration,
     /// Queueing delay on the way to the peer, as last estimated.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::events::PendingEvents;
-pub use self::events::{Event, Output, Stats};
+pub use self::events::{ConnectionStats, Event, Output};
 use crate::{
     CloseReason, Config, Packet, ReadError, WriteError,
     acks::Acks,
@@ -40,7 +40,7 @@ pub struct Connection {
     first_seq_nr: SeqNr,
     state: ConnectionState,
     events: PendingEvents,
-    stats: Stats,
+    stats: ConnectionStats,
 
     // This side's stream.
     send_buffer: SendBuffer,
@@ -187,7 +187,7 @@ impl Connection {
             first_seq_nr: first,
             state,
             events: PendingEvents::default(),
-            stats: Stats::default(),
+            stats: ConnectionStats::default(),
             send_buffer: SendBuffer::default(),
             in_flight: PacketsInFlight::new(first),
             fin: Fin::Open,
@@ -341,8 +341,8 @@ impl Connection {
     }
 
     /// The connection's figures.
-    pub fn stats(&self) -> Stats {
-        Stats {
+    pub fn stats(&self) -> ConnectionStats {
+        ConnectionStats {
             rtt: self.rtt.smoothed(),
             queueing_delay: self.delay.queueing(),
             congestion_window: self.congestion.window(),
