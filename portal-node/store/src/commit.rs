@@ -9,8 +9,8 @@ use crate::{
     core::{Committer, Core, Counters},
     error::{IndexError, StoreError},
     events::Event,
-    eviction::{Eviction, Fate, grown_radius, steps},
-    index::{EntryKey, Location, Order},
+    eviction::{Eviction, ItemFate, grown_radius, steps},
+    index::{EntryKey, KeyOrder, RecordLocation},
     ledger::{LedgerEdit, Usage},
     record::{Item, PLACE_LEN, Place, RECORD_HEADER_LEN, encode_dead, encode_radius},
     work::{Move, Placement, Work},
@@ -29,7 +29,8 @@ struct Staged<'a> {
     put: Option<usize>,
 }
 
-type Stage<'a> = BTreeMap<EntryKey, Staged<'a>>;
+/// The items on their way, by the entries that they get in the index.
+type StagedItems<'a> = BTreeMap<EntryKey, Staged<'a>>;
 
 /// What a commit evicts of one sub-network.
 #[derive(Clone, Copy, Default)]
@@ -41,10 +42,10 @@ struct Evicted {
 }
 
 /// What a commit has decided so far.
-struct Plan<'a> {
+struct CommitPlan<'a> {
     edit: LedgerEdit<'a>,
-    stage: Stage<'a>,
-    dead: Vec<Location>,
+    stage: StagedItems<'a>,
+    dead: Vec<RecordLocation>,
     placements: Vec<Placement>,
     evicted: [Evicted; SubNetwork::ALL.len()],
 }
@@ -56,7 +57,7 @@ impl Core {
             return Err(failure.clone());
         }
         let ledger = self.ledger.read();
-        let mut plan = Plan {
+        let mut plan = CommitPlan {
             edit: ledger.edit(),
             stage: BTreeMap::new(),
             dead: Vec::new(),
@@ -65,7 +66,7 @@ impl Core {
         };
         let horizons = self.plan(committer, work, &mut plan).map_err(|error| self.index_failed(error))?;
 
-        let Plan { mut edit, stage, dead, placements, evicted } = plan;
+        let CommitPlan { mut edit, stage, dead, placements, evicted } = plan;
         let radii = edit.networks.map(|usage| usage.radius);
         let dead_places: Vec<_> = dead.iter().map(|dead| dead.place).chain(work.dead_again.iter().copied()).collect();
         let new_radii: Vec<_> = SubNetwork::ALL
@@ -84,7 +85,7 @@ impl Core {
                 for staged in stage.values() {
                     let place = Place { volume: start.volume, offset: start.offset + bytes.len() as u32 };
                     staged.item.encode(marker, bytes);
-                    locations.push(Location { place, len: staged.item.record_len() as u32 });
+                    locations.push(RecordLocation { place, len: staged.item.record_len() as u32 });
                 }
                 if !dead_places.is_empty() {
                     encode_dead(marker, &dead_places, bytes);
@@ -124,7 +125,7 @@ impl Core {
         &self,
         committer: &Committer,
         work: &'a Work,
-        plan: &mut Plan<'a>,
+        plan: &mut CommitPlan<'a>,
     ) -> Result<[Distance; SubNetwork::ALL.len()], IndexError> {
         for (i, item) in work.puts.iter().enumerate() {
             let placement = self.plan_put(i, item, plan)?;
@@ -161,7 +162,7 @@ impl Core {
         Ok(horizons)
     }
 
-    fn plan_put<'a>(&self, i: usize, item: &'a Item, plan: &mut Plan<'a>) -> Result<Placement, IndexError> {
+    fn plan_put<'a>(&self, i: usize, item: &'a Item, plan: &mut CommitPlan<'a>) -> Result<Placement, IndexError> {
         let key = self.entry_key(item.network, &item.id);
         let budget = self.config.budgets.get(item.network);
         if budget == 0 || key.distance() > plan.edit.networks[item.network.index()].radius {
@@ -186,7 +187,7 @@ impl Core {
     }
 
     /// Whether the record at `location` was written for the same value.
-    fn holds(&self, location: &Location, item: &Item) -> bool {
+    fn holds(&self, location: &RecordLocation, item: &Item) -> bool {
         let header = self.volumes.read_header(location.place.volume, location.place.offset);
         header.is_ok_and(|header| {
             header.is_ok_and(|(header, _)| header.id == item.id && header.check_value(&item.value).is_ok())
@@ -200,7 +201,7 @@ impl Core {
         network: SubNetwork,
         steps: RadiusSteps,
         horizon: Distance,
-        plan: &mut Plan<'_>,
+        plan: &mut CommitPlan<'_>,
     ) -> Result<Distance, IndexError> {
         let Usage { bytes, radius, .. } = plan.edit.networks[network.index()];
         let incoming = |(key, staged): (&EntryKey, &Staged<'_>)| (*key, staged.item.record_len());
@@ -213,32 +214,32 @@ impl Core {
         }
 
         let mut dropped = Vec::new();
-        let mut victims: Vec<(EntryKey, Location)> = Vec::new();
+        let mut victims: Vec<(EntryKey, RecordLocation)> = Vec::new();
         let mut next_horizon = None;
         // The nearest of what is staged comes first, so that the farthest can be taken from the end.
         let mut drop_staged = |eviction: &mut Eviction, down_to: Option<&EntryKey>| {
             while let Some((key, len)) = staged.pop_if(|(key, _)| down_to.is_none_or(|limit| *key > *limit)) {
                 match eviction.decide(key.distance(), len) {
-                    Fate::Evict => dropped.push(key),
-                    Fate::Keep => return Fate::Keep,
+                    ItemFate::Evict => dropped.push(key),
+                    ItemFate::Keep => return ItemFate::Keep,
                 }
             }
-            Fate::Evict
+            ItemFate::Evict
         };
         let bounds = EntryKey::bounds(network, Distance::ZERO, horizon);
         let mut kept_one = false;
-        self.index.scan(bounds, Order::Falling, |key, location| {
+        self.index.scan(bounds, KeyOrder::Falling, |key, location| {
             if victims.len() == MAX_EVICTIONS {
                 next_horizon = Some(key.distance());
                 return ControlFlow::Break(());
             }
-            kept_one = drop_staged(&mut eviction, Some(&key)) == Fate::Keep;
+            kept_one = drop_staged(&mut eviction, Some(&key)) == ItemFate::Keep;
             // What was replaced, moved or removed is dead already and still in the index.
             let is_buried = plan.dead.contains(&location);
             if !kept_one && !is_buried {
                 match eviction.decide(key.distance(), u64::from(location.len)) {
-                    Fate::Evict => victims.push((key, location)),
-                    Fate::Keep => kept_one = true,
+                    ItemFate::Evict => victims.push((key, location)),
+                    ItemFate::Keep => kept_one = true,
                 }
             }
             if kept_one { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -277,9 +278,9 @@ impl Core {
     }
 }
 
-impl Plan<'_> {
+impl CommitPlan<'_> {
     /// The record at `location` is dead, and the index forgets it.
-    fn bury(&mut self, network: SubNetwork, key: &EntryKey, location: Location) {
+    fn bury(&mut self, network: SubNetwork, key: &EntryKey, location: RecordLocation) {
         self.edit.subtract(network, key, &location);
         self.dead.push(location);
     }

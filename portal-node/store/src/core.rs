@@ -15,8 +15,8 @@ use crate::{
     config::StoreConfig,
     error::{IndexError, StoreError},
     events::EventSink,
-    index::{EntryKey, Follower, Location, OpenEngine},
-    ledger::Ledger,
+    index::{EntryKey, Follower, OpenEngine, RecordLocation},
+    ledger::StoreLedger,
     recovery,
     volumes::Volumes,
     work::Ticket,
@@ -33,12 +33,12 @@ pub(crate) struct Core {
     /// Where the index engine is.
     pub(crate) index_dir: Mutex<PathBuf>,
     /// Changed only by whoever holds the committer.
-    pub(crate) ledger: RwLock<Ledger>,
+    pub(crate) ledger: RwLock<StoreLedger>,
     pub(crate) committer: Mutex<Committer>,
     /// What waits for the next commit.
     pub(crate) queue: Mutex<Vec<Arc<Ticket>>>,
     /// Records that are dead in the index but still take room on the disk.
-    pub(crate) graveyard: Mutex<Vec<Location>>,
+    pub(crate) graveyard: Mutex<Vec<RecordLocation>>,
     /// Bytes in the graveyard.
     pub(crate) buried: AtomicU64,
     /// Bytes that are dead in the checkpoint and about to be given back.
@@ -92,12 +92,12 @@ impl Core {
     }
 
     /// Where a value lies.
-    pub(crate) fn locate(&self, key: &EntryKey) -> Result<Option<Location>, IndexError> {
+    pub(crate) fn locate(&self, key: &EntryKey) -> Result<Option<RecordLocation>, IndexError> {
         self.index.get(key)
     }
 
     /// Remembers dead records until a checkpoint knows that they are.
-    pub(crate) fn bury(&self, dead: Vec<Location>) {
+    pub(crate) fn bury(&self, dead: Vec<RecordLocation>) {
         self.buried.fetch_add(dead.iter().map(|location| u64::from(location.len)).sum(), Ordering::Relaxed);
         self.graveyard.lock().extend(dead);
     }

@@ -45,7 +45,7 @@ fn align(steps: RadiusSteps, radius: Distance) -> Distance {
 
 /// What is to become of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum ItemFate {
     /// Evict it and ask about the next one.
     Evict,
     /// Keep it and everything nearer.
@@ -68,16 +68,16 @@ impl Eviction {
     }
 
     /// Decides about the farthest item that is left: at `distance`, of `len` bytes.
-    pub fn decide(&mut self, distance: Distance, len: u64) -> Fate {
+    pub fn decide(&mut self, distance: Distance, len: u64) -> ItemFate {
         let is_outside = distance > self.radius;
         if !is_outside && self.used <= self.budget {
-            return Fate::Keep;
+            return ItemFate::Keep;
         }
         if !is_outside {
             self.radius = below(self.steps, distance);
         }
         self.used = self.used.saturating_sub(len);
-        Fate::Evict
+        ItemFate::Evict
     }
 
     /// Whether more is held than may be.
@@ -164,8 +164,8 @@ mod tests {
     fn evict(eviction: &mut Eviction, items: &mut BTreeMap<Distance, u64>) {
         while let Some(farthest) = items.last_entry() {
             match eviction.decide(*farthest.key(), *farthest.get()) {
-                Fate::Evict => farthest.remove(),
-                Fate::Keep => break,
+                ItemFate::Evict => farthest.remove(),
+                ItemFate::Keep => break,
             };
         }
     }
@@ -228,7 +228,7 @@ mod tests {
             // A full, evenly filled store gives up one of its runs.
             let radius = distance_of_runs(runs);
             let mut eviction = Eviction::new(RadiusSteps::Runs, budget - 1, budget, radius);
-            prop_assert_eq!(eviction.decide(radius, budget / u64::from(runs)), Fate::Evict);
+            prop_assert_eq!(eviction.decide(radius, budget / u64::from(runs)), ItemFate::Evict);
             prop_assert_eq!(eviction.radius(), distance_of_runs(runs - 1));
             let left = budget - budget / u64::from(runs);
             prop_assert_eq!(grown_radius(RadiusSteps::Runs, budget, left, eviction.radius()), eviction.radius());

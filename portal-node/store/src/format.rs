@@ -20,7 +20,7 @@ pub(crate) type StoreId = [u8; 16];
 
 /// What a `FORMAT` file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Format {
+struct FormatFile {
     id: StoreId,
     chain: Option<Chain>,
 }
@@ -35,14 +35,14 @@ pub(crate) fn identify(dir: &Path, chain: Option<Chain>) -> Result<StoreId, Stor
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(StoreError::ForeignFormat { path }),
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
-    if let (Some(Format { chain: Some(found), .. }), Some(wanted)) = (found, chain)
+    if let (Some(FormatFile { chain: Some(found), .. }), Some(wanted)) = (found, chain)
         && found != wanted
     {
         return Err(StoreError::OtherChain { dir: dir.into(), found, wanted });
     }
     let format = match found {
-        Some(format) => Format { chain: format.chain.or(chain), ..format },
-        None => Format { id: rand::random(), chain },
+        Some(format) => FormatFile { chain: format.chain.or(chain), ..format },
+        None => FormatFile { id: rand::random(), chain },
     };
     if found != Some(format) {
         write(dir, &path, &format).map_err(StoreError::io("write", path))?;
@@ -50,7 +50,7 @@ pub(crate) fn identify(dir: &Path, chain: Option<Chain>) -> Result<StoreId, Stor
     Ok(format.id)
 }
 
-fn parse(dir: &Path, path: &Path, text: &str) -> Result<Format, StoreError> {
+fn parse(dir: &Path, path: &Path, text: &str) -> Result<FormatFile, StoreError> {
     let foreign = || StoreError::ForeignFormat { path: path.into() };
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix(FORMAT_PREFIX)).ok_or_else(foreign)?;
@@ -66,11 +66,11 @@ fn parse(dir: &Path, path: &Path, text: &str) -> Result<Format, StoreError> {
     });
     match chain {
         Some(None) => Err(foreign()),
-        chain => Ok(Format { id, chain: chain.flatten() }),
+        chain => Ok(FormatFile { id, chain: chain.flatten() }),
     }
 }
 
-fn write(dir: &Path, path: &Path, format: &Format) -> io::Result<()> {
+fn write(dir: &Path, path: &Path, format: &FormatFile) -> io::Result<()> {
     let unfinished = path.with_extension("new");
     let mut file = File::create(&unfinished)?;
     writeln!(file, "{FORMAT_PREFIX}{FORMAT}\n{}", hex::encode(format.id))?;

@@ -8,7 +8,7 @@ use content_types::{Distance, SubNetwork};
 
 use crate::{
     error::IndexError,
-    index::{Batch, EntryChanges, EntryKey, Index, Location, Order, meta, pages, undecodable},
+    index::{Batch, EntryChanges, EntryKey, Index, KeyOrder, RecordLocation, meta, pages, undecodable},
     record::Place,
 };
 
@@ -70,12 +70,12 @@ impl VolumeUse {
 
 /// The counters of the whole store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ledger {
+pub(crate) struct StoreLedger {
     pub(crate) networks: [Usage; SubNetwork::ALL.len()],
     pub(crate) volumes: BTreeMap<u32, VolumeUse>,
 }
 
-impl Ledger {
+impl StoreLedger {
     pub(crate) const EMPTY: Self = Self { networks: [Usage::EMPTY; SubNetwork::ALL.len()], volumes: BTreeMap::new() };
 
     /// The counters as the index has them.
@@ -88,7 +88,7 @@ impl Ledger {
             }
         }
         let mut result = Ok(());
-        index.scan(&meta::FIRST_VOLUME, &meta::LAST_VOLUME, Order::Rising, &mut |key, value| {
+        index.scan(&meta::FIRST_VOLUME, &meta::LAST_VOLUME, KeyOrder::Rising, &mut |key, value| {
             let entry = meta::volume_number(key)
                 .and_then(|number| Ok((number, VolumeUse::decode(value).ok_or_else(|| undecodable(key))?)));
             match entry {
@@ -119,7 +119,7 @@ impl Ledger {
             self.networks[network.index()] = Usage { radius, ..Usage::EMPTY };
             let mut edit = self.edit();
             let bounds = EntryKey::bounds(network, Distance::ZERO, Distance::MAX);
-            pages::scan(index, bounds, Order::Rising, &mut |_, location| {
+            pages::scan(index, bounds, KeyOrder::Rising, &mut |_, location| {
                 edit.count(network, &location);
                 ControlFlow::Continue(())
             })?;
@@ -155,7 +155,7 @@ impl Ledger {
 
 /// A change of entries and counters that is being put together.
 pub(crate) struct LedgerEdit<'a> {
-    ledger: &'a Ledger,
+    ledger: &'a StoreLedger,
     pub(crate) networks: [Usage; SubNetwork::ALL.len()],
     volumes: BTreeMap<u32, VolumeUse>,
     entries: EntryChanges,
@@ -179,12 +179,12 @@ impl LedgerEdit<'_> {
     }
 
     /// A value came in.
-    pub(crate) fn add(&mut self, network: SubNetwork, key: &EntryKey, location: &Location) {
+    pub(crate) fn add(&mut self, network: SubNetwork, key: &EntryKey, location: &RecordLocation) {
         self.count(network, location);
         self.entries.insert(*key, Some(*location));
     }
 
-    fn count(&mut self, network: SubNetwork, location: &Location) {
+    fn count(&mut self, network: SubNetwork, location: &RecordLocation) {
         let usage = &mut self.networks[network.index()];
         usage.items += 1;
         usage.bytes += u64::from(location.len);
@@ -194,7 +194,7 @@ impl LedgerEdit<'_> {
     }
 
     /// A value is gone: evicted, removed, or about to be added again elsewhere.
-    pub(crate) fn subtract(&mut self, network: SubNetwork, key: &EntryKey, location: &Location) {
+    pub(crate) fn subtract(&mut self, network: SubNetwork, key: &EntryKey, location: &RecordLocation) {
         let usage = &mut self.networks[network.index()];
         usage.items = usage.items.saturating_sub(1);
         usage.bytes = usage.bytes.saturating_sub(u64::from(location.len));
@@ -217,7 +217,7 @@ impl LedgerEdit<'_> {
             batch.put(meta::volume(*number), volume.encode());
         }
         if let Some(place) = position {
-            batch.put(meta::POSITION, Location { place, len: 0 }.encode());
+            batch.put(meta::POSITION, RecordLocation { place, len: 0 }.encode());
         }
         let change = LedgerChange { networks: self.networks, volumes: self.volumes };
         (self.entries, batch, change)

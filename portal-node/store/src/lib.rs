@@ -47,7 +47,7 @@ pub use archives::{HeaderProver, Unproved};
 pub use config::{Budgets, Chain, DISK_RESERVE, INDEX_CACHE, StoreConfig, VOLUME_LEN};
 pub use error::{IndexError, StoreError};
 pub use events::{Event, EventSink};
-pub use index::{Batch, Index, IndexEngine, Order, SledEngine, Visit};
+pub use index::{Batch, Index, IndexEngine, KeyOrder, SledEngine, Visit};
 pub use ledger::Usage;
 pub use reading::{Entry, ReadCost};
 pub use record::Item;

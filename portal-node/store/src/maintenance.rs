@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    archives::Archives,
+    archives::AddedArchives,
     core::Core,
     error::StoreError,
     reclaim::{Puncher, Rewriter},
@@ -42,11 +42,11 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    pub(crate) fn start(core: &Arc<Core>, archives: &Arc<Archives>) -> Result<Self, StoreError> {
+    pub(crate) fn start(core: &Arc<Core>, archives: &Arc<AddedArchives>) -> Result<Self, StoreError> {
         let mut maintenance = Self { signal: Arc::default(), threads: Vec::new() };
         let mut renewal = Renewal::new(core.clone(), archives.clone());
         maintenance.spawn("store-renewal", RENEWAL_INTERVAL, move |signal| renewal.step(signal))?;
-        let mut upkeep = Upkeep::new(core.clone());
+        let mut upkeep = StoreUpkeep::new(core.clone());
         maintenance.spawn("store-upkeep", IDLE, move |_| upkeep.step())?;
         let mut rewriter = Rewriter::new(core.clone());
         maintenance.spawn("store-rewrite", IDLE, move |_| rewriter.step())?;
@@ -95,7 +95,7 @@ impl Drop for Maintenance {
 }
 
 /// Checkpoints and what has to follow them, evictions that were put off, growing radii.
-struct Upkeep {
+struct StoreUpkeep {
     core: Arc<Core>,
     puncher: Puncher,
     /// Bytes that had been written at the last checkpoint.
@@ -104,7 +104,7 @@ struct Upkeep {
     last_growth: Instant,
 }
 
-impl Upkeep {
+impl StoreUpkeep {
     fn new(core: Arc<Core>) -> Self {
         let now = Instant::now();
         Self { core, puncher: Puncher::default(), checkpointed: 0, last_checkpoint: now, last_growth: now }

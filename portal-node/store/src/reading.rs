@@ -9,7 +9,7 @@ use crate::{
     core::{Core, Counters},
     error::{IndexError, StoreError},
     events::Event,
-    index::{EntryKey, Location},
+    index::{EntryKey, RecordLocation},
     record::{Item, Place, RecordError},
     work::{Removal, Work},
 };
@@ -67,7 +67,7 @@ impl Core {
         &self,
         network: SubNetwork,
         key: &EntryKey,
-        location: &Location,
+        location: &RecordLocation,
     ) -> Result<Option<Entry>, IndexError> {
         let mut location = *location;
         for _ in 0..MAX_READ_ATTEMPTS {
@@ -90,7 +90,7 @@ impl Core {
         &self,
         network: SubNetwork,
         id: &ContentId,
-        location: &Location,
+        location: &RecordLocation,
     ) -> Result<Result<Item, String>, StoreError> {
         let bytes = match self.volumes.read(location) {
             Ok(bytes) => Bytes::from(bytes),
@@ -105,7 +105,7 @@ impl Core {
     }
 
     /// Forgets a value, if it still lies at `location`, and says so.
-    pub(crate) fn drop_corrupt(&self, network: SubNetwork, id: ContentId, location: Location, reason: String) {
+    pub(crate) fn drop_corrupt(&self, network: SubNetwork, id: ContentId, location: RecordLocation, reason: String) {
         Counters::add(&self.counters.corrupt, 1);
         let Place { volume, offset } = location.place;
         tracing::warn!(%network, %id, volume, offset, reason, "dropping a corrupt value");

@@ -15,10 +15,10 @@ use crate::{
     commit::MIN_UNRECLAIMED,
     core::{Core, Counters},
     error::StoreError,
-    index::{Batch, EntryChanges, Location, meta},
+    index::{Batch, EntryChanges, RecordLocation, meta},
     ledger::VolumeUse,
     record::{Item, Kind, Place, VOLUME_HEADER_LEN, decode_dead},
-    scan::{Extent, Scanned, scan},
+    scan::{Scanned, VolumeExtent, scan},
     volumes::Hole,
     work::{Move, Work},
 };
@@ -49,7 +49,7 @@ pub(crate) struct Puncher {
 impl Puncher {
     /// Takes over records that a checkpoint knows to be dead. Those in the volume being written have to wait: how much of
     /// it survives a crash is found out by reading it whole.
-    pub(crate) fn take_over(&mut self, core: &Core, dead: Vec<Location>) {
+    pub(crate) fn take_over(&mut self, core: &Core, dead: Vec<RecordLocation>) {
         let current = core.current_volume.load(Ordering::Relaxed);
         let (sealed, in_current): (Vec<_>, Vec<_>) = dead.into_iter().partition(|dead| dead.place.volume < current);
         core.graveyard.lock().extend(in_current);
@@ -95,7 +95,7 @@ pub(crate) struct Rewriter {
 #[derive(Debug)]
 struct Rewrite {
     number: u32,
-    values: VecDeque<(SubNetwork, ContentId, Location)>,
+    values: VecDeque<(SubNetwork, ContentId, RecordLocation)>,
 }
 
 impl Rewriter {
@@ -228,11 +228,12 @@ impl Rewrite {
         let mut dead_again = Vec::new();
         if let Ok(header) = core.volumes.header(number).map_err(StoreError::io("read", path()))? {
             let from = VOLUME_HEADER_LEN as u32;
-            let extent = Extent { from, until: volume.len, marker: header.marker, check_values: false };
+            let extent = VolumeExtent { from, until: volume.len, marker: header.marker, check_values: false };
             let scanned = scan(&file, extent, |found| {
                 match found {
                     Scanned::Record { offset, header, .. } if header.kind == Kind::Value => {
-                        let location = Location { place: Place { volume: number, offset }, len: header.record_len() };
+                        let location =
+                            RecordLocation { place: Place { volume: number, offset }, len: header.record_len() };
                         values.push_back((header.network, header.id, location));
                     }
                     Scanned::Record { header, value, .. } if header.kind == Kind::Dead => {
@@ -282,7 +283,7 @@ impl Rewrite {
     }
 }
 
-fn bytes_of(locations: &[Location]) -> u64 {
+fn bytes_of(locations: &[RecordLocation]) -> u64 {
     locations.iter().map(|location| u64::from(location.len)).sum()
 }
 

@@ -120,7 +120,7 @@ pub enum Kind {
 
 /// The header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordHeader {
+pub struct VolumeRecordHeader {
     /// What the record says.
     pub kind: Kind,
     /// The sub-network that it belongs to.
@@ -135,7 +135,7 @@ pub struct RecordHeader {
     pub id: ContentId,
 }
 
-impl RecordHeader {
+impl VolumeRecordHeader {
     /// Reads the header and the key at the start of `bytes`, and checks both.
     ///
     /// # Errors
@@ -225,7 +225,7 @@ impl Item {
     ///
     /// [`RecordError`] says which rule the bytes break.
     pub fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
-        let (header, key) = RecordHeader::decode_unmarked(bytes)?;
+        let (header, key) = VolumeRecordHeader::decode_unmarked(bytes)?;
         if header.kind != Kind::Value {
             return Err(RecordError::Field("kind"));
         }
@@ -399,14 +399,14 @@ mod tests {
             let places: Vec<_> = places.into_iter().map(|(volume, offset)| Place { volume, offset }).collect();
             let mut bytes = Vec::new();
             encode_dead(&marker, &places, &mut bytes);
-            let (header, _) = RecordHeader::decode(&bytes, &marker).unwrap();
+            let (header, _) = VolumeRecordHeader::decode(&bytes, &marker).unwrap();
             prop_assert_eq!(header.kind, Kind::Dead);
             prop_assert_eq!(decode_dead(&bytes[RECORD_HEADER_LEN..]).unwrap().collect::<Vec<_>>(), places);
 
             bytes.clear();
             let radius = Distance::from_be_bytes(radius);
             encode_radius(&marker, SubNetwork::LegacyHistory, &node.into(), radius, &mut bytes);
-            let (header, _) = RecordHeader::decode(&bytes, &marker).unwrap();
+            let (header, _) = VolumeRecordHeader::decode(&bytes, &marker).unwrap();
             prop_assert_eq!((header.kind, header.network), (Kind::Radius, SubNetwork::LegacyHistory));
             prop_assert_eq!(decode_radius(&bytes[RECORD_HEADER_LEN..]), Ok((node.into(), radius)));
         }
@@ -414,7 +414,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..200)) {
             let _ = VolumeHeader::decode(&bytes);
-            let _ = RecordHeader::decode_unmarked(&bytes);
+            let _ = VolumeRecordHeader::decode_unmarked(&bytes);
             let _ = decode_dead(&bytes).map(Iterator::count);
             let _ = decode_radius(&bytes);
             let _ = Item::decode(&bytes.into());

@@ -14,12 +14,13 @@ use crate::{
     config::StoreConfig,
     error::{IndexError, StoreError},
     events::Event,
-    index::{EntryKey, Index, IndexEngine, Location, bring_in, meta, pages},
-    ledger::Ledger,
+    index::{EntryKey, Index, IndexEngine, RecordLocation, bring_in, meta, pages},
+    ledger::StoreLedger,
     record::{
-        Kind, Marker, Place, RecordError, RecordHeader, VOLUME_HEADER_LEN, VolumeHeader, decode_dead, decode_radius,
+        Kind, Marker, Place, RecordError, VOLUME_HEADER_LEN, VolumeHeader, VolumeRecordHeader, decode_dead,
+        decode_radius,
     },
-    scan::{Extent, Scanned, scan},
+    scan::{Scanned, VolumeExtent, scan},
     volumes::Volumes,
 };
 
@@ -37,7 +38,7 @@ pub(crate) struct Recovered {
     pub(crate) index: Box<dyn Index>,
     /// The directory that the engine has for itself.
     pub(crate) index_dir: PathBuf,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: StoreLedger,
     /// Where the last volume ends, if it can be written on.
     pub(crate) end: Option<(Place, Marker)>,
     pub(crate) next_volume: u32,
@@ -80,7 +81,7 @@ pub(crate) fn recover<E: IndexEngine>(
         Ok((index, ledger, from)) => (index, ledger, Ok(from)),
         Err(reason) => {
             fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
-            (E::open(&index_dir, config.index_cache)?, Ledger::EMPTY, Err(reason))
+            (E::open(&index_dir, config.index_cache)?, StoreLedger::EMPTY, Err(reason))
         }
     };
     let mut recovery = Recovery {
@@ -151,7 +152,7 @@ fn open_trusted<E: IndexEngine>(
     distrust: &Path,
     identity: &[u8],
     files: &BTreeMap<u32, u64>,
-) -> Result<(Box<dyn Index>, Ledger, Place), String> {
+) -> Result<(Box<dyn Index>, StoreLedger, Place), String> {
     if distrust.exists() {
         return Err("it failed the last time".into());
     }
@@ -163,8 +164,8 @@ fn open_trusted<E: IndexEngine>(
     let Some(position) = index.get(&meta::POSITION).map_err(unusable)? else {
         return Err("it was not finished".into());
     };
-    let position = Location::decode(&meta::POSITION, &position).map_err(unusable)?.place;
-    let mut ledger = Ledger::load(&*index).map_err(unusable)?;
+    let position = RecordLocation::decode(&meta::POSITION, &position).map_err(unusable)?.place;
+    let mut ledger = StoreLedger::load(&*index).map_err(unusable)?;
     // A volume without anything alive may have been deleted before the index heard of it.
     ledger.volumes.retain(|number, volume| volume.live > 0 || files.contains_key(number));
     for (number, volume) in &ledger.volumes {
@@ -183,18 +184,18 @@ fn open_trusted<E: IndexEngine>(
 }
 
 /// Where the last volume ends and with which marker it is written on; `None` when a new one has to be begun.
-type End = Option<(Place, Marker)>;
+type LastVolumeEnd = Option<(Place, Marker)>;
 
 struct Recovery<'a> {
     config: &'a StoreConfig,
     volumes: &'a Arc<Volumes>,
     files: BTreeMap<u32, u64>,
     index: Box<dyn Index>,
-    ledger: Ledger,
+    ledger: StoreLedger,
     /// Entries that the index does not have yet.
-    added: HashMap<EntryKey, (SubNetwork, Location)>,
+    added: HashMap<EntryKey, (SubNetwork, RecordLocation)>,
     /// Entries that the index still has.
-    removed: HashMap<EntryKey, (SubNetwork, Location)>,
+    removed: HashMap<EntryKey, (SubNetwork, RecordLocation)>,
     superseded: BTreeSet<Place>,
     events: Vec<Event>,
 }
@@ -228,7 +229,7 @@ impl Stop {
 
 impl Recovery<'_> {
     /// Brings in what was written after `from`, in the order in which it was written.
-    fn replay(&mut self, from: Place) -> Result<End, StoreError> {
+    fn replay(&mut self, from: Place) -> Result<LastVolumeEnd, StoreError> {
         let mut end = None;
         let mut position = from;
         let numbers: Vec<_> = self.files.range(from.volume..).map(|(number, len)| (*number, *len)).collect();
@@ -241,7 +242,7 @@ impl Recovery<'_> {
             };
             let next = numbers.get(i + 1).map(|(next, _)| *next);
             let until = self.valid_len(number, file_len, next)?;
-            let extent = Extent { from: start, until, marker: header.marker, check_values: true };
+            let extent = VolumeExtent { from: start, until, marker: header.marker, check_values: true };
             let path = self.volumes.path(number);
             let file = self.volumes.file_to_scan(number).map_err(StoreError::io("open", &path))?;
             let found = scan(&file, extent, |found| self.replay_found(number, found));
@@ -298,10 +299,10 @@ impl Recovery<'_> {
     }
 
     /// Brings in everything, the last volume first: what a later record declares dead or holds too is passed over.
-    fn rebuild(&mut self, identity: &[u8]) -> Result<End, StoreError> {
+    fn rebuild(&mut self, identity: &[u8]) -> Result<LastVolumeEnd, StoreError> {
         let mut dead: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         let mut radii = [None; SubNetwork::ALL.len()];
-        let mut end: Option<End> = None;
+        let mut end: Option<LastVolumeEnd> = None;
         let mut next = None;
         let files: Vec<_> = self.files.iter().rev().map(|(number, len)| (*number, *len)).collect();
         for (number, file_len) in files {
@@ -313,7 +314,7 @@ impl Recovery<'_> {
             let is_last = end.is_none();
             let start = VOLUME_HEADER_LEN as u32;
             // Values that are dead may have been punched out, but never in the last volume.
-            let extent = Extent { from: start, until, marker: header.marker, check_values: is_last };
+            let extent = VolumeExtent { from: start, until, marker: header.marker, check_values: is_last };
             let mut entries = Vec::new();
             let mut last_radii = [None; SubNetwork::ALL.len()];
             let path = self.volumes.path(number);
@@ -430,9 +431,9 @@ impl Recovery<'_> {
         self.events.push(Event::VolumeDamaged { path, from: from.into(), until: until.into() });
     }
 
-    fn entry(&self, place: Place, header: &RecordHeader) -> (EntryKey, Location) {
+    fn entry(&self, place: Place, header: &VolumeRecordHeader) -> (EntryKey, RecordLocation) {
         let key = EntryKey::new(header.network, self.config.node_id.distance(&header.id));
-        (key, Location { place, len: header.record_len() })
+        (key, RecordLocation { place, len: header.record_len() })
     }
 
     /// The radius that a record gives, if it is this node's.
@@ -441,7 +442,7 @@ impl Recovery<'_> {
         (node_id == self.config.node_id).then_some(radius)
     }
 
-    fn locate(&self, key: &EntryKey) -> Result<Option<Location>, IndexError> {
+    fn locate(&self, key: &EntryKey) -> Result<Option<RecordLocation>, IndexError> {
         if let Some((_, location)) = self.added.get(key) {
             return Ok(Some(*location));
         }
@@ -451,13 +452,13 @@ impl Recovery<'_> {
         pages::get(&*self.index, key)
     }
 
-    fn add(&mut self, network: SubNetwork, key: EntryKey, location: Location) {
+    fn add(&mut self, network: SubNetwork, key: EntryKey, location: RecordLocation) {
         // An index that was ahead of its position had it before what came before it.
         self.superseded.remove(&location.place);
         self.added.insert(key, (network, location));
     }
 
-    fn remove(&mut self, network: SubNetwork, key: &EntryKey, location: Location) {
+    fn remove(&mut self, network: SubNetwork, key: &EntryKey, location: RecordLocation) {
         if self.added.remove(key).is_none() {
             self.removed.insert(*key, (network, location));
         }
@@ -486,5 +487,5 @@ impl Recovery<'_> {
 }
 
 fn position_value(place: Place) -> [u8; 12] {
-    Location { place, len: 0 }.encode()
+    RecordLocation { place, len: 0 }.encode()
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    archives::Archives, core::Core, error::StoreError, index::archived, recovery::next_engine, signal::Signal,
+    archives::AddedArchives, core::Core, error::StoreError, index::archived, recovery::next_engine, signal::Signal,
 };
 
 /// Bytes that an index may take in any case.
@@ -31,7 +31,7 @@ const STAT_BLOCK: u64 = 512;
 /// Watches over the size of the index.
 pub(crate) struct Renewal {
     core: Arc<Core>,
-    archives: Arc<Archives>,
+    archives: Arc<AddedArchives>,
     /// Bytes that the index took when it was fresh.
     fresh: u64,
     /// When it may be tried again after a failure.
@@ -39,7 +39,7 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    pub(crate) fn new(core: Arc<Core>, archives: Arc<Archives>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, archives: Arc<AddedArchives>) -> Self {
         Self { core, archives, fresh: 0, not_before: None }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-use crate::record::{Kind, MAX_KEY_LEN, Marker, RECORD_HEADER_LEN, RecordHeader};
+use crate::record::{Kind, MAX_KEY_LEN, Marker, RECORD_HEADER_LEN, VolumeRecordHeader};
 
 /// Bytes read at once when values are skipped: a few dozen small records, or the header of one large one.
 const SKIPPING_WINDOW: usize = 16 << 10;
@@ -35,7 +35,7 @@ impl ByteSource for [u8] {
 
 /// The part of a volume to look at.
 #[derive(Debug, Clone, Copy)]
-pub struct Extent {
+pub struct VolumeExtent {
     /// Where the first record begins.
     pub from: u32,
     /// Where the file ends.
@@ -54,7 +54,7 @@ pub enum Scanned<'a> {
         /// Where it begins.
         offset: u32,
         /// Its header.
-        header: RecordHeader,
+        header: VolumeRecordHeader,
         /// Its key.
         key: &'a [u8],
         /// Its value; empty for a [`Kind::Value`].
@@ -75,12 +75,16 @@ pub enum Scanned<'a> {
 /// # Errors
 ///
 /// Those of the source and of `visit`.
-pub fn scan<S, E>(source: &S, extent: Extent, mut visit: impl FnMut(Scanned<'_>) -> Result<(), E>) -> Result<u32, E>
+pub fn scan<S, E>(
+    source: &S,
+    extent: VolumeExtent,
+    mut visit: impl FnMut(Scanned<'_>) -> Result<(), E>,
+) -> Result<u32, E>
 where
     S: ByteSource + ?Sized,
     E: From<io::Error>,
 {
-    let mut window = Window::new(source, &extent);
+    let mut window = ScanWindow::new(source, &extent);
     let mut at = extent.from;
     let mut end = extent.from;
     while at < extent.until {
@@ -108,13 +112,13 @@ where
 
 /// The record that begins at `at`, if a whole and intact one does.
 fn record_at<S: ByteSource + ?Sized>(
-    window: &mut Window<'_, S>,
+    window: &mut ScanWindow<'_, S>,
     at: u32,
-    extent: &Extent,
-) -> io::Result<Option<RecordHeader>> {
+    extent: &VolumeExtent,
+) -> io::Result<Option<VolumeRecordHeader>> {
     let left = (extent.until - at) as usize;
     let Some(bytes) = window.bytes(at, left.min(RECORD_HEADER_LEN + MAX_KEY_LEN))? else { return Ok(None) };
-    let Ok((header, key)) = RecordHeader::decode(bytes, &extent.marker) else { return Ok(None) };
+    let Ok((header, key)) = VolumeRecordHeader::decode(bytes, &extent.marker) else { return Ok(None) };
     let value_at = RECORD_HEADER_LEN + key.len();
     if header.record_len() as usize > left {
         return Ok(None);
@@ -130,9 +134,9 @@ fn record_at<S: ByteSource + ?Sized>(
 
 /// Where the marker occurs next.
 fn next_marker<S: ByteSource + ?Sized>(
-    window: &mut Window<'_, S>,
+    window: &mut ScanWindow<'_, S>,
     mut at: u32,
-    extent: &Extent,
+    extent: &VolumeExtent,
 ) -> io::Result<Option<u32>> {
     while at < extent.until {
         let len = ((extent.until - at) as usize).min(READING_WINDOW);
@@ -150,7 +154,7 @@ fn next_marker<S: ByteSource + ?Sized>(
 }
 
 /// The last bytes read, so that small records share one read.
-struct Window<'a, S: ?Sized> {
+struct ScanWindow<'a, S: ?Sized> {
     source: &'a S,
     until: u32,
     least: usize,
@@ -158,8 +162,8 @@ struct Window<'a, S: ?Sized> {
     bytes: Vec<u8>,
 }
 
-impl<'a, S: ByteSource + ?Sized> Window<'a, S> {
-    fn new(source: &'a S, extent: &Extent) -> Self {
+impl<'a, S: ByteSource + ?Sized> ScanWindow<'a, S> {
+    fn new(source: &'a S, extent: &VolumeExtent) -> Self {
         let least = if extent.check_values { READING_WINDOW } else { SKIPPING_WINDOW };
         Self { source, until: extent.until, least, start: extent.from, bytes: Vec::new() }
     }
@@ -212,7 +216,7 @@ mod tests {
     }
 
     fn offsets(bytes: &[u8]) -> (Vec<u32>, Vec<(u32, u32)>, u32) {
-        let extent = Extent { from: 0, until: bytes.len() as u32, marker: MARKER, check_values: true };
+        let extent = VolumeExtent { from: 0, until: bytes.len() as u32, marker: MARKER, check_values: true };
         let (mut records, mut damage) = (Vec::new(), Vec::new());
         let end = scan(bytes, extent, |found| -> io::Result<()> {
             match found {
@@ -271,7 +275,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..500), marker: Marker, check_values: bool) {
-            let extent = Extent { from: 0, until: bytes.len() as u32, marker, check_values };
+            let extent = VolumeExtent { from: 0, until: bytes.len() as u32, marker, check_values };
             let _ = scan(&bytes[..], extent, |_| Ok::<_, io::Error>(()));
         }
     }

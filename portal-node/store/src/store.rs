@@ -16,13 +16,13 @@ use content_types::{ContentId, ContentKey, Distance, Key as _, SubNetwork, histo
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    archives::{Archives, HeaderProver},
+    archives::{AddedArchives, HeaderProver},
     config::StoreConfig,
     core::{Committer, Core, Counters},
     error::StoreError,
     events::EventSink,
     format,
-    index::{EntryKey, Follower, IndexEngine, Location, Order, SledEngine},
+    index::{EntryKey, Follower, IndexEngine, KeyOrder, RecordLocation, SledEngine},
     ledger::Usage,
     maintenance::Maintenance,
     reading::{Entry, ReadCost},
@@ -42,7 +42,7 @@ const VOLUMES_DIR: &str = "volumes";
 pub struct Store {
     // Dropped first: the thread must not outlive the lock.
     maintenance: Option<Maintenance>,
-    archives: Arc<Archives>,
+    archives: Arc<AddedArchives>,
     pub(crate) core: Arc<Core>,
     _lock: File,
 }
@@ -141,7 +141,7 @@ impl Store {
         });
         // Also makes room at once where a budget has shrunk, and announces a larger radius where it has grown.
         core.commit_now(Work { dead_again: superseded, grow: true, ..Work::default() })?;
-        let archives = Arc::new(Archives::new(core.clone()));
+        let archives = Arc::new(AddedArchives::new(core.clone()));
         let maintenance = Some(Maintenance::start(&core, &archives)?);
         Ok(Self { maintenance, archives, core, _lock: lock })
     }
@@ -288,7 +288,7 @@ impl Store {
         let (mut first, last) = EntryKey::bounds(network, *distances.start(), *distances.end());
         loop {
             let mut page = Vec::new();
-            let scanned = self.core.index.scan((first, last), Order::Rising, |key, location| {
+            let scanned = self.core.index.scan((first, last), KeyOrder::Rising, |key, location| {
                 page.push((key, location));
                 if page.len() < ENTRIES_PER_SCAN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
@@ -316,7 +316,7 @@ impl Store {
     pub fn farthest(&self, network: SubNetwork, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut found = Vec::new();
         let bounds = EntryKey::bounds(network, Distance::ZERO, Distance::MAX);
-        let scanned = self.core.index.scan(bounds, Order::Falling, |key, location| {
+        let scanned = self.core.index.scan(bounds, KeyOrder::Falling, |key, location| {
             if found.len() == limit {
                 return ControlFlow::Break(());
             }
@@ -329,7 +329,12 @@ impl Store {
     }
 
     /// What the index has under a key; `None` if it was evicted or removed meanwhile.
-    fn entry(&self, network: SubNetwork, key: &EntryKey, location: &Location) -> Result<Option<Entry>, StoreError> {
+    fn entry(
+        &self,
+        network: SubNetwork,
+        key: &EntryKey,
+        location: &RecordLocation,
+    ) -> Result<Option<Entry>, StoreError> {
         self.core.entry(network, key, location).map_err(|error| self.core.index_failed(error))
     }
 

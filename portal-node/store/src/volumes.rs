@@ -18,10 +18,10 @@ use rustix::{
 
 use crate::{
     error::StoreError,
-    index::Location,
+    index::RecordLocation,
     record::{
-        MAX_KEY_LEN, MAX_VALUE_LEN, Marker, Place, RECORD_HEADER_LEN, RecordError, RecordHeader, VOLUME_HEADER_LEN,
-        VolumeHeader,
+        MAX_KEY_LEN, MAX_VALUE_LEN, Marker, Place, RECORD_HEADER_LEN, RecordError, VOLUME_HEADER_LEN, VolumeHeader,
+        VolumeRecordHeader,
     },
 };
 
@@ -102,7 +102,7 @@ impl Volumes {
     }
 
     /// The record at `location`, whole.
-    pub(crate) fn read(&self, location: &Location) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, location: &RecordLocation) -> io::Result<Vec<u8>> {
         let file = self.file(location.place.volume)?;
         let len = location.len as usize;
         // The index is only as trustworthy as the disk: don't reserve what no record can fill.
@@ -127,7 +127,7 @@ impl Volumes {
         &self,
         volume: u32,
         offset: u32,
-    ) -> io::Result<Result<(RecordHeader, Vec<u8>), RecordError>> {
+    ) -> io::Result<Result<(VolumeRecordHeader, Vec<u8>), RecordError>> {
         let file = self.file(volume)?;
         let mut bytes = [0; RECORD_HEADER_LEN + MAX_KEY_LEN];
         let mut filled = 0;
@@ -137,7 +137,7 @@ impl Volumes {
                 read => filled += read,
             }
         }
-        Ok(RecordHeader::decode_unmarked(&bytes[..filled]).map(|(header, key)| (header, key.to_vec())))
+        Ok(VolumeRecordHeader::decode_unmarked(&bytes[..filled]).map(|(header, key)| (header, key.to_vec())))
     }
 
     /// A volume's header; when it is damaged, the marker of the first record takes its place.
@@ -224,7 +224,7 @@ pub(crate) struct Hole {
 
 impl Hole {
     /// `None` when there is no whole block in the record.
-    pub(crate) fn of(dead: &Location) -> Option<Self> {
+    pub(crate) fn of(dead: &RecordLocation) -> Option<Self> {
         let start = u64::from(dead.place.offset);
         let from = (start + (RECORD_HEADER_LEN + MAX_KEY_LEN) as u64).next_multiple_of(PUNCH_BLOCK);
         let end = (start + u64::from(dead.len)) / PUNCH_BLOCK * PUNCH_BLOCK;

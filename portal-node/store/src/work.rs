@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     error::StoreError,
-    index::Location,
+    index::RecordLocation,
     record::{Item, Place},
 };
 
@@ -57,13 +57,13 @@ impl Work {
 pub(crate) struct Removal {
     pub(crate) network: SubNetwork,
     pub(crate) id: ContentId,
-    pub(crate) location: Option<Location>,
+    pub(crate) location: Option<RecordLocation>,
 }
 
 /// An item to be rewritten, if it still lies where it was read.
 pub(crate) struct Move {
     pub(crate) item: Item,
-    pub(crate) from: Location,
+    pub(crate) from: RecordLocation,
 }
 
 /// Something that waits for its commit.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use cairn_store::{
-    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, Order, Placement, SledEngine, Store, StoreConfig,
+    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, KeyOrder, Placement, SledEngine, Store, StoreConfig,
     StoreError, Visit,
 };
 use common::{Events, config, distance, item};
@@ -300,7 +300,7 @@ impl Index for CutCheckpoints {
         self.sled.apply(batch)
     }
 
-    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
+    fn scan(&self, first: &[u8], last: &[u8], order: KeyOrder, visit: Visit<'_>) -> Result<(), IndexError> {
         self.sled.scan(first, last, order, visit)
     }
 

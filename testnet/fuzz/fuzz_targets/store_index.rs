@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_store::{Batch, Budgets, Index, IndexEngine, IndexError, Item, Order, Store, StoreConfig, Visit};
+use cairn_store::{Batch, Budgets, Index, IndexEngine, IndexError, Item, KeyOrder, Store, StoreConfig, Visit};
 use content_types::SubNetwork;
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
@@ -52,14 +52,14 @@ impl Index for Memory {
         Ok(())
     }
 
-    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
+    fn scan(&self, first: &[u8], last: &[u8], order: KeyOrder, visit: Visit<'_>) -> Result<(), IndexError> {
         if first > last {
             return Ok(());
         }
         let bounds = (Bound::Included(first), Bound::Included(last));
         let mut found: Vec<_> =
             entries().range::<[u8], _>(bounds).map(|(key, value)| (key.clone(), value.clone())).collect();
-        if order == Order::Falling {
+        if order == KeyOrder::Falling {
             found.reverse();
         }
         let _: ControlFlow<()> = found.iter().try_for_each(|(key, value)| visit(key, value));

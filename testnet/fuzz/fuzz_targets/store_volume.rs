@@ -4,21 +4,21 @@
 
 use cairn_store::{
     Item,
-    record::{RecordHeader, VOLUME_HEADER_LEN, VolumeHeader, decode_dead, decode_radius},
-    scan::{Extent, Scanned, scan},
+    record::{VOLUME_HEADER_LEN, VolumeHeader, VolumeRecordHeader, decode_dead, decode_radius},
+    scan::{Scanned, VolumeExtent, scan},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = VolumeHeader::decode(bytes);
-    let _ = RecordHeader::decode_unmarked(bytes);
+    let _ = VolumeRecordHeader::decode_unmarked(bytes);
     let _ = Item::decode(&bytes.to_vec().into());
     let Some((marker, _)) = bytes.get(VOLUME_HEADER_LEN..).and_then(|records| records.split_first_chunk()) else {
         return;
     };
     for check_values in [false, true] {
         let extent =
-            Extent { from: VOLUME_HEADER_LEN as u32, until: bytes.len() as u32, marker: *marker, check_values };
+            VolumeExtent { from: VOLUME_HEADER_LEN as u32, until: bytes.len() as u32, marker: *marker, check_values };
         let mut last = extent.from;
         let end = scan(bytes, extent, |found| {
             match found {

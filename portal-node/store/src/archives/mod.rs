@@ -23,7 +23,7 @@ use content_types::{
 use parking_lot::RwLock;
 
 pub use self::proof::{HeaderProver, Unproved};
-use self::seed::{Refusal, Seed};
+use self::seed::{Seed, SeedRefusal};
 use crate::{
     core::Core,
     error::StoreError,
@@ -39,7 +39,7 @@ const EPOCH_TREES: usize = 8;
 const HASHES_PER_STEP: usize = 512;
 
 /// The archives that were added, whether their files are there or not.
-pub(crate) struct Archives {
+pub(crate) struct AddedArchives {
     core: Arc<Core>,
     epochs: Arc<EpochCache>,
     added: RwLock<BTreeMap<PathBuf, Added>>,
@@ -73,7 +73,7 @@ impl ArchiveState {
     }
 }
 
-impl Archives {
+impl AddedArchives {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         let epochs = Arc::new(EpochCache::new(EPOCH_TREES));
         Self { core, epochs, added: RwLock::default(), open: RwLock::default() }
@@ -133,7 +133,7 @@ impl Archives {
         &self,
         component: Component,
         number: u64,
-        read: impl Fn(&Seed, BlockPart) -> Result<Vec<Bytes>, Refusal>,
+        read: impl Fn(&Seed, BlockPart) -> Result<Vec<Bytes>, SeedRefusal>,
     ) -> Vec<Bytes> {
         let piece = match component {
             Component::Header => BlockPart::Header,
@@ -158,13 +158,13 @@ impl Archives {
     }
 
     /// Acts on the reason why an archive does not serve a piece.
-    fn refused(&self, seed: &Seed, number: u64, piece: BlockPart, refusal: Refusal) {
+    fn refused(&self, seed: &Seed, number: u64, piece: BlockPart, refusal: SeedRefusal) {
         match refusal {
-            Refusal::Gone(reason) => self.gone(seed, reason),
-            Refusal::NotNow(reason) => {
+            SeedRefusal::Gone(reason) => self.gone(seed, reason),
+            SeedRefusal::NotNow(reason) => {
                 tracing::debug!(path = %seed.path.display(), number, ?piece, reason, "not served from the archive");
             }
-            Refusal::Corrupt(reason) => {
+            SeedRefusal::Corrupt(reason) => {
                 let path = seed.path.clone();
                 tracing::warn!(path = %path.display(), number, ?piece, reason, "an archive is corrupt");
                 (self.core.events)(&Event::ArchiveCorrupt { path, block: number, reason });

@@ -25,7 +25,7 @@ use super::proof::{HeaderProver, Unproved};
 
 /// Why a piece is not served.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum SeedRefusal {
     /// The file is gone or is another one.
     Gone(String),
     /// The piece is not what the chain says, or cannot be read. Not tried again.
@@ -34,7 +34,7 @@ pub(super) enum Refusal {
     NotNow(String),
 }
 
-impl From<ArchiveError> for Refusal {
+impl From<ArchiveError> for SeedRefusal {
     fn from(error: ArchiveError) -> Self {
         match error.rule {
             Rule::Vanished => Self::Gone(error.to_string()),
@@ -44,7 +44,7 @@ impl From<ArchiveError> for Refusal {
     }
 }
 
-impl From<Unproved> for Refusal {
+impl From<Unproved> for SeedRefusal {
     fn from(error: Unproved) -> Self {
         match error {
             Unproved::NotYet(reason) => Self::NotNow(reason),
@@ -117,13 +117,18 @@ impl Seed {
     }
 
     /// A piece in the encoding that is asked for. With `hash`, the block's header must have it.
-    pub(super) fn read(&self, number: u64, piece: BlockPart, hash: Option<&B256>) -> Result<Bytes, Refusal> {
+    pub(super) fn read(&self, number: u64, piece: BlockPart, hash: Option<&B256>) -> Result<Bytes, SeedRefusal> {
         self.read_from(&self.archive, number, piece, hash)
     }
 
     /// Pieces of consecutive blocks in the encoding that is asked for, from the first block on: as many as come to
     /// `max_bytes`, and one at least. The file is opened once for all of them.
-    pub(super) fn plain(&self, piece: BlockPart, blocks: Range<u64>, max_bytes: usize) -> Result<Vec<Bytes>, Refusal> {
+    pub(super) fn plain(
+        &self,
+        piece: BlockPart,
+        blocks: Range<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, SeedRefusal> {
         let archive = self.archive.pinned()?;
         collect(blocks, max_bytes, |number| self.read_from(&archive, number, piece, None))
     }
@@ -134,17 +139,17 @@ impl Seed {
         number: u64,
         piece: BlockPart,
         hash: Option<&B256>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, SeedRefusal> {
         let component = piece.into();
-        let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
+        let place = self.place(number).ok_or_else(|| SeedRefusal::NotNow("another era".into()))?;
         let (good, bad) = self.bits(component);
         if bad.get(place) {
-            return Err(Refusal::NotNow("it was found corrupt before".into()));
+            return Err(SeedRefusal::NotNow("it was found corrupt before".into()));
         }
         let found = self.read_checked(archive, number, piece, hash, good.get(place));
         match &found {
             Ok(_) => good.set(place),
-            Err(Refusal::Corrupt(_)) => bad.set(place),
+            Err(SeedRefusal::Corrupt(_)) => bad.set(place),
             Err(_) => {}
         }
         found
@@ -157,26 +162,26 @@ impl Seed {
         piece: BlockPart,
         blocks: Range<u64>,
         max_bytes: usize,
-    ) -> Result<Vec<Bytes>, Refusal> {
+    ) -> Result<Vec<Bytes>, SeedRefusal> {
         let is_stored_so = match piece {
             BlockPart::Header => false,
             BlockPart::Body(encoding) => encoding == BodyEncoding::Rlp,
             BlockPart::Receipts(encoding) => encoding == ReceiptsEncoding::Slim && self.archive.format() == Format::Ere,
         };
         if !is_stored_so {
-            return Err(Refusal::NotNow("the archive stores it in another encoding".into()));
+            return Err(SeedRefusal::NotNow("the archive stores it in another encoding".into()));
         }
         let archive = self.archive.pinned()?;
         collect(blocks, max_bytes, |number| self.compressed_piece(&archive, number, piece))
     }
 
-    fn compressed_piece(&self, pinned: &Archive, number: u64, piece: BlockPart) -> Result<Bytes, Refusal> {
-        let place = self.place(number).ok_or_else(|| Refusal::NotNow("another era".into()))?;
+    fn compressed_piece(&self, pinned: &Archive, number: u64, piece: BlockPart) -> Result<Bytes, SeedRefusal> {
+        let place = self.place(number).ok_or_else(|| SeedRefusal::NotNow("another era".into()))?;
         if !self.bits(piece.into()).0.get(place) {
             self.read_from(pinned, number, piece, None)?;
         }
         let stored = pinned.stored(number, piece.into())?;
-        stored.ok_or_else(|| Refusal::NotNow("the archive has none".into()))
+        stored.ok_or_else(|| SeedRefusal::NotNow("the archive has none".into()))
     }
 
     fn read_checked(
@@ -186,16 +191,17 @@ impl Seed {
         piece: BlockPart,
         hash: Option<&B256>,
         is_good: bool,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, SeedRefusal> {
         if let Some(hash) = hash
             && archive.decoded_header(number)?.hash() != *hash
         {
-            return Err(Refusal::NotNow("the block with this number has another hash".into()));
+            return Err(SeedRefusal::NotNow("the block with this number has another hash".into()));
         }
         match piece {
             BlockPart::Header => {
                 let (header, proof) = header_and_proof(archive, number)?;
-                let proof = proof.ok_or_else(|| Refusal::NotNow("the archive has no proof of the header".into()))?;
+                let proof =
+                    proof.ok_or_else(|| SeedRefusal::NotNow("the archive has no proof of the header".into()))?;
                 if !is_good {
                     self.prover.prove(header.clone(), Some(&proof))?;
                 }
@@ -214,7 +220,7 @@ impl Seed {
             }
             BlockPart::Receipts(encoding) => {
                 let Some(receipts) = archive.receipts(number)? else {
-                    return Err(Refusal::NotNow("the archive has no receipts".into()));
+                    return Err(SeedRefusal::NotNow("the archive has no receipts".into()));
                 };
                 if !is_good {
                     let header = self.proved_header(archive, number)?;
@@ -229,7 +235,7 @@ impl Seed {
         }
     }
 
-    fn proved_header(&self, archive: &Archive, number: u64) -> Result<ProvedHeader, Refusal> {
+    fn proved_header(&self, archive: &Archive, number: u64) -> Result<ProvedHeader, SeedRefusal> {
         let (header, proof) = header_and_proof(archive, number)?;
         Ok(self.prover.prove(header, proof.as_ref())?)
     }
@@ -263,8 +269,8 @@ fn header_and_proof(archive: &Archive, number: u64) -> Result<(DecodedHeader, Op
 fn collect(
     blocks: Range<u64>,
     max_bytes: usize,
-    mut read: impl FnMut(u64) -> Result<Bytes, Refusal>,
-) -> Result<Vec<Bytes>, Refusal> {
+    mut read: impl FnMut(u64) -> Result<Bytes, SeedRefusal>,
+) -> Result<Vec<Bytes>, SeedRefusal> {
     let (mut pieces, mut bytes) = (Vec::new(), 0);
     for number in blocks {
         match read(number) {
@@ -283,8 +289,8 @@ fn collect(
     Ok(pieces)
 }
 
-fn corrupt(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Corrupt(error.to_string())
+fn corrupt(error: impl std::fmt::Display) -> SeedRefusal {
+    SeedRefusal::Corrupt(error.to_string())
 }
 
 /// A bit for each block of an archive.

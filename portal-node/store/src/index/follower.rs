@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, iter, mem, ops::ControlFlow, sync::Arc, thread,
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::{Batch, EntryChanges, EntryKey, Index, Location, Order, meta, pages};
+use super::{Batch, EntryChanges, EntryKey, Index, KeyOrder, RecordLocation, meta, pages};
 use crate::error::IndexError;
 
 /// Changes of entries that the engine may be behind, beside those that are being brought in: some 15 MB. Who commits more
@@ -139,7 +139,7 @@ impl Follower {
             let mut batch = Batch::default();
             let mut last = Vec::new();
             let mut bytes = 0;
-            old.scan(&first, &LAST_KEY, Order::Rising, &mut |key, value| {
+            old.scan(&first, &LAST_KEY, KeyOrder::Rising, &mut |key, value| {
                 if is_kept(key, value) {
                     batch.put(key, value);
                 }
@@ -168,7 +168,7 @@ impl Follower {
     }
 
     /// Where an entry lies.
-    pub(crate) fn get(&self, key: &EntryKey) -> Result<Option<Location>, IndexError> {
+    pub(crate) fn get(&self, key: &EntryKey) -> Result<Option<RecordLocation>, IndexError> {
         {
             let recent = self.recent.read();
             let sealed = || recent.sealed.as_ref()?.entries.get(key);
@@ -184,21 +184,21 @@ impl Follower {
     pub(crate) fn scan(
         &self,
         (first, last): (EntryKey, EntryKey),
-        order: Order,
-        mut visit: impl FnMut(EntryKey, Location) -> ControlFlow<()>,
+        order: KeyOrder,
+        mut visit: impl FnMut(EntryKey, RecordLocation) -> ControlFlow<()>,
     ) -> Result<(), IndexError> {
         let recent = self.recent.read();
         let none = EntryChanges::new();
         let sealed = recent.sealed.as_ref().map_or(&none, |sealed| &sealed.entries);
         let is_before = |a: &EntryKey, b: &EntryKey| match order {
-            Order::Rising => a < b,
-            Order::Falling => a > b,
+            KeyOrder::Rising => a < b,
+            KeyOrder::Falling => a > b,
         };
         let [mut open, mut sealed] = [&recent.open.entries, sealed].map(|changes| {
             let range = changes.range(first..=last).map(|(key, location)| (*key, *location));
             let range: Box<dyn Iterator<Item = _>> = match order {
-                Order::Rising => Box::new(range),
-                Order::Falling => Box::new(range.rev()),
+                KeyOrder::Rising => Box::new(range),
+                KeyOrder::Falling => Box::new(range.rev()),
             };
             range.peekable()
         });
@@ -214,7 +214,7 @@ impl Follower {
         .peekable();
 
         let mut is_stopped = false;
-        let mut pass_on = |is_stopped: &mut bool, (key, location): (EntryKey, Option<Location>)| {
+        let mut pass_on = |is_stopped: &mut bool, (key, location): (EntryKey, Option<RecordLocation>)| {
             let flow = location.map_or(ControlFlow::Continue(()), |location| visit(key, location));
             *is_stopped = flow.is_break();
             flow
@@ -260,8 +260,8 @@ mod tests {
         EntryKey::new(SubNetwork::LegacyHistory, Distance::from_be_bytes(distance))
     }
 
-    fn location(len: u32) -> Location {
-        Location { place: Place { volume: 1, offset: 0 }, len }
+    fn location(len: u32) -> RecordLocation {
+        RecordLocation { place: Place { volume: 1, offset: 0 }, len }
     }
 
     /// What happens after a commit.
@@ -308,13 +308,13 @@ mod tests {
                 let bounds = (key(nearest.min(farthest)), key(nearest.max(farthest)));
                 let expected: Vec<_> =
                     model.range(bounds.0..=bounds.1).filter_map(|(key, location)| Some((*key, (*location)?))).collect();
-                for order in [Order::Rising, Order::Falling] {
+                for order in [KeyOrder::Rising, KeyOrder::Falling] {
                     let mut found = Vec::new();
                     follower.scan(bounds, order, |key, location| {
                         found.push((key, location));
                         ControlFlow::Continue(())
                     }).unwrap();
-                    if order == Order::Falling {
+                    if order == KeyOrder::Falling {
                         found.reverse();
                     }
                     prop_assert_eq!(&found, &expected);

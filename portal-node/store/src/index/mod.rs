@@ -40,7 +40,7 @@ pub trait Index: Send + Sync {
     /// # Errors
     ///
     /// [`IndexError`] when the engine fails.
-    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError>;
+    fn scan(&self, first: &[u8], last: &[u8], order: KeyOrder, visit: Visit<'_>) -> Result<(), IndexError>;
 
     /// Returns when everything applied before is safe from a crash: the checkpoint.
     ///
@@ -52,7 +52,7 @@ pub trait Index: Send + Sync {
 
 /// In which order of their keys entries are visited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum KeyOrder {
     /// The lowest first.
     Rising,
     /// The highest first.
@@ -206,7 +206,7 @@ impl EntryKey {
 
 /// Where a value's record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Location {
+pub(crate) struct RecordLocation {
     pub(crate) place: Place,
     /// Bytes of the whole record.
     pub(crate) len: u32,
@@ -215,7 +215,7 @@ pub(crate) struct Location {
 /// Bytes of an encoded location.
 const LOCATION_LEN: usize = 12;
 
-impl Location {
+impl RecordLocation {
     pub(crate) fn encode(&self) -> [u8; LOCATION_LEN] {
         let mut bytes = [0; LOCATION_LEN];
         bytes[..4].copy_from_slice(&self.place.volume.to_le_bytes());
@@ -232,7 +232,7 @@ impl Location {
 }
 
 /// Where entries are now, or that they are gone.
-pub(crate) type EntryChanges = BTreeMap<EntryKey, Option<Location>>;
+pub(crate) type EntryChanges = BTreeMap<EntryKey, Option<RecordLocation>>;
 
 /// The entries that describe the index itself and what the store holds.
 pub(crate) mod meta {
@@ -361,8 +361,8 @@ mod tests {
     proptest! {
         #[test]
         fn entries_round_trip(volume: u32, offset: u32, len: u32, distance: [u8; 32]) {
-            let location = Location { place: Place { volume, offset }, len };
-            prop_assert_eq!(Location::decode(&[], &location.encode()).unwrap(), location);
+            let location = RecordLocation { place: Place { volume, offset }, len };
+            prop_assert_eq!(RecordLocation::decode(&[], &location.encode()).unwrap(), location);
             let distance = Distance::from_be_bytes(distance);
             let key = EntryKey::new(SubNetwork::LegacyHistory, distance);
             prop_assert_eq!(EntryKey::decode(key.as_bytes()).unwrap(), key);
@@ -395,7 +395,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = EntryKey::decode(&bytes);
-            let _ = Location::decode(&bytes, &bytes);
+            let _ = RecordLocation::decode(&bytes, &bytes);
             let _ = meta::volume_number(&bytes);
         }
     }

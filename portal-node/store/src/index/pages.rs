@@ -7,7 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Batch, EntryChanges, EntryKey, Index, KEY_REST_LEN, LOCATION_LEN, Location, Order, undecodable};
+use super::{Batch, EntryChanges, EntryKey, Index, KEY_REST_LEN, KeyOrder, LOCATION_LEN, RecordLocation, undecodable};
 use crate::error::IndexError;
 
 /// Entries of a page; one that gets more is split. Twice as many cost less time and more room in sled, which keeps up to
@@ -22,9 +22,9 @@ const ENTRY_LEN: usize = KEY_REST_LEN + LOCATION_LEN;
 type PackedEntry = [u8; ENTRY_LEN];
 
 /// Where an entry lies.
-pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<Location>, IndexError> {
+pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<RecordLocation>, IndexError> {
     let mut found = Ok(None);
-    engine.scan(key.network_start().as_bytes(), key.as_bytes(), Order::Falling, &mut |page_key, page| {
+    engine.scan(key.network_start().as_bytes(), key.as_bytes(), KeyOrder::Falling, &mut |page_key, page| {
         found = unpack(page_key, page).and_then(|entries| {
             let place = entries.binary_search_by(|entry| key_rest(entry).cmp(key.rest()));
             place.ok().map(|place| location(&entries[place])).transpose()
@@ -39,12 +39,12 @@ pub(crate) fn get(engine: &dyn Index, key: &EntryKey) -> Result<Option<Location>
 pub(crate) fn scan(
     engine: &dyn Index,
     (first, last): (EntryKey, EntryKey),
-    order: Order,
-    visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
+    order: KeyOrder,
+    visit: &mut dyn FnMut(EntryKey, RecordLocation) -> ControlFlow<()>,
 ) -> Result<(), IndexError> {
     match order {
-        Order::Rising => scan_rising(engine, first, last, visit),
-        Order::Falling => scan_falling(engine, first, last, visit),
+        KeyOrder::Rising => scan_rising(engine, first, last, visit),
+        KeyOrder::Falling => scan_falling(engine, first, last, visit),
     }
 }
 
@@ -52,7 +52,7 @@ fn scan_rising(
     engine: &dyn Index,
     first: EntryKey,
     last: EntryKey,
-    visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(EntryKey, RecordLocation) -> ControlFlow<()>,
 ) -> Result<(), IndexError> {
     let mut from = first;
     while from <= last {
@@ -73,7 +73,7 @@ fn scan_falling(
     engine: &dyn Index,
     first: EntryKey,
     last: EntryKey,
-    visit: &mut dyn FnMut(EntryKey, Location) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(EntryKey, RecordLocation) -> ControlFlow<()>,
 ) -> Result<(), IndexError> {
     let mut end = None;
     let mut visit_page = |page_key: &[u8], page: &[u8]| -> Result<ControlFlow<()>, IndexError> {
@@ -89,7 +89,7 @@ fn scan_falling(
         Ok(if page_key <= first { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
     let mut failure = None;
-    engine.scan(first.network_start().as_bytes(), last.as_bytes(), Order::Falling, &mut |page_key, page| {
+    engine.scan(first.network_start().as_bytes(), last.as_bytes(), KeyOrder::Falling, &mut |page_key, page| {
         visit_page(page_key, page).unwrap_or_else(|error| {
             failure = Some(error);
             ControlFlow::Break(())
@@ -146,7 +146,7 @@ fn write(engine: &dyn Index, page_key: &EntryKey, entries: &[PackedEntry]) -> Re
 /// there, and without this page it would count again.
 fn cut_page_before(engine: &dyn Index, page_key: &EntryKey) -> Result<(), IndexError> {
     let mut before = Ok(None);
-    engine.scan(page_key.network_start().as_bytes(), page_key.as_bytes(), Order::Falling, &mut |key, value| {
+    engine.scan(page_key.network_start().as_bytes(), page_key.as_bytes(), KeyOrder::Falling, &mut |key, value| {
         if key == page_key.as_bytes() {
             return ControlFlow::Continue(());
         }
@@ -162,7 +162,7 @@ fn cut_page_before(engine: &dyn Index, page_key: &EntryKey) -> Result<(), IndexE
 /// The page that `key` belongs to: its key and its bytes. Where there is none yet, it will be the sub-network's first.
 fn page_of(engine: &dyn Index, key: &EntryKey) -> Result<(EntryKey, Vec<u8>), IndexError> {
     let mut page = Ok((key.network_start(), Vec::new()));
-    engine.scan(key.network_start().as_bytes(), key.as_bytes(), Order::Falling, &mut |key, value| {
+    engine.scan(key.network_start().as_bytes(), key.as_bytes(), KeyOrder::Falling, &mut |key, value| {
         page = EntryKey::decode(key).map(|key| (key, value.to_vec()));
         ControlFlow::Break(())
     })?;
@@ -174,14 +174,14 @@ fn page_after(engine: &dyn Index, key: &EntryKey) -> Result<EntryKey, IndexError
     let end = key.network_end();
     let Some(next) = key.next() else { return Ok(end) };
     let mut page = Ok(end);
-    engine.scan(next.as_bytes(), end.as_bytes(), Order::Rising, &mut |key, _| {
+    engine.scan(next.as_bytes(), end.as_bytes(), KeyOrder::Rising, &mut |key, _| {
         page = EntryKey::decode(key);
         ControlFlow::Break(())
     })?;
     page
 }
 
-fn pack(key: &EntryKey, location: &Location) -> PackedEntry {
+fn pack(key: &EntryKey, location: &RecordLocation) -> PackedEntry {
     let mut entry = [0; ENTRY_LEN];
     entry[..KEY_REST_LEN].copy_from_slice(key.rest());
     entry[KEY_REST_LEN..].copy_from_slice(&location.encode());
@@ -199,9 +199,9 @@ fn key_rest(entry: &PackedEntry) -> &[u8] {
     &entry[..KEY_REST_LEN]
 }
 
-fn location(entry: &PackedEntry) -> Result<Location, IndexError> {
+fn location(entry: &PackedEntry) -> Result<RecordLocation, IndexError> {
     let (key, location) = entry.split_at(KEY_REST_LEN);
-    Location::decode(key, location)
+    RecordLocation::decode(key, location)
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
             left.map_err(|_| undecodable(b"cut off")).and_then(|_| self.0.apply(batch))
         }
 
-        fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
+        fn scan(&self, first: &[u8], last: &[u8], order: KeyOrder, visit: Visit<'_>) -> Result<(), IndexError> {
             self.0.scan(first, last, order, visit)
         }
 
@@ -249,7 +249,7 @@ mod tests {
         (select(&SubNetwork::ALL), 0..500_u16).prop_map(|(network, number)| key(network, number))
     }
 
-    fn scanned(engine: &dyn Index, bounds: (EntryKey, EntryKey), order: Order) -> Vec<(EntryKey, Location)> {
+    fn scanned(engine: &dyn Index, bounds: (EntryKey, EntryKey), order: KeyOrder) -> Vec<(EntryKey, RecordLocation)> {
         let mut found = Vec::new();
         scan(engine, bounds, order, &mut |key, location| {
             found.push((key, location));
@@ -274,7 +274,7 @@ mod tests {
             let mut model = BTreeMap::new();
             let bounds = (key(network, bounds.0.min(bounds.1)), key(network, bounds.0.max(bounds.1)));
             for round in rounds {
-                let location = |len| Location { place: Place { volume: 1, offset: 2 }, len };
+                let location = |len| RecordLocation { place: Place { volume: 1, offset: 2 }, len };
                 let changes: BTreeMap<_, _> = round.into_iter().map(|(key, len)| (key, len.map(location))).collect();
                 merge(&*engine, &changes).unwrap();
                 for (key, location) in changes {
@@ -285,9 +285,9 @@ mod tests {
                     prop_assert_eq!(get(&*engine, &key).unwrap(), location);
                 }
                 let mut expected: Vec<_> = model.range(bounds.0..=bounds.1).map(|(key, at)| (*key, *at)).collect();
-                prop_assert_eq!(&scanned(&*engine, bounds, Order::Rising), &expected);
+                prop_assert_eq!(&scanned(&*engine, bounds, KeyOrder::Rising), &expected);
                 expected.reverse();
-                prop_assert_eq!(&scanned(&*engine, bounds, Order::Falling), &expected);
+                prop_assert_eq!(&scanned(&*engine, bounds, KeyOrder::Falling), &expected);
             }
         }
 
@@ -301,7 +301,7 @@ mod tests {
             let engine = CutOff(SledEngine::open(dir.path(), 1 << 20).unwrap(), AtomicUsize::new(0));
             let mut model = BTreeMap::new();
             for (round, allowed) in rounds {
-                let location = |len| Location { place: Place { volume: 1, offset: 2 }, len };
+                let location = |len| RecordLocation { place: Place { volume: 1, offset: 2 }, len };
                 let changes: EntryChanges = round.into_iter().map(|(key, len)| (key, len.map(location))).collect();
                 engine.1.store(allowed, Ordering::Relaxed);
                 let _ = merge(&engine, &changes);
@@ -315,9 +315,9 @@ mod tests {
                 }
                 let bounds = (key(network, 0), key(network, 500));
                 let mut expected: Vec<_> = model.range(bounds.0..=bounds.1).map(|(key, at)| (*key, *at)).collect();
-                prop_assert_eq!(&scanned(&engine, bounds, Order::Rising), &expected);
+                prop_assert_eq!(&scanned(&engine, bounds, KeyOrder::Rising), &expected);
                 expected.reverse();
-                prop_assert_eq!(&scanned(&engine, bounds, Order::Falling), &expected);
+                prop_assert_eq!(&scanned(&engine, bounds, KeyOrder::Falling), &expected);
             }
         }
 
@@ -333,7 +333,7 @@ mod tests {
     fn what_a_split_left_behind_stays_gone_when_its_page_goes() {
         let dir = tempfile::tempdir().unwrap();
         let engine = CutOff(SledEngine::open(dir.path(), 1 << 20).unwrap(), AtomicUsize::new(usize::MAX));
-        let location = Some(Location { place: Place { volume: 1, offset: 2 }, len: 3 });
+        let location = Some(RecordLocation { place: Place { volume: 1, offset: 2 }, len: 3 });
         let keys = |numbers: std::ops::Range<u16>| numbers.map(|number| key(SubNetwork::LegacyHistory, number));
         let full = MAX_ENTRIES as u16;
         merge(&engine, &keys(0..full).map(|key| (key, location)).collect()).unwrap();
@@ -345,7 +345,7 @@ mod tests {
         let half = (full + 1).div_ceil(2);
         merge(&engine, &keys(half..full + 1).map(|key| (key, None)).collect()).unwrap();
         let bounds = (key(SubNetwork::LegacyHistory, 0), key(SubNetwork::LegacyHistory, 500));
-        let left: Vec<_> = scanned(&engine, bounds, Order::Rising).into_iter().map(|(key, _)| key).collect();
+        let left: Vec<_> = scanned(&engine, bounds, KeyOrder::Rising).into_iter().map(|(key, _)| key).collect();
         assert_eq!(left, keys(0..half).collect::<Vec<_>>());
     }
 
@@ -353,14 +353,14 @@ mod tests {
     fn no_page_is_longer_than_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let engine = SledEngine::open(dir.path(), 1 << 20).unwrap();
-        let location = Some(Location { place: Place { volume: 1, offset: 2 }, len: 3 });
+        let location = Some(RecordLocation { place: Place { volume: 1, offset: 2 }, len: 3 });
         for step in 0..4 {
             let keys = (0..400).map(|number| key(SubNetwork::LegacyHistory, number * 4 + step));
             merge(&*engine, &keys.map(|key| (key, location)).collect()).unwrap();
         }
         let mut lens = Vec::new();
         engine
-            .scan(&[0], &[0xff], Order::Rising, &mut |_, page| {
+            .scan(&[0], &[0xff], KeyOrder::Rising, &mut |_, page| {
                 lens.push(page.len() / ENTRY_LEN);
                 ControlFlow::Continue(())
             })

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Batch, Index, IndexEngine, Order, Visit};
+use super::{Batch, Index, IndexEngine, KeyOrder, Visit};
 use crate::error::IndexError;
 
 /// The file that sled's log is in.
@@ -59,11 +59,11 @@ impl Index for SledEngine {
         self.db.apply_batch(batch).map_err(engine_error)
     }
 
-    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
+    fn scan(&self, first: &[u8], last: &[u8], order: KeyOrder, visit: Visit<'_>) -> Result<(), IndexError> {
         let mut range = self.db.range(first..=last);
         let mut next = || match order {
-            Order::Rising => range.next(),
-            Order::Falling => range.next_back(),
+            KeyOrder::Rising => range.next(),
+            KeyOrder::Falling => range.next_back(),
         };
         while let Some(entry) = next() {
             let (key, value) = entry.map_err(engine_error)?;

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use cairn_store::{
-    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, Order, Store, StoreConfig, StoreError, Visit,
+    Batch, Budgets, Event, Index, IndexEngine, IndexError, Item, KeyOrder, Store, StoreConfig, StoreError, Visit,
 };
 use content_types::{ContentId, ContentKey, NodeId, SubNetwork, history};
 
@@ -101,12 +101,12 @@ impl Index for Forgetful {
         Ok(())
     }
 
-    fn scan(&self, first: &[u8], last: &[u8], order: Order, visit: Visit<'_>) -> Result<(), IndexError> {
+    fn scan(&self, first: &[u8], last: &[u8], order: KeyOrder, visit: Visit<'_>) -> Result<(), IndexError> {
         let map = self.0.read().unwrap();
         let mut range = map.range(first.to_vec()..=last.to_vec());
         let mut next = || match order {
-            Order::Rising => range.next(),
-            Order::Falling => range.next_back(),
+            KeyOrder::Rising => range.next(),
+            KeyOrder::Falling => range.next_back(),
         };
         while let Some((key, value)) = next() {
             if visit(key, value) == ControlFlow::Break(()) {
