@@ -110,7 +110,7 @@ impl FetchedPart {
 
 /// A whole block, proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Block {
+pub struct ProvedBlock {
     /// Its header.
     pub header: ProvedHeader,
     /// RLP `[transactions, ommers, withdrawals?]`.
@@ -177,11 +177,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`] for the first part that is missing.
-    pub async fn block(&self, id: BlockId) -> Result<Block, FetchError> {
+    pub async fn block(&self, id: BlockId) -> Result<ProvedBlock, FetchError> {
         let header = self.headers.get(id).await?;
         let (body, receipts) =
             futures::try_join!(self.part(&header, FetchedPart::Body), self.part(&header, FetchedPart::Receipts))?;
-        Ok(Block { header, body, receipts })
+        Ok(ProvedBlock { header, body, receipts })
     }
 
     async fn part(&self, header: &ProvedHeader, part: FetchedPart) -> Result<Bytes, FetchError> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::headers::ClientError;
 use crate::headers::answers::{self, ClaimedHeader};
-use crate::rpc::params::{Arguments, ContentItems, Distances, Object, Parameter};
+use crate::rpc::params::{Arguments, ContentItems, Distances, JsonObject, Parameter};
 use crate::rpc::ping;
 
 /// Most bytes of an error about a parameter, which repeats what was sent.
@@ -66,8 +66,8 @@ pub fn json_rpc_parameters(params: &str) {
     check::<std::net::SocketAddr>(&arguments);
     check::<Distances>(&arguments);
     check::<ContentItems>(&arguments);
-    check::<Object>(&arguments);
-    if let (Ok(payload_type), Ok(Object(payload))) = (arguments.required("first"), arguments.required("second"))
+    check::<JsonObject>(&arguments);
+    if let (Ok(payload_type), Ok(JsonObject(payload))) = (arguments.required("first"), arguments.required("second"))
         && let Ok(payload) = ping::from_json(payload_type, Value::Object(payload))
     {
         assert_eq!(ping::from_json(payload_type, ping::to_json(&payload)), Ok(payload));

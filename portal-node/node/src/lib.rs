@@ -54,7 +54,7 @@ pub mod verified;
 mod workers;
 
 pub use config::NodeConfig;
-pub use fetch::{Block, FetchError, Fetcher};
+pub use fetch::{FetchError, Fetcher, ProvedBlock};
 pub use headers::BlockId;
 pub use holdings::HoldingsError;
 pub use http::HttpError;

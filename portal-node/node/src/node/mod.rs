@@ -23,7 +23,7 @@ use crate::ranges::{EraFetches, RangeFetch, RangeSource, WantedEras, Ways};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
 use crate::status::{Status, StatusSource};
-use crate::swarm::{ArchiveFetch, EraSync, FetchArchiveError, Peers, StoreFetches, SyncOptions, WantedArchive};
+use crate::swarm::{ArchiveFetch, EraSync, FetchArchiveError, KnownPeers, StoreFetches, SyncOptions, WantedArchive};
 use crate::trust::TrustStore;
 use crate::trust_fetcher::PeerFetch;
 use crate::trust_fetcher::TrustFetcher;
@@ -50,7 +50,7 @@ pub struct Node {
     metrics: Arc<Metrics>,
     status: StatusSource,
     metrics_server: Option<MetricsServer>,
-    peers: Option<Peers>,
+    peers: Option<KnownPeers>,
     store_fetches: Option<StoreFetches>,
     data_dir: std::path::PathBuf,
 }

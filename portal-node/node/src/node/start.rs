@@ -34,7 +34,7 @@ use crate::rpc::{self, RpcError, RpcServer};
 use crate::seeding::{Archives, HandOver, SeedOptions};
 use crate::status::StatusSource;
 use crate::swarm::{
-    self, NodeLibrary, PORT_ABOVE, Peers, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
+    self, KnownPeers, NodeLibrary, PORT_ABOVE, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
 };
 use crate::tasks;
 use crate::trust::{TrustStore, TrustStoreError};
@@ -90,7 +90,7 @@ pub enum StartError {
 }
 
 /// What can be read from the data directory before anything runs.
-struct Prepared {
+struct PreparedNode {
     key: CombinedKey,
     previous: Option<Enr>,
     trust: Arc<TrustStore>,
@@ -137,7 +137,7 @@ impl Drop for Unclaimed {
 
 async fn start(config: NodeConfig) -> Result<Node, StartError> {
     let workers = Workers::new();
-    let Prepared { key, previous, trust, book } = prepare(&config, &workers).await?;
+    let PreparedNode { key, previous, trust, book } = prepare(&config, &workers).await?;
     let socket = swarm::bind(config.quic, config.listen)?;
     let mut discovery = discovery_config(&config, &key, previous)?;
     let key = discovery.key;
@@ -167,7 +167,7 @@ async fn start(config: NodeConfig) -> Result<Node, StartError> {
     }
 }
 
-async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<Prepared, StartError> {
+async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<PreparedNode, StartError> {
     let (data_dir, trust_dir) = (config.data_dir.clone(), config.trust_dir());
     let key_file = config.key_file.clone().unwrap_or_else(|| identity::default_key_file(&data_dir));
     let chain = Arc::clone(&config.chain);
@@ -177,7 +177,7 @@ async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<Prepared, Sta
             let previous = identity::last_record(&data_dir, &key);
             let trust = Arc::new(TrustStore::open(trust_dir, chain)?);
             let book = tasks::load_bars(&data_dir);
-            Ok(Prepared { key, previous, trust, book })
+            Ok(PreparedNode { key, previous, trust, book })
         })
         .await?
 }
@@ -284,7 +284,7 @@ async fn start_on(
         Arc::clone(&archives),
     );
     metrics.watch(status.snapshot());
-    let peers = quic.as_ref().map(|(swarm, _)| Peers {
+    let peers = quic.as_ref().map(|(swarm, _)| KnownPeers {
         swarm: swarm.clone(),
         networks: networks.clone(),
         named: config.bootnodes.clone(),

@@ -63,7 +63,7 @@ pub(crate) async fn piece(
     what: What,
     form: Form,
 ) -> Result<Vec<u8>, PieceError> {
-    let fetched = Fetched::of(fetcher, id, what, form).await?;
+    let fetched = FetchedPiece::of(fetcher, id, what, form).await?;
     let formed = workers.cpu(move || match form {
         Form::Json => fetched.json(what, &fees),
         Form::Rlp => fetched.rlp(what),
@@ -72,13 +72,13 @@ pub(crate) async fn piece(
 }
 
 /// What was fetched for a piece.
-struct Fetched {
+struct FetchedPiece {
     header: ProvedHeader,
     body: Bytes,
     receipts: Bytes,
 }
 
-impl Fetched {
+impl FetchedPiece {
     async fn of(fetcher: &Fetcher, id: BlockId, what: What, form: Form) -> Result<Self, FetchError> {
         let nothing = Bytes::new;
         Ok(match (what, form) {
@@ -92,7 +92,7 @@ impl Fetched {
                 Self { header, body: nothing(), receipts }
             }
             (What::Block | What::Receipts, Form::Json) => {
-                let crate::fetch::Block { header, body, receipts } = fetcher.block(id).await?;
+                let crate::fetch::ProvedBlock { header, body, receipts } = fetcher.block(id).await?;
                 Self { header, body, receipts }
             }
         })

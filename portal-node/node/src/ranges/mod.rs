@@ -25,7 +25,7 @@ use overlay::service::LookupError;
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::networks::Network;
-use crate::swarm::{FetchArchiveError, Peers};
+use crate::swarm::{FetchArchiveError, KnownPeers};
 use crate::workers::Stopping;
 
 pub use eras::{EraFetches, EraMade, WantedEras};
@@ -93,7 +93,7 @@ pub enum RangeError {
 /// What fetches: the parts of a node. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RangeSource {
-    pub(crate) peers: Option<Peers>,
+    pub(crate) peers: Option<KnownPeers>,
     pub(crate) verifier: HeaderVerifier,
     pub(crate) fetcher: Fetcher,
     pub(crate) legacy_history: Option<Arc<Network>>,

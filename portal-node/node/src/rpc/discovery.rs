@@ -5,14 +5,11 @@ use bytes::Bytes;
 use content_types::NodeId;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
-use jsonrpsee::types::ErrorObjectOwned;
 use overlay::{Discovery, Enr, Transport};
 
-use super::error::{invalid_params, peer_failed, record_not_found};
+use super::error::{RpcResult, invalid_params, peer_failed, record_not_found};
 use super::params::{Arguments, Distances};
 use super::results::{DiscoveryPong, NodeInfo, RoutingTableInfo, UpdatedNodeInfo, bytes32, hex_string};
-
-type RpcResult<T> = Result<T, ErrorObjectOwned>;
 
 pub(super) fn node_id(id: B256) -> NodeId {
     NodeId::from(id.0)

@@ -5,6 +5,9 @@ use jsonrpsee::types::error::{ErrorCode, INTERNAL_ERROR_CODE, INVALID_PARAMS_COD
 use serde::Serialize;
 use serde_json::json;
 
+/// What a method gives, or the error that the caller is told.
+pub(super) type RpcResult<T> = Result<T, ErrorObjectOwned>;
+
 /// Content is neither held nor found.
 pub const CONTENT_NOT_FOUND: i32 = -39001;
 /// Content is neither held nor found; the data is the trace of the lookup.

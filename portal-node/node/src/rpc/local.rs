@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::{internal, invalid_params, not_fetched, stopping};
-use super::params::{Arguments, Mismatch, Parameter, text};
+use super::params::{Arguments, Misfit, Parameter, text};
 use super::results::hex_string;
 use crate::fetch::{FetchError, Fetcher};
 use crate::headers::BlockId;
@@ -69,9 +69,9 @@ pub struct TrustSearch {
 impl Parameter for BlockId {
     const EXPECTED: &'static str = "a block number, or a block hash as a hex string of 32 bytes";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         match value {
-            Value::String(written) => written.parse().map_err(Mismatch::because),
+            Value::String(written) => written.parse().map_err(Misfit::because),
             number => u64::parse(number).map(Self::Number),
         }
     }
@@ -80,13 +80,13 @@ impl Parameter for BlockId {
 impl Parameter for What {
     const EXPECTED: &'static str = "one of block, header, body, receipts";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         Ok(match text(value)? {
             "block" => Self::Block,
             "header" => Self::Header,
             "body" => Self::Body,
             "receipts" => Self::Receipts,
-            _ => return Err(Mismatch::because("there is no such part")),
+            _ => return Err(Misfit::because("there is no such part")),
         })
     }
 }
@@ -94,11 +94,11 @@ impl Parameter for What {
 impl Parameter for Form {
     const EXPECTED: &'static str = "one of json, rlp";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         match text(value)? {
             "json" => Ok(Self::Json),
             "rlp" => Ok(Self::Rlp),
-            _ => Err(Mismatch::because("there is no such form")),
+            _ => Err(Misfit::because("there is no such form")),
         }
     }
 }

@@ -16,20 +16,20 @@ use serde_json::Value;
 
 use super::discovery::node_id;
 use super::error::{
-    self, NotSupportedBy, content_not_found, content_not_found_with_trace, content_refused, failed_to_decode_payload,
-    internal, invalid_params, payload_type_not_supported, payload_type_required, peer_failed, record_not_found,
+    self, NotSupportedBy, RpcResult, content_not_found, content_not_found_with_trace, content_refused,
+    failed_to_decode_payload, internal, invalid_params, payload_type_not_supported, payload_type_required, peer_failed,
+    record_not_found,
 };
-use super::params::{Arguments, ContentItems, Distances, Object};
+use super::params::{Arguments, ContentItems, Distances, JsonObject};
 use super::ping;
 use super::results::{
-    AcceptMetadata, FoundContent, FoundOrCloser, PingResult, PutContent, RoutingTableInfo, Trace, bytes32, hex_string,
+    AcceptMetadata, FoundContentResult, FoundOrCloser, PingResult, PutContent, RoutingTableInfo, TraceResult, bytes32,
+    hex_string,
 };
 use crate::holdings::is_held;
 use crate::networks::Network;
 use crate::pipeline::Refusal;
 use crate::verified::VerifiedContent;
-
-type RpcResult<T> = Result<T, ErrorObjectOwned>;
 
 /// The methods of `network`, under its names.
 pub(super) fn module(network: Arc<Network>) -> Result<RpcModule<Network>, RegisterMethodError> {
@@ -72,7 +72,9 @@ pub(super) fn module(network: Arc<Network>) -> Result<RpcModule<Network>, Regist
     module.register_async_method(names.get_content, |params, network, _| async move {
         let (key, _) = content_key(&Arguments::new(&params, &["contentKey"])?, &network)?;
         match network.overlay().lookup_content(key).await {
-            Ok(found) => Ok(FoundContent { content: hex_string(found.value), utp_transfer: found.utp, trace: None }),
+            Ok(found) => {
+                Ok(FoundContentResult { content: hex_string(found.value), utp_transfer: found.utp, trace: None })
+            }
             Err(LookupError::NotFound(_)) => Err(content_not_found()),
             Err(LookupError::Unverifiable(unverifiable)) => Err(content_refused(unverifiable.reason)),
             Err(LookupError::Key) => Err(unknown_key()),
@@ -81,12 +83,12 @@ pub(super) fn module(network: Arc<Network>) -> Result<RpcModule<Network>, Regist
     module.register_async_method(names.trace_get_content, |params, network, _| async move {
         let (key, _) = content_key(&Arguments::new(&params, &["contentKey"])?, &network)?;
         match network.overlay().lookup_content(key).await {
-            Ok(found) => Ok(FoundContent {
+            Ok(found) => Ok(FoundContentResult {
                 content: hex_string(found.value),
                 utp_transfer: found.utp,
-                trace: Some(Trace::from(&found.trace)),
+                trace: Some(TraceResult::from(&found.trace)),
             }),
-            Err(LookupError::NotFound(missing)) => Err(content_not_found_with_trace(Trace::from(&missing.trace))),
+            Err(LookupError::NotFound(missing)) => Err(content_not_found_with_trace(TraceResult::from(&missing.trace))),
             Err(LookupError::Unverifiable(unverifiable)) => Err(content_refused(unverifiable.reason)),
             Err(LookupError::Key) => Err(unknown_key()),
         }
@@ -117,7 +119,7 @@ fn routing_table_info(params: &Params<'_>, network: &Network) -> RpcResult<Routi
 async fn ping(params: Params<'_>, network: &Network) -> RpcResult<PingResult> {
     let arguments = Arguments::new(&params, &["enr", "payloadType", "payload"])?;
     let enr: Enr = arguments.required("enr")?;
-    let payload = match (arguments.optional("payloadType")?, arguments.optional::<Object>("payload")?) {
+    let payload = match (arguments.optional("payloadType")?, arguments.optional::<JsonObject>("payload")?) {
         // "By default, the client will send a capabilities extension payload."
         (None, None) => ping_payload(network, payload_type::CLIENT_INFO, None)?,
         (None, Some(_)) => return Err(payload_type_required()),
@@ -131,7 +133,7 @@ async fn ping(params: Params<'_>, network: &Network) -> RpcResult<PingResult> {
     })
 }
 
-fn ping_payload(network: &Network, payload_type: u16, given: Option<Object>) -> RpcResult<PingPayload> {
+fn ping_payload(network: &Network, payload_type: u16, given: Option<JsonObject>) -> RpcResult<PingPayload> {
     if !ping::is_known(payload_type) {
         return Err(payload_type_not_supported(NotSupportedBy::Client));
     }
@@ -139,7 +141,7 @@ fn ping_payload(network: &Network, payload_type: u16, given: Option<Object>) -> 
     if !config.ping_extensions.contains(payload_type) {
         return Err(payload_type_not_supported(NotSupportedBy::Subnetwork));
     }
-    if let Some(Object(fields)) = given {
+    if let Some(JsonObject(fields)) = given {
         return ping::from_json(payload_type, Value::Object(fields)).map_err(failed_to_decode_payload);
     }
     Ok(network.overlay().ping_payload(payload_type))

@@ -93,11 +93,11 @@ pub(super) enum FoundOrCloser {
 /// Content that was held or found.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct FoundContent {
+pub(super) struct FoundContentResult {
     pub(super) content: String,
     pub(super) utp_transfer: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) trace: Option<Trace>,
+    pub(super) trace: Option<TraceResult>,
 }
 
 /// Where content was put.
@@ -124,7 +124,7 @@ pub(super) struct AcceptMetadata {
 /// Trace of a content lookup (`traceResultObject`).
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Trace {
+pub(super) struct TraceResult {
     pub(super) origin: String,
     pub(super) target_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,14 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where connections come from.
-pub(super) trait Accept: Send + 'static {
+pub(super) trait Acceptor: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// The next connection, and whose it is.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Holder)>> + Send;
 }
 
-impl Accept for TcpListener {
+impl Acceptor for TcpListener {
     type Stream = TcpStream;
 
     async fn accept(&self) -> io::Result<(TcpStream, Holder)> {
@@ -45,7 +45,7 @@ impl Accept for TcpListener {
     }
 }
 
-impl Accept for UnixListener {
+impl Acceptor for UnixListener {
     type Stream = UnixStream;
 
     async fn accept(&self) -> io::Result<(UnixStream, Holder)> {
@@ -68,7 +68,7 @@ pub(super) const fn places(max_connections: u32) -> Quota {
 }
 
 /// Takes connections until `stop`.
-pub(super) async fn serve(listener: impl Accept, places: Quota, service: Service, stop: StopHandle) {
+pub(super) async fn serve(listener: impl Acceptor, places: Quota, service: Service, stop: StopHandle) {
     let places = Limiter::new(places);
     loop {
         let accepted = tokio::select! {
@@ -98,7 +98,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let calls = Arc::new(Calls { place: Arc::clone(&place), under_way: Mutex::new(0) });
-    let counted = RpcServiceBuilder::new().layer_fn(move |inner| Counted { inner, calls: Arc::clone(&calls) });
+    let counted = RpcServiceBuilder::new().layer_fn(move |inner| CountedCalls { inner, calls: Arc::clone(&calls) });
     let Service { methods, config, gate } = service;
     let built = jsonrpsee::server::ServerBuilder::with_config(config)
         .to_service_builder()
@@ -118,19 +118,20 @@ struct Calls {
 }
 
 impl Calls {
-    fn begin(self: &Arc<Self>) -> UnderWay {
+    fn begin(self: &Arc<Self>) -> CallUnderWay {
         let mut under_way = self.under_way.lock();
         *under_way += 1;
         if *under_way == 1 {
             self.place.set_yielding(false);
         }
-        UnderWay(Arc::clone(self))
+        CallUnderWay(Arc::clone(self))
     }
 }
 
-struct UnderWay(Arc<Calls>);
+/// A call that is worked on. While there is one, the connection keeps its place.
+struct CallUnderWay(Arc<Calls>);
 
-impl Drop for UnderWay {
+impl Drop for CallUnderWay {
     fn drop(&mut self) {
         let mut under_way = self.0.under_way.lock();
         *under_way -= 1;
@@ -142,12 +143,12 @@ impl Drop for UnderWay {
 
 /// Counts calls on their way to the methods.
 #[derive(Clone)]
-struct Counted<S> {
+struct CountedCalls<S> {
     inner: S,
     calls: Arc<Calls>,
 }
 
-impl<S: RpcServiceT + Clone + Send + Sync + 'static> RpcServiceT for Counted<S> {
+impl<S: RpcServiceT + Clone + Send + Sync + 'static> RpcServiceT for CountedCalls<S> {
     type MethodResponse = S::MethodResponse;
     type NotificationResponse = S::NotificationResponse;
     type BatchResponse = S::BatchResponse;

@@ -6,13 +6,13 @@ use std::time::UNIX_EPOCH;
 use content_types::NodeId;
 use overlay::service::{LookupTrace, TracedAnswer};
 
-use super::results::{Trace, TraceFailure, TraceMetadata, TraceResponse, uint256};
+use super::results::{TraceFailure, TraceMetadata, TraceResponse, TraceResult, uint256};
 
 fn id(node_id: &NodeId) -> String {
     uint256(node_id.as_bytes())
 }
 
-impl From<&LookupTrace> for Trace {
+impl From<&LookupTrace> for TraceResult {
     fn from(trace: &LookupTrace) -> Self {
         let responses = trace.responses.iter().map(|response| {
             let responded_with = match &response.answer {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::seeds;
-use super::shelf::{ArchiveProblem, Origin, Served, Shelf};
+use super::shelf::{ArchiveProblem, Origin, Served, ServedShelf};
 use super::terms::SeedProgress;
 use crate::headers::{ArchiveProver, HeaderSource, Lineage};
 use crate::holdings::Holdings;
@@ -44,7 +44,7 @@ pub struct Archives {
     prover: ArchiveProver,
     pub(super) workers: Workers,
     pub(super) epochs: Arc<EpochCache>,
-    pub(super) shelf: Mutex<Shelf>,
+    pub(super) shelf: Mutex<ServedShelf>,
     scanned: watch::Sender<bool>,
     /// Depots are looked at by one at a time, so that no archive is opened twice.
     pub(super) looking: tokio::sync::Mutex<()>,
@@ -78,7 +78,7 @@ impl Archives {
             headers,
             workers,
             epochs: Arc::new(EpochCache::new(CACHED_EPOCHS)),
-            shelf: Mutex::new(Shelf { depot_problems, ..Shelf::default() }),
+            shelf: Mutex::new(ServedShelf { depot_problems, ..ServedShelf::default() }),
             scanned: watch::Sender::new(false),
             news: watch::Sender::new(()),
             looking: tokio::sync::Mutex::default(),

@@ -26,7 +26,7 @@ const PATIENT_TRIES: u32 = 6;
 pub(super) struct Rest {
     pub(super) served: Served,
     pub(super) key: ArchiveKey,
-    pub(super) batches: Vec<Batch>,
+    pub(super) batches: Vec<SeedingBatch>,
     /// Blocks of the archive that nothing proved when the batches were tried last.
     pub(super) unproved: Option<u64>,
     /// When the open batches are offered again.
@@ -50,7 +50,7 @@ impl Retry {
 }
 
 /// Consecutive blocks that are still to be offered.
-pub(super) struct Batch {
+pub(super) struct SeedingBatch {
     pub(super) blocks: Range<u64>,
     pub(super) state: BatchState,
 }
@@ -64,7 +64,7 @@ pub(super) enum BatchState {
     Open(Vec<ContentKey>),
 }
 
-impl Batch {
+impl SeedingBatch {
     pub(super) const fn len(&self) -> u64 {
         self.blocks.end - self.blocks.start
     }
@@ -92,27 +92,27 @@ impl Rest {
 }
 
 /// All batches of some blocks.
-pub(super) fn batches(blocks: Range<u64>) -> Vec<Batch> {
+pub(super) fn batches(blocks: Range<u64>) -> Vec<SeedingBatch> {
     let starts = blocks.clone().step_by(BLOCKS_TOGETHER as usize);
     let batch = |from: u64| from..from.saturating_add(BLOCKS_TOGETHER).min(blocks.end);
-    starts.map(|from| Batch { blocks: batch(from), state: BatchState::New }).collect()
+    starts.map(|from| SeedingBatch { blocks: batch(from), state: BatchState::New }).collect()
 }
 
 /// Blocks of open batches.
-pub(super) fn open_blocks(batches: &[Batch]) -> u64 {
-    batches.iter().filter(|batch| matches!(batch.state, BatchState::Open(_))).map(Batch::len).sum()
+pub(super) fn open_blocks(batches: &[SeedingBatch]) -> u64 {
+    batches.iter().filter(|batch| matches!(batch.state, BatchState::Open(_))).map(SeedingBatch::len).sum()
 }
 
 /// Open blocks that follow each other as one batch, so that they are read and offered together again.
-pub(super) fn open_batches(open: BTreeMap<u64, Vec<ContentKey>>) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
+pub(super) fn open_batches(open: BTreeMap<u64, Vec<ContentKey>>) -> Vec<SeedingBatch> {
+    let mut batches: Vec<SeedingBatch> = Vec::new();
     for (number, keys) in open {
         match batches.last_mut() {
-            Some(Batch { blocks, state: BatchState::Open(of) }) if blocks.end == number => {
+            Some(SeedingBatch { blocks, state: BatchState::Open(of) }) if blocks.end == number => {
                 blocks.end = number.saturating_add(1);
                 of.extend(keys);
             }
-            _ => batches.push(Batch { blocks: number..number.saturating_add(1), state: BatchState::Open(keys) }),
+            _ => batches.push(SeedingBatch { blocks: number..number.saturating_add(1), state: BatchState::Open(keys) }),
         }
     }
     batches

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::batch::{self, Batch, BatchState, Rest, Which, blocks};
+use super::batch::{self, BatchState, Rest, SeedingBatch, Which, blocks};
 use super::offering::{Offering, SeedSource};
 use super::position::{ArchiveKey, Position};
 use super::shelf::Served;
@@ -179,9 +179,9 @@ impl SeedingJob {
     /// Counts an archive no longer.
     fn forget(&self, rest: &Rest) {
         let all = blocks(&rest.served.archive);
-        let pending: u64 = rest.batches.iter().map(Batch::len).sum();
+        let pending: u64 = rest.batches.iter().map(SeedingBatch::len).sum();
         let waiting: u64 =
-            rest.batches.iter().filter(|batch| matches!(batch.state, BatchState::Waiting)).map(Batch::len).sum();
+            rest.batches.iter().filter(|batch| matches!(batch.state, BatchState::Waiting)).map(SeedingBatch::len).sum();
         rest.batches.iter().for_each(|batch| self.offering.forget_open(batch));
         self.offering.progress.send_modify(|progress| {
             let total = all.end - all.start;

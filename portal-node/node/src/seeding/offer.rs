@@ -10,7 +10,7 @@ use overlay::service::{PutReport, RequestError, TransferFailure};
 use overlay::{Enr, Overlay};
 use tokio::time::Instant;
 
-use super::plan::{self, Offer, PlannedPiece, Taker};
+use super::plan::{self, PlannedOffer, PlannedPiece, Taker};
 use super::slow::SlowPeers;
 use super::terms::SeedOptions;
 use crate::verified::VerifiedContent;
@@ -189,7 +189,7 @@ async fn offer_round(
         pieces.iter().map(|piece| PlannedPiece { id: piece.id, len: piece.value.len() }).collect();
     let offers: Vec<_> = plan::plan(&planned, &candidates, options.replicas)
         .into_iter()
-        .filter_map(|Offer { peer, pieces: places }| {
+        .filter_map(|PlannedOffer { peer, pieces: places }| {
             let (_, enr) = peers.get(peer)?;
             let offered = places.iter().filter_map(|place| pieces.get(*place).cloned()).collect();
             Some(answers(overlay.clone(), enr.clone(), places, offered))

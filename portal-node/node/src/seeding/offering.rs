@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::archives::Archives;
-use super::batch::{Batch, BatchState, Rest, Retry, Which, blocks, open_batches, open_blocks};
+use super::batch::{BatchState, Rest, Retry, SeedingBatch, Which, blocks, open_batches, open_blocks};
 use super::offer::{self, CheckedPiece, Placed};
 use super::position::{ArchiveKey, Position};
 use super::prepare;
@@ -62,7 +62,7 @@ pub(super) struct Offering {
 
 impl Offering {
     /// Counts the open pieces of a batch no longer.
-    pub(super) fn forget_open(&self, batch: &Batch) {
+    pub(super) fn forget_open(&self, batch: &SeedingBatch) {
         if let BatchState::Open(keys) = &batch.state {
             self.progress.send_modify(|progress| {
                 progress.blocks_open = progress.blocks_open.saturating_sub(batch.len());
@@ -82,12 +82,12 @@ impl Offering {
         self.progress.send_modify(|progress| progress.archive = Some(file_name(&rest.served.archive)));
         self.prove(&rest.served).await?;
         rest.unproved = Some(rest.served.unproved_count());
-        let is_tried = |batch: &Batch| which == Which::All || !matches!(batch.state, BatchState::Waiting);
-        let (batches, mut left): (Vec<Batch>, Vec<Batch>) =
+        let is_tried = |batch: &SeedingBatch| which == Which::All || !matches!(batch.state, BatchState::Waiting);
+        let (batches, mut left): (Vec<SeedingBatch>, Vec<SeedingBatch>) =
             std::mem::take(&mut rest.batches).into_iter().partition(is_tried);
         let starts: Vec<u64> = batches.iter().map(|batch| batch.blocks.start).collect();
         let end = blocks(&rest.served.archive).end;
-        let first = |next: u64, left: &[Batch]| left.iter().map(|batch| batch.blocks.start).fold(next, u64::min);
+        let first = |next: u64, left: &[SeedingBatch]| left.iter().map(|batch| batch.blocks.start).fold(next, u64::min);
         let mut settled = first(starts.first().copied().unwrap_or(end), &left);
         let (mut refused, mut waiting) = (RefusedBlocks::default(), RefusedBlocks::default());
         let jobs: Vec<_> = batches.iter().map(|batch| self.prepare(&rest.served, batch.blocks.clone())).collect();
@@ -169,7 +169,7 @@ impl Offering {
         before: &BatchState,
         refused: &mut RefusedBlocks,
         waiting: &mut RefusedBlocks,
-    ) -> Vec<Batch> {
+    ) -> Vec<SeedingBatch> {
         let prepare::Prepared { mut contents, refused: of_refused, waiting: of_waiting, left, .. } = prepared;
         if let BatchState::Open(keys) = before {
             contents.retain(|content| keys.contains(content.key()));
@@ -188,7 +188,7 @@ impl Offering {
         });
         refused.append(of_refused);
         waiting.append(of_waiting);
-        let waiting = left.into_iter().map(|blocks| Batch { blocks, state: BatchState::Waiting });
+        let waiting = left.into_iter().map(|blocks| SeedingBatch { blocks, state: BatchState::Waiting });
         waiting.chain(open_batches(open)).collect()
     }
 

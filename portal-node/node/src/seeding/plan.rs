@@ -27,7 +27,7 @@ pub(super) struct PlannedPiece {
 
 /// Pieces for one peer, by their places in the list that was planned for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Offer {
+pub(super) struct PlannedOffer {
     /// Place of the peer in the list of peers.
     pub(super) peer: usize,
     pub(super) pieces: Vec<usize>,
@@ -36,7 +36,7 @@ pub(super) struct Offer {
 /// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol
 /// allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other. Slow
 /// peers take the places that the others leave: a piece that few cover needs them too.
-pub(super) fn plan(pieces: &[PlannedPiece], peers: &[Taker], replicas: usize) -> Vec<Offer> {
+pub(super) fn plan(pieces: &[PlannedPiece], peers: &[Taker], replicas: usize) -> Vec<PlannedOffer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
         let mut covering: Vec<(Distance, usize, &Taker)> = peers
@@ -59,8 +59,8 @@ pub(super) fn plan(pieces: &[PlannedPiece], peers: &[Taker], replicas: usize) ->
     wanted.into_iter().enumerate().flat_map(|(peer, places)| split(pieces, peer, places)).collect()
 }
 
-fn split(pieces: &[PlannedPiece], peer: usize, places: Vec<usize>) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = Vec::new();
+fn split(pieces: &[PlannedPiece], peer: usize, places: Vec<usize>) -> Vec<PlannedOffer> {
+    let mut offers: Vec<PlannedOffer> = Vec::new();
     let mut bytes = 0_usize;
     for place in places {
         let len = pieces.get(place).map_or(0, |piece| piece.len);
@@ -70,7 +70,7 @@ fn split(pieces: &[PlannedPiece], peer: usize, places: Vec<usize>) -> Vec<Offer>
                 bytes += len;
             }
             _ => {
-                offers.push(Offer { peer, pieces: vec![place] });
+                offers.push(PlannedOffer { peer, pieces: vec![place] });
                 bytes = len;
             }
         }

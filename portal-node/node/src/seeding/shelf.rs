@@ -50,8 +50,9 @@ impl Served {
     }
 }
 
+/// The archives that are served, and what is wrong with others.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct ServedShelf {
     pub(super) open: BTreeMap<PathBuf, Served>,
     pub(super) problems: BTreeMap<PathBuf, ArchiveProblem>,
     pub(super) depot_problems: BTreeMap<PathBuf, DepotProblem>,

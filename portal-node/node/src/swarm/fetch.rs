@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::patience::{Patience, Unserved};
-use super::peers::Peers;
+use super::peers::KnownPeers;
 use super::sink::ArchiveSink;
 use super::web;
 use crate::workers::{Stopping, blocking};
@@ -66,7 +66,7 @@ pub struct WantedArchive {
 pub struct ArchiveFetch {
     fetch: Fetch,
     sink: Arc<ArchiveSink>,
-    peers: Peers,
+    peers: KnownPeers,
     name: Option<String>,
     eras: RangeInclusive<u64>,
     web_seeds: Vec<String>,
@@ -75,7 +75,7 @@ pub struct ArchiveFetch {
 impl ArchiveFetch {
     pub(crate) async fn begin(
         swarm: Swarm,
-        peers: Peers,
+        peers: KnownPeers,
         verifier: HeaderVerifier,
         wanted: WantedArchive,
     ) -> Result<Self, FetchArchiveError> {

@@ -54,7 +54,7 @@ pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use patience::Patience;
 pub use patience::Unserved;
-pub(crate) use peers::Peers;
+pub(crate) use peers::KnownPeers;
 pub use progress::{PeerState, peers_of};
 pub use store_fetch::{NotBegun, StoreFetchPhase, StoreFetchState, StoreFetches, StoreRange};
 pub use sync::{EraEnd, EraSync, SyncOptions, SyncProgress};

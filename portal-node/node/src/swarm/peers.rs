@@ -26,7 +26,7 @@ const DIALS: usize = 8;
 
 /// The peers that a node could dial.
 #[derive(Clone)]
-pub(crate) struct Peers {
+pub(crate) struct KnownPeers {
     pub(crate) swarm: Swarm,
     pub(crate) networks: Vec<Arc<Network>>,
     pub(crate) named: Vec<Enr>,
@@ -34,7 +34,7 @@ pub(crate) struct Peers {
     pub(crate) addresses: AddressPolicy,
 }
 
-impl Peers {
+impl KnownPeers {
     /// Dials peers, those that are named first, until it is stopped: those that are known, and those of whom the tracker
     /// knows that they hold one of some eras. What each holds decides later who is asked.
     pub(crate) async fn keep_dialling(self, eras: RangeInclusive<u64>, stop: CancellationToken) {

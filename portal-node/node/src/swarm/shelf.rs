@@ -102,13 +102,13 @@ pub(super) fn size_of(plan: &Plan, spooled: u64) -> u64 {
 
 /// A budget of disk for a folder's archives.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(super) struct DiskRoom {
     capacity: Option<u64>,
     used: u64,
     sizes: BTreeMap<u64, u64>,
 }
 
-impl Room {
+impl DiskRoom {
     pub(super) const fn new(capacity: Option<u64>, used: u64, sizes: BTreeMap<u64, u64>) -> Self {
         Self { capacity, used, sizes }
     }
@@ -168,7 +168,7 @@ impl Room {
 
 /// An era that could be fetched now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub(super) struct EraCandidate {
     pub(super) era: u64,
     /// How many peers hold its scarcest run.
     pub(super) holders: u32,
@@ -178,8 +178,8 @@ pub(super) struct Candidate {
 
 /// The era to fetch next: one that was begun, then by the order. Among eras that are equally rare `random` decides, so that
 /// not everybody fetches the same.
-pub(super) fn next(order: Order, candidates: &[Candidate], random: u64) -> Option<u64> {
-    let key = |of: &Candidate| match order {
+pub(super) fn next(order: Order, candidates: &[EraCandidate], random: u64) -> Option<u64> {
+    let key = |of: &EraCandidate| match order {
         Order::Sequential => (false, 0, 0),
         // What lacks a run cannot be whole yet, however rare it is.
         Order::RarestFirst => (of.holders == 0, of.holders, (of.era ^ random).wrapping_mul(SCATTER)),
@@ -191,8 +191,8 @@ pub(super) fn next(order: Order, candidates: &[Candidate], random: u64) -> Optio
 mod tests {
     use super::*;
 
-    fn candidate(era: u64, holders: u32) -> Candidate {
-        Candidate { era, holders, is_begun: false }
+    fn candidate(era: u64, holders: u32) -> EraCandidate {
+        EraCandidate { era, holders, is_begun: false }
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(next(Order::Sequential, &eras, 7), Some(3));
         assert_eq!(next(Order::RarestFirst, &eras, 7), Some(4));
         assert_eq!(next(Order::RarestFirst, &eras[3..], 7), Some(6));
-        let begun = [eras[0], Candidate { is_begun: true, ..eras[2] }, eras[1]];
+        let begun = [eras[0], EraCandidate { is_begun: true, ..eras[2] }, eras[1]];
         assert_eq!(next(Order::Sequential, &begun, 7), Some(5));
         assert_eq!(next(Order::RarestFirst, &begun, 7), Some(5));
         assert_eq!(next(Order::RarestFirst, &[], 7), None);
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_never_exceeded() {
-        let mut room = Room::new(Some(1000), 300, BTreeMap::from([(7, 300)]));
+        let mut room = DiskRoom::new(Some(1000), 300, BTreeMap::from([(7, 300)]));
         assert!(room.may_take(8, 0) && room.may_take(8, 460) && !room.may_take(8, 500));
         assert_eq!(room.first_too_much([(8, 400), (9, 300)]), None);
         assert_eq!(room.first_too_much([(8, 400), (9, 301)]), Some(9));
@@ -228,7 +228,7 @@ mod tests {
         assert!(room.take(9, 150));
         assert!(!room.correct(9, 151) && room.correct(9, 0));
         assert_eq!(room.used(), 850);
-        let mut boundless = Room::new(None, u64::MAX, BTreeMap::new());
+        let mut boundless = DiskRoom::new(None, u64::MAX, BTreeMap::new());
         assert!(boundless.may_take(1, u64::MAX) && boundless.take(1, u64::MAX));
         assert_eq!(boundless.first_too_much([(1, u64::MAX)]), None);
     }

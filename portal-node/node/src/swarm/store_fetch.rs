@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::peers::Peers;
+use super::peers::KnownPeers;
 use super::progress::{PeerState, peers_of};
 use super::store_sink::StoreSink;
 use crate::holdings::Holdings;
@@ -110,7 +110,7 @@ impl StoreFetchJob {
 /// The fetches into a node's store. Cheap to clone.
 #[derive(Clone)]
 pub struct StoreFetches {
-    peers: Peers,
+    peers: KnownPeers,
     pipeline: Pipeline,
     holdings: Holdings,
     tasks: TaskTracker,
@@ -120,7 +120,7 @@ pub struct StoreFetches {
 
 impl StoreFetches {
     pub(crate) fn new(
-        peers: Peers,
+        peers: KnownPeers,
         pipeline: Pipeline,
         holdings: Holdings,
         tasks: TaskTracker,

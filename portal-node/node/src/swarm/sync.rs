@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::coverage::{holders, holdings};
 use super::fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 use super::patience::Patience;
-use super::peers::Peers;
-use super::shelf::{Candidate, Room, Shelf, era_of, next, size_of, spooled};
+use super::peers::KnownPeers;
+use super::shelf::{DiskRoom, EraCandidate, Shelf, era_of, next, size_of, spooled};
 use super::tracker::providers;
 use crate::seeding::Archives;
 use crate::workers::blocking;
@@ -104,14 +104,14 @@ pub struct EraSync {
 
 /// What a sync and the fetches of its eras share.
 struct SyncShared {
-    peers: Peers,
+    peers: KnownPeers,
     verifier: HeaderVerifier,
     archives: Arc<Archives>,
     folder: PathBuf,
     order: Order,
     patience: Duration,
     web_seeds: Vec<String>,
-    room: Mutex<Room>,
+    room: Mutex<DiskRoom>,
     capacity: Option<u64>,
     /// Who says to the tracker that it holds an era.
     announced: Mutex<BTreeMap<u64, BTreeSet<NodeId>>>,
@@ -125,18 +125,19 @@ struct RunningEra {
     too_much: CancellationToken,
 }
 
-type Fetching = BoxFuture<'static, (u64, EraEnd)>;
+/// Ends with the era and how it came out.
+type EraFetch = BoxFuture<'static, (u64, EraEnd)>;
 
 impl EraSync {
     pub(crate) fn new(
-        peers: Peers,
+        peers: KnownPeers,
         verifier: HeaderVerifier,
         archives: Arc<Archives>,
         network: &str,
         options: SyncOptions,
     ) -> Self {
         let SyncOptions { folder, plans, order, capacity, at_once, patience, web_seeds } = options;
-        let room = Mutex::new(Room::new(capacity, 0, BTreeMap::new()));
+        let room = Mutex::new(DiskRoom::new(capacity, 0, BTreeMap::new()));
         let announced = Mutex::default();
         let shared =
             SyncShared { peers, verifier, archives, folder, order, patience, web_seeds, room, capacity, announced };
@@ -165,7 +166,7 @@ impl EraSync {
         let folder = shared.folder.display().to_string();
         let Shelf { there, begun, used, sizes } =
             looked.map_err(|source| FetchArchiveError::Folder { folder, source })?;
-        *shared.room.lock() = Room::new(shared.capacity, used, sizes);
+        *shared.room.lock() = DiskRoom::new(shared.capacity, used, sizes);
         progress.send_replace(SyncProgress { used, running: Vec::new() });
         let pending = plans.into_iter().filter(|plan| !there.contains_key(&era_of(plan)));
         let pending: BTreeMap<u64, Plan> = pending.map(|plan| (era_of(&plan), plan)).collect();
@@ -216,7 +217,7 @@ struct RunningSync {
     at_once: usize,
     /// In the order in which they were begun.
     running: Vec<Arc<RunningEra>>,
-    fetching: FuturesUnordered<Fetching>,
+    fetching: FuturesUnordered<EraFetch>,
     /// Nothing is begun any more: something did not fit.
     is_full: bool,
     progress: watch::Sender<SyncProgress>,
@@ -325,14 +326,14 @@ impl SyncShared {
     }
 
     /// The eras of which somebody holds something.
-    fn candidates(&self, pending: &BTreeMap<u64, Plan>, begun: &[u64]) -> Vec<Candidate> {
+    fn candidates(&self, pending: &BTreeMap<u64, Plan>, begun: &[u64]) -> Vec<EraCandidate> {
         let held = holdings(&self.peers.swarm);
         let announced = self.announced.lock();
         let of = |(era, plan): (&u64, &Plan)| {
             let told = announced.get(era).into_iter().flatten().filter(|id| !held.contains_key(*id));
             let (told, (fewest, most)) = (told.count() as u32, holders(plan, held.values()));
             let is_there = told > 0 || most > 0 || !self.web_seeds.is_empty();
-            is_there.then_some(Candidate { era: *era, holders: fewest + told, is_begun: begun.contains(era) })
+            is_there.then_some(EraCandidate { era: *era, holders: fewest + told, is_begun: begun.contains(era) })
         };
         pending.iter().filter_map(of).collect()
     }

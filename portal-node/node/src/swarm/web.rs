@@ -31,7 +31,7 @@ const RUNS: usize = 3;
 
 /// Why a mirror is not asked for more.
 #[derive(Debug, thiserror::Error)]
-enum MirrorError {
+enum MirrorDropped {
     #[error(transparent)]
     Web(#[from] cairn_web_seed::Error),
     #[error("block {number}, {component:?}: {why}")]
@@ -63,7 +63,7 @@ pub(super) async fn keep_filling(
                 }
                 match fill_from(&url, &sink, &outside).await {
                     Ok(()) => {}
-                    Err(MirrorError::Sink) => return,
+                    Err(MirrorDropped::Sink) => return,
                     Err(error) => tracing::warn!(url, %error, "a mirror is left alone for a while"),
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -74,7 +74,7 @@ pub(super) async fn keep_filling(
 }
 
 /// Takes from one mirror whatever is missing and in its files.
-async fn fill_from(url: &str, sink: &Arc<ArchiveSink>, outside: &Outside) -> Result<(), MirrorError> {
+async fn fill_from(url: &str, sink: &Arc<ArchiveSink>, outside: &Outside) -> Result<(), MirrorDropped> {
     let seed = WebSeed::open(url, Options::default()).await?;
     let wanted = sink.plan_blocks();
     let overlaps = |blocks: RangeInclusive<u64>| blocks.start() <= wanted.end() && wanted.start() <= blocks.end();
@@ -110,7 +110,7 @@ impl Filling {
         runs.into_values().map(|(first, last)| first..=last).collect()
     }
 
-    async fn headers(&self) -> Result<(), MirrorError> {
+    async fn headers(&self) -> Result<(), MirrorDropped> {
         let missing = self.missing(&[Component::Headers]);
         if missing.is_empty() {
             return Ok(());
@@ -135,7 +135,7 @@ impl Filling {
     }
 
     /// A file without proofs has them in it if it holds a whole epoch from before the merge.
-    async fn headers_of_an_epoch(&self, missing: &[RangeInclusive<u64>]) -> Result<(), MirrorError> {
+    async fn headers_of_an_epoch(&self, missing: &[RangeInclusive<u64>]) -> Result<(), MirrorDropped> {
         let held = self.archive.archive().blocks();
         if !self.archive.archive().components().has(Record::TotalDifficulty) {
             return Ok(());
@@ -166,17 +166,17 @@ impl Filling {
         Ok(())
     }
 
-    async fn put_header(&self, number: u64, header: Bytes, proof: HeaderProof) -> Result<(), MirrorError> {
+    async fn put_header(&self, number: u64, header: Bytes, proof: HeaderProof) -> Result<(), MirrorDropped> {
         let header = DecodedHeader::decode(header).map_err(|error| wrong(number, &error))?;
         self.put(Component::Headers, number, HeaderWithProof { header, proof }.encode()).await
     }
 
-    async fn contents(&self) -> Result<(), MirrorError> {
+    async fn contents(&self) -> Result<(), MirrorDropped> {
         let runs = self.missing(&[Component::Bodies, Component::Receipts]);
         stream::iter(runs.into_iter().map(Ok)).try_for_each_concurrent(RUNS, |blocks| self.run(blocks)).await
     }
 
-    async fn run(&self, blocks: RangeInclusive<u64>) -> Result<(), MirrorError> {
+    async fn run(&self, blocks: RangeInclusive<u64>) -> Result<(), MirrorDropped> {
         let held = self.archive.archive().components();
         let wanted = [Record::Body, Record::Receipts].into_iter().filter(|record| held.has(*record));
         let mut reading = self.archive.read(components(wanted), blocks).await?;
@@ -195,23 +195,23 @@ impl Filling {
         Ok(())
     }
 
-    async fn put(&self, component: Component, number: u64, item: Bytes) -> Result<(), MirrorError> {
+    async fn put(&self, component: Component, number: u64, item: Bytes) -> Result<(), MirrorDropped> {
         let (sink, bytes) = (Arc::clone(&self.sink), item.len() as u64);
         if !sink.wants(component, number) {
             return Ok(());
         }
         let put = blocking(move || sink.put(component, number, &item)).await;
-        match put.map_err(|_| MirrorError::Sink)? {
+        match put.map_err(|_| MirrorDropped::Sink)? {
             Ok(()) => {
                 self.outside.kept(component, number, bytes);
                 Ok(())
             }
             Err(PutError::Invalid(why) | PutError::Doubtful(why)) => {
-                Err(MirrorError::Wrong { number, component, why: why.to_string() })
+                Err(MirrorDropped::Wrong { number, component, why: why.to_string() })
             }
             Err(error) => {
                 self.outside.failed(component, number, error);
-                Err(MirrorError::Sink)
+                Err(MirrorDropped::Sink)
             }
         }
     }
@@ -221,6 +221,6 @@ fn components(of: impl IntoIterator<Item = Record>) -> Components {
     of.into_iter().collect()
 }
 
-fn wrong(number: u64, why: &dyn std::fmt::Display) -> MirrorError {
-    MirrorError::Wrong { number, component: Component::Headers, why: why.to_string() }
+fn wrong(number: u64, why: &dyn std::fmt::Display) -> MirrorDropped {
+    MirrorDropped::Wrong { number, component: Component::Headers, why: why.to_string() }
 }

@@ -52,35 +52,35 @@ pub(super) struct Epochs<T, E> {
 
 /// What users have and what peers have, each by themselves.
 struct Shares<T, E> {
-    users: Share<T, E>,
-    peers: Share<T, E>,
+    users: EpochShare<T, E>,
+    peers: EpochShare<T, E>,
     /// When the last fetch for peers was begun.
     begun_for_peers: Option<Instant>,
 }
 
 /// What users, or peers, have of the epochs: neither takes anything from the other.
-struct Share<T, E> {
+struct EpochShare<T, E> {
     kept: LruCache<u64, Arc<T>>,
-    fetch: Option<Fetch<T, E>>,
+    fetch: Option<EpochFetch<T, E>>,
 }
 
-impl<T, E> Share<T, E> {
+impl<T, E> EpochShare<T, E> {
     fn new(capacity: usize) -> Self {
         Self { kept: LruCache::new(capacity), fetch: None }
     }
 
-    fn running(&self) -> Option<&Fetch<T, E>> {
+    fn running(&self) -> Option<&EpochFetch<T, E>> {
         self.fetch.as_ref().filter(|fetch| fetch.is_running())
     }
 }
 
 /// A fetch, which is over when the sender of its outcome is gone.
-struct Fetch<T, E> {
+struct EpochFetch<T, E> {
     epoch: u64,
     outcome: watch::Receiver<EpochOutcome<T, E>>,
 }
 
-impl<T, E> Fetch<T, E> {
+impl<T, E> EpochFetch<T, E> {
     fn is_running(&self) -> bool {
         self.outcome.has_changed().is_ok()
     }
@@ -91,7 +91,7 @@ impl<T, E> Fetch<T, E> {
     }
 }
 
-impl<T, E> Clone for Fetch<T, E> {
+impl<T, E> Clone for EpochFetch<T, E> {
     fn clone(&self) -> Self {
         Self { epoch: self.epoch, outcome: self.outcome.clone() }
     }
@@ -100,7 +100,7 @@ impl<T, E> Clone for Fetch<T, E> {
 impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
     pub(super) fn new(kept: Kept) -> Self {
         let stop = CancellationToken::new();
-        let (users, peers) = (Share::new(kept.for_users), Share::new(kept.for_peers));
+        let (users, peers) = (EpochShare::new(kept.for_users), EpochShare::new(kept.for_peers));
         let shares = Shares { users, peers, begun_for_peers: None };
         Self { shares: Arc::new(Mutex::new(shares)), _stop_on_drop: stop.clone().drop_guard(), stop }
     }
@@ -146,7 +146,7 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
         asker: Asker,
         epoch: u64,
         fetch: impl Future<Output = Result<T, E>> + Send + 'static,
-    ) -> Fetch<T, E> {
+    ) -> EpochFetch<T, E> {
         let (sender, outcome) = watch::channel(None);
         let (shares, stop) = (Arc::clone(&self.shares), self.stop.clone());
         tokio::spawn(async move {
@@ -157,7 +157,7 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Epochs<T, E> {
             }
             sender.send_replace(Some(fetched));
         });
-        Fetch { epoch, outcome }
+        EpochFetch { epoch, outcome }
     }
 }
 
@@ -189,7 +189,7 @@ impl<T, E> Shares<T, E> {
 
     /// The fetch of this epoch, whoever it is for, or else the one that takes a user's place. A peer does not wait for
     /// another epoch: its value would take up memory for minutes.
-    fn awaited_by(&self, asker: Asker, epoch: u64, now: Instant) -> Result<Option<Fetch<T, E>>, NoEpoch<E>> {
+    fn awaited_by(&self, asker: Asker, epoch: u64, now: Instant) -> Result<Option<EpochFetch<T, E>>, NoEpoch<E>> {
         let (users, peers) = (self.users.running(), self.peers.running());
         if let Some(same) = [users, peers].into_iter().flatten().find(|fetch| fetch.epoch == epoch) {
             return Ok(Some(same.clone()));
@@ -203,14 +203,14 @@ impl<T, E> Shares<T, E> {
         }
     }
 
-    fn began(&mut self, asker: Asker, fetch: Fetch<T, E>, now: Instant) {
+    fn began(&mut self, asker: Asker, fetch: EpochFetch<T, E>, now: Instant) {
         if asker != Asker::User {
             self.begun_for_peers = Some(now);
         }
         self.share_of(asker).fetch = Some(fetch);
     }
 
-    fn share_of(&mut self, asker: Asker) -> &mut Share<T, E> {
+    fn share_of(&mut self, asker: Asker) -> &mut EpochShare<T, E> {
         match asker {
             Asker::User => &mut self.users,
             Asker::Peer { .. } => &mut self.peers,

@@ -77,7 +77,7 @@ impl Arguments {
     pub(crate) fn optional<T: Parameter>(&self, name: &'static str) -> Result<Option<T>, ErrorObjectOwned> {
         match self.position(name).and_then(|position| self.values.get(position)) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => T::parse(value).map(Some).map_err(|Mismatch(why)| {
+            Some(value) => T::parse(value).map(Some).map_err(|Misfit(why)| {
                 let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
                 invalid_params(format!("{}: expected {}, got {}{why}", self.label(name), T::EXPECTED, quoted(value)))
             }),
@@ -112,9 +112,9 @@ fn quoted_text(text: &str) -> String {
 }
 
 /// Why a value does not fit, where that says more than what was expected.
-pub(crate) struct Mismatch(Option<String>);
+pub(crate) struct Misfit(Option<String>);
 
-impl Mismatch {
+impl Misfit {
     pub(crate) fn because(why: impl ToString) -> Self {
         Self(Some(why.to_string()))
     }
@@ -126,22 +126,22 @@ pub(crate) trait Parameter: Sized {
     const EXPECTED: &'static str;
 
     /// Takes the value.
-    fn parse(value: &Value) -> Result<Self, Mismatch>;
+    fn parse(value: &Value) -> Result<Self, Misfit>;
 }
 
-pub(crate) fn text(value: &Value) -> Result<&str, Mismatch> {
-    value.as_str().ok_or(Mismatch(None))
+pub(crate) fn text(value: &Value) -> Result<&str, Misfit> {
+    value.as_str().ok_or(Misfit(None))
 }
 
-fn hex_bytes(value: &Value) -> Result<Vec<u8>, Mismatch> {
-    let digits = text(value)?.strip_prefix("0x").ok_or_else(|| Mismatch::because("no 0x at the start"))?;
-    hex::decode(digits).map_err(Mismatch::because)
+fn hex_bytes(value: &Value) -> Result<Vec<u8>, Misfit> {
+    let digits = text(value)?.strip_prefix("0x").ok_or_else(|| Misfit::because("no 0x at the start"))?;
+    hex::decode(digits).map_err(Misfit::because)
 }
 
 impl Parameter for Bytes {
     const EXPECTED: &'static str = "bytes as a hex string that begins with 0x";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         hex_bytes(value).map(Bytes::from)
     }
 }
@@ -149,29 +149,29 @@ impl Parameter for Bytes {
 impl Parameter for B256 {
     const EXPECTED: &'static str = "32 bytes as 0x and 64 hex digits";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         let bytes = hex_bytes(value)?;
-        B256::try_from(bytes.as_slice()).map_err(|_| Mismatch::because(format!("{} bytes", bytes.len())))
+        B256::try_from(bytes.as_slice()).map_err(|_| Misfit::because(format!("{} bytes", bytes.len())))
     }
 }
 
 impl Parameter for Enr {
     const EXPECTED: &'static str = "a node record as text that begins with enr:";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         let record = text(value)?;
         if !record.starts_with("enr:") {
-            return Err(Mismatch::because("no enr: at the start"));
+            return Err(Misfit::because("no enr: at the start"));
         }
-        record.parse().map_err(|error: String| Mismatch::because(error))
+        record.parse().map_err(|error: String| Misfit::because(error))
     }
 }
 
 impl Parameter for bool {
     const EXPECTED: &'static str = "true or false";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
-        value.as_bool().ok_or(Mismatch(None))
+    fn parse(value: &Value) -> Result<Self, Misfit> {
+        value.as_bool().ok_or(Misfit(None))
     }
 }
 
@@ -182,10 +182,10 @@ pub(crate) struct Rate(pub(crate) Option<u64>);
 impl Parameter for Rate {
     const EXPECTED: &'static str = "bytes a second as a whole number, or \"none\"";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         match value.as_str() {
             Some("none") => Ok(Self(None)),
-            _ => value.as_u64().map(|rate| Self(Some(rate))).ok_or(Mismatch(None)),
+            _ => value.as_u64().map(|rate| Self(Some(rate))).ok_or(Misfit(None)),
         }
     }
 }
@@ -193,26 +193,26 @@ impl Parameter for Rate {
 impl Parameter for u64 {
     const EXPECTED: &'static str = "a whole number";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
-        value.as_u64().ok_or(Mismatch(None))
+    fn parse(value: &Value) -> Result<Self, Misfit> {
+        value.as_u64().ok_or(Misfit(None))
     }
 }
 
 impl Parameter for u16 {
     const EXPECTED: &'static str = "a whole number from 0 to 65535";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
-        value.as_u64().and_then(|number| number.try_into().ok()).ok_or(Mismatch(None))
+    fn parse(value: &Value) -> Result<Self, Misfit> {
+        value.as_u64().and_then(|number| number.try_into().ok()).ok_or(Misfit(None))
     }
 }
 
 impl Parameter for std::net::SocketAddr {
     const EXPECTED: &'static str = "an address and a port, such as 192.0.2.1:9009";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         // The specification's pattern begins with a slash.
         let address = text(value)?;
-        address.strip_prefix('/').unwrap_or(address).parse().map_err(Mismatch::because)
+        address.strip_prefix('/').unwrap_or(address).parse().map_err(Misfit::because)
     }
 }
 
@@ -222,21 +222,21 @@ pub(crate) struct Distances(pub(crate) Vec<u16>);
 impl Parameter for Distances {
     const EXPECTED: &'static str = "a list of 1 to 256 different distances from 0 to 256";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         const MAX_DISTANCES: usize = 256;
         const MAX_DISTANCE: u16 = 256;
-        let items = value.as_array().ok_or(Mismatch(None))?;
+        let items = value.as_array().ok_or(Misfit(None))?;
         if items.is_empty() || items.len() > MAX_DISTANCES {
-            return Err(Mismatch::because(format!("{} distances", items.len())));
+            return Err(Misfit::because(format!("{} distances", items.len())));
         }
         let mut distances = Vec::with_capacity(items.len());
         for item in items {
             let distance = u16::parse(item)?;
             if distance > MAX_DISTANCE {
-                return Err(Mismatch::because(format!("{distance} is more than {MAX_DISTANCE}")));
+                return Err(Misfit::because(format!("{distance} is more than {MAX_DISTANCE}")));
             }
             if distances.contains(&distance) {
-                return Err(Mismatch::because(format!("{distance} is there twice")));
+                return Err(Misfit::because(format!("{distance} is there twice")));
             }
             distances.push(distance);
         }
@@ -251,18 +251,18 @@ impl Parameter for ContentItems {
     const EXPECTED: &'static str =
         "a list of 1 to 64 items, each a list of content key and content value as hex strings";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
+    fn parse(value: &Value) -> Result<Self, Misfit> {
         const MAX_ITEMS: usize = 64;
-        let items = value.as_array().ok_or(Mismatch(None))?;
+        let items = value.as_array().ok_or(Misfit(None))?;
         if items.is_empty() || items.len() > MAX_ITEMS {
-            return Err(Mismatch::because(format!("{} items", items.len())));
+            return Err(Misfit::because(format!("{} items", items.len())));
         }
         items
             .iter()
             .enumerate()
             .map(|(position, item)| match item.as_array().map(Vec::as_slice) {
                 Some([key, value]) => Ok((Bytes::parse(key)?, Bytes::parse(value)?)),
-                _ => Err(Mismatch::because(format!("item {position} is not a list of two"))),
+                _ => Err(Misfit::because(format!("item {position} is not a list of two"))),
             })
             .collect::<Result<_, _>>()
             .map(Self)
@@ -270,12 +270,12 @@ impl Parameter for ContentItems {
 }
 
 /// A JSON object that is looked at further on.
-pub(crate) struct Object(pub(crate) serde_json::Map<String, Value>);
+pub(crate) struct JsonObject(pub(crate) serde_json::Map<String, Value>);
 
-impl Parameter for Object {
+impl Parameter for JsonObject {
     const EXPECTED: &'static str = "an object";
 
-    fn parse(value: &Value) -> Result<Self, Mismatch> {
-        value.as_object().cloned().map(Self).ok_or(Mismatch(None))
+    fn parse(value: &Value) -> Result<Self, Misfit> {
+        value.as_object().cloned().map(Self).ok_or(Misfit(None))
     }
 }
