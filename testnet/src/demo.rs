@@ -18,7 +18,7 @@ use content_types::{ChainSpec, HeaderVerifier, SubNetwork, TrustLists, trust::Tr
 use tokio::sync::watch;
 
 use crate::{
-    network::{Network, NetworkError, PeerOptions},
+    network::{LocalNetwork, NetworkError, PeerOptions},
     sample::{self, Outcome},
 };
 
@@ -152,7 +152,7 @@ pub struct PeerReport {
 }
 
 /// What the demonstration stands on.
-struct Stand {
+struct Ground {
     chain: Arc<ChainSpec>,
     trust_dir: PathBuf,
     files: Vec<PathBuf>,
@@ -175,7 +175,7 @@ pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<Re
 
     let (started, starting) = watch::channel(Counted { done: 0, total: config.peers });
     watch(Stage::Starting(starting));
-    let mut network = Network::new(stand.chain, &stand.trust_dir);
+    let mut network = LocalNetwork::new(stand.chain, &stand.trust_dir);
     let seeder = network.join(PeerOptions::seeding(stand.files)).await?;
     started.send_modify(|now| now.done = 1);
     for before in 1..config.peers {
@@ -207,7 +207,7 @@ pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<Re
 }
 
 async fn fetch(
-    network: &Network,
+    network: &LocalNetwork,
     newcomer: usize,
     verifier: &HeaderVerifier,
     pieces: &[sample::Piece],
@@ -218,15 +218,15 @@ async fn fetch(
     sample::fetch_telling(peer.node(), verifier, pieces, PARALLEL_FETCHES, tell).await
 }
 
-fn prepare(source: Source, seed: u64, folder: &Path) -> Result<Stand, DemoError> {
+fn prepare(source: Source, seed: u64, folder: &Path) -> Result<Ground, DemoError> {
     match source {
-        Source::Archives { chain, trust_dir, files } => Ok(Stand { chain, trust_dir, files }),
+        Source::Archives { chain, trust_dir, files } => Ok(Ground { chain, trust_dir, files }),
         Source::Synthetic { blocks, block_size } => {
             let chain = SyntheticChain::new(SyntheticConfig::of_every_fork(seed, blocks, block_size))?;
             let files = chain.write_archives(folder)?;
             let trust_dir = folder.join("trust");
             write_trust_lists(chain.trust_lists(), chain.spec(), &trust_dir)?;
-            Ok(Stand { chain: Arc::clone(chain.spec()), trust_dir, files })
+            Ok(Ground { chain: Arc::clone(chain.spec()), trust_dir, files })
         }
     }
 }
@@ -265,7 +265,7 @@ fn measure(files: &[PathBuf]) -> Result<(Vec<u64>, u64), DemoError> {
     Ok((blocks, (bytes * KEYS_A_PART) as u64))
 }
 
-fn peer_report(network: &Network, index: usize, outcomes: &[Outcome]) -> Option<PeerReport> {
+fn peer_report(network: &LocalNetwork, index: usize, outcomes: &[Outcome]) -> Option<PeerReport> {
     let node = network.peer(index)?.node();
     let usage = [SubNetwork::History, SubNetwork::LegacyHistory].map(|of| node.store().usage(of));
     let status = node.status();

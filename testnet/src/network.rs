@@ -81,7 +81,7 @@ impl PeerOptions {
     }
 }
 
-/// A peer of a [`Network`], with its runtime and its data folder.
+/// A peer of a [`LocalNetwork`], with its runtime and its data folder.
 pub struct NetworkPeer {
     node: Arc<Node>,
     runtime: Runtime,
@@ -101,13 +101,13 @@ impl NetworkPeer {
 }
 
 /// Peers that know each other. Index 0 is where the others start from.
-pub struct Network {
+pub struct LocalNetwork {
     chain: Arc<ChainSpec>,
     trust_dir: PathBuf,
     peers: Vec<Option<NetworkPeer>>,
 }
 
-impl Network {
+impl LocalNetwork {
     /// A network of nobody for this chain, whose trust lists lie in `trust_dir`.
     pub fn new(chain: Arc<ChainSpec>, trust_dir: impl Into<PathBuf>) -> Self {
         Self { chain, trust_dir: trust_dir.into(), peers: Vec::new() }
@@ -215,7 +215,7 @@ impl Network {
     }
 }
 
-impl Drop for Network {
+impl Drop for LocalNetwork {
     fn drop(&mut self) {
         // A runtime that is dropped waits for its tasks, which is not allowed inside another one.
         for index in 0..self.peers.len() {

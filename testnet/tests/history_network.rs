@@ -23,7 +23,7 @@ use content_types::{ChainSpec, ContentKey, HeaderVerifier};
 use support::{Block, later_blocks, put, trust_folder};
 use tempfile::TempDir;
 use testnet::{
-    network::{Network, PeerOptions},
+    network::{LocalNetwork, PeerOptions},
     sample::{self, Outcome, Part, Piece, median_and_p99},
 };
 
@@ -64,7 +64,7 @@ async fn newcomer(root: &Path, scale: Scale) {
     let chain = Arc::new(ChainSpec::mainnet());
     let verifier = TrustStore::open(trust.path(), Arc::clone(&chain)).unwrap().verifier();
 
-    let mut network = Network::new(chain, trust.path());
+    let mut network = LocalNetwork::new(chain, trust.path());
     let seeder = network.join(PeerOptions { rpc: true, ..PeerOptions::seeding(seeds) }).await.unwrap();
     for _ in 0..scale.peers {
         network.join(PeerOptions::storing(content / 5)).await.unwrap();
@@ -130,7 +130,7 @@ fn tell(when: &str, outcomes: &[Outcome]) {
 }
 
 /// Seeds the archives by the seeding job and the later blocks over JSON-RPC.
-async fn seed(network: &Network, seeder: usize, root: &Path, expected: u64) -> Vec<Block> {
+async fn seed(network: &LocalNetwork, seeder: usize, root: &Path, expected: u64) -> Vec<Block> {
     let node = network.peer(seeder).unwrap().node();
     let progress = node.offer_archives(SeedOptions::default()).wait().await;
     assert!(progress.finished);
@@ -148,23 +148,23 @@ async fn seed(network: &Network, seeder: usize, root: &Path, expected: u64) -> V
 }
 
 /// Whether some peer's radius covers a piece. With room for a fifth in each of sixteen, a few pieces are near none of them.
-fn is_covered(network: &Network, seeder: usize, key: &ContentKey) -> bool {
+fn is_covered(network: &LocalNetwork, seeder: usize, key: &ContentKey) -> bool {
     network.living().filter(|(index, _)| *index != seeder).any(|(_, peer)| {
         let node = peer.node();
         node.node_id().distance(&key.content_id()) <= node.store().radius(key.sub_network())
     })
 }
 
-async fn fetch(network: &Network, newcomer: usize, verifier: &HeaderVerifier, pieces: &[Piece]) -> Vec<Outcome> {
+async fn fetch(network: &LocalNetwork, newcomer: usize, verifier: &HeaderVerifier, pieces: &[Piece]) -> Vec<Outcome> {
     sample::fetch(network.peer(newcomer).unwrap().node(), verifier, pieces, PARALLEL).await
 }
 
 /// Whether some living peer holds a piece, and some the header without which it cannot be proved.
-fn is_provable(network: &Network, newcomer: usize, piece: Piece) -> bool {
+fn is_provable(network: &LocalNetwork, newcomer: usize, piece: Piece) -> bool {
     is_held(network, newcomer, piece) && is_held(network, newcomer, Piece { part: Part::Header, ..piece })
 }
 
-fn is_held(network: &Network, newcomer: usize, piece: Piece) -> bool {
+fn is_held(network: &LocalNetwork, newcomer: usize, piece: Piece) -> bool {
     let key = piece.key();
     network
         .living()
