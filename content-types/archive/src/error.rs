@@ -20,9 +20,9 @@ use crate::source::Vanished;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}: {}{rule}", .place.archive, .place)]
 pub struct ArchiveError {
-    /// Where.
+    /// Where the rule is broken.
     pub place: ArchivePlace,
-    /// Which rule.
+    /// The rule that is broken.
     #[source]
     pub rule: Rule,
 }

@@ -242,7 +242,8 @@ impl Store {
         self.archives.compressed(component, blocks, max_bytes)
     }
 
-    /// The same in the encodings of the wire, headers with their proofs among them. The archive's file is opened once.
+    /// Pieces of consecutive blocks like [`compressed`](Self::compressed), but in the encodings of the wire, headers with their
+    /// proofs among them. The archive's file is opened once.
     pub fn from_archive(&self, component: Component, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
         self.archives.plain(component, blocks, max_bytes)
     }

@@ -185,8 +185,8 @@ impl Volumes {
         Ok(fs::metadata(self.path(number))?.blocks() * STAT_BLOCK)
     }
 
-    /// The same for a volume to which nothing is appended any more, measured only if that may have changed: asking the file
-    /// system for thousands of volumes time and again is work for the disk.
+    /// Bytes that a volume takes on the disk to which nothing is appended any more, measured only if that may have changed:
+    /// asking the file system for thousands of volumes time and again is work for the disk.
     pub(crate) fn allocated_sealed(&self, number: u32) -> io::Result<u64> {
         if let Some(allocated) = self.allocated.lock().get(&number) {
             return Ok(*allocated);

@@ -35,7 +35,7 @@ pub(super) struct BlockFacts {
     pub(super) proof: bool,
     /// Whether the body is the one that the header commits to, whatever the header is worth.
     pub(super) body: bool,
-    /// The same of the receipts.
+    /// Whether the receipts are those that the header commits to, likewise.
     pub(super) receipts: bool,
     /// The total difficulty as it is recorded.
     pub(super) total_difficulty: Option<U256>,

@@ -76,7 +76,7 @@ pub struct ContentLookupResult {
     pub outcome: Outcome,
     /// Who said that it lacks the content, nearest first. Those whose radius covers it are to be offered it (POKE).
     pub lacking: Vec<Arc<Enr>>,
-    /// How it went.
+    /// The course of the lookup.
     pub trace: Trace,
 }
 

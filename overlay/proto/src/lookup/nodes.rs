@@ -46,7 +46,7 @@ pub enum NodeOutput {
 pub struct NodeLookupResult {
     /// The nearest nodes that answered, at most `k`, nearest first.
     pub closest: Vec<Arc<Enr>>,
-    /// How it went.
+    /// The course of the lookup.
     pub trace: Trace,
 }
 

@@ -14,21 +14,21 @@ pub enum Output {
     Request {
         /// The request's number, which is in what is told of it.
         id: RequestId,
-        /// Whom.
+        /// The peer that is asked.
         peer: PeerKey,
-        /// For what.
+        /// What it is asked for.
         part: Part,
     },
     /// Stop a request: nothing is to be told of it any more.
     Cancel {
-        /// Which one.
+        /// The request that is stopped.
         id: RequestId,
     },
     /// Charge a peer with something. Who is barred for it is to be disconnected.
     Offence {
-        /// Whom.
+        /// The peer that is charged.
         peer: PeerKey,
-        /// With what.
+        /// What it is charged with.
         offence: Offence,
     },
     /// There is nothing to do before something happens, or this instant.

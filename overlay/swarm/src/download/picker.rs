@@ -71,7 +71,7 @@ pub(super) struct Picker {
     averages: [Average; Component::COUNT],
     wanted: u64,
     missing: u64,
-    /// The same by [`Component::index`].
+    /// Missing blocks by component: see [`Component::index`].
     missing_of: [u64; Component::COUNT],
     /// Missing blocks of runs that no connected peer holds.
     unreachable: u64,

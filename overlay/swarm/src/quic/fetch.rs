@@ -37,7 +37,7 @@ const EVENTS: usize = 256;
 /// claim.
 const MAX_PARTIAL: u64 = 64 << 20;
 
-/// The same of one peer: the longest item, and some.
+/// Bytes of items of one peer that are not whole: the longest item, and some.
 const MAX_PARTIAL_OF_PEER: u64 = MAX_RECEIPTS_LENGTH as u64 + (4 << 20);
 
 /// A request that has brought next to nothing for so long loses its room to others that wait for some.

@@ -22,7 +22,7 @@ pub struct Blame {
 /// What came from one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchedFrom {
-    /// The peer.
+    /// The peer's node ID.
     pub peer: NodeId,
     /// Where it is.
     pub address: SocketAddr,
@@ -41,7 +41,7 @@ pub struct FetchedFrom {
 /// How far a fetch is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchProgress {
-    /// The whole.
+    /// How far the download as a whole is.
     pub total: DownloadProgress,
     /// Bytes of items that were checked and kept, as they came over the wire.
     pub kept: u64,

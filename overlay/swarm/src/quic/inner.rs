@@ -31,7 +31,7 @@ pub(super) struct SwarmEndpoint {
     pub(super) room: Limiter,
     /// What control messages cost, by sender.
     pub(super) control: Mutex<Meter>,
-    /// The same by node ID.
+    /// What control messages cost, by node ID.
     pub(super) control_of_peer: Mutex<Meter>,
     /// Handshakes of proved addresses.
     pub(super) dials: Mutex<Meter>,

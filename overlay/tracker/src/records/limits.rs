@@ -124,8 +124,8 @@ pub(super) fn of_heaviest_subnet(providers: &[EraRecord]) -> Option<PublicKey> {
     heaviest.map(|record| record.provider)
 }
 
-/// The same, if its subnet would still have as many records as that of `record`. Otherwise two subnets could drive each
-/// other out for ever.
+/// The oldest record of the subnet that has most, if that would still have as many records as that of `record`. Otherwise
+/// two subnets could drive each other out for ever.
 pub(super) fn of_heavier_subnet(providers: &[EraRecord], record: &EraRecord) -> Option<PublicKey> {
     let victim = of_heaviest_subnet(providers)?;
     let heaviest = providers.iter().find(|other| other.provider == victim)?;

@@ -17,7 +17,7 @@ use crate::workers::Stopping;
 
 /// Lookups at once for users; more wait.
 const SEARCHES: u64 = 16;
-/// The same for what peers offered; one for each peer.
+/// Lookups at once for what peers offered; one for each peer.
 const PEER_SEARCHES: u64 = 4;
 /// Headers that all who offer are asked for at once.
 const ASKED: u64 = 256;

@@ -25,7 +25,7 @@ pub enum What {
     Receipts,
 }
 
-/// In which form.
+/// The form in which it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A JSON object: of a block what `eth_getBlockByNumber` gives with whole transactions, and `receipts` as

@@ -143,7 +143,7 @@ pub(super) struct TraceResult {
 pub(super) struct TraceResponse {
     /// From the beginning of the lookup to this answer; the name is the schema's.
     pub(super) durations_ms: u64,
-    /// The same by the name that tools that are deployed read.
+    /// The same time by the name that tools that are deployed read.
     pub(super) duration_ms: u64,
     pub(super) responded_with: Vec<String>,
 }

@@ -111,7 +111,7 @@ impl ArchiveFetch {
         fetched?.finish().await
     }
 
-    /// The same, until nobody has served what is missing for too long.
+    /// Like [`run`](Self::run), but only until nobody has served what is missing for too long.
     ///
     /// # Errors
     /// As [`ArchiveFetch::run`], and [`FetchArchiveError::Unserved`].

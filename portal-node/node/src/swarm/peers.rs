@@ -42,12 +42,12 @@ impl KnownPeers {
         let _ = stop.run_until_cancelled(dialling).await;
     }
 
-    /// The same of those that are known alone.
+    /// Dials peers until it is stopped: those alone that are known.
     pub(crate) async fn keep_dialling_known(self, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.dial_known()).await;
     }
 
-    /// The same of those of whom the tracker knows that they hold one of some eras.
+    /// Dials peers until it is stopped: those of whom the tracker knows that they hold one of some eras.
     pub(crate) async fn keep_dialling_providers(self, eras: RangeInclusive<u64>, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.dial_providers(eras)).await;
     }

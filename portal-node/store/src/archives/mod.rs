@@ -123,7 +123,7 @@ impl AddedArchives {
         self.first(component, blocks.start, |seed, piece| seed.compressed(piece, blocks.clone(), max_bytes))
     }
 
-    /// The same in the encodings of the wire.
+    /// Pieces of consecutive blocks like [`compressed`](Self::compressed), but in the encodings of the wire.
     pub(crate) fn plain(&self, component: Component, blocks: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
         self.first(component, blocks.start, |seed, piece| seed.plain(piece, blocks.clone(), max_bytes))
     }

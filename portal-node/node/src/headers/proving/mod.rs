@@ -35,7 +35,7 @@ pub(super) const MAX_PARENT_STEPS: u64 = 256;
 const CACHED_EPOCHS: Kept = Kept { for_users: 4, for_peers: 2 };
 /// Searches at the client at once for users.
 const CLIENT_SEARCHES: u64 = 4;
-/// The same for what peers offered.
+/// Searches at the client at once for what peers offered.
 const PEER_CLIENT_SEARCHES: u64 = 1;
 
 /// Why the client's header is not proved.
