@@ -97,7 +97,7 @@ pub(crate) struct SeedArgs {
 
 /// What `cairn fetch` fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum What {
+pub(crate) enum WhatArg {
     /// Header, body and receipts
     Block,
     /// Header
@@ -148,7 +148,7 @@ pub(crate) struct FetchArgs {
     pub(crate) era: Option<BlockRange>,
     /// What to fetch
     #[arg(long, value_enum, default_value = "block", value_name = "WHAT")]
-    pub(crate) what: What,
+    pub(crate) what: WhatArg,
     /// How to print it, or to write it into a file that is no archive [default: json]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<FetchFormat>,
@@ -165,7 +165,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) profile: Profile,
+    pub(crate) profile: ProfileArgs,
     /// Blocks under way at once
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = values::count)]
     pub(crate) parallel: usize,
@@ -281,7 +281,7 @@ impl From<ArchiveFormat> for Format {
 
 /// What an ere file does without. The format's other parts are always there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
-pub(crate) struct Profile {
+pub(crate) struct ProfileArgs {
     /// Leave header proofs out of an ere file
     #[arg(long, requires = "out")]
     pub(crate) no_proofs: bool,
@@ -290,13 +290,13 @@ pub(crate) struct Profile {
     pub(crate) no_receipts: bool,
 }
 
-impl From<Profile> for ranges::Profile {
-    fn from(Profile { no_proofs, no_receipts }: Profile) -> Self {
+impl From<ProfileArgs> for ranges::Profile {
+    fn from(ProfileArgs { no_proofs, no_receipts }: ProfileArgs) -> Self {
         Self { proofs: !no_proofs, receipts: !no_receipts }
     }
 }
 
-impl Profile {
+impl ProfileArgs {
     /// Whether the file has everything that its blocks allow.
     pub(crate) fn is_whole(self) -> bool {
         !self.no_proofs && !self.no_receipts
@@ -316,7 +316,7 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
-    pub(crate) profile: Profile,
+    pub(crate) profile: ProfileArgs,
 }
 
 /// Flags of `cairn status`.

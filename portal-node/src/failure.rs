@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, process::ExitCode};
 
-use cairn_archive::{ArchiveError, Rule};
+use cairn_archive::{ArchiveError, ArchiveRule};
 use cairn_node::{
     Stopping,
     ranges::{PlanError, TookTooLong},
@@ -59,8 +59,10 @@ impl Failure {
     /// What is wrong with an archive: the disk, or what is on it. A file that ends too early is damaged.
     pub(crate) fn archive(error: &ArchiveError) -> Self {
         match &error.rule {
-            Rule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => Self::Invalid(error.to_string()),
-            Rule::Io(_) | Rule::Vanished => Self::of_files(error),
+            ArchiveRule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::Invalid(error.to_string())
+            }
+            ArchiveRule::Io(_) | ArchiveRule::Vanished => Self::of_files(error),
             _ => Self::Invalid(error.to_string()),
         }
     }

@@ -28,13 +28,13 @@ pub(crate) fn archives(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 /// A file that is being written under a temporary name beside its own, so that a kill leaves the old file or the new one.
 /// Dropped before its end it goes away.
-pub(crate) struct Part {
+pub(crate) struct PartFile {
     file: BufWriter<fs::File>,
     temporary: Option<PathBuf>,
     path: PathBuf,
 }
 
-impl Part {
+impl PartFile {
     /// Begins the file that will be at `path`.
     ///
     /// # Errors
@@ -62,17 +62,17 @@ impl Part {
     }
 }
 
-/// Writes `bytes` to `path` by way of a [`Part`].
+/// Writes `bytes` to `path` by way of a [`PartFile`].
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let write = || {
-        let mut file = Part::create(path)?;
+        let mut file = PartFile::create(path)?;
         file.write_all(bytes)?;
         file.finish()
     };
     write().map_err(|error| Failure::io(path, error))
 }
 
-impl Write for Part {
+impl Write for PartFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
@@ -82,7 +82,7 @@ impl Write for Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartFile {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // Nobody waits for it any more, and the next one by this name takes its place.
@@ -115,7 +115,7 @@ mod tests {
         let path = folder.path().join("blocks.json");
         let names = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
         fs::write(&path, b"old").unwrap();
-        let mut half = Part::create(&path).unwrap();
+        let mut half = PartFile::create(&path).unwrap();
         half.write_all(b"new").unwrap();
         assert_eq!((names().len(), fs::read(&path).unwrap()), (2, b"old".to_vec()));
         drop(half);

@@ -13,7 +13,7 @@ use overlay::discovery::Nat;
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::values::{self, Addresses, Bootnode, Endpoint, LogFilter, LogFormat, Share};
+use crate::values::{self, Addresses, Bootnode, ListenAt, LogFilter, LogFormat, Share};
 
 /// Flags that every command takes.
 #[derive(Debug, Default, Clone, Args)]
@@ -94,9 +94,9 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
-    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT", value_parser = values::read::<Endpoint>)]
+    #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT", value_parser = values::read::<ListenAt>)]
     #[serde(deserialize_with = "values::optional")]
-    pub(crate) rpc: Option<Endpoint>,
+    pub(crate) rpc: Option<ListenAt>,
     /// Web pages that may call JSON-RPC, by origin (https://HOST), or * for all [default: none; programs always may]
     #[arg(long, env = "CAIRN_RPC_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) rpc_origins: Option<Vec<AllowedOrigin>>,
@@ -104,9 +104,9 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_RPC_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) rpc_hosts: Option<Vec<AllowedHost>>,
     /// Where Prometheus metrics are served, or `none` [default: none]
-    #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT", value_parser = values::read::<Endpoint>)]
+    #[arg(long, env = "CAIRN_METRICS", value_name = "ADDR:PORT", value_parser = values::read::<ListenAt>)]
     #[serde(deserialize_with = "values::optional")]
-    pub(crate) metrics: Option<Endpoint>,
+    pub(crate) metrics: Option<ListenAt>,
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) network: NetworkArgs,

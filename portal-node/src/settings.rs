@@ -173,7 +173,7 @@ mod tests {
     use overlay::discovery::Nat;
 
     use super::*;
-    use crate::values::{Bootnode, Endpoint};
+    use crate::values::{Bootnode, ListenAt};
 
     fn load(file: &str, flags: Common) -> Result<Settings, Failure> {
         let folder = tempfile::tempdir().unwrap();
@@ -194,7 +194,7 @@ mod tests {
         assert!(!settings.json);
         let node = settings.node(NodeArgs { capacity: Some(ByteSize::gb(9)), ..NodeArgs::default() });
         assert_eq!(node.capacity, Some(ByteSize::gb(9)));
-        assert_eq!(node.rpc, Some(Endpoint::Nowhere));
+        assert_eq!(node.rpc, Some(ListenAt::Nowhere));
         assert_eq!(node.network.nat, Some(Nat::Upnp));
         assert_eq!(node.network.listen, None);
     }

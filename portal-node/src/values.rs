@@ -178,14 +178,14 @@ pub(crate) enum Addresses {
 
 /// A TCP address to listen on, or nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Endpoint {
+pub(crate) enum ListenAt {
     /// Listen nowhere.
     Nowhere,
     /// Listen on this address.
     At(SocketAddr),
 }
 
-impl Endpoint {
+impl ListenAt {
     /// The address, if there is one.
     pub(crate) fn address(self) -> Option<SocketAddr> {
         match self {
@@ -195,7 +195,7 @@ impl Endpoint {
     }
 }
 
-impl Setting for Endpoint {
+impl Setting for ListenAt {
     fn read(text: &str) -> Result<Self, String> {
         if text == "none" {
             return Ok(Self::Nowhere);
@@ -252,6 +252,6 @@ mod tests {
         assert_eq!(Share::read("history=3"), Ok(Share { network: SubNetwork::History, weight: 3 }));
         assert!(Share::read("history").unwrap_err().contains("NETWORK=SHARE"));
         assert!(Share::read("moon=1").unwrap_err().contains("history, legacy-history"));
-        assert!(Endpoint::read("localhost").unwrap_err().contains("ADDR:PORT"));
+        assert!(ListenAt::read("localhost").unwrap_err().contains("ADDR:PORT"));
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::{
     network::{LocalNetwork, NetworkError, PeerOptions},
-    sample::{self, Outcome},
+    sample::{self, SampleOutcome},
 };
 
 /// Each storage peer's room, as a part of all content: most pieces find a place on several peers. The few that lie farther
@@ -36,7 +36,7 @@ pub struct DemoConfig {
     /// Peers in the network, the one that seeds among them.
     pub peers: usize,
     /// What is seeded.
-    pub source: Source,
+    pub source: SampleSource,
     /// Pieces that the newcomer fetches.
     pub sample: usize,
     /// Seed of the synthetic chain and of the sample.
@@ -45,7 +45,7 @@ pub struct DemoConfig {
 
 /// Where the demonstration's history comes from.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum SampleSource {
     /// A synthetic chain.
     Synthetic {
         /// Its length.
@@ -113,7 +113,7 @@ pub struct Counted {
 
 /// How it went.
 #[derive(Debug)]
-pub struct Report {
+pub struct DemoReport {
     /// Blocks in the archives.
     pub blocks: u64,
     /// Bytes of all content, roughly.
@@ -125,12 +125,12 @@ pub struct Report {
     /// The storage peers.
     pub peers: Vec<PeerReport>,
     /// Each fetch of the newcomer.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<SampleOutcome>,
     /// How long all fetches took together.
     pub fetching_took: Duration,
 }
 
-impl Report {
+impl DemoReport {
     /// Whether everything was found and proved.
     pub fn is_success(&self) -> bool {
         !self.outcomes.is_empty()
@@ -162,7 +162,7 @@ struct Ground {
 ///
 /// # Errors
 /// [`DemoError`] when it cannot be held at all. What was not found is in the report.
-pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<Report, DemoError> {
+pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<DemoReport, DemoError> {
     if config.peers < 2 {
         return Err(DemoError::TooFewPeers);
     }
@@ -203,7 +203,7 @@ pub async fn hold(config: DemoConfig, mut watch: impl FnMut(Stage)) -> Result<Re
     let fetching_took = started.elapsed();
     let peers = (0..config.peers).filter_map(|index| peer_report(&network, index, &outcomes)).collect();
     network.shutdown().await;
-    Ok(Report { blocks: blocks.len() as u64, content_bytes, seeding, seeding_took, peers, outcomes, fetching_took })
+    Ok(DemoReport { blocks: blocks.len() as u64, content_bytes, seeding, seeding_took, peers, outcomes, fetching_took })
 }
 
 async fn fetch(
@@ -212,16 +212,16 @@ async fn fetch(
     verifier: &HeaderVerifier,
     pieces: &[sample::Piece],
     fetched: &watch::Sender<Counted>,
-) -> Vec<Outcome> {
+) -> Vec<SampleOutcome> {
     let Some(peer) = network.peer(newcomer) else { return Vec::new() };
     let tell = |done| fetched.send_modify(|now| now.done = done);
     sample::fetch_telling(peer.node(), verifier, pieces, PARALLEL_FETCHES, tell).await
 }
 
-fn prepare(source: Source, seed: u64, folder: &Path) -> Result<Ground, DemoError> {
+fn prepare(source: SampleSource, seed: u64, folder: &Path) -> Result<Ground, DemoError> {
     match source {
-        Source::Archives { chain, trust_dir, files } => Ok(Ground { chain, trust_dir, files }),
-        Source::Synthetic { blocks, block_size } => {
+        SampleSource::Archives { chain, trust_dir, files } => Ok(Ground { chain, trust_dir, files }),
+        SampleSource::Synthetic { blocks, block_size } => {
             let chain = SyntheticChain::new(SyntheticConfig::of_every_fork(seed, blocks, block_size))?;
             let files = chain.write_archives(folder)?;
             let trust_dir = folder.join("trust");
@@ -265,7 +265,7 @@ fn measure(files: &[PathBuf]) -> Result<(Vec<u64>, u64), DemoError> {
     Ok((blocks, (bytes * KEYS_A_PART) as u64))
 }
 
-fn peer_report(network: &LocalNetwork, index: usize, outcomes: &[Outcome]) -> Option<PeerReport> {
+fn peer_report(network: &LocalNetwork, index: usize, outcomes: &[SampleOutcome]) -> Option<PeerReport> {
     let node = network.peer(index)?.node();
     let usage = [SubNetwork::History, SubNetwork::LegacyHistory].map(|of| node.store().usage(of));
     let status = node.status();

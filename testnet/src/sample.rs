@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 /// A part of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum SamplePart {
     /// The header with its proof.
     Header,
     /// The body.
@@ -26,7 +26,7 @@ pub enum Part {
     Receipts,
 }
 
-impl Part {
+impl SamplePart {
     /// All parts.
     pub const ALL: [Self; 3] = [Self::Header, Self::Body, Self::Receipts];
 
@@ -46,16 +46,16 @@ pub struct Piece {
     /// The block.
     pub number: u64,
     /// Which part of it.
-    pub part: Part,
+    pub part: SamplePart,
 }
 
 impl Piece {
     /// The content key by which it is looked up.
     pub fn key(self) -> ContentKey {
         match self.part {
-            Part::Header => LegacyKey::HeaderByNumber(self.number).into(),
-            Part::Body => HistoryKey::BlockBody { number: self.number }.into(),
-            Part::Receipts => HistoryKey::BlockReceipts { number: self.number }.into(),
+            SamplePart::Header => LegacyKey::HeaderByNumber(self.number).into(),
+            SamplePart::Body => HistoryKey::BlockBody { number: self.number }.into(),
+            SamplePart::Receipts => HistoryKey::BlockReceipts { number: self.number }.into(),
         }
     }
 }
@@ -65,7 +65,7 @@ pub fn random_pieces(blocks: &[u64], count: usize, seed: u64) -> Vec<Piece> {
     let mut random = StdRng::seed_from_u64(seed);
     let piece = |random: &mut StdRng| {
         let number = *blocks.choose(random)?;
-        let part = *Part::ALL.get(random.random_range(0..Part::ALL.len()))?;
+        let part = *SamplePart::ALL.get(random.random_range(0..SamplePart::ALL.len()))?;
         Some(Piece { number, part })
     };
     (0..count).map_while(|_| piece(&mut random)).collect()
@@ -73,7 +73,7 @@ pub fn random_pieces(blocks: &[u64], count: usize, seed: u64) -> Vec<Piece> {
 
 /// How a fetch went.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct SampleOutcome {
     /// What was fetched.
     pub piece: Piece,
     /// From asking to having it verified.
@@ -96,7 +96,7 @@ pub struct Found {
 }
 
 /// Fetches pieces through `node`, `parallel` at once, and checks each with `verifier` once more.
-pub async fn fetch(node: &Node, verifier: &HeaderVerifier, pieces: &[Piece], parallel: usize) -> Vec<Outcome> {
+pub async fn fetch(node: &Node, verifier: &HeaderVerifier, pieces: &[Piece], parallel: usize) -> Vec<SampleOutcome> {
     fetch_telling(node, verifier, pieces, parallel, |_| {}).await
 }
 
@@ -107,7 +107,7 @@ pub async fn fetch_telling(
     pieces: &[Piece],
     parallel: usize,
     mut tell: impl FnMut(usize),
-) -> Vec<Outcome> {
+) -> Vec<SampleOutcome> {
     let outcomes =
         stream::iter(pieces.iter().copied()).map(|piece| fetch_one(node, verifier, piece)).buffered(parallel.max(1));
     let told = outcomes.enumerate().map(|(before, outcome)| {
@@ -117,12 +117,12 @@ pub async fn fetch_telling(
     told.collect().await
 }
 
-async fn fetch_one(node: &Node, verifier: &HeaderVerifier, piece: Piece) -> Outcome {
+async fn fetch_one(node: &Node, verifier: &HeaderVerifier, piece: Piece) -> SampleOutcome {
     let started = Instant::now();
     let key = piece.key();
     let Some(overlay) = node.overlay(key.sub_network()) else {
         let result = Err(format!("the peer does not speak {}", key.sub_network()));
-        return Outcome { piece, took: started.elapsed(), result };
+        return SampleOutcome { piece, took: started.elapsed(), result };
     };
     let answer = overlay.lookup_content(key.encode()).await;
     let took = started.elapsed();
@@ -136,16 +136,16 @@ async fn fetch_one(node: &Node, verifier: &HeaderVerifier, piece: Piece) -> Outc
         Err(LookupError::NotFound(missing)) => Err(format!("{missing}; {}", answers(&missing.trace))),
         Err(error) => Err(error.to_string()),
     };
-    Outcome { piece, took, result }
+    SampleOutcome { piece, took, result }
 }
 
 async fn is_proved(node: &Node, verifier: &HeaderVerifier, piece: Piece, value: &Bytes) -> bool {
-    if piece.part == Part::Header {
+    if piece.part == SamplePart::Header {
         return verifier.verify(value).is_ok_and(|header| header.number() == piece.number);
     }
     let Ok(header) = node.fetch().header(BlockId::Number(piece.number)).await else { return false };
     match piece.part {
-        Part::Body => verify::body(header.header(), block::BodyEncoding::Rlp, value.clone()).is_ok(),
+        SamplePart::Body => verify::body(header.header(), block::BodyEncoding::Rlp, value.clone()).is_ok(),
         _ => verify::receipts(header.header(), block::ReceiptsEncoding::Slim, value.clone()).is_ok(),
     }
 }

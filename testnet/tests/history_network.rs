@@ -24,7 +24,7 @@ use support::{Block, later_blocks, put, trust_folder};
 use tempfile::TempDir;
 use testnet::{
     network::{LocalNetwork, PeerOptions},
-    sample::{self, Outcome, Part, Piece, median_and_p99},
+    sample::{self, Piece, SampleOutcome, SamplePart, median_and_p99},
 };
 
 const PARALLEL: usize = 16;
@@ -79,7 +79,7 @@ async fn newcomer(root: &Path, scale: Scale) {
     let newcomer = network.join(PeerOptions::storing(content / 20)).await.unwrap();
     network.wait_until_joined(scale.peers / 2).await.unwrap();
     let mut pieces = sample::random_pieces(&blocks, scale.sample, SEED);
-    pieces.extend(later.iter().flat_map(|block| Part::ALL.map(|part| Piece { number: block.number, part })));
+    pieces.extend(later.iter().flat_map(|block| SamplePart::ALL.map(|part| Piece { number: block.number, part })));
     // The seeder's archives hold the early blocks; of the later ones peers keep what their radius still covers.
     let all = pieces.len();
     pieces.retain(|piece| is_provable(&network, newcomer, *piece));
@@ -124,7 +124,7 @@ fn archives(root: &Path, era_blocks: u64) -> (TempDir, Vec<PathBuf>, Vec<u64>) {
 }
 
 /// Says how fast it was, for whoever runs this for figures.
-fn tell(when: &str, outcomes: &[Outcome]) {
+fn tell(when: &str, outcomes: &[SampleOutcome]) {
     let (median, p99) = median_and_p99(outcomes.iter().map(|outcome| outcome.took).collect());
     println!("{when}: {} pieces found and proved, median {median:.1?}, p99 {p99:.1?}", outcomes.len());
 }
@@ -155,13 +155,18 @@ fn is_covered(network: &LocalNetwork, seeder: usize, key: &ContentKey) -> bool {
     })
 }
 
-async fn fetch(network: &LocalNetwork, newcomer: usize, verifier: &HeaderVerifier, pieces: &[Piece]) -> Vec<Outcome> {
+async fn fetch(
+    network: &LocalNetwork,
+    newcomer: usize,
+    verifier: &HeaderVerifier,
+    pieces: &[Piece],
+) -> Vec<SampleOutcome> {
     sample::fetch(network.peer(newcomer).unwrap().node(), verifier, pieces, PARALLEL).await
 }
 
 /// Whether some living peer holds a piece, and some the header without which it cannot be proved.
 fn is_provable(network: &LocalNetwork, newcomer: usize, piece: Piece) -> bool {
-    is_held(network, newcomer, piece) && is_held(network, newcomer, Piece { part: Part::Header, ..piece })
+    is_held(network, newcomer, piece) && is_held(network, newcomer, Piece { part: SamplePart::Header, ..piece })
 }
 
 fn is_held(network: &LocalNetwork, newcomer: usize, piece: Piece) -> bool {
@@ -172,7 +177,7 @@ fn is_held(network: &LocalNetwork, newcomer: usize, piece: Piece) -> bool {
         .any(|(_, peer)| matches!(peer.node().store().get(&key), Ok(Some(_))))
 }
 
-fn assert_all_proved(outcomes: &[Outcome]) {
+fn assert_all_proved(outcomes: &[SampleOutcome]) {
     let failed: Vec<_> = outcomes
         .iter()
         .filter(|outcome| !outcome.result.as_ref().is_ok_and(|found| found.proved))

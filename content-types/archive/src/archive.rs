@@ -14,7 +14,7 @@ use crate::component::{Component, Components, Format, MAX_BLOCKS};
 use crate::content;
 use crate::e2store::{RecordType, Records};
 use crate::epochs::{Cell, EpochCache};
-use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
+use crate::error::{ArchiveError, ArchivePlace, ArchiveRule, Mismatch};
 use crate::index::{ArchiveIndex, BlockSlots, Located};
 use crate::lineage::{self, Link, LinkedHeader};
 use crate::proof_record;
@@ -36,7 +36,7 @@ pub struct Receipts {
 /// validation pipeline, and for [`verify`](crate::verify).
 ///
 /// Reading takes `&self` and goes by positioned reads. A file is opened for each read (see [`crate::source`]); when it
-/// was removed or replaced, every read fails with [`Rule::Vanished`]. Clones are cheap and share everything.
+/// was removed or replaced, every read fails with [`ArchiveRule::Vanished`]. Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct Archive {
     name: Arc<str>,
@@ -66,7 +66,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// [`Rule::Io`], or [`Rule::NotAnArchive`] when there is neither an index nor any block at the start. A file whose
+    /// [`ArchiveRule::Io`], or [`ArchiveRule::NotAnArchive`] when there is neither an index nor any block at the start. A file whose
     /// index cannot be used is opened nonetheless, see [`Archive::damage`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ArchiveError> {
         Self::open_with(path, Arc::new(EpochCache::new(1)))
@@ -112,7 +112,7 @@ impl Archive {
         let records = Records::new(pinned.as_deref().unwrap_or(source.as_ref()), len);
         let (index, damage) = match ArchiveIndex::read(records).and_then(|index| check_start(records, index)) {
             Ok(index) => (index, None),
-            Err(rule @ (Rule::Io(_) | Rule::Vanished)) => return Err(place.broken(rule)),
+            Err(rule @ (ArchiveRule::Io(_) | ArchiveRule::Vanished)) => return Err(place.broken(rule)),
             Err(unusable) => {
                 let scan = scan::rebuild(records).map_err(|rule| place.clone().broken(rule))?;
                 let damage = match scan.stopped {
@@ -183,7 +183,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// [`Rule::Io`] or [`Rule::Vanished`].
+    /// [`ArchiveRule::Io`] or [`ArchiveRule::Vanished`].
     pub fn pinned(&self) -> Result<Self, ArchiveError> {
         let pinned = self.source.pinned().map_err(|error| self.place().broken(error))?;
         Ok(Self { source: pinned.map_or_else(|| self.source.clone(), Arc::from), ..self.clone() })
@@ -193,7 +193,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// [`Rule::Vanished`] when it is not, [`Rule::Io`] when that cannot be told.
+    /// [`ArchiveRule::Vanished`] when it is not, [`ArchiveRule::Io`] when that cannot be told.
     pub fn check_identity(&self) -> Result<(), ArchiveError> {
         self.source.len().map(drop).map_err(|error| self.place().broken(error))
     }
@@ -216,7 +216,7 @@ impl Archive {
         self.read(number, Component::Header, |records, at| {
             let header = content::decode_header(content::read(records, at, Component::Header)?)?;
             if header.number() != number {
-                return Err(Rule::Number(Mismatch::new(number, header.number())));
+                return Err(ArchiveRule::Number(Mismatch::new(number, header.number())));
             }
             Ok(header)
         })
@@ -289,7 +289,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// As [`Archive::header`]; [`Rule::TooLong`] for data over [`Component::stored_limit`].
+    /// As [`Archive::header`]; [`ArchiveRule::TooLong`] for data over [`Component::stored_limit`].
     pub fn stored(&self, number: u64, component: Component) -> Result<Option<Bytes>, ArchiveError> {
         if !self.has(component) {
             return Ok(None);
@@ -314,7 +314,7 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// As [`Archive::header`]; [`Rule::Missing`] with [`Component::Proof`] where the archive has no proof and none can
+    /// As [`Archive::header`]; [`ArchiveRule::Missing`] with [`Component::Proof`] where the archive has no proof and none can
     /// be built: after the merge, and for an archive that does not hold the epoch from its first block on.
     pub fn header_with_proof(&self, number: u64) -> Result<HeaderWithProof, ArchiveError> {
         let header = self.decoded_header(number)?;
@@ -324,7 +324,9 @@ impl Archive {
         let proof = self.epoch_tree()?.prove((number - self.index.start) as usize);
         match proof {
             Some(proof) => Ok(HeaderWithProof { header, proof: HeaderProof::HistoricalHashes(proof) }),
-            None => Err(self.place().record(RecordType::PROOF).block(number).broken(Rule::Missing(Component::Proof))),
+            None => {
+                Err(self.place().record(RecordType::PROOF).block(number).broken(ArchiveRule::Missing(Component::Proof)))
+            }
         }
     }
 
@@ -339,14 +341,14 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// As [`Archive::header_with_proof`]; [`Rule::Accumulator`] when the archive has an accumulator record that is not
+    /// As [`Archive::header_with_proof`]; [`ArchiveRule::Accumulator`] when the archive has an accumulator record that is not
     /// the tree's root.
     pub fn epoch_tree(&self) -> Result<Arc<EpochTree>, ArchiveError> {
         self.epoch.cell().get_or_build(|| self.build_epoch_tree())
     }
 
     fn build_epoch_tree(&self) -> Result<EpochTree, ArchiveError> {
-        let no_proof = || self.place().record(RecordType::PROOF).broken(Rule::Missing(Component::Proof));
+        let no_proof = || self.place().record(RecordType::PROOF).broken(ArchiveRule::Missing(Component::Proof));
         let knows_difficulty = self.has(Component::TotalDifficulty) || self.index.start == 0;
         if !self.index.start.is_multiple_of(MAX_BLOCKS) || !knows_difficulty {
             return Err(no_proof());
@@ -367,7 +369,7 @@ impl Archive {
         match self.accumulator_root()? {
             Some(root) if root != tree.root() => {
                 let place = self.place().record(RecordType::ACCUMULATOR);
-                Err(place.broken(Rule::Accumulator(Mismatch::new(tree.root(), root))))
+                Err(place.broken(ArchiveRule::Accumulator(Mismatch::new(tree.root(), root))))
             }
             _ => Ok(tree),
         }
@@ -376,7 +378,7 @@ impl Archive {
     /// What a block's records say for the epoch's tree. What is damaged is left out, and noted if it is the first.
     fn link(&self, number: u64, damage: &mut Option<ArchiveError>) -> Result<Link, ArchiveError> {
         fn spare<T>(error: ArchiveError, damage: &mut Option<ArchiveError>) -> Result<Option<T>, ArchiveError> {
-            if matches!(error.rule, Rule::Io(_) | Rule::Vanished) {
+            if matches!(error.rule, ArchiveRule::Io(_) | ArchiveRule::Vanished) {
                 return Err(error);
             }
             damage.get_or_insert(error);
@@ -404,7 +406,7 @@ impl Archive {
         &self,
         number: u64,
         component: Component,
-        read: impl FnOnce(Records<'_>, Located) -> Result<T, Rule>,
+        read: impl FnOnce(Records<'_>, Located) -> Result<T, ArchiveRule>,
     ) -> Result<T, ArchiveError> {
         let place = self.place().record(component.record_type(self.format())).block(number);
         let at = match self.locate(number, component) {
@@ -414,9 +416,9 @@ impl Archive {
         read(self.records(), at).map_err(|rule| place.offset(at.offset).broken(rule))
     }
 
-    pub(crate) fn locate(&self, number: u64, component: Component) -> Result<Located, Rule> {
+    pub(crate) fn locate(&self, number: u64, component: Component) -> Result<Located, ArchiveRule> {
         if !self.blocks().contains(&number) {
-            return Err(Rule::OutOfRange(self.blocks()));
+            return Err(ArchiveRule::OutOfRange(self.blocks()));
         }
         self.index.locate(self.records(), number, component)
     }
@@ -449,13 +451,13 @@ pub(crate) fn receipts_encoding(format: Format) -> ReceiptsEncoding {
 }
 
 /// Compares the starting number with a header that can be read: the first or else the last.
-fn check_start(records: Records<'_>, index: ArchiveIndex) -> Result<ArchiveIndex, Rule> {
+fn check_start(records: Records<'_>, index: ArchiveIndex) -> Result<ArchiveIndex, ArchiveRule> {
     for number in [*index.blocks().start(), *index.blocks().end()] {
         let header =
             index.locate(records, number, Component::Header).and_then(|at| content::read_header(records, at.offset));
         if let Ok(header) = header {
             if header.number() != number {
-                return Err(Rule::Index("its starting number is not that of the first block"));
+                return Err(ArchiveRule::Index("its starting number is not that of the first block"));
             }
             break;
         }

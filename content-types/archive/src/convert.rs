@@ -10,7 +10,7 @@ use alloy_primitives::U256;
 
 use crate::archive::Archive;
 use crate::component::{Component, Components};
-use crate::error::{ArchiveError, Rule};
+use crate::error::{ArchiveError, ArchiveRule};
 use crate::proof_record;
 use crate::write::{ArchiveWriter, Plan};
 
@@ -52,7 +52,7 @@ pub enum Step {
 /// # Errors
 ///
 /// What [`Archive`] says of a block that cannot be read, what [`ArchiveWriter`] says of one that cannot be written;
-/// [`Rule::Missing`] when the source lacks a component that the target needs, [`Rule::OutOfRange`] when it has none of
+/// [`ArchiveRule::Missing`] when the source lacks a component that the target needs, [`ArchiveRule::OutOfRange`] when it has none of
 /// the blocks.
 pub fn convert(
     source: &Archive,
@@ -66,7 +66,7 @@ pub fn convert(
     let held = source.blocks();
     let blocks = *blocks.start().max(held.start())..=*blocks.end().min(held.end());
     if blocks.is_empty() {
-        return Err(source.place().broken(Rule::OutOfRange(held)));
+        return Err(source.place().broken(ArchiveRule::OutOfRange(held)));
     }
     let plan = plan(&source, blocks, network, target)?;
     let mut writer = ArchiveWriter::create(dir, plan)?;
@@ -78,7 +78,7 @@ fn plan(source: &Archive, blocks: RangeInclusive<u64>, network: &str, target: Ta
     let before_merge = before_merge(source, &blocks)?;
     match target {
         Target::Era1 if before_merge.is_empty() => {
-            Err(source.place().broken(Rule::Unwritable("an era1 file holds blocks before the merge only")))
+            Err(source.place().broken(ArchiveRule::Unwritable("an era1 file holds blocks before the merge only")))
         }
         Target::Era1 => Ok(Plan::era1(network, before_merge.start..=before_merge.end - 1)),
         Target::Ere { proofs, receipts } => {
@@ -121,7 +121,7 @@ fn copy(source: &Archive, writer: &mut ArchiveWriter, progress: &mut impl FnMut(
         let number = plan.blocks.start() + nth as u64;
         let missing = || {
             let kind = component.record_type(source.format());
-            source.place().record(kind).block(number).broken(Rule::Missing(component))
+            source.place().record(kind).block(number).broken(ArchiveRule::Missing(component))
         };
         match component {
             Component::Header => writer.put_header(&source.header(number)?)?,

@@ -1,7 +1,7 @@
 //! e2store, the record framing that era1 and ere share: type (2 bytes), length (4 bytes, little-endian), reserved
 //! (2 bytes, zero), then the data. Records follow each other without gaps.
 
-use crate::error::Rule;
+use crate::error::ArchiveRule;
 use crate::read_ahead::ReadAhead;
 pub use crate::record_type::RecordType;
 use crate::source::ReadAt;
@@ -28,11 +28,11 @@ impl RecordHeader {
     ///
     /// # Errors
     ///
-    /// [`Rule::Reserved`] unless the reserved bytes are zero.
-    pub fn decode(bytes: [u8; RECORD_HEADER_LEN as usize]) -> Result<Self, Rule> {
+    /// [`ArchiveRule::Reserved`] unless the reserved bytes are zero.
+    pub fn decode(bytes: [u8; RECORD_HEADER_LEN as usize]) -> Result<Self, ArchiveRule> {
         match Self::parse(bytes) {
             (header, [0, 0]) => Ok(header),
-            (_, found) => Err(Rule::Reserved { found }),
+            (_, found) => Err(ArchiveRule::Reserved { found }),
         }
     }
 
@@ -58,15 +58,15 @@ impl RecordHeader {
 ///
 /// # Errors
 ///
-/// [`Rule::Reserved`], or [`Rule::PastEnd`] when the bytes end inside the record.
-pub fn split_record(bytes: &[u8]) -> Result<(RecordHeader, &[u8], &[u8]), Rule> {
+/// [`ArchiveRule::Reserved`], or [`ArchiveRule::PastEnd`] when the bytes end inside the record.
+pub fn split_record(bytes: &[u8]) -> Result<(RecordHeader, &[u8], &[u8]), ArchiveRule> {
     let has = bytes.len() as u64;
     let Some((head, rest)) = bytes.split_first_chunk() else {
-        return Err(Rule::PastEnd { needs: RECORD_HEADER_LEN, has });
+        return Err(ArchiveRule::PastEnd { needs: RECORD_HEADER_LEN, has });
     };
     let header = RecordHeader::decode(*head)?;
     let data = usize::try_from(header.length).ok().and_then(|length| rest.split_at_checked(length));
-    let (data, rest) = data.ok_or(Rule::PastEnd { needs: header.record_len(), has })?;
+    let (data, rest) = data.ok_or(ArchiveRule::PastEnd { needs: header.record_len(), has })?;
     Ok((header, data, rest))
 }
 
@@ -92,7 +92,7 @@ impl<'a> Records<'a> {
     }
 
     /// The bytes at `offset`; the array's length is a constant of the format.
-    pub(crate) fn array<const N: usize>(&self, offset: u64) -> Result<[u8; N], Rule> {
+    pub(crate) fn array<const N: usize>(&self, offset: u64) -> Result<[u8; N], ArchiveRule> {
         self.check_room(offset, N as u64)?;
         let mut bytes = [0; N];
         self.source.read_exact_at(&mut bytes, offset)?;
@@ -101,41 +101,41 @@ impl<'a> Records<'a> {
 
     /// The header of the record at `offset`, whose data is known to lie within the source. Its reserved bytes keep
     /// nobody from reading the record; only verification minds them.
-    pub(crate) fn header(&self, offset: u64) -> Result<RecordHeader, Rule> {
+    pub(crate) fn header(&self, offset: u64) -> Result<RecordHeader, ArchiveRule> {
         self.header_and_reserved(offset).map(|(header, _)| header)
     }
 
     /// The header of the record at `offset` and its reserved bytes.
-    pub(crate) fn header_and_reserved(&self, offset: u64) -> Result<(RecordHeader, [u8; 2]), Rule> {
+    pub(crate) fn header_and_reserved(&self, offset: u64) -> Result<(RecordHeader, [u8; 2]), ArchiveRule> {
         let (header, reserved) = RecordHeader::parse(self.array(offset)?);
         self.check_room(offset, header.record_len())?;
         Ok((header, reserved))
     }
 
     /// The header of the record at `offset`, which has to be of type `expected`.
-    pub(crate) fn header_of(&self, offset: u64, expected: RecordType) -> Result<RecordHeader, Rule> {
+    pub(crate) fn header_of(&self, offset: u64, expected: RecordType) -> Result<RecordHeader, ArchiveRule> {
         let header = self.header(offset)?;
         if header.kind != expected {
-            return Err(Rule::WrongType { expected, found: header.kind });
+            return Err(ArchiveRule::WrongType { expected, found: header.kind });
         }
         Ok(header)
     }
 
     /// `length` bytes at `offset`. The bytes are known to be there before room is made for them.
-    pub(crate) fn bytes(&self, offset: u64, length: u64, limit: u64) -> Result<Vec<u8>, Rule> {
+    pub(crate) fn bytes(&self, offset: u64, length: u64, limit: u64) -> Result<Vec<u8>, ArchiveRule> {
         self.check_room(offset, length)?;
         if length > limit {
-            return Err(Rule::TooLong { length, limit });
+            return Err(ArchiveRule::TooLong { length, limit });
         }
-        let mut bytes = vec![0; usize::try_from(length).map_err(|_| Rule::TooLong { length, limit })?];
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| ArchiveRule::TooLong { length, limit })?];
         self.source.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 
-    fn check_room(&self, offset: u64, needs: u64) -> Result<(), Rule> {
+    fn check_room(&self, offset: u64, needs: u64) -> Result<(), ArchiveRule> {
         let has = self.len.saturating_sub(offset);
         if needs > has {
-            return Err(Rule::PastEnd { needs, has });
+            return Err(ArchiveRule::PastEnd { needs, has });
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ mod tests {
         for at in [6, 7] {
             let mut bytes = RecordHeader::new(RecordType::HEADER, 7).encode();
             bytes[at] = 1;
-            assert!(matches!(RecordHeader::decode(bytes), Err(Rule::Reserved { .. })));
+            assert!(matches!(RecordHeader::decode(bytes), Err(ArchiveRule::Reserved { .. })));
         }
     }
 

@@ -24,19 +24,19 @@ pub struct ArchiveError {
     pub place: ArchivePlace,
     /// The rule that is broken.
     #[source]
-    pub rule: Rule,
+    pub rule: ArchiveRule,
 }
 
 impl ArchiveError {
     /// Whether the file was removed or replaced since it was opened, so that nothing in it can be served any more.
     pub fn is_vanished(&self) -> bool {
-        matches!(self.rule, Rule::Vanished)
+        matches!(self.rule, ArchiveRule::Vanished)
     }
 
     /// Whether there is no room left on the disk, or in the user's share of it.
     pub fn is_storage_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(&self.rule, Rule::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded))
+        matches!(&self.rule, ArchiveRule::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded))
     }
 }
 
@@ -71,7 +71,7 @@ impl ArchivePlace {
         Self { offset: Some(offset), ..self }
     }
 
-    pub(crate) fn broken(self, rule: impl Into<Rule>) -> ArchiveError {
+    pub(crate) fn broken(self, rule: impl Into<ArchiveRule>) -> ArchiveError {
         ArchiveError { place: self, rule: rule.into() }
     }
 }
@@ -120,7 +120,7 @@ impl<T: fmt::Display> fmt::Display for Mismatch<T> {
 /// The rules of the formats, of the chain, and of the operating system.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum Rule {
+pub enum ArchiveRule {
     /// The operating system refused.
     #[error("{0}")]
     Io(#[source] Arc<io::Error>),
@@ -262,7 +262,7 @@ pub enum Rule {
     Unwritable(&'static str),
 }
 
-impl From<io::Error> for Rule {
+impl From<io::Error> for ArchiveRule {
     fn from(error: io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Vanished>()) {
             Self::Vanished

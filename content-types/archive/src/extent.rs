@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 
 use crate::archive::Archive;
 use crate::component::{Component, Format};
-use crate::error::{ArchiveError, Rule};
+use crate::error::{ArchiveError, ArchiveRule};
 use crate::index::ERA1_ORDER;
 
 /// The bytes of consecutive blocks' records, as far as the index tells: nothing of the records is read, but for the
@@ -34,21 +34,21 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// [`Rule::OutOfRange`] and [`Rule::Missing`] when the archive does not hold them, [`Rule::Index`] when the index
+    /// [`ArchiveRule::OutOfRange`] and [`ArchiveRule::Missing`] when the archive does not hold them, [`ArchiveRule::Index`] when the index
     /// does not have them follow each other, and what reading the index brings.
     pub fn extent(&self, component: Component, blocks: RangeInclusive<u64>) -> Result<Extent, ArchiveError> {
         let place = || self.place().record(component.record_type(self.format()));
         let (first, last) = (*blocks.start(), *blocks.end());
         let held = self.blocks();
         if first > last || !held.contains(&first) || !held.contains(&last) {
-            return Err(place().broken(Rule::OutOfRange(held)));
+            return Err(place().broken(ArchiveRule::OutOfRange(held)));
         }
         let components = match self.format() {
             Format::Era1 => ERA1_ORDER.to_vec(),
             Format::Ere => vec![component],
         };
         if !self.components().has(component) || !components.contains(&component) {
-            return Err(place().block(first).broken(Rule::Missing(component)));
+            return Err(place().block(first).broken(ArchiveRule::Missing(component)));
         }
         let start_of = components.first().copied().unwrap_or(component);
         let offset = |number| {
@@ -68,7 +68,7 @@ impl Archive {
         };
         let next = starts.iter().skip(1).copied().chain([end]);
         if let Some((_, number)) = starts.iter().zip(next).zip(blocks).find(|((start, next), _)| *start >= next) {
-            let rule = Rule::Index("it does not have the records of consecutive blocks follow each other");
+            let rule = ArchiveRule::Index("it does not have the records of consecutive blocks follow each other");
             return Err(place().block(number).broken(rule));
         }
         Ok(Extent { components, first, starts, end })

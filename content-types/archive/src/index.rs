@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 
 use crate::component::{ACCUMULATOR_LEN, Component, Components, Format, MAX_BLOCKS};
 use crate::e2store::{RECORD_HEADER_LEN, RecordHeader, RecordType, Records};
-use crate::error::Rule;
+use crate::error::ArchiveRule;
 
 /// Bytes of a slot, of the starting number, and of each count.
 pub(crate) const SLOT_LEN: u64 = 8;
@@ -58,15 +58,15 @@ pub(crate) struct IndexRecord {
 
 impl IndexRecord {
     /// The offset that slot `position` of the block `nth` in the file points to.
-    pub(crate) fn read_slot(&self, records: Records<'_>, nth: u64, position: u64) -> Result<u64, Rule> {
+    pub(crate) fn read_slot(&self, records: Records<'_>, nth: u64, position: u64) -> Result<u64, ArchiveRule> {
         let slot = self.offset + RECORD_HEADER_LEN + SLOT_LEN * (1 + nth * self.width + position);
         self.resolve(i64::from_le_bytes(records.array(slot)?))
     }
 
     /// The offset that a slot's value stands for.
-    pub(crate) fn resolve(&self, relative: i64) -> Result<u64, Rule> {
+    pub(crate) fn resolve(&self, relative: i64) -> Result<u64, ArchiveRule> {
         let target = self.offset.checked_add_signed(relative);
-        target.filter(|target| *target < self.offset).ok_or(Rule::Index("a slot points outside the records"))
+        target.filter(|target| *target < self.offset).ok_or(ArchiveRule::Index("a slot points outside the records"))
     }
 }
 
@@ -79,14 +79,15 @@ pub(crate) struct Located {
 
 impl ArchiveIndex {
     /// Reads the index at the end of a file, as far as one needs it to look up blocks.
-    pub(crate) fn read(records: Records<'_>) -> Result<Self, Rule> {
-        let number_from_end = |nth: u64| -> Result<u64, Rule> {
-            let offset = records.len().checked_sub(nth * SLOT_LEN).ok_or(Rule::Index("the file is too short"))?;
+    pub(crate) fn read(records: Records<'_>) -> Result<Self, ArchiveRule> {
+        let number_from_end = |nth: u64| -> Result<u64, ArchiveRule> {
+            let offset =
+                records.len().checked_sub(nth * SLOT_LEN).ok_or(ArchiveRule::Index("the file is too short"))?;
             Ok(u64::from_le_bytes(records.array(offset)?))
         };
         let count = number_from_end(1)?;
         if !(1..=MAX_BLOCKS).contains(&count) {
-            return Err(Rule::Index("its count of blocks is not within 1 and 8192"));
+            return Err(ArchiveRule::Index("its count of blocks is not within 1 and 8192"));
         }
         if let Some(offset) = index_offset(records, RecordType::BLOCK_INDEX, 2 + count) {
             let order = [Some(Component::Header), None, None, None, None];
@@ -95,15 +96,15 @@ impl ArchiveIndex {
         }
         let width = number_from_end(2)?;
         if !SLOTS_PER_BLOCK.contains(&width) {
-            return Err(Rule::Index("its count of components is not within 2 and 5"));
+            return Err(ArchiveRule::Index("its count of components is not within 2 and 5"));
         }
         let offset = index_offset(records, RecordType::DYNAMIC_BLOCK_INDEX, 3 + count * width)
-            .ok_or(Rule::Index("its lengths contradict each other"))?;
+            .ok_or(ArchiveRule::Index("its lengths contradict each other"))?;
         let mut record = IndexRecord { offset, width, order: [None; Component::COUNT] };
         for position in 0..width {
             let component = component_of_slot(records, &record, count, position)?;
             if record.order.contains(&Some(component)) {
-                return Err(Rule::Index("two slots of a block point to the same component"));
+                return Err(ArchiveRule::Index("two slots of a block point to the same component"));
             }
             record.order[position as usize] = Some(component);
         }
@@ -116,13 +117,13 @@ impl ArchiveIndex {
         record: IndexRecord,
         count: u64,
         components: Components,
-    ) -> Result<Self, Rule> {
+    ) -> Result<Self, ArchiveRule> {
         if !(components.has(Component::Header) && components.has(Component::Body)) {
-            return Err(Rule::Index("it lacks headers or bodies"));
+            return Err(ArchiveRule::Index("it lacks headers or bodies"));
         }
         let start = u64::from_le_bytes(records.array(record.offset + RECORD_HEADER_LEN)?);
         if start.checked_add(count).is_none() {
-            return Err(Rule::Index("its block numbers are over 64 bits"));
+            return Err(ArchiveRule::Index("its block numbers are over 64 bits"));
         }
         let accumulator = record
             .offset
@@ -136,29 +137,39 @@ impl ArchiveIndex {
     }
 
     /// The record of a component of block `number`, which the archive's blocks contain.
-    pub(crate) fn locate(&self, records: Records<'_>, number: u64, component: Component) -> Result<Located, Rule> {
+    pub(crate) fn locate(
+        &self,
+        records: Records<'_>,
+        number: u64,
+        component: Component,
+    ) -> Result<Located, ArchiveRule> {
         let offset = self.record_offset(records, number, component)?;
         Ok(Located { offset, header: records.header_of(offset, component.record_type(self.format))? })
     }
 
     /// Where that record starts, as far as the index and the records before it in its block tell.
-    pub(crate) fn record_offset(&self, records: Records<'_>, number: u64, component: Component) -> Result<u64, Rule> {
+    pub(crate) fn record_offset(
+        &self,
+        records: Records<'_>,
+        number: u64,
+        component: Component,
+    ) -> Result<u64, ArchiveRule> {
         let nth = number - self.start;
         match &self.slots {
             BlockSlots::Rebuilt(blocks) => {
                 let offset = blocks.get(nth as usize).map_or(0, |offsets| offsets[component.slot()]);
-                if offset == 0 { Err(Rule::Missing(component)) } else { Ok(offset) }
+                if offset == 0 { Err(ArchiveRule::Missing(component)) } else { Ok(offset) }
             }
             BlockSlots::InFile(record) if self.format == Format::Era1 => {
                 let mut offset = record.read_slot(records, nth, 0)?;
                 for before in ERA1_ORDER.into_iter().take_while(|before| *before != component) {
                     offset += records.header_of(offset, before.record_type(Format::Era1))?.record_len();
                 }
-                if component == Component::Proof { Err(Rule::Missing(component)) } else { Ok(offset) }
+                if component == Component::Proof { Err(ArchiveRule::Missing(component)) } else { Ok(offset) }
             }
             BlockSlots::InFile(record) => {
                 let position = record.order.iter().position(|slot| *slot == Some(component));
-                let position = position.ok_or(Rule::Missing(component))?;
+                let position = position.ok_or(ArchiveRule::Missing(component))?;
                 record.read_slot(records, nth, position as u64)
             }
         }
@@ -175,7 +186,12 @@ fn index_offset(records: Records<'_>, kind: RecordType, numbers: u64) -> Option<
 
 /// What a slot of each block stands for: the component that most of a few blocks have there, of which one or the other
 /// may be damaged.
-fn component_of_slot(records: Records<'_>, record: &IndexRecord, count: u64, position: u64) -> Result<Component, Rule> {
+fn component_of_slot(
+    records: Records<'_>,
+    record: &IndexRecord,
+    count: u64,
+    position: u64,
+) -> Result<Component, ArchiveRule> {
     let mut votes = [0; Component::COUNT];
     for nth in [0, count / 3, count - count / 3 - 1, count - 1] {
         let header = record.read_slot(records, nth, position).and_then(|offset| records.header(offset));
@@ -184,5 +200,6 @@ fn component_of_slot(records: Records<'_>, record: &IndexRecord, count: u64, pos
         }
     }
     let most = Component::ALL.into_iter().max_by_key(|component| votes[component.slot()]);
-    most.filter(|component| votes[component.slot()] > 0).ok_or(Rule::Index("a slot points to no component of a block"))
+    most.filter(|component| votes[component.slot()] > 0)
+        .ok_or(ArchiveRule::Index("a slot points to no component of a block"))
 }

@@ -38,7 +38,7 @@ mod scan;
 pub use archive::{Archive, Receipts};
 pub use component::{Component, Components, Format, MAX_BLOCKS};
 pub use epochs::EpochCache;
-pub use error::{ArchiveError, ArchivePlace, Mismatch, Rule};
+pub use error::{ArchiveError, ArchivePlace, ArchiveRule, Mismatch};
 pub use extent::Extent;
 pub use name::ArchiveName;
 pub use source::{FileSource, ReadAt, Vanished};

@@ -4,18 +4,18 @@ use alloy_primitives::U256;
 use alloy_rlp::{Decodable, Encodable, Error as RlpError, Header};
 use content_types::{HeaderProof, ProofKind};
 
-use crate::error::Rule;
+use crate::error::ArchiveRule;
 
 /// Decodes a proof record's content.
 ///
 /// # Errors
 ///
-/// [`Rule::ProofRecord`] unless the bytes are exactly such a list, [`Rule::ProofKind`] for a kind this version does
-/// not know, [`Rule::Header`] when the proof does not have its kind's length.
-pub fn decode(content: &[u8]) -> Result<HeaderProof, Rule> {
-    let (kind, proof) = split(content).map_err(Rule::ProofRecord)?;
-    let kind = ProofKind::try_from(kind).map_err(|_| Rule::ProofKind(kind))?;
-    HeaderProof::decode(kind, proof).map_err(|error| Rule::Header(Box::new(error)))
+/// [`ArchiveRule::ProofRecord`] unless the bytes are exactly such a list, [`ArchiveRule::ProofKind`] for a kind this version does
+/// not know, [`ArchiveRule::Header`] when the proof does not have its kind's length.
+pub fn decode(content: &[u8]) -> Result<HeaderProof, ArchiveRule> {
+    let (kind, proof) = split(content).map_err(ArchiveRule::ProofRecord)?;
+    let kind = ProofKind::try_from(kind).map_err(|_| ArchiveRule::ProofKind(kind))?;
+    HeaderProof::decode(kind, proof).map_err(|error| ArchiveRule::Header(Box::new(error)))
 }
 
 fn split(mut content: &[u8]) -> Result<(u64, &[u8]), RlpError> {
@@ -76,13 +76,13 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_named() {
-        assert!(matches!(decode(&[0xc2, 0x07, 0x80]), Err(Rule::ProofKind(7))));
+        assert!(matches!(decode(&[0xc2, 0x07, 0x80]), Err(ArchiveRule::ProofKind(7))));
     }
 
     #[test]
     fn nothing_may_follow() {
         let mut content = encode(&HeaderProof::decode(ProofKind::HistoricalHashes, &[1; 480]).unwrap());
         content.push(0);
-        assert!(matches!(decode(&content), Err(Rule::ProofRecord(_))));
+        assert!(matches!(decode(&content), Err(ArchiveRule::ProofRecord(_))));
     }
 }

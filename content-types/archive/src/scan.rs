@@ -7,7 +7,7 @@
 use crate::component::{Component, Components, Format, MAX_BLOCKS};
 use crate::content;
 use crate::e2store::{RecordType, Records};
-use crate::error::Rule;
+use crate::error::ArchiveRule;
 use crate::index::{ArchiveIndex, BlockSlots, Offsets};
 
 /// The most records that are walked over: those of a full era, and room for others.
@@ -17,13 +17,13 @@ const MAX_RECORDS: usize = MAX_BLOCKS as usize * Component::COUNT + 64;
 pub(crate) struct Scan {
     pub(crate) index: ArchiveIndex,
     /// The offset at which the records end before the file does, and why.
-    pub(crate) stopped: Option<(u64, Rule)>,
+    pub(crate) stopped: Option<(u64, ArchiveRule)>,
 }
 
 /// Walks the records of a file.
-pub(crate) fn rebuild(records: Records<'_>) -> Result<Scan, Rule> {
+pub(crate) fn rebuild(records: Records<'_>) -> Result<Scan, ArchiveRule> {
     let (found, stopped) = walk(records);
-    let format = format_of(&found).ok_or(Rule::NotAnArchive)?;
+    let format = format_of(&found).ok_or(ArchiveRule::NotAnArchive)?;
     let mut blocks = BlockOffsets { records, start: None, offsets: Vec::new() };
     let mut counted = [0_usize; Component::COUNT];
     for &(kind, offset) in &found {
@@ -44,7 +44,7 @@ pub(crate) fn rebuild(records: Records<'_>) -> Result<Scan, Rule> {
         }
     }
     let count = blocks.offsets.len() as u64;
-    let start = blocks.start.filter(|start| start.checked_add(count).is_some()).ok_or(Rule::NotAnArchive)?;
+    let start = blocks.start.filter(|start| start.checked_add(count).is_some()).ok_or(ArchiveRule::NotAnArchive)?;
     let held = |component: &Component| blocks.offsets.iter().any(|block| block[component.slot()] != 0);
     let index = ArchiveIndex {
         format,
@@ -60,7 +60,7 @@ pub(crate) fn rebuild(records: Records<'_>) -> Result<Scan, Rule> {
 /// The type and the offset of each record.
 type FoundRecords = Vec<(RecordType, u64)>;
 
-fn walk(records: Records<'_>) -> (FoundRecords, Option<(u64, Rule)>) {
+fn walk(records: Records<'_>) -> (FoundRecords, Option<(u64, ArchiveRule)>) {
     let mut found = Vec::new();
     let mut offset = 0;
     while offset < records.len() && found.len() < MAX_RECORDS {

@@ -10,7 +10,7 @@ use alloy_primitives::{U256, b256};
 use bytes::Bytes;
 use cairn_archive::convert::{Target, convert};
 use cairn_archive::verify::{verify_archive, verify_files};
-use cairn_archive::{Archive, Component, Format, Rule};
+use cairn_archive::{Archive, ArchiveRule, Component, Format};
 use cairn_vectors::VectorTest;
 use content_types::block::{ReceiptsEncoding, transcode};
 use content_types::trust::TrustListKind;
@@ -113,7 +113,7 @@ fn a_changed_byte_is_found(root: &Path) {
         assert!(!report.is_intact(), "byte {at} changed by {flip:#x} was not noticed");
         let damage = &report.findings[0];
         let is_of_block = damage.place.block.is_some_and(|number| archive.blocks().contains(&number));
-        assert!(is_of_block || !matches!(damage.rule, Rule::Snappy(_)), "{damage}");
+        assert!(is_of_block || !matches!(damage.rule, ArchiveRule::Snappy(_)), "{damage}");
         assert!(report.good_count(Component::Body) >= 8191 || report.good_count(Component::Header) == 0, "{damage}");
     }
 }

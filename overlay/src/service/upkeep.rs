@@ -14,16 +14,15 @@ pub(super) async fn maintain(inner: Arc<RunningOverlay>) {
     let mut peers = None;
     loop {
         let now = Instant::now().into_std();
-        let (next, due, stats) = {
+        let (next, stats) = {
             let mut table = inner.table.lock();
-            let next = table.poll_output(now, inner.config.ping_extensions, &mut rand::rng());
-            (next, table.poll_timeout(now), table.stats())
+            (table.poll_output(now, inner.config.ping_extensions, &mut rand::rng()), table.stats())
         };
         if peers.replace(stats.live) != Some(stats.live) {
             inner.observer.peers(stats.live);
         }
         match next {
-            Some(Upkeep::Ping { peer, payload_type }) => {
+            Upkeep::Ping { peer, payload_type } => {
                 let payload = inner.ping_payload(payload_type);
                 let pinging = inner.clone();
                 inner.spawn(async move {
@@ -32,13 +31,13 @@ pub(super) async fn maintain(inner: Arc<RunningOverlay>) {
                     }
                 });
             }
-            Some(Upkeep::Lookup { target }) => {
+            Upkeep::Lookup { target } => {
                 let looking = inner.clone();
                 inner.spawn(async move {
                     looking.lookup_nodes(target).await;
                 });
             }
-            None => {
+            Upkeep::Timeout(due) => {
                 let due = async {
                     match due {
                         Some(due) => tokio::time::sleep_until(due.into()).await,

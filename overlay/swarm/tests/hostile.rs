@@ -13,7 +13,7 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn_swarm::geometry::{Component, MAX_BLOCK, Part};
 use cairn_swarm::quic::{
-    Config, Fetch, FetchError, FetchOptions, Identity, ItemError, PeerAddress, PutError, Sink, Swarm,
+    Config, Fetch, FetchOptions, Identity, ItemError, PeerAddress, PutError, Sink, Swarm, SwarmFetchError,
 };
 use cairn_swarm::wire::{ALPN, AnswerStatus, Control, Encodings, Hello, Predict, SwarmRequest, frame_head};
 use cairn_tls::Certificate;
@@ -92,7 +92,7 @@ fn body(number: u64) -> ContentKey {
 }
 
 /// Fetches everything from whoever is connected.
-async fn fetch(swarm: &Swarm, sink: Arc<dyn Sink>, options: &FetchOptions) -> Result<(), FetchError> {
+async fn fetch(swarm: &Swarm, sink: Arc<dyn Sink>, options: &FetchOptions) -> Result<(), SwarmFetchError> {
     let fetch = Fetch::new(swarm.clone(), options, everything(), [], &sink);
     soon("the fetch", fetch.run(&CancellationToken::new())).await
 }
@@ -218,6 +218,6 @@ async fn when_nobody_has_others_the_fetch_says_what_is_missing_to_judge_them() {
     swarm.connect(address).await.unwrap();
     let options = FetchOptions { doubt_patience: Duration::from_millis(100), ..options() };
     let error = fetch(&swarm, Arc::new(Judges::default()), &options).await.unwrap_err();
-    assert!(matches!(&error, FetchError::Unproved { peers: 1, .. }), "{error}");
+    assert!(matches!(&error, SwarmFetchError::Unproved { peers: 1, .. }), "{error}");
     assert!(error.to_string().contains("the lists end before it"), "{error}");
 }

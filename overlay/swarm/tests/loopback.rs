@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_swarm::{
     geometry::{Component, RUN_BLOCKS},
-    quic::{ConnectError, Fetch, FetchError, ItemError, PeerAddress, PutError, Sink},
+    quic::{ConnectError, Fetch, ItemError, PeerAddress, PutError, Sink, SwarmFetchError},
     wire::AnswerStatus,
 };
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start, start_on};
@@ -109,10 +109,10 @@ async fn a_full_disk_and_a_stop_end_a_fetch() {
     swarm.connect(address).await.unwrap();
     let full: Arc<dyn Sink> = Arc::new(Full);
     let outcome = Fetch::new(swarm.clone(), &options(), everything(), [], &full).run(&CancellationToken::new()).await;
-    assert!(matches!(outcome, Err(FetchError::Sink(error)) if error.to_string() == "the disk is full"));
+    assert!(matches!(outcome, Err(SwarmFetchError::Sink(error)) if error.to_string() == "the disk is full"));
     let stop = CancellationToken::new();
     stop.cancel();
     let kept: Arc<dyn Sink> = Arc::new(Kept::default());
     let outcome = Fetch::new(swarm, &options(), everything(), [], &kept).run(&stop).await;
-    assert!(matches!(outcome, Err(FetchError::Stopped)));
+    assert!(matches!(outcome, Err(SwarmFetchError::Stopped)));
 }

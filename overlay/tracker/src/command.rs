@@ -17,7 +17,7 @@ pub(crate) struct Wanted {
 
 /// What is wanted once.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum TrackerCommand {
     LookUp(LookupRequest),
     AddPeer(PublicKey, SocketAddr),
     Status(oneshot::Sender<TrackerStatus>),

@@ -21,7 +21,7 @@ use crate::{
     Config, EraKey, Error, Provider, TrackedChain, TrackerStatus,
     addresses::{AddressReach, multiaddr, socket_address},
     behaviour::{Behaviour, BehaviourEvent, Event},
-    command::{Command, Wanted},
+    command::{TrackerCommand, Wanted},
     hints::Hints,
     identity,
     lookups::Lookups,
@@ -52,7 +52,7 @@ struct Task {
     reach: AddressReach,
     max_handshakes: u32,
     max_eras: u64,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<TrackerCommand>,
     wanted: watch::Receiver<Wanted>,
     provide: ProvideQueue,
     announcing: HashMap<QueryId, u64>,
@@ -74,7 +74,7 @@ struct StateFile {
 /// Starts the task and returns the address that it listens on.
 pub(crate) async fn start(
     config: Config,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<TrackerCommand>,
     wanted: watch::Receiver<Wanted>,
 ) -> Result<SocketAddr, Error> {
     let keypair = identity::keypair(config.secret_key)?;
@@ -283,17 +283,17 @@ impl Task {
         }
     }
 
-    fn on_command(&mut self, command: Command) {
+    fn on_command(&mut self, command: TrackerCommand) {
         let now = Instant::now();
         match command {
-            Command::LookUp(request) => self.lookups.push(request, now),
-            Command::AddPeer(key, address) => {
+            TrackerCommand::LookUp(request) => self.lookups.push(request, now),
+            TrackerCommand::AddPeer(key, address) => {
                 let peer = identity::peer_id(&key).filter(|_| self.reach.covers(address));
                 if let Some(peer) = peer.filter(|peer| peer != self.swarm.local_peer_id()) {
                     self.hints.push(peer, address, now);
                 }
             }
-            Command::Status(answer) => {
+            TrackerCommand::Status(answer) => {
                 let status = self.status();
                 let _ = answer.send(status);
             }

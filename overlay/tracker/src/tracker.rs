@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Config, Error, Provider, PublicKey, TrackerStatus,
-    command::{Command, Wanted},
+    command::{TrackerCommand, Wanted},
     lookups::LookupRequest,
     task,
 };
@@ -23,7 +23,7 @@ const MAX_COMMANDS: usize = 256;
 pub struct Tracker {
     local_addr: SocketAddr,
     max_providers: usize,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<TrackerCommand>,
     /// What is wanted of the task as long as nothing else is wanted: the last word counts, and none gets lost.
     wanted: watch::Sender<Wanted>,
 }
@@ -74,14 +74,14 @@ impl Tracker {
     pub fn providers(&self, era: u64) -> impl Stream<Item = Provider> + Send + Unpin + 'static {
         let (sender, providers) = stream::channel(self.max_providers);
         // When this fails, the sender is gone and the stream over.
-        let _ = self.commands.try_send(Command::LookUp(LookupRequest { era, providers: sender }));
+        let _ = self.commands.try_send(TrackerCommand::LookUp(LookupRequest { era, providers: sender }));
         providers
     }
 
     /// A peer that may take part, for instance from its node record. It is dialled, and enters the routing table once
     /// it has answered.
     pub fn add_peer(&self, public_key: PublicKey, address: SocketAddr) {
-        let _ = self.commands.try_send(Command::AddPeer(public_key, address));
+        let _ = self.commands.try_send(TrackerCommand::AddPeer(public_key, address));
     }
 
     /// Says whether others can reach this node. If so, it keeps records and answers; if not, it only asks.
@@ -101,7 +101,7 @@ impl Tracker {
     /// How the tracker is doing; nothing after [`shutdown`](Self::shutdown).
     pub async fn status(&self) -> Option<TrackerStatus> {
         let (sender, status) = oneshot::channel();
-        self.commands.send(Command::Status(sender)).await.ok()?;
+        self.commands.send(TrackerCommand::Status(sender)).await.ok()?;
         status.await.ok()
     }
 

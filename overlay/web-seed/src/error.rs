@@ -87,6 +87,9 @@ pub enum Reason {
     /// The server sends from one address to the next.
     #[error("more than {0} redirects")]
     Redirects(usize),
+    /// The server sends to where one does not go.
+    #[error("it is answered with {0}, which is not followed")]
+    Redirect(String),
     /// There is no such file.
     #[error("there is no such file")]
     NotFound,

@@ -42,6 +42,7 @@ mod location;
 mod mirror;
 mod object;
 mod place;
+mod redirects;
 mod source;
 
 pub use archive::{Reading, WebArchive};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -16,6 +16,7 @@ use crate::cryptography;
 use crate::error::{Reason, innermost};
 use crate::location::Location;
 use crate::options::{CONNECT_TIMEOUT, MAX_REDIRECTS, MAX_RETRY_AFTER, Options};
+use crate::redirects::{self, RefusedRedirect};
 
 /// A server, and how it is spoken to.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl Mirror {
         cryptography::install();
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::limited(MAX_REDIRECTS))
+            .redirect(redirects::policy())
             // Parallel requests over one HTTP/2 connection would share its window, and gain nothing from each other.
             .http1_only()
             .build()
@@ -201,8 +202,11 @@ impl Mirror {
 }
 
 fn transport(error: &reqwest::Error) -> AttemptFailure {
-    if error.is_redirect() {
-        Reason::Redirects(MAX_REDIRECTS).into()
+    if let Some(refused) = redirects::refused(error) {
+        match refused {
+            RefusedRedirect::TooMany => Reason::Redirects(MAX_REDIRECTS).into(),
+            RefusedRedirect::Inwards | RefusedRedirect::Unencrypted => Reason::Redirect(refused.to_string()).into(),
+        }
     } else if error.is_builder() {
         Reason::Address(innermost(error)).into()
     } else {

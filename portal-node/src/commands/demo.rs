@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 use indicatif::ProgressBar;
 use serde_json::json;
 use testnet::{
-    demo::{Counted, DemoConfig, DemoError, Report, Source, Stage, hold},
-    sample::{Outcome, Part, median_and_p99},
+    demo::{Counted, DemoConfig, DemoError, DemoReport, SampleSource, Stage, hold},
+    sample::{SampleOutcome, SamplePart, median_and_p99},
 };
 use tokio::sync::watch;
 
@@ -19,12 +19,12 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
         return synthetic::write(settings, (args.blocks, args.block_size), args.random_seed, folder).await;
     }
     let source = if args.archive.is_empty() {
-        Source::Synthetic { blocks: args.blocks, block_size: args.block_size }
+        SampleSource::Synthetic { blocks: args.blocks, block_size: args.block_size }
     } else {
         let files = files::archives(&args.archive)?;
         // Said now rather than by twelve peers.
         trust::verifier(settings)?;
-        Source::Archives { chain: settings.chain()?, trust_dir: settings.trust_dir()?, files }
+        SampleSource::Archives { chain: settings.chain()?, trust_dir: settings.trust_dir()?, files }
     };
     let config = DemoConfig { peers: args.peers, source, sample: args.sample, random_seed: args.random_seed };
     let mut bar = progress::spinner("preparing history");
@@ -87,7 +87,7 @@ fn followed<T: Send + Sync + 'static>(
     bar
 }
 
-fn print_table(report: &Report) -> Result<(), Failure> {
+fn print_table(report: &DemoReport) -> Result<(), Failure> {
     output::line(format_args!(
         "{} blocks, {}: seeded in {:.1} s, {} of {} pieces placed",
         report.blocks,
@@ -98,7 +98,7 @@ fn print_table(report: &Report) -> Result<(), Failure> {
     ))?;
     output::line("")?;
     output::line("fetched by a newcomer with 5 % of the room    found  proved  median ms  p99 ms  mean hops")?;
-    for part in Part::ALL {
+    for part in SamplePart::ALL {
         let outcomes: Vec<_> = report.outcomes.iter().filter(|outcome| outcome.piece.part == part).collect();
         row(part.name(), &outcomes)?;
     }
@@ -134,7 +134,7 @@ struct Figures {
 }
 
 impl Figures {
-    fn of(outcomes: &[&Outcome]) -> Self {
+    fn of(outcomes: &[&SampleOutcome]) -> Self {
         let found: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok()).collect();
         let (median, p99) = median_and_p99(outcomes.iter().map(|outcome| outcome.took).collect());
         let hops: usize = found.iter().map(|found| found.hops).sum();
@@ -149,7 +149,7 @@ impl Figures {
     }
 }
 
-fn row(name: &str, outcomes: &[&Outcome]) -> Result<(), Failure> {
+fn row(name: &str, outcomes: &[&SampleOutcome]) -> Result<(), Failure> {
     let figures = Figures::of(outcomes);
     output::line(format_args!(
         "{name:<42} {:>8} {:>7} {:>10.1} {:>7.1} {:>10.2}",
@@ -161,8 +161,8 @@ fn row(name: &str, outcomes: &[&Outcome]) -> Result<(), Failure> {
     ))
 }
 
-fn print_json(report: &Report) -> Result<(), Failure> {
-    let figures = |part: Option<Part>| {
+fn print_json(report: &DemoReport) -> Result<(), Failure> {
+    let figures = |part: Option<SamplePart>| {
         let outcomes: Vec<_> =
             report.outcomes.iter().filter(|outcome| part.is_none_or(|part| outcome.piece.part == part)).collect();
         let figures = Figures::of(&outcomes);
@@ -186,9 +186,9 @@ fn print_json(report: &Report) -> Result<(), Failure> {
         "contentBytes": report.content_bytes,
         "seedingSeconds": report.seeding_took.as_secs_f64(),
         "fetchingSeconds": report.fetching_took.as_secs_f64(),
-        "headers": figures(Some(Part::Header)),
-        "bodies": figures(Some(Part::Body)),
-        "receipts": figures(Some(Part::Receipts)),
+        "headers": figures(Some(SamplePart::Header)),
+        "bodies": figures(Some(SamplePart::Body)),
+        "receipts": figures(Some(SamplePart::Receipts)),
         "all": figures(None),
         "peers": peers,
     }))

@@ -32,7 +32,7 @@ use crate::{
     flags::{NetworkArgs, NodeArgs},
     origin, output,
     settings::Settings,
-    values::{Addresses, Bootnode, Endpoint, Setting},
+    values::{Addresses, Bootnode, ListenAt, Setting},
 };
 
 /// Room for content of a peer that only fetches, in bytes.
@@ -70,7 +70,7 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
         rpc.hosts = args.rpc_hosts.unwrap_or_default();
     }
     config.socket = Some(config.data_dir.join(SOCKET_FILE));
-    config.metrics = args.metrics.and_then(Endpoint::address);
+    config.metrics = args.metrics.and_then(ListenAt::address);
     Ok(config)
 }
 

@@ -11,7 +11,7 @@ use content_types::{HeaderProof, HeaderVerifier};
 use crate::archive::{Archive, receipts_encoding};
 use crate::component::Component;
 use crate::e2store::Records;
-use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
+use crate::error::{ArchiveError, ArchivePlace, ArchiveRule, Mismatch};
 use crate::index::Located;
 use crate::read_ahead::ReadAhead;
 use crate::{content, proof_record, snappy};
@@ -190,7 +190,7 @@ impl BlockCheck<'_> {
     /// Checks all components of one block. An error means that the file cannot be read.
     fn check_block(&self, nth: usize, found: &mut ThreadFindings<'_>) -> Result<BlockFacts, ArchiveError> {
         let components = self.archive.components();
-        let rule = |unverified: Unverified| Rule::Unverified(Box::new(unverified));
+        let rule = |unverified: Unverified| ArchiveRule::Unverified(Box::new(unverified));
         let mut facts = BlockFacts::default();
         let header = self.check(nth, Component::Header, found, |this, at, place, found| {
             let header = content::decode_header(this.content(at, Component::Header, place, found)?)?;
@@ -198,7 +198,7 @@ impl BlockCheck<'_> {
             if header.number() == number {
                 Ok(header)
             } else {
-                Err(Rule::Number(Mismatch::new(number, header.number())))
+                Err(ArchiveRule::Number(Mismatch::new(number, header.number())))
             }
         })?;
         facts.header = header.as_ref().map(|header| HeaderFacts {
@@ -245,7 +245,7 @@ impl BlockCheck<'_> {
     }
 
     /// Returns the proof if it holds. That a whole list is missing is said once and not for each block.
-    fn prove(&self, header: DecodedHeader, proof: HeaderProof) -> Result<Option<HeaderProof>, Rule> {
+    fn prove(&self, header: DecodedHeader, proof: HeaderProof) -> Result<Option<HeaderProof>, ArchiveRule> {
         match self.verifier.prove(header, &proof) {
             Ok(_) => Ok(Some(proof)),
             Err(HeaderError::ListMissing { .. } | HeaderError::BeyondList { .. })
@@ -253,7 +253,7 @@ impl BlockCheck<'_> {
             {
                 Ok(None)
             }
-            Err(error) => Err(Rule::Proof(Box::new(error))),
+            Err(error) => Err(ArchiveRule::Proof(Box::new(error))),
         }
     }
 
@@ -263,7 +263,7 @@ impl BlockCheck<'_> {
         nth: usize,
         component: Component,
         found: &mut ThreadFindings<'_>,
-        check: impl FnOnce(&Self, Located, &ArchivePlace, &mut ThreadFindings<'_>) -> Result<T, Rule>,
+        check: impl FnOnce(&Self, Located, &ArchivePlace, &mut ThreadFindings<'_>) -> Result<T, ArchiveRule>,
     ) -> Result<Option<T>, ArchiveError> {
         let mut place = self.place(nth, component);
         let known = self.positions[nth][component.slot()];
@@ -273,12 +273,12 @@ impl BlockCheck<'_> {
                 check(self, at, &place, found)
             }
             // The layout has said already which blocks lack the component.
-            Err(Rule::Missing(_)) => return Ok(None),
+            Err(ArchiveRule::Missing(_)) => return Ok(None),
             Err(rule) => Err(rule),
         };
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(rule @ (Rule::Io(_) | Rule::Vanished)) => Err(place.broken(rule)),
+            Err(rule @ (ArchiveRule::Io(_) | ArchiveRule::Vanished)) => Err(place.broken(rule)),
             Err(rule) => {
                 found.report(place.broken(rule));
                 Ok(None)
@@ -293,7 +293,7 @@ impl BlockCheck<'_> {
         component: Component,
         place: &ArchivePlace,
         found: &mut ThreadFindings<'_>,
-    ) -> Result<Vec<u8>, Rule> {
+    ) -> Result<Vec<u8>, ArchiveRule> {
         let stream = content::stored(found.records(component, self.archive.file_len()), at, component)?;
         found.bytes += at.header.record_len();
         let content = snappy::decode(&stream, component.limit())?;

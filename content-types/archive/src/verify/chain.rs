@@ -9,7 +9,7 @@ use content_types::trust::TrustListKind;
 use crate::archive::Archive;
 use crate::component::{Component, Format, MAX_BLOCKS};
 use crate::e2store::RecordType;
-use crate::error::{ArchivePlace, Mismatch, Rule};
+use crate::error::{ArchivePlace, ArchiveRule, Mismatch};
 use crate::name::ArchiveName;
 
 use super::blocks::BlockFacts;
@@ -70,7 +70,7 @@ impl ChainCheck<'_> {
             let both = self.hash(nth).zip(self.named_hash(nth));
             if let Some((hash, named)) = both.filter(|(hash, named)| hash != named) {
                 let place = self.place(nth, Component::Header);
-                self.report.add(place.broken(Rule::ParentHash(Mismatch::new(hash, named))));
+                self.report.add(place.broken(ArchiveRule::ParentHash(Mismatch::new(hash, named))));
             }
         }
     }
@@ -82,7 +82,7 @@ impl ChainCheck<'_> {
             let expected = proved.unwrap_or(*agreed);
             if let Some(found) = self.facts[nth].total_difficulty.filter(|found| *found != expected) {
                 let place = self.place(nth, Component::TotalDifficulty);
-                self.report.add(place.broken(Rule::TotalDifficulty(Mismatch::new(expected, found))));
+                self.report.add(place.broken(ArchiveRule::TotalDifficulty(Mismatch::new(expected, found))));
             }
         }
     }
@@ -106,7 +106,7 @@ impl ChainCheck<'_> {
             }
             // Of a part of an epoch nobody expects the root; its headers have to be proved otherwise.
             (Some(leaves), Some(root), Some(trusted)) if self.is_whole(leaves.len()) => {
-                self.report.add(self.archive.place().broken(Rule::EpochRoot(Mismatch::new(trusted, root))));
+                self.report.add(self.archive.place().broken(ArchiveRule::EpochRoot(Mismatch::new(trusted, root))));
             }
             _ => {}
         }
@@ -125,8 +125,8 @@ impl ChainCheck<'_> {
         let place = ArchivePlace { offset: self.archive.index().accumulator, ..place };
         match expected {
             Some(expected) if found == expected => {}
-            Some(expected) => self.report.add(place.broken(Rule::Accumulator(Mismatch::new(expected, found)))),
-            None => self.report.add(place.broken(Rule::Unproved("nothing vouches for this accumulator"))),
+            Some(expected) => self.report.add(place.broken(ArchiveRule::Accumulator(Mismatch::new(expected, found)))),
+            None => self.report.add(place.broken(ArchiveRule::Unproved("nothing vouches for this accumulator"))),
         }
     }
 
@@ -192,18 +192,18 @@ impl ChainCheck<'_> {
             self.report.add(place.broken(self.why_unproved(nth)));
         } else if !self.anchored && self.facts.iter().any(|block| block.total_difficulty.is_some()) {
             let place = self.place(0, Component::TotalDifficulty);
-            self.report.add(place.broken(Rule::Unproved("nothing vouches for the total difficulties")));
+            self.report.add(place.broken(ArchiveRule::Unproved("nothing vouches for the total difficulties")));
         }
     }
 
-    fn why_unproved(&self, nth: usize) -> Rule {
+    fn why_unproved(&self, nth: usize) -> ArchiveRule {
         let number = self.number(nth);
         let before_merge = self.facts[nth].header.is_some_and(|header| !header.difficulty.is_zero());
         let list = TrustListKind::PreMergeAccumulator;
         if before_merge && self.verifier.lists().pre_merge.is_none() {
-            return Rule::Proof(Box::new(HeaderError::ListMissing { number, list }));
+            return ArchiveRule::Proof(Box::new(HeaderError::ListMissing { number, list }));
         }
-        Rule::Unproved(if self.archive.components().has(Component::Proof) {
+        ArchiveRule::Unproved(if self.archive.components().has(Component::Proof) {
             "the header is not proved, nor is one that it is an ancestor of"
         } else if before_merge && self.epoch_leaves().is_none() {
             "headers are not proved: there are no proofs, and the root over the epoch cannot be computed from the file"
@@ -232,7 +232,7 @@ impl ChainCheck<'_> {
             (expected.proofs, expected.receipts) = (found.proofs, found.receipts);
         }
         if expected != found {
-            let rule = Rule::Name { expected: expected.to_string().into(), found: text.into() };
+            let rule = ArchiveRule::Name { expected: expected.to_string().into(), found: text.into() };
             self.report.add(self.archive.place().broken(rule));
         }
     }

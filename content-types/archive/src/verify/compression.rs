@@ -6,7 +6,7 @@
 //! may lie in unequal files; so the file itself shows which case it is: where nearly all records come out the same,
 //! the few that do not were changed, and where many do not, another encoder was at work.
 
-use crate::error::{ArchivePlace, Rule};
+use crate::error::{ArchivePlace, ArchiveRule};
 use crate::snappy::{self, Encoder, SnappyError};
 
 use super::report::Report;
@@ -38,8 +38,8 @@ impl Compression {
     ///
     /// # Errors
     ///
-    /// [`Rule::SkippableChunk`] when the stream holds bytes that no checksum covers.
-    pub(super) fn compare(&mut self, place: &ArchivePlace, stream: &[u8], content: &[u8]) -> Result<(), Rule> {
+    /// [`ArchiveRule::SkippableChunk`] when the stream holds bytes that no checksum covers.
+    pub(super) fn compare(&mut self, place: &ArchivePlace, stream: &[u8], content: &[u8]) -> Result<(), ArchiveRule> {
         let chosen = self
             .encoder
             .encode(content, &mut self.stream)
@@ -49,7 +49,7 @@ impl Compression {
             return Ok(());
         }
         if !snappy::is_plain(stream) {
-            return Err(Rule::SkippableChunk);
+            return Err(ArchiveRule::SkippableChunk);
         }
         self.tally.different += 1;
         if self.tally.places.len() < MAX_PLACES {
@@ -79,6 +79,6 @@ impl CompressionTally {
             return;
         }
         report.add_unlisted(self.different - self.places.len() as u64);
-        self.places.into_iter().for_each(|place| report.add(place.broken(Rule::Compression)));
+        self.places.into_iter().for_each(|place| report.add(place.broken(ArchiveRule::Compression)));
     }
 }

@@ -35,7 +35,7 @@ impl FolderReport {
 ///
 /// # Errors
 ///
-/// [`Rule::Io`](crate::Rule::Io) when a folder cannot be read.
+/// [`ArchiveRule::Io`](crate::ArchiveRule::Io) when a folder cannot be read.
 fn archives_of(paths: &[impl AsRef<Path>]) -> Result<Vec<PathBuf>, ArchiveError> {
     let mut files = Vec::new();
     for path in paths {
@@ -60,7 +60,7 @@ fn archives_of(paths: &[impl AsRef<Path>]) -> Result<Vec<PathBuf>, ArchiveError>
 ///
 /// # Errors
 ///
-/// [`Rule::Io`](crate::Rule::Io) when a folder cannot be read; what is wrong with a file is in the report.
+/// [`ArchiveRule::Io`](crate::ArchiveRule::Io) when a folder cannot be read; what is wrong with a file is in the report.
 pub fn verify_files(
     paths: &[impl AsRef<Path>],
     verifier: &HeaderVerifier,

@@ -4,7 +4,7 @@
 use crate::archive::Archive;
 use crate::component::{ACCUMULATOR_LEN, Component, Format};
 use crate::e2store::{RECORD_HEADER_LEN, RecordHeader, RecordType, Records};
-use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
+use crate::error::{ArchiveError, ArchivePlace, ArchiveRule, Mismatch};
 use crate::index::{BlockSlots, IndexRecord, Located, Offsets, SLOT_LEN};
 
 /// Records in a gap that are reported one by one, before the gap counts as damage.
@@ -63,7 +63,7 @@ impl Walk<'_> {
     fn version(&mut self) {
         let expected = RecordHeader::new(RecordType::VERSION, 0).encode();
         if self.records.array(0).ok() != Some(expected) {
-            self.report(self.archive.place().record(RecordType::VERSION).offset(0), Rule::NoVersion);
+            self.report(self.archive.place().record(RecordType::VERSION).offset(0), ArchiveRule::NoVersion);
         }
     }
 
@@ -89,7 +89,7 @@ impl Walk<'_> {
         self.tail(record.offset);
     }
 
-    fn read_targets(&self, record: &IndexRecord) -> Result<Vec<Offsets>, Rule> {
+    fn read_targets(&self, record: &IndexRecord) -> Result<Vec<Offsets>, ArchiveRule> {
         let count = self.archive.index().count;
         let length = count * record.width * SLOT_LEN;
         let slots = self.records.bytes(record.offset + RECORD_HEADER_LEN + SLOT_LEN, length, length)?;
@@ -111,7 +111,7 @@ impl Walk<'_> {
         let of_kind = |raw: &Raw| raw.header.kind == kind;
         if let Some((cursor, raw)) = self.cursor.and_then(|at| Some((at, self.raw(at).filter(of_kind)?))) {
             if let Some(found) = target.filter(|target| *target != cursor) {
-                self.report(place.clone().offset(cursor), Rule::IndexSlot { component, found });
+                self.report(place.clone().offset(cursor), ArchiveRule::IndexSlot { component, found });
             }
             return self.accept(place, nth, component, cursor, &raw);
         }
@@ -122,7 +122,7 @@ impl Walk<'_> {
             return self.accept(place, nth, component, target, &raw);
         }
         let Some(offset) = self.cursor.or(target) else {
-            return self.report(place, Rule::Missing(component));
+            return self.report(place, ArchiveRule::Missing(component));
         };
         if let Err(rule) = self.records.header_of(offset, kind) {
             self.report(place.clone().offset(offset), rule);
@@ -156,10 +156,10 @@ impl Walk<'_> {
             }
         } else if let Some((place, at)) = self.previous.take() {
             let expected = to.saturating_sub(at.offset + RECORD_HEADER_LEN);
-            let rule = Rule::Length(Mismatch::new(expected, u64::from(at.header.length)));
+            let rule = ArchiveRule::Length(Mismatch::new(expected, u64::from(at.header.length)));
             self.report(place.offset(at.offset), rule);
         } else {
-            self.report(self.archive.place().offset(from), Rule::Unexpected { length: to.saturating_sub(from) });
+            self.report(self.archive.place().offset(from), ArchiveRule::Unexpected { length: to.saturating_sub(from) });
         }
     }
 
@@ -188,7 +188,7 @@ impl Walk<'_> {
             self.check_reserved(&self.archive.place().record(raw.header.kind).offset(end), &raw);
         }
         if self.archive.format() == Format::Era1 && !has_accumulator {
-            self.report(self.archive.place().offset(end), Rule::NoAccumulator);
+            self.report(self.archive.place().offset(end), ArchiveRule::NoAccumulator);
         }
     }
 
@@ -206,7 +206,7 @@ impl Walk<'_> {
             for blocks in crate::ranges::of(lacking) {
                 let kind = component.record_type(self.archive.format());
                 let place = self.archive.place().record(kind).block(*blocks.start());
-                self.report(place, Rule::MissingRange { component, blocks });
+                self.report(place, ArchiveRule::MissingRange { component, blocks });
             }
         }
     }
@@ -219,16 +219,16 @@ impl Walk<'_> {
 
     fn check_reserved(&mut self, place: &ArchivePlace, raw: &Raw) {
         if raw.reserved != [0, 0] {
-            self.report(place.clone(), Rule::Reserved { found: raw.reserved });
+            self.report(place.clone(), ArchiveRule::Reserved { found: raw.reserved });
         }
     }
 
     fn unexpected(&mut self, offset: u64, header: RecordHeader) {
         let place = self.archive.place().record(header.kind).offset(offset);
-        self.report(place, Rule::Unexpected { length: u64::from(header.length) });
+        self.report(place, ArchiveRule::Unexpected { length: u64::from(header.length) });
     }
 
-    fn report(&mut self, place: ArchivePlace, rule: Rule) {
+    fn report(&mut self, place: ArchivePlace, rule: ArchiveRule) {
         self.layout.findings.push(place.broken(rule));
     }
 }

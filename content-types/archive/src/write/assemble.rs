@@ -8,7 +8,7 @@ use content_types::header::{EpochRecord, HeaderRecord};
 use super::ArchiveWriter;
 use crate::component::{Component, Format, MAX_BLOCKS};
 use crate::e2store::RecordType;
-use crate::error::{ArchiveError, Mismatch, Rule};
+use crate::error::{ArchiveError, ArchiveRule, Mismatch};
 use crate::name::ArchiveName;
 
 impl ArchiveWriter {
@@ -17,9 +17,9 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// [`Rule::Missing`] when a component of a block has not been given, [`Rule::ParentHash`] and
-    /// [`Rule::TotalDifficulty`] when the blocks do not make up a chain, [`Rule::Unwritable`] when the format does not
-    /// allow the blocks, [`Rule::Io`].
+    /// [`ArchiveRule::Missing`] when a component of a block has not been given, [`ArchiveRule::ParentHash`] and
+    /// [`ArchiveRule::TotalDifficulty`] when the blocks do not make up a chain, [`ArchiveRule::Unwritable`] when the format does not
+    /// allow the blocks, [`ArchiveRule::Io`].
     pub fn finish(self) -> Result<PathBuf, ArchiveError> {
         self.finish_with(|_, _| {})
     }
@@ -54,7 +54,7 @@ impl ArchiveWriter {
     fn check_complete(&self) -> Result<(), ArchiveError> {
         for component in self.plan.components.iter() {
             if let Some(range) = self.missing(component).first() {
-                return Err(self.place_of(*range.start(), component).broken(Rule::Missing(component)));
+                return Err(self.place_of(*range.start(), component).broken(ArchiveRule::Missing(component)));
             }
         }
         Ok(())
@@ -63,12 +63,12 @@ impl ArchiveWriter {
     fn check_chain(&self) -> Result<(), ArchiveError> {
         for ((number, facts), next) in self.plan.blocks().zip(&self.facts).zip(self.facts.iter().skip(1)) {
             if next.parent_hash != facts.hash {
-                let rule = Rule::ParentHash(Mismatch::new(facts.hash, next.parent_hash));
+                let rule = ArchiveRule::ParentHash(Mismatch::new(facts.hash, next.parent_hash));
                 return Err(self.place_of(number, Component::Header).broken(rule));
             }
             let expected = facts.total_difficulty.wrapping_add(next.difficulty);
             if self.plan.components.has(Component::TotalDifficulty) && next.total_difficulty != expected {
-                let rule = Rule::TotalDifficulty(Mismatch::new(expected, next.total_difficulty));
+                let rule = ArchiveRule::TotalDifficulty(Mismatch::new(expected, next.total_difficulty));
                 return Err(self.place_of(number + 1, Component::TotalDifficulty).broken(rule));
             }
         }
@@ -78,7 +78,7 @@ impl ArchiveWriter {
     /// The root over the blocks before the merge: always in an era1 file, in an ere file if it can be told and is that
     /// of the epoch.
     fn accumulator(&self) -> Result<Option<B256>, ArchiveError> {
-        let unwritable = |reason| self.place().broken(Rule::Unwritable(reason));
+        let unwritable = |reason| self.place().broken(ArchiveRule::Unwritable(reason));
         let before_merge = self.facts.iter().take_while(|facts| !facts.difficulty.is_zero());
         let records: Vec<HeaderRecord> = before_merge
             .map(|facts| HeaderRecord { block_hash: facts.hash, total_difficulty: facts.total_difficulty })

@@ -35,7 +35,7 @@ use crate::archive::{Receipts, receipts_encoding};
 use crate::component::{Component, TOTAL_DIFFICULTY_LEN};
 use crate::content;
 use crate::e2store::RecordType;
-use crate::error::{ArchiveError, ArchivePlace, Mismatch, Rule};
+use crate::error::{ArchiveError, ArchivePlace, ArchiveRule, Mismatch};
 use crate::proof_record;
 use crate::snappy::{self, Encoder};
 use spool::Spool;
@@ -59,19 +59,19 @@ impl WrittenFacts {
     }
 
     /// Takes what is of interest from a record's data, if it is that of block `number`.
-    fn learn(&mut self, component: Component, number: u64, data: &[u8]) -> Result<(), Rule> {
+    fn learn(&mut self, component: Component, number: u64, data: &[u8]) -> Result<(), ArchiveRule> {
         match component {
             Component::Header => {
                 let header = decode_header_stream(data)?;
                 if header.number() != number {
-                    return Err(Rule::Number(Mismatch::new(number, header.number())));
+                    return Err(ArchiveRule::Number(Mismatch::new(number, header.number())));
                 }
                 self.learn_header(&header);
             }
             Component::TotalDifficulty => {
-                let bytes: [u8; TOTAL_DIFFICULTY_LEN as usize] = data
-                    .try_into()
-                    .map_err(|_| Rule::Length(Mismatch::new(u64::from(TOTAL_DIFFICULTY_LEN), data.len() as u64)))?;
+                let bytes: [u8; TOTAL_DIFFICULTY_LEN as usize] = data.try_into().map_err(|_| {
+                    ArchiveRule::Length(Mismatch::new(u64::from(TOTAL_DIFFICULTY_LEN), data.len() as u64))
+                })?;
                 self.total_difficulty = U256::from_le_bytes(bytes);
             }
             Component::Body | Component::Receipts | Component::Proof => {}
@@ -80,7 +80,7 @@ impl WrittenFacts {
     }
 }
 
-fn decode_header_stream(stream: &[u8]) -> Result<DecodedHeader, Rule> {
+fn decode_header_stream(stream: &[u8]) -> Result<DecodedHeader, ArchiveRule> {
     content::decode_header(snappy::decode(stream, Component::Header.limit())?)
 }
 
@@ -105,7 +105,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// [`Rule::Unwritable`] when the blocks lie in more than one era, [`Rule::Io`].
+    /// [`ArchiveRule::Unwritable`] when the blocks lie in more than one era, [`ArchiveRule::Io`].
     pub fn create(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
         let dir = dir.as_ref();
         let name = name_of(dir, &plan);
@@ -124,7 +124,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// As [`ArchiveWriter::create`]; [`Rule::InUse`] when another writer of the same plan is at work.
+    /// As [`ArchiveWriter::create`]; [`ArchiveRule::InUse`] when another writer of the same plan is at work.
     pub fn resume(dir: impl AsRef<Path>, plan: Plan) -> Result<Self, ArchiveError> {
         let dir = dir.as_ref();
         let name = name_of(dir, &plan);
@@ -137,7 +137,7 @@ impl ArchiveWriter {
             known.is_some_and(|known| known.is_ok())
         });
         let spool = spool.map_err(|error| place.clone().broken(error))?;
-        let spool = spool.ok_or_else(|| place.broken(Rule::InUse))?;
+        let spool = spool.ok_or_else(|| place.broken(ArchiveRule::InUse))?;
         Ok(Self { name, plan, facts, spool, encoder: Encoder::new(), stream: Vec::new() })
     }
 
@@ -150,8 +150,8 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// As every method that adds something: [`Rule::OutOfRange`] for a block outside the plan, [`Rule::Unwritable`] for
-    /// a component outside the plan or given before, [`Rule::TooLong`], [`Rule::Io`]; here also [`Rule::Header`].
+    /// As every method that adds something: [`ArchiveRule::OutOfRange`] for a block outside the plan, [`ArchiveRule::Unwritable`] for
+    /// a component outside the plan or given before, [`ArchiveRule::TooLong`], [`ArchiveRule::Io`]; here also [`ArchiveRule::Header`].
     pub fn put_header(&mut self, rlp: &[u8]) -> Result<(), ArchiveError> {
         let place = self.place().record(RecordType::HEADER);
         let header = content::decode_header(rlp.to_vec()).map_err(|rule| place.broken(rule))?;
@@ -182,8 +182,8 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// As [`ArchiveWriter::put_header`]; [`Rule::Snappy`] and [`Rule::SkippableChunk`] for what is no stream of data chunks
-    /// only, [`Rule::Number`] for a header of another block.
+    /// As [`ArchiveWriter::put_header`]; [`ArchiveRule::Snappy`] and [`ArchiveRule::SkippableChunk`] for what is no stream of data chunks
+    /// only, [`ArchiveRule::Number`] for a header of another block.
     pub fn put_stream(&mut self, number: u64, component: Component, stream: &[u8]) -> Result<(), ArchiveError> {
         let mut facts = WrittenFacts::default();
         let learned = facts.learn(component, number, stream);
@@ -211,7 +211,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// As [`ArchiveWriter::put_header`]; [`Rule::Malformed`] when they have to be written in another encoding and break
+    /// As [`ArchiveWriter::put_header`]; [`ArchiveRule::Malformed`] when they have to be written in another encoding and break
     /// the rules of their own.
     pub fn put_receipts(&mut self, number: u64, receipts: &Receipts) -> Result<(), ArchiveError> {
         let encoding = receipts_encoding(self.plan.format);
@@ -258,7 +258,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// [`Rule::Io`], or [`Rule::Snappy`] when the spool was changed behind the writer's back.
+    /// [`ArchiveRule::Io`], or [`ArchiveRule::Snappy`] when the spool was changed behind the writer's back.
     pub fn header(&self, number: u64) -> Result<Option<Bytes>, ArchiveError> {
         let held = self.plan.nth(number).filter(|nth| self.spool.holds(*nth, Component::Header));
         let Some(nth) = held else { return Ok(None) };
@@ -274,7 +274,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// [`Rule::Io`], among them a full disk ([`ArchiveError::is_storage_full`]). Nothing is lost then: once there is room,
+    /// [`ArchiveRule::Io`], among them a full disk ([`ArchiveError::is_storage_full`]). Nothing is lost then: once there is room,
     /// call it again.
     pub fn flush(&mut self) -> Result<(), ArchiveError> {
         self.spool.flush().map_err(|error| self.place().broken(error))
@@ -294,7 +294,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// [`Rule::Io`] when the hidden files cannot be removed.
+    /// [`ArchiveRule::Io`] when the hidden files cannot be removed.
     pub fn discard(mut self) -> Result<(), ArchiveError> {
         self.spool.discard().map_err(|error| self.place().broken(error))
     }
@@ -308,7 +308,7 @@ impl ArchiveWriter {
     fn compress(&mut self, number: u64, component: Component, content: &[u8]) -> Result<usize, ArchiveError> {
         let (length, limit) = (content.len() as u64, component.limit() as u64);
         if length > limit {
-            return Err(self.place_of(number, component).broken(Rule::TooLong { length, limit }));
+            return Err(self.place_of(number, component).broken(ArchiveRule::TooLong { length, limit }));
         }
         let mut stream = std::mem::take(&mut self.stream);
         let encoded = self.encoder.encode(content, &mut stream);
@@ -324,9 +324,9 @@ impl ArchiveWriter {
     fn put_plain(&mut self, number: u64, component: Component, stream: &[u8]) -> Result<usize, ArchiveError> {
         let (length, limit) = (stream.len() as u64, component.stored_limit());
         let rule = if length > limit {
-            Rule::TooLong { length, limit }
+            ArchiveRule::TooLong { length, limit }
         } else if component != Component::TotalDifficulty && !snappy::is_plain(stream) {
-            Rule::SkippableChunk
+            ArchiveRule::SkippableChunk
         } else {
             return self.put(number, component, stream);
         };
@@ -336,13 +336,13 @@ impl ArchiveWriter {
     fn put(&mut self, number: u64, component: Component, data: &[u8]) -> Result<usize, ArchiveError> {
         let place = self.place_of(number, component);
         if !self.plan.components.has(component) {
-            return Err(place.broken(Rule::Unwritable("the component is not part of the file")));
+            return Err(place.broken(ArchiveRule::Unwritable("the component is not part of the file")));
         }
         let Some(nth) = self.plan.nth(number) else {
-            return Err(place.broken(Rule::OutOfRange(self.plan.blocks())));
+            return Err(place.broken(ArchiveRule::OutOfRange(self.plan.blocks())));
         };
         if self.spool.holds(nth, component) {
-            return Err(place.broken(Rule::Unwritable("the component was given before")));
+            return Err(place.broken(ArchiveRule::Unwritable("the component was given before")));
         }
         self.spool.put(nth, component, data).map_err(|error| place.broken(error))?;
         Ok(nth)

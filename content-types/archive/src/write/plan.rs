@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::component::{Component, Components, Format, MAX_BLOCKS};
-use crate::error::Rule;
+use crate::error::ArchiveRule;
 
 /// The file that a writer makes: its format, its components, its blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +49,10 @@ impl Plan {
     }
 
     /// How many blocks the file holds.
-    pub(crate) fn count(&self) -> Result<usize, Rule> {
+    pub(crate) fn count(&self) -> Result<usize, ArchiveRule> {
         let (start, end) = (*self.blocks.start(), *self.blocks.end());
         if start > end || start / MAX_BLOCKS != end / MAX_BLOCKS {
-            return Err(Rule::Unwritable("its blocks have to lie within one era of 8192 blocks"));
+            return Err(ArchiveRule::Unwritable("its blocks have to lie within one era of 8192 blocks"));
         }
         Ok((end - start + 1) as usize)
     }

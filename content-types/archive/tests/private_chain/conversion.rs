@@ -2,7 +2,7 @@
 
 use cairn_archive::convert::{Step, Target, convert};
 use cairn_archive::verify::verify_archive;
-use cairn_archive::{Archive, Component, Format, Rule};
+use cairn_archive::{Archive, ArchiveRule, Component, Format};
 
 use crate::chain::Chain;
 use crate::profiles::assert_holds;
@@ -59,7 +59,7 @@ fn a_part_of_an_era_is_exported_with_its_proofs() {
         assert!(report.is_intact(), "{:?}", report.findings);
     }
     let outside = convert(&source, 11..=12, "private", target, dir.path(), |_| {}).unwrap_err();
-    assert!(matches!(outside.rule, Rule::OutOfRange(_)));
+    assert!(matches!(outside.rule, ArchiveRule::OutOfRange(_)));
 }
 
 #[test]
@@ -72,6 +72,6 @@ fn what_the_source_lacks_is_named() {
         (Target::Ere { proofs: true, receipts: false }, Component::Proof),
     ] {
         let error = convert(&source, ALL, "private", target, dir.path(), |_| {}).unwrap_err();
-        assert!(matches!(error.rule, Rule::Missing(component) if component == lacking), "{error}");
+        assert!(matches!(error.rule, ArchiveRule::Missing(component) if component == lacking), "{error}");
     }
 }

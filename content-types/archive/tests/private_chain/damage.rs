@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cairn_archive::verify::{Report, verify_archive};
-use cairn_archive::{Archive, Component, Rule};
+use cairn_archive::{Archive, ArchiveRule, Component};
 use content_types::HeaderVerifier;
 
 use crate::chain::Chain;
@@ -77,7 +77,7 @@ fn damage_is_named_and_bounded() {
         damaged[offset + 8 + 10 + 4] ^= 0x10;
         let report = verify(damaged, &chain.verifier).unwrap();
         let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
-        assert!(matches!(finding.rule, Rule::Snappy(_)));
+        assert!(matches!(finding.rule, ArchiveRule::Snappy(_)));
         assert_eq!(finding.place.record, Some(component.record_type(report.format)));
         assert_eq!((finding.place.block, finding.place.offset), (Some(5), Some(offset as u64)));
         // A damaged header takes the block's body and receipts with it, which nothing vouches for any more.
@@ -100,7 +100,7 @@ fn reserved_bytes_cost_nothing_but_a_finding() {
     let offset = record_offsets(&file, Component::Header)[5];
     file[offset + 7] = 1;
     let report = verify(file.clone(), &chain.verifier).unwrap();
-    assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, Rule::Reserved { .. })));
+    assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, ArchiveRule::Reserved { .. })));
     assert_eq!(report.good(Component::Receipts), [0..=8]);
     assert_holds(&Archive::from_source(Box::new(Bytes::from(file)), "").unwrap(), &chain);
 }
@@ -114,7 +114,7 @@ fn a_lost_last_header_of_an_epoch_leaves_it_unproved() {
     file[offset + 8 + 10 + 4] ^= 0x10;
     let report = verify(file, &chain.verifier).unwrap();
     assert_eq!(report.good_count(Component::Header), 0);
-    assert!(report.findings.iter().any(|finding| matches!(finding.rule, Rule::Unproved(_))));
+    assert!(report.findings.iter().any(|finding| matches!(finding.rule, ArchiveRule::Unproved(_))));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_wrong_length_is_blamed_on_its_record() {
     damaged[offset + 2] -= 1;
     let report = verify(damaged, &chain.verifier).unwrap();
     assert!(report.findings.iter().all(|finding| finding.place.offset == Some(offset as u64)), "{:?}", report.findings);
-    assert!(report.findings.iter().any(|finding| matches!(finding.rule, Rule::Length(_))));
+    assert!(report.findings.iter().any(|finding| matches!(finding.rule, ArchiveRule::Length(_))));
     assert_eq!(report.good(Component::Body), [0..=2, 4..=chain.last()]);
 }
 

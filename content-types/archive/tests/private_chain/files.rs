@@ -4,7 +4,7 @@ use std::fs;
 
 use cairn_archive::verify::verify_files;
 use cairn_archive::write::{ArchiveWriter, Plan};
-use cairn_archive::{Archive, Component, Rule};
+use cairn_archive::{Archive, ArchiveRule, Component};
 
 use crate::chain::{Chain, Lengths};
 use crate::profiles::assert_holds;
@@ -50,7 +50,7 @@ fn nothing_is_left_of_a_file_that_was_not_finished() {
     let mut writer = ArchiveWriter::create(dir.path(), chain.era1()).unwrap();
     chain.put(&mut writer, 1, Component::Body);
     let error = writer.finish().unwrap_err();
-    assert!(matches!(error.rule, Rule::Missing(Component::Header)), "{error}");
+    assert!(matches!(error.rule, ArchiveRule::Missing(Component::Header)), "{error}");
     assert_eq!(error.place.block, Some(0));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
@@ -61,7 +61,7 @@ fn the_writer_refuses_what_does_not_fit() {
     let dir = tempfile::tempdir().unwrap();
     for (first, last) in [(5, 4), (8000, 8192)] {
         let refused = ArchiveWriter::create(dir.path(), Plan::era1("private", first..=last)).unwrap_err();
-        assert!(matches!(refused.rule, Rule::Unwritable(_)));
+        assert!(matches!(refused.rule, ArchiveRule::Unwritable(_)));
     }
     let mut writer = ArchiveWriter::create(dir.path(), Plan::ere("private", 0..=3, Default::default())).unwrap();
     chain.put(&mut writer, 1, Component::Header);
@@ -73,11 +73,11 @@ fn the_writer_refuses_what_does_not_fit() {
         writer.put_body(1, &vec![0; Component::Body.limit() + 1]).unwrap_err(),
     ];
     let [twice, outside, malformed, unplanned, too_long] = refusals.map(|error| error.rule);
-    assert!(matches!(twice, Rule::Unwritable(_)));
-    assert!(matches!(outside, Rule::OutOfRange(_)));
-    assert!(matches!(malformed, Rule::Header(_)));
-    assert!(matches!(unplanned, Rule::Unwritable(_)));
-    assert!(matches!(too_long, Rule::TooLong { .. }));
+    assert!(matches!(twice, ArchiveRule::Unwritable(_)));
+    assert!(matches!(outside, ArchiveRule::OutOfRange(_)));
+    assert!(matches!(malformed, ArchiveRule::Header(_)));
+    assert!(matches!(unplanned, ArchiveRule::Unwritable(_)));
+    assert!(matches!(too_long, ArchiveRule::TooLong { .. }));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn blocks_that_are_no_chain_are_not_written() {
         writer.put_total_difficulty(number, value + alloy_primitives::U256::from(number / 3)).unwrap();
     }
     let error = writer.finish().unwrap_err();
-    assert!(matches!(error.rule, Rule::TotalDifficulty(_)), "{error}");
+    assert!(matches!(error.rule, ArchiveRule::TotalDifficulty(_)), "{error}");
     assert_eq!(error.place.block, Some(3));
 }
 
@@ -110,7 +110,7 @@ fn headers_that_do_not_follow_each_other_are_not_written() {
         chain.put(&mut writer, number, Component::Body);
     }
     let error = writer.finish().unwrap_err();
-    assert!(matches!(error.rule, Rule::ParentHash(_)), "{error}");
+    assert!(matches!(error.rule, ArchiveRule::ParentHash(_)), "{error}");
     assert_eq!(error.place.block, Some(2));
 }
 
@@ -122,7 +122,11 @@ fn a_later_file_proves_headers_but_no_total_difficulties() {
     chain.write(dir.path(), Plan::ere("private", 4..=10, [Component::Proof].into_iter().collect()));
     let report = verify_files(&[dir.path()], &chain.verifier, 1, |_| {}).unwrap();
     let file = &report.files[0];
-    assert!(matches!(file.findings[..], [ref one] if matches!(one.rule, Rule::Unproved(_))), "{:?}", file.findings);
+    assert!(
+        matches!(file.findings[..], [ref one] if matches!(one.rule, ArchiveRule::Unproved(_))),
+        "{:?}",
+        file.findings
+    );
     assert_eq!(file.good(Component::Body), [1..=3]);
     assert_eq!(file.good_count(Component::TotalDifficulty), 0);
 }
@@ -137,7 +141,7 @@ fn era1_ends_at_the_merge() {
             chain.put(&mut writer, number, component);
         }
     }
-    assert!(matches!(writer.finish().unwrap_err().rule, Rule::Unwritable(_)));
+    assert!(matches!(writer.finish().unwrap_err().rule, ArchiveRule::Unwritable(_)));
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn a_name_that_contradicts_the_content_is_found() {
             .unwrap();
         let report = verify_files(&[&path], &chain.verifier, 1, |_| {}).unwrap();
         assert_eq!(report.is_intact(), is_right, "{name}");
-        assert_eq!(report.files[0].findings.iter().any(|one| matches!(one.rule, Rule::Name { .. })), !is_right);
+        assert_eq!(report.files[0].findings.iter().any(|one| matches!(one.rule, ArchiveRule::Name { .. })), !is_right);
     }
 }
 
@@ -203,7 +207,7 @@ fn a_folder_is_one_chain() {
     let report = verify_files(&[dir.path()], &chain.verifier, 2, |_| {}).unwrap();
     assert_eq!(report.unreadable.len(), 1);
     let broken = &report.files[0];
-    let last = broken.findings.iter().find(|finding| matches!(finding.rule, Rule::ParentHash(_))).unwrap();
+    let last = broken.findings.iter().find(|finding| matches!(finding.rule, ArchiveRule::ParentHash(_))).unwrap();
     assert_eq!(last.place.block, Some(3));
     assert_eq!(broken.good_count(Component::Header), 0);
     assert_eq!(report.files[1].good(Component::Receipts), [4..=6]);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cairn_archive::e2store::{RecordHeader, RecordType, split_record};
 use cairn_archive::verify::verify_archive;
-use cairn_archive::{Archive, Component, Format, Rule, proof_record};
+use cairn_archive::{Archive, ArchiveRule, Component, Format, proof_record};
 use proptest::prelude::*;
 
 use crate::chain::Chain;
@@ -108,11 +108,11 @@ fn a_header_in_another_blocks_place_is_not_passed_off_for_it() {
     let archive = open(assemble(&records, &[HEADER, BODY, PROOF], &[HEADER, BODY, PROOF]));
     for number in [5, 6] {
         let error = archive.header(number).unwrap_err();
-        assert!(matches!(error.rule, Rule::Number(_)), "{error}");
+        assert!(matches!(error.rule, ArchiveRule::Number(_)), "{error}");
         assert_eq!(error.place.block, Some(number));
     }
     let report = verify_archive(&archive, &chain.verifier, 1, |_| {}).unwrap();
-    assert_eq!(report.findings.iter().filter(|finding| matches!(finding.rule, Rule::Number(_))).count(), 2);
+    assert_eq!(report.findings.iter().filter(|finding| matches!(finding.rule, ArchiveRule::Number(_))).count(), 2);
     assert_eq!(report.good(Component::Body), [0..=4, 7..=chain.last()]);
 }
 
@@ -125,7 +125,7 @@ fn an_index_that_starts_elsewhere_is_not_believed() {
     era1[starting_number + 1] = 0x20;
     let archive = open(era1);
     assert_eq!(archive.blocks(), 0..=5);
-    assert!(matches!(archive.damage().unwrap().rule, Rule::Index(_)));
+    assert!(matches!(archive.damage().unwrap().rule, ArchiveRule::Index(_)));
     assert_holds(&archive, &chain);
 }
 
@@ -144,7 +144,7 @@ fn an_era1_file_needs_its_accumulator() {
     assert!(archive.damage().is_none());
     assert_eq!(archive.accumulator_root().unwrap(), None);
     let report = verify_archive(&archive, &chain.verifier, 1, |_| {}).unwrap();
-    assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, Rule::NoAccumulator)));
+    assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, ArchiveRule::NoAccumulator)));
     assert_eq!(report.good(Component::Body), [0..=5]);
 }
 
@@ -172,7 +172,7 @@ fn an_unknown_kind_of_proof_is_named() {
     cairn_archive::snappy::Encoder::new().encode(&unknown, data).unwrap();
     let archive = open(assemble(&records, &[HEADER, BODY, PROOF], &[HEADER, BODY, PROOF]));
     let error = archive.proof(0).unwrap_err();
-    assert!(matches!(error.rule, Rule::ProofKind(9)), "{error}");
+    assert!(matches!(error.rule, ArchiveRule::ProofKind(9)), "{error}");
     assert_eq!((error.place.block, error.place.record), (Some(0), Some(PROOF)));
     archive.proof(1).unwrap();
 }
@@ -190,16 +190,18 @@ fn stored_data_is_bounded_and_of_its_component() {
     // What is in it is the caller's business.
     assert_eq!(archive.stored(1, Component::Proof).unwrap().unwrap()[..], vec![7; limit as usize]);
     let too_long = archive.stored(2, Component::Proof).unwrap_err();
-    assert!(matches!(too_long.rule, Rule::TooLong { length, limit: most } if (length, most) == (limit + 1, limit)));
+    assert!(
+        matches!(too_long.rule, ArchiveRule::TooLong { length, limit: most } if (length, most) == (limit + 1, limit))
+    );
     assert_eq!(archive.stored(2, Component::Receipts).unwrap(), None);
     let outside = archive.stored(chain.last() + 1, Component::Proof).unwrap_err();
-    assert!(matches!(outside.rule, Rule::OutOfRange(_)), "{outside}");
+    assert!(matches!(outside.rule, ArchiveRule::OutOfRange(_)), "{outside}");
 
     let mut file = file.to_vec();
     let at = archive.extent(Component::Proof, 3..=3).unwrap().starts[0] as usize;
     file[at..at + 2].copy_from_slice(&RECEIPTS.0);
     let wrong = open(file).stored(3, Component::Proof).unwrap_err();
-    assert!(matches!(wrong.rule, Rule::WrongType { expected: PROOF, found: RECEIPTS }), "{wrong}");
+    assert!(matches!(wrong.rule, ArchiveRule::WrongType { expected: PROOF, found: RECEIPTS }), "{wrong}");
 }
 
 #[test]
@@ -247,7 +249,8 @@ fn a_cut_file_says_what_is_missing_and_what_is_good() {
     let held = archive.held(Component::Proof);
     assert!(!held.is_empty() && *held[0].end() < chain.last());
     assert_eq!(report.good(Component::Proof), held);
-    let missing = report.findings.iter().find(|finding| matches!(finding.rule, Rule::MissingRange { .. })).unwrap();
+    let missing =
+        report.findings.iter().find(|finding| matches!(finding.rule, ArchiveRule::MissingRange { .. })).unwrap();
     assert_eq!(missing.place.block, Some(held[0].end() + 1));
 }
 
@@ -258,7 +261,7 @@ fn a_damaged_index_costs_nothing_but_the_index() {
     let length = file.len();
     file[length - 8..].fill(0xff);
     let archive = open(file);
-    assert!(matches!(archive.damage().unwrap().rule, Rule::Index(_)));
+    assert!(matches!(archive.damage().unwrap().rule, ArchiveRule::Index(_)));
     assert_holds(&archive, &chain);
     let report = verify_archive(&archive, &chain.verifier, 1, |_| {}).unwrap();
     assert!(!report.is_intact());

@@ -1,7 +1,7 @@
 //! What is written is read again, in each profile, and verifies.
 
 use cairn_archive::verify::verify_archive;
-use cairn_archive::{Archive, ArchiveName, Component, Components, Format, Rule, proof_record, snappy};
+use cairn_archive::{Archive, ArchiveName, ArchiveRule, Component, Components, Format, proof_record, snappy};
 use content_types::block::{ReceiptsEncoding, transcode};
 
 use crate::chain::Chain;
@@ -42,7 +42,7 @@ pub(crate) fn assert_holds(archive: &Archive, chain: &Chain) {
         assert_eq!(archive.total_difficulty(number).unwrap(), total_difficulty);
         assert_eq!(archive.proof(number).unwrap(), block.proof.filter(|_| components.has(Component::Proof)));
     }
-    assert!(matches!(archive.header(archive.blocks().end() + 1).unwrap_err().rule, Rule::OutOfRange(_)));
+    assert!(matches!(archive.header(archive.blocks().end() + 1).unwrap_err().rule, ArchiveRule::OutOfRange(_)));
 }
 
 fn optional() -> impl Iterator<Item = Components> {
@@ -74,7 +74,7 @@ fn every_ere_profile_is_read_and_verifies() {
             }
         } else {
             // Without proofs the blocks after the merge cannot be proved. Those before it can: their epoch is whole.
-            assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, Rule::Unproved(_))));
+            assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, ArchiveRule::Unproved(_))));
             assert_eq!(report.good(Component::Header), [0..=3]);
         }
     }
@@ -108,7 +108,7 @@ fn missing_proofs_are_built_before_the_merge() {
         assert_eq!(Some(header.proof), chain.blocks[number as usize].proof);
         chain.verifier.verify(&header.encode()).unwrap();
     }
-    assert!(matches!(archive.header_with_proof(4).unwrap_err().rule, Rule::Missing(Component::Proof)));
+    assert!(matches!(archive.header_with_proof(4).unwrap_err().rule, ArchiveRule::Missing(Component::Proof)));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_archive::e2store::split_record;
 use cairn_archive::write::{ArchiveWriter, Plan};
-use cairn_archive::{Archive, Component, Format, Rule};
+use cairn_archive::{Archive, ArchiveRule, Component, Format};
 use proptest::prelude::*;
 
 use crate::chain::Chain;
@@ -149,7 +149,7 @@ fn one_writer_at_a_time_and_other_plans_beside_it() {
     let mut writer = ArchiveWriter::resume(dir.path(), chain.era1()).unwrap();
     let other = ArchiveWriter::resume(dir.path(), chain.ere([])).unwrap();
     let refused = ArchiveWriter::resume(dir.path(), chain.era1()).unwrap_err();
-    assert!(matches!(refused.rule, Rule::InUse), "{refused}");
+    assert!(matches!(refused.rule, ArchiveRule::InUse), "{refused}");
 
     chain.put(&mut writer, 2, Component::Header);
     drop(writer);
@@ -171,7 +171,7 @@ fn what_fails_at_the_end_can_be_made_good() {
         chain.put(&mut writer, number, component);
     }
     let missing = writer.finish().unwrap_err();
-    assert!(matches!(missing.rule, Rule::Missing(Component::Header)), "{missing}");
+    assert!(matches!(missing.rule, ArchiveRule::Missing(Component::Header)), "{missing}");
     let mut writer = ArchiveWriter::resume(dir.path(), chain.era1()).unwrap();
     assert_eq!(writer.missing(Component::Header), [0..=0]);
     put_missing(&chain, &mut writer);
@@ -249,12 +249,12 @@ fn streams_that_are_none_are_refused() {
         writer.put_stream(4, Component::Header, &stream),
     ]
     .map(|put| put.unwrap_err().rule);
-    assert!(matches!(rules[0], Rule::SkippableChunk), "{:?}", rules[0]);
-    assert!(matches!(rules[1], Rule::SkippableChunk), "{:?}", rules[1]);
-    assert!(matches!(rules[2], Rule::SkippableChunk), "{:?}", rules[2]);
-    assert!(matches!(rules[3], Rule::Number(_)), "{:?}", rules[3]);
-    assert!(matches!(rules[4], Rule::Length(_)), "{:?}", rules[4]);
-    assert!(matches!(rules[5], Rule::TooLong { .. }), "{:?}", rules[5]);
+    assert!(matches!(rules[0], ArchiveRule::SkippableChunk), "{:?}", rules[0]);
+    assert!(matches!(rules[1], ArchiveRule::SkippableChunk), "{:?}", rules[1]);
+    assert!(matches!(rules[2], ArchiveRule::SkippableChunk), "{:?}", rules[2]);
+    assert!(matches!(rules[3], ArchiveRule::Number(_)), "{:?}", rules[3]);
+    assert!(matches!(rules[4], ArchiveRule::Length(_)), "{:?}", rules[4]);
+    assert!(matches!(rules[5], ArchiveRule::TooLong { .. }), "{:?}", rules[5]);
     assert!(held(&writer).is_empty());
     writer.put_stream(1, Component::Header, &stream).unwrap();
     assert_eq!(writer.header(1).unwrap().unwrap(), chain.blocks[1].header.0);
@@ -269,11 +269,11 @@ fn the_records_of_consecutive_blocks_lie_in_their_extent() {
     assert_eq!((extent.first, extent.starts.len(), &extent.components[..]), (2, 4, &[Component::Body][..]));
     assert_eq!(extent.end, archive.extent(Component::Body, 6..=6).unwrap().bytes().start);
     let proof = archive.extent(Component::Proof, 2..=5).unwrap_err();
-    assert!(matches!(proof.rule, Rule::Missing(Component::Proof)), "{proof}");
+    assert!(matches!(proof.rule, ArchiveRule::Missing(Component::Proof)), "{proof}");
     for blocks in [0..=chain.last() + 1, 5..=chain.last() + 9] {
-        assert!(matches!(archive.extent(Component::Body, blocks).unwrap_err().rule, Rule::OutOfRange(_)));
+        assert!(matches!(archive.extent(Component::Body, blocks).unwrap_err().rule, ArchiveRule::OutOfRange(_)));
     }
     #[allow(clippy::reversed_empty_ranges)]
     let backwards = archive.extent(Component::Body, 5..=2);
-    assert!(matches!(backwards.unwrap_err().rule, Rule::OutOfRange(_)));
+    assert!(matches!(backwards.unwrap_err().rule, ArchiveRule::OutOfRange(_)));
 }

@@ -46,17 +46,18 @@ pub enum Upkeep {
         /// This node's own ID, or a random one in a bucket's range.
         target: NodeId,
     },
+    /// Nothing before this time, unless the table changes; `None`: not before a peer is inserted.
+    Timeout(Option<Instant>),
 }
 
 impl RoutingTable {
-    /// The next thing to do now; `None`: nothing before [`poll_timeout`](Self::poll_timeout). `own` are the ping
-    /// extensions that this node speaks.
-    pub fn poll_output(&mut self, now: Instant, own: Extensions, rng: &mut impl Rng) -> Option<Upkeep> {
-        self.next_ping(now, own).or_else(|| self.next_lookup(now, rng))
+    /// The next thing to do now. `own` are the ping extensions that this node speaks.
+    pub fn poll_output(&mut self, now: Instant, own: Extensions, rng: &mut impl Rng) -> Upkeep {
+        let next = self.next_ping(now, own).or_else(|| self.next_lookup(now, rng));
+        next.unwrap_or_else(|| Upkeep::Timeout(self.next_due(now)))
     }
 
-    /// When to [`poll_output`](Self::poll_output) again after it had nothing to do at `now`; `None`: not before a peer is inserted.
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+    fn next_due(&self, now: Instant) -> Option<Instant> {
         let expiries = self.peers().filter_map(|peer| peer.liveness.ping_expires);
         let has_room = self.pings_under_way() < MAX_PINGS;
         let pings = self.peers().filter(|peer| has_room && !is_pinging(peer)).map(|peer| peer.liveness.next_ping);

@@ -28,6 +28,14 @@ fn pong() -> PingPayload {
     })
 }
 
+/// What a table wants done at one time.
+fn steps<'a>(table: &'a mut RoutingTable, now: Instant, rng: &'a mut StdRng) -> impl Iterator<Item = Upkeep> + 'a {
+    std::iter::from_fn(move || match table.poll_output(now, OWN, rng) {
+        Upkeep::Timeout(_) => None,
+        step => Some(step),
+    })
+}
+
 fn table_of(count: usize, now: Instant) -> RoutingTable {
     let mut table = RoutingTable::new(random_id(&mut StdRng::seed_from_u64(1)), TableConfig::new(LOCAL));
     for enr in &INTERNET_NODES[..count] {
@@ -40,8 +48,7 @@ fn table_of(count: usize, now: Instant) -> RoutingTable {
 fn an_empty_table_wants_nothing() {
     let now = Instant::now();
     let mut table = table_of(0, now);
-    assert_eq!(table.poll_output(now, OWN, &mut StdRng::seed_from_u64(1)), None);
-    assert_eq!(table.poll_timeout(now), None);
+    assert_eq!(table.poll_output(now, OWN, &mut StdRng::seed_from_u64(1)), Upkeep::Timeout(None));
 }
 
 #[test]
@@ -50,7 +57,7 @@ fn new_peers_are_pinged_a_few_at_a_time() {
     let rng = &mut StdRng::seed_from_u64(1);
     let mut table = table_of(40, now);
     let mut pinged = Vec::new();
-    while let Some(Upkeep::Ping { peer, payload_type }) = table.poll_output(now, OWN, rng) {
+    while let Upkeep::Ping { peer, payload_type } = table.poll_output(now, OWN, rng) {
         assert_eq!(payload_type, payload_type::CLIENT_INFO);
         pinged.push(id(&peer));
     }
@@ -58,8 +65,7 @@ fn new_peers_are_pinged_a_few_at_a_time() {
     assert_eq!(pinged.iter().collect::<BTreeSet<_>>().len(), MAX_PINGS, "none twice");
     table.handle_pong(&pinged[0], 1, &pong(), now);
     table.handle_failure(&pinged[1], now);
-    let more =
-        std::iter::from_fn(|| table.poll_output(now, OWN, rng)).filter(|step| matches!(step, Upkeep::Ping { .. }));
+    let more = steps(&mut table, now, rng).filter(|step| matches!(step, Upkeep::Ping { .. }));
     assert_eq!(more.count(), 2, "one for each that ended");
 }
 
@@ -69,10 +75,10 @@ fn the_next_ping_uses_the_best_extension_that_both_list() {
     let rng = &mut StdRng::seed_from_u64(1);
     let own = Extensions::from_capabilities(&[0, 1, 2]);
     let mut table = table_of(1, now);
-    let Some(Upkeep::Ping { peer, payload_type: 0 }) = table.poll_output(now, own, rng) else { panic!("no PING") };
+    let Upkeep::Ping { peer, payload_type: 0 } = table.poll_output(now, own, rng) else { panic!("no PING") };
     table.handle_pong(&id(&peer), 1, &pong(), now);
     let next = table.poll_output(now + PING_INTERVAL, own, rng);
-    assert_eq!(next, Some(Upkeep::Ping { peer, payload_type: payload_type::HISTORY_RADIUS }));
+    assert_eq!(next, Upkeep::Ping { peer, payload_type: payload_type::HISTORY_RADIUS });
 }
 
 #[test]
@@ -83,10 +89,12 @@ fn a_ping_whose_end_is_never_reported_does_not_block_for_ever() {
     let mut count = 0;
     let mut time = now;
     while count < 40 && time < now + Duration::from_secs(3600) {
-        while let Some(step) = table.poll_output(time, OWN, rng) {
-            count += usize::from(matches!(step, Upkeep::Ping { .. }));
-        }
-        let next = table.poll_timeout(time).unwrap();
+        let next = loop {
+            match table.poll_output(time, OWN, rng) {
+                Upkeep::Timeout(next) => break next.unwrap(),
+                step => count += usize::from(matches!(step, Upkeep::Ping { .. })),
+            }
+        };
         assert!(next > time);
         time = next;
     }
@@ -104,9 +112,9 @@ fn joining_looks_up_itself_and_then_every_bucket() {
     let mut time = now;
     while time < now + Duration::from_secs(120) {
         match table.poll_output(time, OWN, rng) {
-            Some(Upkeep::Lookup { target }) => looked_up.push(target),
-            Some(Upkeep::Ping { peer, .. }) => drop(table.handle_pong(&id(&peer), 1, &pong(), time)),
-            None => time = table.poll_timeout(time).unwrap(),
+            Upkeep::Lookup { target } => looked_up.push(target),
+            Upkeep::Ping { peer, .. } => drop(table.handle_pong(&id(&peer), 1, &pong(), time)),
+            Upkeep::Timeout(next) => time = next.unwrap(),
         }
     }
     assert_eq!(looked_up[0], local);
@@ -126,9 +134,7 @@ fn a_bucket_in_which_something_was_looked_up_is_fresh() {
         table.handle_lookup(&random_id_at(&local, distance, rng), now);
     }
     let lookups = |table: &mut RoutingTable, time, rng: &mut StdRng| {
-        std::iter::from_fn(|| table.poll_output(time, OWN, rng))
-            .filter(|step| matches!(step, Upkeep::Lookup { .. }))
-            .count()
+        steps(table, time, rng).filter(|step| matches!(step, Upkeep::Lookup { .. })).count()
     };
     assert_eq!(lookups(&mut table, now + REFRESH_INTERVAL - Duration::from_millis(1), rng), 0);
     assert_eq!(lookups(&mut table, now + REFRESH_INTERVAL, rng), 1);
@@ -144,10 +150,10 @@ fn a_sparse_table_looks_around_more_often() {
     let mut time = now;
     while time < now + 10 * SPARSE_INTERVAL {
         match table.poll_output(time, OWN, rng) {
-            Some(Upkeep::Lookup { target }) if target == local => times.push(time),
-            Some(Upkeep::Lookup { .. }) => {}
-            Some(Upkeep::Ping { peer, .. }) => drop(table.handle_pong(&id(&peer), 1, &pong(), time)),
-            None => time = table.poll_timeout(time).unwrap(),
+            Upkeep::Lookup { target } if target == local => times.push(time),
+            Upkeep::Lookup { .. } => {}
+            Upkeep::Ping { peer, .. } => drop(table.handle_pong(&id(&peer), 1, &pong(), time)),
+            Upkeep::Timeout(next) => time = next.unwrap(),
         }
     }
     assert_eq!(times.len(), 10);
@@ -180,7 +186,7 @@ fn hours_of_churn() {
         while now < end {
             polls += 1;
             match table.poll_output(now, OWN, rng) {
-                Some(Upkeep::Ping { peer, .. }) => {
+                Upkeep::Ping { peer, .. } => {
                     pings += 1;
                     let peer = id(&peer);
                     if dies[&peer] > now {
@@ -189,13 +195,13 @@ fn hours_of_churn() {
                         table.handle_failure(&peer, now);
                     }
                 }
-                Some(Upkeep::Lookup { .. }) => {
+                Upkeep::Lookup { .. } => {
                     for _ in 0..8 {
                         let enr = &nodes[rng.random_range(0..nodes.len())];
                         let _ = table.insert(Arc::clone(enr), Acquaintance::Mentioned, now);
                     }
                 }
-                None => {
+                Upkeep::Timeout(next) => {
                     let grace = PING_INTERVAL + Duration::from_secs(1);
                     for enr in table.nodes_at(&(0..=256).collect::<Vec<_>>(), &table.local_id()) {
                         assert!(dies[&id(&enr)] + grace > now, "a peer long dead is named");
@@ -203,7 +209,7 @@ fn hours_of_churn() {
                     for peer in table.peers().filter(|peer| dies[&peer.node_id()] > now && peer.is_confirmed()) {
                         assert!(now.duration_since(peer.last_seen().unwrap()) < grace);
                     }
-                    let next = table.poll_timeout(now).unwrap();
+                    let next = next.unwrap();
                     assert!(next > now, "it would never sleep");
                     now = next;
                 }

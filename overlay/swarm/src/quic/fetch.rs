@@ -120,7 +120,7 @@ impl Default for FetchOptions {
 
 /// Why a fetch ended before everything was there.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub enum SwarmFetchError {
     /// What came could not be kept.
     #[error(transparent)]
     Sink(ErrorSource),
@@ -287,8 +287,8 @@ impl Fetch {
     ///
     /// # Errors
     ///
-    /// [`FetchError`] if something cannot be kept, or `stop` is cancelled. What was kept until then stays.
-    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), FetchError> {
+    /// [`SwarmFetchError`] if something cannot be kept, or `stop` is cancelled. What was kept until then stays.
+    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), SwarmFetchError> {
         let interest = DeclaredInterest::new(&self.swarm);
         let outcome = self.run_until_done(stop).await;
         drop(interest);
@@ -311,7 +311,7 @@ impl Fetch {
         outcome
     }
 
-    async fn run_until_done(&mut self, stop: &CancellationToken) -> Result<(), FetchError> {
+    async fn run_until_done(&mut self, stop: &CancellationToken) -> Result<(), SwarmFetchError> {
         let mut changes = self.swarm.changes();
         let mut next_report = Instant::now();
         self.look_at_sessions();
@@ -351,7 +351,7 @@ impl Fetch {
                 }
                 Ok(()) = changes.changed(), if !has_changed => has_changed = true,
                 () = tokio::time::sleep_until(wait.into()) => self.look_at_rtts(),
-                () = stop.cancelled() => return Err(FetchError::Stopped),
+                () = stop.cancelled() => return Err(SwarmFetchError::Stopped),
             }
         }
     }
@@ -451,7 +451,7 @@ impl Fetch {
         }
     }
 
-    fn handle_checked(&mut self, checked: CheckerReport) -> Result<(), FetchError> {
+    fn handle_checked(&mut self, checked: CheckerReport) -> Result<(), SwarmFetchError> {
         let CheckerReport { peer, component, number, bytes, outcome } = checked;
         match outcome {
             Ok(()) => {
@@ -484,13 +484,13 @@ impl Fetch {
                 }
                 self.doubts.first = Some((number, reason));
             }
-            Err(PutError::Failed(error)) => return Err(FetchError::Sink(error)),
+            Err(PutError::Failed(error)) => return Err(SwarmFetchError::Sink(error)),
         }
         Ok(())
     }
 
     /// Ends the fetch when nobody is left who serves what is missing but those whose headers cannot be judged.
-    fn end_in_doubt(&mut self, now: Instant) -> Result<(), FetchError> {
+    fn end_in_doubt(&mut self, now: Instant) -> Result<(), SwarmFetchError> {
         let progress = self.download.progress();
         if self.doubts.first.is_none() || progress.unreachable < progress.missing {
             self.doubts.since = None;
@@ -501,7 +501,10 @@ impl Fetch {
             return Ok(());
         }
         let peers = self.doubts.peers.len();
-        self.doubts.first.take().map_or(Ok(()), |(number, source)| Err(FetchError::Unproved { number, peers, source }))
+        self.doubts
+            .first
+            .take()
+            .map_or(Ok(()), |(number, source)| Err(SwarmFetchError::Unproved { number, peers, source }))
     }
 
     fn report(&self) {

@@ -18,7 +18,7 @@ use crate::holdings::Holdings;
 use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::Network;
 use crate::pipeline::Refusal;
-use crate::present::{self, BlobFees, Form, PieceError, What};
+use crate::present::{self, BlobFees, PieceError, PieceForm, What};
 use crate::ranges::{EraFetches, RangeFetch, RangeSource, WantedEras, Ways};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
@@ -100,7 +100,7 @@ impl Node {
     ///
     /// # Errors
     /// [`PieceError`] when it was not found, or has no such form.
-    pub async fn present(&self, id: BlockId, what: What, form: Form) -> Result<Vec<u8>, PieceError> {
+    pub async fn present(&self, id: BlockId, what: What, form: PieceForm) -> Result<Vec<u8>, PieceError> {
         present::piece(&self.fetcher, &self.workers, BlobFees::of(self.chain()), id, what, form).await
     }
 

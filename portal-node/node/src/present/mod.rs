@@ -30,7 +30,7 @@ use content_types::ProvedHeader;
 pub use blob_fees::BlobFees;
 pub use block::{BodyJson, block, body, header};
 pub(crate) use pieces::piece;
-pub use pieces::{Form, PieceError, What};
+pub use pieces::{PieceError, PieceForm, What};
 pub use receipts::receipts;
 
 /// Why a body or receipts cannot be shown as JSON.

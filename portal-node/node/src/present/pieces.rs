@@ -27,7 +27,7 @@ pub enum What {
 
 /// The form in which it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum PieceForm {
     /// A JSON object: of a block what `eth_getBlockByNumber` gives with whole transactions, and `receipts` as
     /// `eth_getBlockReceipts` gives them; of a body or receipts alone, number and hash of the block and those.
     Json,
@@ -61,12 +61,12 @@ pub(crate) async fn piece(
     fees: BlobFees,
     id: BlockId,
     what: What,
-    form: Form,
+    form: PieceForm,
 ) -> Result<Vec<u8>, PieceError> {
     let fetched = FetchedPiece::of(fetcher, id, what, form).await?;
     let formed = workers.cpu(move || match form {
-        Form::Json => fetched.json(what, &fees),
-        Form::Rlp => fetched.rlp(what),
+        PieceForm::Json => fetched.json(what, &fees),
+        PieceForm::Rlp => fetched.rlp(what),
     });
     formed.await?.map_err(|source| PieceError::Form { block: id, source })
 }
@@ -79,19 +79,19 @@ struct FetchedPiece {
 }
 
 impl FetchedPiece {
-    async fn of(fetcher: &Fetcher, id: BlockId, what: What, form: Form) -> Result<Self, FetchError> {
+    async fn of(fetcher: &Fetcher, id: BlockId, what: What, form: PieceForm) -> Result<Self, FetchError> {
         let nothing = Bytes::new;
         Ok(match (what, form) {
             (What::Header, _) => Self { header: fetcher.header(id).await?, body: nothing(), receipts: nothing() },
-            (What::Body, _) | (What::Block, Form::Rlp) => {
+            (What::Body, _) | (What::Block, PieceForm::Rlp) => {
                 let (header, body) = fetcher.body(id).await?;
                 Self { header, body, receipts: nothing() }
             }
-            (What::Receipts, Form::Rlp) => {
+            (What::Receipts, PieceForm::Rlp) => {
                 let (header, receipts) = fetcher.receipts(id).await?;
                 Self { header, body: nothing(), receipts }
             }
-            (What::Block | What::Receipts, Form::Json) => {
+            (What::Block | What::Receipts, PieceForm::Json) => {
                 let crate::fetch::ProvedBlock { header, body, receipts } = fetcher.block(id).await?;
                 Self { header, body, receipts }
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use cairn_swarm::quic::{FetchError as ServeError, FetchProgress};
+use cairn_swarm::quic::{FetchProgress, SwarmFetchError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,7 @@ impl RangeFetch {
         }
         let begun = Instant::now();
         let made = stop.run_until_cancelled(lookups::write(&source, wanted, pace, &progress)).await;
-        let path = made.ok_or(FetchArchiveError::Fetch(ServeError::Stopped))??;
+        let path = made.ok_or(FetchArchiveError::Fetch(SwarmFetchError::Stopped))??;
         Ok(Made { path, took: begun.elapsed(), served: None })
     }
 }

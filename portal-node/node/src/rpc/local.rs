@@ -24,7 +24,7 @@ use super::results::hex_string;
 use crate::fetch::{FetchError, Fetcher};
 use crate::headers::BlockId;
 use crate::networks::Network;
-use crate::present::{self, BlobFees, Form, PieceError, What};
+use crate::present::{self, BlobFees, PieceError, PieceForm, What};
 use crate::trust_fetcher::TrustFetcher;
 use crate::workers::Workers;
 
@@ -91,7 +91,7 @@ impl Parameter for What {
     }
 }
 
-impl Parameter for Form {
+impl Parameter for PieceForm {
     const EXPECTED: &'static str = "one of json, rlp";
 
     fn parse(value: &Value) -> Result<Self, Misfit> {
@@ -112,14 +112,14 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
     module.register_async_method("cairn_block", |params, local, _| async move {
         let arguments = Arguments::new(&params, &["block", "what", "form"])?;
         let (id, what) = (arguments.required("block")?, arguments.optional("what")?.unwrap_or(What::Block));
-        let form = arguments.optional("form")?.unwrap_or(Form::Json);
+        let form = arguments.optional("form")?.unwrap_or(PieceForm::Json);
         let piece = present::piece(&local.fetcher, &local.workers, local.fees.clone(), id, what, form)
             .await
             .map_err(refused)?;
         match form {
             // As it was written: the order of fields is that of execution clients.
-            Form::Json => String::from_utf8(piece).map_err(internal).and_then(raw),
-            Form::Rlp => raw(json!(hex_string(piece)).to_string()),
+            PieceForm::Json => String::from_utf8(piece).map_err(internal).and_then(raw),
+            PieceForm::Rlp => raw(json!(hex_string(piece)).to_string()),
         }
     })?;
     module.register_method("cairn_peers", |params, local, _| Arguments::new(&params, &[]).map(|_| local.peers()))?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use cairn_archive::{Archive, ArchiveError, Component, Rule};
+use cairn_archive::{Archive, ArchiveError, ArchiveRule, Component};
 use content_types::ProvedHeader;
 
 use super::refused::RefusedBlocks;
@@ -47,8 +47,8 @@ impl BlockProblem {
     fn may_pass(&self) -> bool {
         match self {
             Self::Archive(error) => match &error.rule {
-                Rule::Io(source) => source.kind() != std::io::ErrorKind::UnexpectedEof,
-                Rule::Vanished => true,
+                ArchiveRule::Io(source) => source.kind() != std::io::ErrorKind::UnexpectedEof,
+                ArchiveRule::Vanished => true,
                 _ => false,
             },
             Self::Unproved { .. } => true,
@@ -111,7 +111,9 @@ async fn read_batch(
         let mut proved: HashMap<u64, ProvedHeader> =
             proved.into_iter().map(|header| (header.number(), header)).collect();
         let mut read = |number| match (read_block(&archive, number, proved.remove(&number)), is_bare) {
-            (Err(BlockProblem::Archive(error)), true) if matches!(error.rule, Rule::Missing(Component::Proof)) => {
+            (Err(BlockProblem::Archive(error)), true)
+                if matches!(error.rule, ArchiveRule::Missing(Component::Proof)) =>
+            {
                 Err(BlockProblem::Unproved { number })
             }
             (read, _) => read,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cairn_archive::write::Plan;
 use cairn_archive::{ArchiveError, MAX_BLOCKS};
 use cairn_swarm::download::{DownloadConfig, Order};
-use cairn_swarm::quic::{Fetch, FetchError, FetchOptions, FetchProgress, Sink, Swarm};
+use cairn_swarm::quic::{Fetch, FetchOptions, FetchProgress, Sink, Swarm, SwarmFetchError};
 use content_types::HeaderVerifier;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub enum FetchArchiveError {
     Unserved(#[from] Unserved),
     /// What came could not be kept.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(#[from] SwarmFetchError),
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
@@ -127,7 +127,7 @@ impl ArchiveFetch {
             unserved = patience.run_out(progress) => {
                 ending.cancel();
                 match running.await {
-                    Err(FetchArchiveError::Fetch(FetchError::Stopped)) if !stop.is_cancelled() => Err(unserved.into()),
+                    Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) if !stop.is_cancelled() => Err(unserved.into()),
                     ended => ended,
                 }
             }

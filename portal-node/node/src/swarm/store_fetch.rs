@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cairn_archive::MAX_BLOCKS;
 use cairn_swarm::download::{DownloadConfig, Order};
-use cairn_swarm::quic::{Fetch, FetchError, FetchOptions, FetchProgress, Sink, Swarm};
+use cairn_swarm::quic::{Fetch, FetchOptions, FetchProgress, Sink, Swarm, SwarmFetchError};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -269,8 +269,8 @@ impl StoreFetchRun {
         self.tell(&before, items, &sink, &progress.borrow());
         match (fetched, ended_by) {
             (Ok(()), _) => Ok(EraOutcome::Everything),
-            (Err(FetchError::Stopped), Some(outcome)) => Ok(outcome),
-            (Err(FetchError::Stopped), None) => Ok(EraOutcome::Abandoned),
+            (Err(SwarmFetchError::Stopped), Some(outcome)) => Ok(outcome),
+            (Err(SwarmFetchError::Stopped), None) => Ok(EraOutcome::Abandoned),
             (Err(error), _) => Err(error.to_string()),
         }
     }

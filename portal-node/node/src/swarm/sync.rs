@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cairn_archive::ArchiveError;
 use cairn_archive::write::{ArchiveWriter, Plan};
 use cairn_swarm::download::Order;
-use cairn_swarm::quic::{FetchError, FetchProgress};
+use cairn_swarm::quic::{FetchProgress, SwarmFetchError};
 use content_types::{HeaderVerifier, NodeId};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -394,10 +394,10 @@ impl SyncShared {
                     }
                 }
             }
-            Err(FetchArchiveError::Fetch(FetchError::Stopped)) if running.too_much.is_cancelled() => {
+            Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) if running.too_much.is_cancelled() => {
                 self.forget(plan).await
             }
-            Err(FetchArchiveError::Fetch(FetchError::Stopped)) => {
+            Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) => {
                 let total = progress.borrow().total;
                 EraEnd::Unserved { missing: total.missing, wanted: total.wanted }
             }

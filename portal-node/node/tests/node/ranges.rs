@@ -96,9 +96,9 @@ async fn a_block_is_presented_as_rlp_and_as_json_of_the_same_size() {
     let seeder = world.start_seeder("seeder").await;
     let block = world.chain.block(7).unwrap();
     let present = |what, form| seeder.present(BlockId::Number(7), what, form);
-    let rlp = present(present::What::Block, present::Form::Rlp).await.unwrap();
+    let rlp = present(present::What::Block, present::PieceForm::Rlp).await.unwrap();
     assert_eq!(rlp, encoded(block.header.rlp(), &block.body));
-    let json = present(present::What::Block, present::Form::Json).await.unwrap();
+    let json = present(present::What::Block, present::PieceForm::Json).await.unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(json["size"], format!("{:#x}", rlp.len()));
     assert_eq!(json["hash"], format!("{:#x}", block.header.hash()));

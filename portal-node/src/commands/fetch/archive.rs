@@ -9,7 +9,7 @@ use cairn_node::{
 };
 
 use crate::{
-    cli::{FetchArgs, What},
+    cli::{FetchArgs, WhatArg},
     failure::Failure,
     settings::Settings,
 };
@@ -25,7 +25,7 @@ pub(super) fn wanted(settings: &Settings, args: &FetchArgs, path: &Path) -> Resu
         _ => return Ok(None),
     };
     let wrong = |why: String| Err(Failure::Configuration(why));
-    if args.what != What::Block {
+    if args.what != WhatArg::Block {
         return wrong("an archive holds whole blocks: leave out --what".into());
     }
     if args.format.is_some() {

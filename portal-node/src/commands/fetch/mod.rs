@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{peer, running::RunningPeer};
 use crate::{
-    cli::{BlockRange, FetchArgs, FetchFormat, What},
+    cli::{BlockRange, FetchArgs, FetchFormat, WhatArg},
     failure::Failure,
     files, output,
     settings::Settings,
@@ -34,13 +34,13 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
     if args.into_store {
         return into_store::fetch(settings, &args).await;
     }
-    let target = Target::of(settings, &args)?;
+    let target = FetchTarget::of(settings, &args)?;
     if !args.own_peer
         && let Some(format) = target.format()
         && let Some(peer) = RunningPeer::on_folder(settings).await?
     {
         tracing::info!("the peer that runs on the data folder fetches (--own-peer starts another one)");
-        let source = Source::Running(peer, Duration::from_secs(args.from_peers.timeout));
+        let source = FetchedBy::Running(peer, Duration::from_secs(args.from_peers.timeout));
         return pieces_to(&source, &args, target, format).await;
     }
     let (node, _scratch) = peer::start_fetcher(settings, args.from_peers.network.clone()).await?;
@@ -49,27 +49,29 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
     outcome
 }
 
-async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: Target) -> Result<(), Failure> {
+async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: FetchTarget) -> Result<(), Failure> {
     node.archives().wait_until_scanned().await;
     if node.trust().status().iter().all(|list| list.entries.is_none()) {
         node.fetch_trust_from_peers().await;
     }
     match target {
-        Target::Output(format) | Target::File(_, format) => pieces_to(&Source::Own(node), args, target, format).await,
-        Target::Archive(wanted) => ranges::fetch_range(node, settings, args, wanted).await,
-        Target::Eras(eras, folder) => ranges::fetch_eras(node, settings, args, eras, &folder).await,
+        FetchTarget::Output(format) | FetchTarget::File(_, format) => {
+            pieces_to(&FetchedBy::Own(node), args, target, format).await
+        }
+        FetchTarget::Archive(wanted) => ranges::fetch_range(node, settings, args, wanted).await,
+        FetchTarget::Eras(eras, folder) => ranges::fetch_eras(node, settings, args, eras, &folder).await,
     }
 }
 
 /// Where the result goes, and as what.
-enum Target {
+enum FetchTarget {
     Output(FetchFormat),
     File(PathBuf, FetchFormat),
     Archive(WantedArchive),
     Eras(BlockRange, PathBuf),
 }
 
-impl Target {
+impl FetchTarget {
     /// How single pieces are written; `None` where an archive is made.
     fn format(&self) -> Option<FetchFormat> {
         match self {
@@ -98,21 +100,26 @@ impl Target {
 }
 
 /// Who fetches.
-enum Source<'a> {
+enum FetchedBy<'a> {
     /// A peer that was started for it.
     Own(&'a Node),
     /// The one that runs on the data folder, which is given so long for a block.
     Running(RunningPeer, Duration),
 }
 
-async fn pieces_to(source: &Source<'_>, args: &FetchArgs, target: Target, format: FetchFormat) -> Result<(), Failure> {
+async fn pieces_to(
+    source: &FetchedBy<'_>,
+    args: &FetchArgs,
+    target: FetchTarget,
+    format: FetchFormat,
+) -> Result<(), Failure> {
     match target {
-        Target::File(path, _) => save(source, args, path, format).await,
+        FetchTarget::File(path, _) => save(source, args, path, format).await,
         _ => print(source, args, format).await,
     }
 }
 
-async fn print(source: &Source<'_>, args: &FetchArgs, format: FetchFormat) -> Result<(), Failure> {
+async fn print(source: &FetchedBy<'_>, args: &FetchArgs, format: FetchFormat) -> Result<(), Failure> {
     let bar = bar(args.range());
     let shown = bar.clone();
     let write = move |mut pieces: mpsc::Receiver<Vec<u8>>| {
@@ -127,7 +134,7 @@ async fn print(source: &Source<'_>, args: &FetchArgs, format: FetchFormat) -> Re
     pieces(source, args, format, &bar, write).await
 }
 
-async fn save(source: &Source<'_>, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
+async fn save(source: &FetchedBy<'_>, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
     let blocks = args.range().count();
     let write = move |pieces| write_file(&path, blocks, format, pieces);
     pieces(source, args, format, &bar(args.range()), write).await
@@ -135,7 +142,7 @@ async fn save(source: &Source<'_>, args: &FetchArgs, path: PathBuf, format: Fetc
 
 /// Fetches the pieces of a range and hands them on in order to `write`, on a thread of its own.
 async fn pieces(
-    source: &Source<'_>,
+    source: &FetchedBy<'_>,
     args: &FetchArgs,
     format: FetchFormat,
     bar: &ProgressBar,
@@ -155,7 +162,7 @@ fn write_file(
     mut pieces: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), Failure> {
     let failed = |error| Failure::io(path, error);
-    let mut file = files::Part::create(path).map_err(failed)?;
+    let mut file = files::PartFile::create(path).map_err(failed)?;
     let mut written = 0;
     while let Some(piece) = pieces.blocking_recv() {
         file.write_all(&piece).map_err(failed)?;
@@ -170,20 +177,20 @@ fn write_file(
     file.finish().map_err(failed)
 }
 
-async fn piece(source: &Source<'_>, number: u64, what: What, format: FetchFormat) -> Result<Vec<u8>, Failure> {
+async fn piece(source: &FetchedBy<'_>, number: u64, what: WhatArg, format: FetchFormat) -> Result<Vec<u8>, Failure> {
     let (what, what_name) = match what {
-        What::Block => (present::What::Block, "block"),
-        What::Header => (present::What::Header, "header"),
-        What::Body => (present::What::Body, "body"),
-        What::Receipts => (present::What::Receipts, "receipts"),
+        WhatArg::Block => (present::What::Block, "block"),
+        WhatArg::Header => (present::What::Header, "header"),
+        WhatArg::Body => (present::What::Body, "body"),
+        WhatArg::Receipts => (present::What::Receipts, "receipts"),
     };
     let (form, form_name) = match format {
-        FetchFormat::Json => (present::Form::Json, "json"),
-        FetchFormat::Rlp => (present::Form::Rlp, "rlp"),
+        FetchFormat::Json => (present::PieceForm::Json, "json"),
+        FetchFormat::Rlp => (present::PieceForm::Rlp, "rlp"),
     };
     let node = match source {
-        Source::Own(node) => node,
-        Source::Running(peer, limit) => {
+        FetchedBy::Own(node) => node,
+        FetchedBy::Running(peer, limit) => {
             let params = json!([number, what_name, form_name]);
             let answer: Box<RawValue> = peer.ask_within(*limit, "cairn_block", params).await?;
             return match format {

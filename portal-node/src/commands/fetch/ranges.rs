@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, pin::pin, time::Duration};
 use cairn_node::{
     Node,
     ranges::{EraMade, Made, Pace, RangeError, RangeProgress, WantedEras, Ways},
-    swarm::{FetchArchiveError, FetchProgress, WantedArchive, peers_of, quic::FetchError},
+    swarm::{FetchArchiveError, FetchProgress, WantedArchive, peers_of, quic::SwarmFetchError},
 };
 use indicatif::{HumanBytes, ProgressBar};
 use serde_json::json;
@@ -185,7 +185,7 @@ pub(in crate::commands) fn failure(error: FetchArchiveError) -> Failure {
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
         FetchArchiveError::Folder { source, .. } => Failure::Io(format!("{error}{}", advice(source))),
         FetchArchiveError::Unserved(_) => Failure::NotFound(error.to_string()),
-        FetchArchiveError::Fetch(source @ FetchError::Unproved { .. }) => Failure::NotFound(format!(
+        FetchArchiveError::Fetch(source @ SwarmFetchError::Unproved { .. }) => Failure::NotFound(format!(
             "{source}; what came is kept: `cairn trust show` tells how far the lists reach, `cairn trust import` takes newer ones"
         )),
         FetchArchiveError::Fetch(source) => Failure::of_files(source),

@@ -12,7 +12,7 @@ use std::{
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_archive::{Archive, ArchiveError, Component, Format, Rule};
+use cairn_archive::{Archive, ArchiveError, ArchiveRule, Component, Format};
 use content_types::{
     HeaderProof, HeaderWithProof, ProvedHeader,
     block::{BodyEncoding, ReceiptsEncoding, transcode},
@@ -37,8 +37,8 @@ pub(super) enum SeedRefusal {
 impl From<ArchiveError> for SeedRefusal {
     fn from(error: ArchiveError) -> Self {
         match error.rule {
-            Rule::Vanished => Self::Gone(error.to_string()),
-            Rule::Io(_) => Self::NotNow(error.to_string()),
+            ArchiveRule::Vanished => Self::Gone(error.to_string()),
+            ArchiveRule::Io(_) => Self::NotNow(error.to_string()),
             _ => Self::Corrupt(error.to_string()),
         }
     }
@@ -260,7 +260,7 @@ impl Seed {
 fn header_and_proof(archive: &Archive, number: u64) -> Result<(DecodedHeader, Option<HeaderProof>), ArchiveError> {
     match archive.header_with_proof(number) {
         Ok(HeaderWithProof { header, proof }) => Ok((header, Some(proof))),
-        Err(error) if matches!(error.rule, Rule::Io(_) | Rule::Vanished) => Err(error),
+        Err(error) if matches!(error.rule, ArchiveRule::Io(_) | ArchiveRule::Vanished) => Err(error),
         Err(_) => Ok((archive.decoded_header(number)?, None)),
     }
 }
