@@ -1,5 +1,7 @@
 //! Asks a peer that runs: over the socket in its data folder, or over TCP.
 
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +15,9 @@ use crate::http::{self, HttpError};
 
 /// The socket's name in a data folder.
 pub const SOCKET_FILE: &str = "cairn.sock";
+
+/// Belongs to the user that this process runs as.
+const OWN_PROCESS: &str = "/proc/self";
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 72 << 20;
@@ -59,13 +64,18 @@ impl PeerClient {
         Ok(Self { http: http::client()?, url })
     }
 
-    /// The peer that runs on a data folder; `None` if there is no socket. Whether somebody listens there tells a call.
+    /// The peer that runs on a data folder; `None` if there is no socket of this user's. Whether somebody listens there tells a
+    /// call. What a peer answers is not proved anew, so a socket that another user has put there is not asked.
     ///
     /// # Errors
     /// When the client cannot be set up.
     pub fn on_folder(data_dir: &Path) -> Result<Option<Self>, HttpError> {
         let socket: PathBuf = data_dir.join(SOCKET_FILE);
-        if !socket.exists() {
+        let is_ours = |socket: Metadata| {
+            let own = fs::metadata(OWN_PROCESS).map(|process| process.uid());
+            socket.file_type().is_socket() && own.is_ok_and(|own| own == socket.uid())
+        };
+        if !fs::symlink_metadata(&socket).is_ok_and(is_ours) {
             return Ok(None);
         }
         // The host is for the request's head only: a socket has no name.
@@ -95,4 +105,29 @@ struct RpcResponse<'a> {
     #[serde(borrow)]
     result: Option<&'a RawValue>,
     error: Option<RpcRefusal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{fs::chown, net::UnixListener};
+
+    use super::*;
+
+    #[test]
+    fn only_a_socket_of_the_same_user_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let is_asked = || PeerClient::on_folder(folder.path()).unwrap().is_some();
+        assert!(!is_asked(), "there is none");
+        let socket = folder.path().join(SOCKET_FILE);
+        fs::write(&socket, "no socket").unwrap();
+        assert!(!is_asked());
+        fs::remove_file(&socket).unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        assert!(is_asked());
+        // Only root may give a file away.
+        match chown(&socket, Some(12_345), None) {
+            Ok(()) => assert!(!is_asked(), "another user's"),
+            Err(error) => println!("not tried with another user's socket: {error}"),
+        }
+    }
 }
