@@ -337,7 +337,6 @@ async fn start_on(
             network: Arc::clone(network),
             holdings: holdings.clone(),
             workers: workers.clone(),
-            budgets,
             metrics: Arc::clone(&metrics),
         };
         run(hand_over.run().boxed());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_store::{Budgets, Entry, StoreError};
+use cairn_store::{Entry, StoreError};
 use content_types::ContentId;
 use content_types::room::StoredForm;
 use hashlink::LruCache;
@@ -43,7 +43,6 @@ pub(crate) struct HandOver {
     pub(crate) network: Arc<Network>,
     pub(crate) holdings: Holdings,
     pub(crate) workers: Workers,
-    pub(crate) budgets: Budgets,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -87,7 +86,7 @@ impl HandOver {
     /// The farthest pieces that were not offered yet, if the store will soon let go of some.
     async fn next(&self, offered: &LruCache<ContentId, ()>) -> Result<Vec<CheckedPiece>, Stopping> {
         let (store, network) = (Arc::clone(self.holdings.store()), self.network.sub_network());
-        let budget = self.budgets.get(network);
+        let budget = self.network.capacity();
         let used = store.usage(network).bytes;
         if u128::from(used) * 100 < u128::from(budget) * NEARLY_FULL_PERCENT {
             return Ok(Vec::new());
