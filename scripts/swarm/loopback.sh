@@ -12,7 +12,7 @@ section_loopback() {
         start_seeders "$count"
         names+=("cairn") commands[cairn]=$(printf '%q ' "${fetch[@]}") servers[cairn]="${seeders[*]}"
         for client in aria2c rqbit; do
-            if ! command -v "$client" transmission-create opentracker curl > "$dir/which"; then
+            if ! has_all "$client" transmission-create opentracker curl; then
                 echo "$client: not here with transmission-create and opentracker: left out"
                 continue
             fi
@@ -43,6 +43,14 @@ section_loopback() {
         table "$bytes" "${names[@]}"
         stop
         rm -rf "$dir/peers" "$dir/leech"
+    done
+}
+
+# Whether all of these programs are there. `command -v` with several names is content with one.
+has_all() {
+    local tool
+    for tool; do
+        command -v "$tool" > "$dir/which" || return
     done
 }
 

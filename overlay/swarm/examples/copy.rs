@@ -31,7 +31,7 @@ use tokio::{
 };
 
 /// The same datagrams as the swarm's.
-const MAX_DATAGRAM: u16 = 8_900;
+const MAX_DATAGRAM: u16 = 6_500;
 const CHUNK: usize = 512 << 10;
 /// Enough for a gigabit a second over 100 ms.
 const WINDOW: u32 = 12 << 20;

@@ -9,9 +9,20 @@ use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, Va
 
 use super::Limits;
 
-/// Datagrams that are tried at most, in bytes: as much as jumbo frames carry. On a path that carries less this costs a few
-/// probes a connection.
-const MAX_DATAGRAM: u16 = 8_900;
+/// The most that one call hands to UDP over IPv4, in bytes. With segmentation offload this holds for a whole batch of
+/// datagrams, not for each of them.
+const MAX_BATCH_BYTES: usize = 65_507;
+
+/// Datagrams that quinn hands over in one batch at most.
+const MAX_BATCH: usize = 10;
+
+/// Datagrams that are tried at most, in bytes. On a path that carries less this costs a few probes a connection. Jumbo frames
+/// would carry 8,900, but the system refuses a batch that is too long, and quinn passes over that, for probes of the path fail
+/// in the same way. Each full batch would be lost, sent again as a full batch, and lost again, while all small datagrams
+/// arrive: a connection that lives and brings nothing.
+const MAX_DATAGRAM: u16 = 6_500;
+
+const _: () = assert!(MAX_DATAGRAM as usize * MAX_BATCH <= MAX_BATCH_BYTES);
 
 /// Bytes that a stream brings before it is read: what a request of the usual size brings.
 const STREAM_WINDOW: u32 = 2 << 20;
@@ -159,5 +170,117 @@ impl Config {
             tracing::debug!(%error, "datagrams of the usual size only");
         }
         endpoint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, IoSliceMut},
+        net::Ipv4Addr,
+        pin::Pin,
+        sync::atomic::{AtomicUsize, Ordering},
+        task::{Context, Poll},
+    };
+
+    use quinn::{
+        AsyncUdpSocket, Endpoint, Runtime, TokioRuntime, UdpPoller,
+        crypto::rustls::{QuicClientConfig, QuicServerConfig},
+        udp::{RecvMeta, Transmit},
+    };
+
+    use super::*;
+    use crate::quic::Identity;
+
+    /// A socket that keeps the length of the longest batch it was given.
+    #[derive(Debug)]
+    struct Measured {
+        socket: Arc<dyn AsyncUdpSocket>,
+        longest: AtomicUsize,
+    }
+
+    impl AsyncUdpSocket for Measured {
+        fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+            Arc::clone(&self.socket).create_io_poller()
+        }
+
+        fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+            self.longest.fetch_max(transmit.contents.len(), Ordering::Relaxed);
+            self.socket.try_send(transmit)
+        }
+
+        fn poll_recv(
+            &self,
+            cx: &mut Context<'_>,
+            bufs: &mut [IoSliceMut<'_>],
+            meta: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            self.socket.poll_recv(cx, bufs, meta)
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            self.socket.local_addr()
+        }
+
+        /// As where the system segments, whether this one does or not.
+        fn max_transmit_segments(&self) -> usize {
+            self.socket.max_transmit_segments()
+        }
+
+        fn max_receive_segments(&self) -> usize {
+            self.socket.max_receive_segments()
+        }
+
+        fn may_fragment(&self) -> bool {
+            self.socket.may_fragment()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_system_takes_the_longest_batch() {
+        const BYTES: usize = 16 << 20;
+        let config = Config::new((Ipv4Addr::LOCALHOST, 0).into(), 1, B256::ZERO);
+        let identity = |number| Identity::new([number; 32]).unwrap();
+        let crypto = QuicServerConfig::try_from(identity(1).server_config().unwrap()).unwrap();
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        server.transport_config(config.transport());
+        let socket = std::net::UdpSocket::bind(config.listen).unwrap();
+        let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+        let can_segment = socket.max_transmit_segments() > 1;
+        let measured = Arc::new(Measured { socket, longest: AtomicUsize::new(0) });
+        let runtime = Arc::new(TokioRuntime);
+        let server =
+            Endpoint::new_with_abstract_socket(config.endpoint(), Some(server), measured.clone(), runtime).unwrap();
+        let address = server.local_addr().unwrap();
+        let sending = tokio::spawn(async move {
+            let connection = server.accept().await.unwrap().await.unwrap();
+            let mut send = connection.open_uni().await.unwrap();
+            send.write_all(&vec![7; BYTES]).await.unwrap();
+            send.finish().unwrap();
+            connection.closed().await;
+            connection.stats().path.current_mtu
+        });
+
+        let secret = libp2p_identity::secp256k1::SecretKey::try_from_bytes([1; 32]).unwrap();
+        let key = libp2p_identity::secp256k1::Keypair::from(secret).public().to_bytes();
+        let crypto = QuicClientConfig::try_from(identity(2).client_config(&key).unwrap()).unwrap();
+        let mut client = quinn::ClientConfig::new(Arc::new(crypto));
+        client.transport_config(config.transport());
+        // It takes datagrams as long as a peer's endpoint does.
+        let socket = std::net::UdpSocket::bind(config.listen).unwrap();
+        let endpoint = Endpoint::new(config.endpoint(), None, socket, Arc::new(TokioRuntime)).unwrap();
+        let connection = endpoint.connect_with(client, address, "peer").unwrap().await.unwrap();
+        connection.set_receive_window(MAX_WINDOW.into());
+        let mut receive = connection.accept_uni().await.unwrap();
+        assert_eq!(receive.read_to_end(BYTES).await.unwrap().len(), BYTES);
+        connection.close(0_u32.into(), b"");
+        let mtu = sending.await.unwrap();
+
+        let longest = measured.longest.load(Ordering::Relaxed);
+        assert!(longest <= MAX_BATCH_BYTES, "a batch of {longest} bytes is refused by the system");
+        // Otherwise this shows nothing.
+        if can_segment {
+            assert!(longest > usize::from(mtu), "no batch was sent");
+        }
     }
 }
