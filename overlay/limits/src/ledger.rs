@@ -263,7 +263,8 @@ impl Ledger {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) could make room for those who wait: when the next hold will have stood
-    /// still for too long. Those that have already were of no use to anybody who waits.
+    /// still for too long. Those that have already were of no use to anybody who waits. Unlike the time of other state machines
+    /// it is no output among the others: it takes a walk over all holds, and nobody needs it unless somebody waits.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.waiting.is_empty() { None } else { self.next_idle(now) }
     }

@@ -157,7 +157,7 @@ impl RunningOverlay {
                     // What has come and is being checked is not late either.
                     let come = keys.len() - missing.len();
                     let renewed = if moves { keys.len() } else { come };
-                    self.in_flight.lock().renew(keys.iter().take(renewed), &peer, Instant::now().into_std());
+                    self.in_flight.lock().handle_progress(keys.iter().take(renewed), &peer, Instant::now().into_std());
                     self.pass_on(missing.as_slice(), peer);
                 }
                 () = tokio::time::sleep_until(fresh.since + GOSSIP_DELAY), if !fresh.items.is_empty() => {
@@ -207,7 +207,7 @@ impl RunningOverlay {
     ) -> Result<Option<GossipItem>, NotDelivered> {
         let admitted = self.admit_from(peer, subnet, key, value, room).await;
         match &admitted {
-            Ok(_) => self.in_flight.lock().done(key),
+            Ok(_) => self.in_flight.lock().handle_received(key),
             Err(NotDelivered) => self.failed(key, peer),
         }
         admitted
@@ -215,7 +215,7 @@ impl RunningOverlay {
 
     /// The keys of which nothing comes are taken from those who offered them meanwhile.
     fn pass_on(self: &Arc<Self>, keys: &[Bytes], peer: NodeId) {
-        let passed = self.in_flight.lock().pass_on(keys, &peer, Instant::now().into_std());
+        let passed = self.in_flight.lock().handle_timeout(keys, &peer, Instant::now().into_std());
         for (key, next) in passed {
             let inner = self.clone();
             self.spawn(async move { inner.fall_back(key, next).await });
@@ -260,7 +260,7 @@ impl RunningOverlay {
 
     /// A key did not come from `peer`: it is taken from the next one that offered it meanwhile.
     fn failed(self: &Arc<Self>, key: &Bytes, peer: NodeId) {
-        let next = self.in_flight.lock().failed(key, &peer, Instant::now().into_std());
+        let next = self.in_flight.lock().handle_failed(key, &peer, Instant::now().into_std());
         if let Some(next) = next {
             let (inner, key) = (self.clone(), key.clone());
             self.spawn(async move { inner.fall_back(key, next).await });
@@ -277,11 +277,11 @@ impl RunningOverlay {
             };
             next = match delivered {
                 Ok(item) => {
-                    self.in_flight.lock().done(&key);
+                    self.in_flight.lock().handle_received(&key);
                     self.gossip(item.into_iter().collect(), Some(peer));
                     None
                 }
-                Err(NotDelivered) => self.in_flight.lock().failed(&key, &peer, Instant::now().into_std()),
+                Err(NotDelivered) => self.in_flight.lock().handle_failed(&key, &peer, Instant::now().into_std()),
             };
         }
     }

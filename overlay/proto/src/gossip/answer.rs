@@ -15,6 +15,8 @@ pub enum OfferVerdict {
     AlreadyStored,
     /// It lies outside the radius.
     OutsideRadius,
+    /// It would be wanted, and there is no room for it at the moment.
+    NoRoom,
     /// The key is malformed, or what it stands for could not be checked.
     NotVerifiable,
 }
@@ -25,7 +27,7 @@ pub struct OfferAnswer<S> {
     /// One code for each key, in the order of the OFFER.
     pub codes: Vec<AcceptCode>,
     /// The accepted keys, in the order in which their items will come over the stream. Each is claimed: the caller owes
-    /// [`InFlight::done`] or [`InFlight::failed`] for each. If there are none, the connection ID in ACCEPT is 0.
+    /// [`InFlight::handle_received`] or [`InFlight::handle_failed`] for each. If there are none, the connection ID in ACCEPT is 0.
     pub accepted: Vec<Bytes>,
     /// The slot for the stream; there is one if anything is accepted.
     pub slot: Option<S>,
@@ -46,6 +48,8 @@ pub fn answer_offer<S>(
     let mut decide = |(key, verdict): &(Bytes, OfferVerdict)| match verdict {
         OfferVerdict::AlreadyStored => AcceptCode::AlreadyStored,
         OfferVerdict::OutsideRadius => AcceptCode::OutsideRadius,
+        // The code of what may be offered again later.
+        OfferVerdict::NoRoom => AcceptCode::RateLimited,
         OfferVerdict::NotVerifiable => AcceptCode::NotVerifiable,
         OfferVerdict::Wanted => {
             // One stream brings all items, so one slot is enough for them.
@@ -58,7 +62,7 @@ pub fn answer_offer<S>(
                     return AcceptCode::RateLimited;
                 }
             }
-            match in_flight.claim(key, offerer, now) {
+            match in_flight.handle_offer(key, offerer, now) {
                 Claim::Taken => {
                     accepted.push(key.clone());
                     AcceptCode::Accepted
@@ -142,14 +146,18 @@ mod tests {
         let answer = node.offer(3, &["d", "s", "e"]);
         assert_eq!(answer.codes, [RateLimited, AlreadyStored, RateLimited], "all slots are in use");
         assert_eq!(answer.slot, None);
-        assert_eq!(node.in_flight.failed(b"a", &peer(1), node.now), Some(peer(2)), "who was told 5 is remembered");
+        assert_eq!(
+            node.in_flight.handle_failed(b"a", &peer(1), node.now),
+            Some(peer(2)),
+            "who was told 5 is remembered"
+        );
     }
 
     #[test]
     fn nothing_accepted_keeps_no_slot() {
         let mut node = Node::new(9);
         let other = Offerer { node_id: peer(9), subnet: None, is_proved: false };
-        node.in_flight.claim(&Bytes::from_static(b"a"), other, node.now);
+        node.in_flight.handle_offer(&Bytes::from_static(b"a"), other, node.now);
         for names in [&["s", "r"][..], &["a"], &[]] {
             let answer = node.offer(1, names);
             assert!(answer.accepted.is_empty() && answer.slot.is_none());

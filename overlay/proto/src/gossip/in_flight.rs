@@ -46,7 +46,7 @@ pub struct Offerer {
 /// What came of asking to take a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// It is to be taken from this peer; the caller owes [`InFlight::done`] or [`InFlight::failed`].
+    /// It is to be taken from this peer; the caller owes [`InFlight::handle_received`] or [`InFlight::handle_failed`].
     Taken,
     /// It is being taken from a peer already.
     Busy,
@@ -112,7 +112,7 @@ impl InFlight {
     }
 
     /// A peer offers a key: is it to be taken from it?
-    pub fn claim(&mut self, key: &Bytes, offerer: Offerer, now: Instant) -> Claim {
+    pub fn handle_offer(&mut self, key: &Bytes, offerer: Offerer, now: Instant) -> Claim {
         let is_busy = self.is_busy(key, &offerer.node_id, now);
         if let Some(taking) = self.keys.get_mut(key) {
             if is_busy {
@@ -135,7 +135,7 @@ impl InFlight {
 
     /// Something came of what `from` is to send: none of these keys, which wait their turn, is to be taken from another. What
     /// is no longer taken from it stays so.
-    pub fn renew<'a>(&mut self, keys: impl IntoIterator<Item = &'a Bytes>, from: &NodeId, now: Instant) {
+    pub fn handle_progress<'a>(&mut self, keys: impl IntoIterator<Item = &'a Bytes>, from: &NodeId, now: Instant) {
         for key in keys {
             if let Some(taking) = self.keys.get_mut(key).filter(|taking| taking.is_from(from)) {
                 taking.moved = now;
@@ -144,13 +144,13 @@ impl InFlight {
     }
 
     /// The content came and is valid, or is not wanted any more.
-    pub fn done(&mut self, key: &[u8]) {
+    pub fn handle_received(&mut self, key: &[u8]) {
         self.keys.remove(key);
     }
 
     /// The content did not come from `from`, or was invalid. Returns the next peer that has it, which holds the claim
     /// from now on; with nobody left the key is no longer in flight.
-    pub fn failed(&mut self, key: &[u8], from: &NodeId, now: Instant) -> Option<NodeId> {
+    pub fn handle_failed(&mut self, key: &[u8], from: &NodeId, now: Instant) -> Option<NodeId> {
         let taking = self.keys.get_mut(key).filter(|taking| taking.is_from(from))?;
         let Some(next) = taking.alternatives.pop_front() else {
             self.keys.remove(key);
@@ -162,7 +162,7 @@ impl InFlight {
 
     /// Which of the keys that `from` is to send are passed on because nothing moves, and to whom: those that somebody else
     /// offered meanwhile.
-    pub fn pass_on<'a>(
+    pub fn handle_timeout<'a>(
         &mut self,
         keys: impl IntoIterator<Item = &'a Bytes>,
         from: &NodeId,
@@ -213,18 +213,18 @@ mod tests {
     fn others_step_in_when_the_first_fails() {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
-        assert_eq!(in_flight.claim(&KEY, newcomer(0), now), Claim::Taken);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(0), now), Claim::Taken);
         for byte in [0, 1, 1, 2] {
-            assert_eq!(in_flight.claim(&KEY, newcomer(byte), now), Claim::Busy);
+            assert_eq!(in_flight.handle_offer(&KEY, newcomer(byte), now), Claim::Busy);
         }
-        assert_eq!(in_flight.failed(&KEY, &peer(9), now), None, "it is not taken from this one");
-        assert_eq!(in_flight.failed(&KEY, &peer(0), now), Some(peer(1)));
-        assert_eq!(in_flight.failed(&KEY, &peer(0), now), None, "nor from the first any more");
-        assert_eq!(in_flight.failed(&KEY, &peer(1), now), Some(peer(2)));
-        assert_eq!(in_flight.failed(&KEY, &peer(2), now), None);
+        assert_eq!(in_flight.handle_failed(&KEY, &peer(9), now), None, "it is not taken from this one");
+        assert_eq!(in_flight.handle_failed(&KEY, &peer(0), now), Some(peer(1)));
+        assert_eq!(in_flight.handle_failed(&KEY, &peer(0), now), None, "nor from the first any more");
+        assert_eq!(in_flight.handle_failed(&KEY, &peer(1), now), Some(peer(2)));
+        assert_eq!(in_flight.handle_failed(&KEY, &peer(2), now), None);
         assert!(in_flight.is_empty());
-        assert_eq!(in_flight.claim(&KEY, newcomer(3), now), Claim::Taken);
-        in_flight.done(&KEY);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(3), now), Claim::Taken);
+        in_flight.handle_received(&KEY);
         assert!(in_flight.is_empty());
     }
 
@@ -234,9 +234,9 @@ mod tests {
         let mut in_flight = InFlight::default();
         for (byte, subnet) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3)] {
             let subnet = Some(Subnet::V4([8, 8, subnet]));
-            in_flight.claim(&KEY, Offerer { subnet, ..newcomer(byte) }, now);
+            in_flight.handle_offer(&KEY, Offerer { subnet, ..newcomer(byte) }, now);
         }
-        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&KEY, from, now));
+        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.handle_failed(&KEY, from, now));
         assert_eq!(chain.collect::<Vec<_>>(), [peer(0), peer(2), peer(4)]);
     }
 
@@ -245,12 +245,12 @@ mod tests {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
         for byte in 0..=8 {
-            in_flight.claim(&KEY, newcomer(byte), now);
+            in_flight.handle_offer(&KEY, newcomer(byte), now);
         }
         for byte in 10..12 {
-            in_flight.claim(&KEY, proved(byte), now);
+            in_flight.handle_offer(&KEY, proved(byte), now);
         }
-        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&KEY, from, now));
+        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.handle_failed(&KEY, from, now));
         assert_eq!(chain.collect::<Vec<_>>(), [0, 10, 11, 1, 2].map(peer));
     }
 
@@ -258,12 +258,12 @@ mod tests {
     fn a_claim_of_which_nothing_comes_is_the_next_offerers() {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
-        in_flight.claim(&KEY, newcomer(0), now);
+        in_flight.handle_offer(&KEY, newcomer(0), now);
         let late = now + CLAIM_PATIENCE;
-        assert_eq!(in_flight.claim(&KEY, newcomer(0), late), Claim::Busy, "not the same one's again");
-        assert_eq!(in_flight.claim(&KEY, newcomer(1), late), Claim::Taken);
-        assert_eq!(in_flight.claim(&KEY, newcomer(0), late), Claim::Busy);
-        assert_eq!(in_flight.failed(&KEY, &peer(0), late), None, "the claim passed on");
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(0), late), Claim::Busy, "not the same one's again");
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(1), late), Claim::Taken);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(0), late), Claim::Busy);
+        assert_eq!(in_flight.handle_failed(&KEY, &peer(0), late), None, "the claim passed on");
         assert_eq!(in_flight.len(), 1);
     }
 
@@ -273,12 +273,16 @@ mod tests {
         let mut in_flight = InFlight::default();
         let other = Bytes::from_static(b"other");
         for byte in 0..2 {
-            in_flight.claim(&KEY, newcomer(byte), now);
+            in_flight.handle_offer(&KEY, newcomer(byte), now);
         }
-        in_flight.claim(&other, newcomer(0), now);
-        assert!(in_flight.pass_on([&KEY, &other], &peer(0), now).is_empty());
+        in_flight.handle_offer(&other, newcomer(0), now);
+        assert!(in_flight.handle_timeout([&KEY, &other], &peer(0), now).is_empty());
         let late = now + CLAIM_PATIENCE;
-        assert_eq!(in_flight.pass_on([&KEY, &other], &peer(0), late), [(KEY, peer(1))], "nobody else has the other");
+        assert_eq!(
+            in_flight.handle_timeout([&KEY, &other], &peer(0), late),
+            [(KEY, peer(1))],
+            "nobody else has the other"
+        );
         assert!(in_flight.is_busy(&KEY, &peer(2), late) && !in_flight.is_busy(&other, &peer(2), late));
     }
 
@@ -286,16 +290,16 @@ mod tests {
     fn a_claim_lasts_while_something_comes_but_not_for_ever() {
         let (now, half) = (Instant::now(), CLAIM_PATIENCE / 2);
         let mut in_flight = InFlight::default();
-        in_flight.claim(&KEY, newcomer(0), now);
-        in_flight.renew([&KEY], &peer(0), now + half);
-        in_flight.renew([&KEY], &peer(1), now + 2 * half);
-        assert_eq!(in_flight.claim(&KEY, newcomer(1), now + 2 * half), Claim::Busy);
-        assert_eq!(in_flight.claim(&KEY, newcomer(1), now + 3 * half), Claim::Taken, "another renews nothing");
-        in_flight.renew([&KEY], &peer(0), now + 4 * half);
-        assert_eq!(in_flight.claim(&KEY, newcomer(2), now + 5 * half), Claim::Taken, "nor who has lost it");
+        in_flight.handle_offer(&KEY, newcomer(0), now);
+        in_flight.handle_progress([&KEY], &peer(0), now + half);
+        in_flight.handle_progress([&KEY], &peer(1), now + 2 * half);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(1), now + 2 * half), Claim::Busy);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(1), now + 3 * half), Claim::Taken, "another renews nothing");
+        in_flight.handle_progress([&KEY], &peer(0), now + 4 * half);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(2), now + 5 * half), Claim::Taken, "nor who has lost it");
         let end = now + 5 * half + MAX_CLAIM;
-        in_flight.renew([&KEY], &peer(2), end);
-        assert_eq!(in_flight.claim(&KEY, newcomer(3), end), Claim::Taken, "however much moves");
+        in_flight.handle_progress([&KEY], &peer(2), end);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(3), end), Claim::Taken, "however much moves");
     }
 
     #[test]
@@ -303,15 +307,19 @@ mod tests {
         let now = Instant::now();
         let mut in_flight = InFlight::default();
         for number in 0..MAX_IN_FLIGHT_KEYS as u32 {
-            assert_eq!(in_flight.claim(&number.to_be_bytes().to_vec().into(), newcomer(0), now), Claim::Taken);
+            assert_eq!(in_flight.handle_offer(&number.to_be_bytes().to_vec().into(), newcomer(0), now), Claim::Taken);
         }
-        assert_eq!(in_flight.claim(&KEY, newcomer(0), now), Claim::Full);
+        assert_eq!(in_flight.handle_offer(&KEY, newcomer(0), now), Claim::Full);
         let first = Bytes::from_static(&[0; 4]);
         for byte in 1..=255 {
-            in_flight.claim(&first, newcomer(byte), now);
+            in_flight.handle_offer(&first, newcomer(byte), now);
         }
-        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.failed(&first, from, now));
+        let chain = std::iter::successors(Some(peer(0)), |from| in_flight.handle_failed(&first, from, now));
         assert_eq!(chain.count(), 1 + MAX_ALTERNATIVES);
-        assert_eq!(in_flight.claim(&KEY, newcomer(0), now + CLAIM_PATIENCE), Claim::Taken, "the old ones make room");
+        assert_eq!(
+            in_flight.handle_offer(&KEY, newcomer(0), now + CLAIM_PATIENCE),
+            Claim::Taken,
+            "the old ones make room"
+        );
     }
 }
