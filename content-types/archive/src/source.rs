@@ -4,12 +4,13 @@
 //! so serve thousands of archives without holding a descriptor for each, and a file that was deleted, replaced, cut or
 //! rewritten is noticed by the very next read instead of being served from a deleted inode.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::OFlags;
 
 /// Bytes that can be read at any offset, from any thread.
 pub trait ReadAt: Send + Sync {
@@ -92,7 +93,7 @@ impl FileSource {
     ///
     /// When the file cannot be opened or is no regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let metadata = File::open(path)?.metadata()?;
+        let metadata = open_at_once(path)?.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -100,7 +101,7 @@ impl FileSource {
     }
 
     fn reopen(&self) -> io::Result<File> {
-        let file = match File::open(&self.path) {
+        let file = match open_at_once(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Vanished.into()),
             Err(error) => return Err(error),
@@ -110,6 +111,11 @@ impl FileSource {
         }
         Ok(file)
     }
+}
+
+/// Opens a file without waiting for the other end of what may be a pipe: what it is can be told only when it is open.
+fn open_at_once(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
 }
 
 impl ReadAt for FileSource {
@@ -191,7 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_source() {
-        assert!(FileSource::open(tempfile::tempdir().unwrap().path()).is_err());
+    fn a_folder_or_a_pipe_is_no_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [dir.path(), &pipe] {
+            let error = FileSource::open(path).unwrap_err();
+            assert_eq!(error.to_string(), "not a regular file");
+        }
     }
 }

@@ -9,12 +9,13 @@
 //! cost the others. What is put later may come to lie where their records were meant to be. Then they fail their checksum
 //! still; or else the bytes are the same, and they are right about them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::component::{Component, Format};
+use crate::write::file;
 use crate::write::plan::Plan;
 
 /// The first bytes of a journal.
@@ -151,7 +152,7 @@ impl Paths {
     /// when another has it.
     pub(crate) fn lock(&self) -> io::Result<Option<File>> {
         for _ in 0..MAX_ATTEMPTS {
-            let file = open(&self.journal)?;
+            let file = file::open_own(&self.journal)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
@@ -170,7 +171,7 @@ impl Paths {
     }
 
     pub(crate) fn open_spool(&self) -> io::Result<File> {
-        open(&self.spool)
+        file::open_own(&self.spool)
     }
 
     /// Removes them all, while the journal is locked: it goes last.
@@ -183,10 +184,6 @@ impl Paths {
         }
         Ok(())
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 #[cfg(test)]
