@@ -78,6 +78,11 @@ impl Budgets {
         self
     }
 
+    /// Whether anything may be held at all.
+    pub(crate) fn is_any(&self) -> bool {
+        self.0.iter().any(|budget| *budget > 0)
+    }
+
     /// The budget of `network`, in bytes.
     pub fn get(&self, network: SubNetwork) -> u64 {
         self.0[network.index()]

@@ -18,6 +18,7 @@ use crate::{
     index::{EntryKey, Follower, OpenEngine, RecordLocation},
     ledger::StoreLedger,
     recovery,
+    refusal::Refusal,
     volumes::Volumes,
     work::Ticket,
     writer::Writer,
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     /// Changed only by whoever holds the committer.
     pub(crate) ledger: RwLock<StoreLedger>,
     pub(crate) committer: Mutex<Committer>,
+    /// Whether anything can be put.
+    pub(crate) refusal: Refusal,
     /// What waits for the next commit.
     pub(crate) queue: Mutex<Vec<Arc<Ticket>>>,
     /// Records that are dead in the index but still take room on the disk.

@@ -51,6 +51,13 @@ pub enum Event {
         /// The radius, if it has shrunk: what lies beyond it is gone or will go, even if the radius grows again.
         radius: Option<Distance>,
     },
+    /// The disk is full or fails: puts are refused.
+    NotStoring {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Puts are taken again.
+    StoringAgain,
     /// An archive is being served.
     ArchiveAdded {
         /// Its file.

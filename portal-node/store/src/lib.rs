@@ -16,6 +16,7 @@
 //! | `writer`, `commit`, `queue` | appending; commits; what goes into one, and how fast |
 //! | `reading` | an item by its ID, checked |
 //! | `recovery` | replay or rebuild when a store is opened |
+//! | `refusal` | why nothing can be put: a disk that is full, or fails |
 //! | `maintenance`, `reclaim`, `renewal` | checkpoints, holes, rewriting volumes, renewing the index |
 //! | `archives` | era1 and ere files served in place, each piece checked before it leaves |
 
@@ -35,6 +36,7 @@ mod reading;
 mod reclaim;
 pub mod record;
 mod recovery;
+mod refusal;
 mod renewal;
 pub mod scan;
 mod signal;

@@ -31,6 +31,8 @@ const CHECKPOINT_CHANGES: usize = 1 << 16;
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Time after which archives' files are looked after again.
 const ARCHIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Time after which it is looked again how much room there is on the disk.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 /// Least time between two attempts to let radii grow.
 const GROWTH_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -102,17 +104,23 @@ struct StoreUpkeep {
     checkpointed: u64,
     last_checkpoint: Instant,
     last_growth: Instant,
+    last_room: Instant,
 }
 
 impl StoreUpkeep {
     fn new(core: Arc<Core>) -> Self {
         let now = Instant::now();
-        Self { core, puncher: Puncher::default(), checkpointed: 0, last_checkpoint: now, last_growth: now }
+        let puncher = Puncher::default();
+        Self { core, puncher, checkpointed: 0, last_checkpoint: now, last_growth: now, last_room: now }
     }
 
     /// Does a little of what is to be done; returns whether there was anything.
     fn step(&mut self) -> Result<bool, StoreError> {
         let core = &self.core;
+        if self.last_room.elapsed() >= ROOM_INTERVAL {
+            self.last_room = Instant::now();
+            core.watch_room();
+        }
         if self.last_growth.elapsed() >= GROWTH_INTERVAL {
             self.last_growth = Instant::now();
             core.commit_now(Work { grow: true, ..Work::default() })?;

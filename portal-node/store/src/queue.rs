@@ -81,7 +81,7 @@ impl Core {
     fn commit_next(&self, committer: &mut MutexGuard<'_, Committer>) {
         let mut group = self.next_group();
         if group.iter().any(|ticket| ticket.has_puts)
-            && let Err(error) = self.check_room()
+            && let Err(error) = self.look_for_room()
         {
             // What gives room back goes on.
             let refused = group.extract_if(.., |ticket| ticket.has_puts);
@@ -98,6 +98,9 @@ impl Core {
             })
             .collect();
         let mut answer = self.commit(committer, &work);
+        if !work.puts.is_empty() {
+            self.learn_of_write(answer.as_ref().map(drop));
+        }
         for (ticket, count) in group.iter().zip(put_counts) {
             let part = answer.as_mut().map(|placements| placements.drain(..count).collect());
             *ticket.answer.lock() = Some(part.map_err(|error| error.clone()));
@@ -116,16 +119,6 @@ impl Core {
             })
             .count();
         queue.drain(..count).collect()
-    }
-
-    fn check_room(&self) -> Result<(), StoreError> {
-        let dir = &self.config.dir;
-        let room = rustix::fs::statvfs(dir).map_err(|error| StoreError::io("examine", dir)(error.into()))?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
-        if free < self.config.disk_reserve {
-            return Err(StoreError::DiskFull { dir: dir.clone(), free, reserve: self.config.disk_reserve });
-        }
-        Ok(())
     }
 
     /// How far evicting is ahead of giving room back, in percent of what is allowed: beyond that the disk might become too
@@ -172,6 +165,7 @@ mod tests {
         store.core.commit_now(Work { removals: vec![removal], ..Work::default() }).unwrap();
         let answer = refused.answer.lock().take();
         assert!(matches!(answer, Some(Err(StoreError::DiskFull { .. }))), "{answer:?}");
+        assert!(store.refusal().is_some_and(|why| why.is_disk_full()));
     }
 
     #[test]

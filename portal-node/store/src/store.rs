@@ -28,6 +28,7 @@ use crate::{
     reading::{Entry, ReadCost},
     record::Item,
     recovery::{self, Recovered},
+    refusal::Refusal,
     volumes::Volumes,
     work::{Placement, Removal, Work},
     writer::Writer,
@@ -128,6 +129,7 @@ impl Store {
             index_dir: Mutex::new(index_dir),
             ledger: RwLock::new(ledger),
             committer: Mutex::new(Committer::new(writer)),
+            refusal: Refusal::default(),
             queue: Mutex::default(),
             graveyard: Mutex::default(),
             buried: AtomicU64::new(0),
@@ -143,6 +145,7 @@ impl Store {
         core.commit_now(Work { dead_again: superseded, grow: true, ..Work::default() })?;
         let archives = Arc::new(AddedArchives::new(core.clone()));
         let maintenance = Some(Maintenance::start(&core, &archives)?);
+        core.watch_room();
         Ok(Self { maintenance, archives, core, _lock: lock })
     }
 
@@ -154,6 +157,12 @@ impl Store {
     /// [`StoreError`]; none of the items then counts as stored, and everything else stays as it was.
     pub fn put_batch(&self, items: Vec<Item>) -> Result<Vec<Placement>, StoreError> {
         self.core.put(items)
+    }
+
+    /// Why nothing can be put now, if nothing can: the disk is full, or nearly so, or fails. Costs next to nothing, so it can be
+    /// asked before anything is taken in that could not be kept.
+    pub fn refusal(&self) -> Option<StoreError> {
+        self.core.refusal()
     }
 
     /// The value under a content key, in the wire's encoding: what is stored, checked against its checksum, or else what an
