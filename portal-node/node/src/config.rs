@@ -42,6 +42,8 @@ pub struct NodeConfig {
     pub bootnodes: Vec<Enr>,
     /// Room for content in bytes, for all sub-networks together. Archives in `seeds` do not count.
     pub capacity: u64,
+    /// Bytes of the disk that are left free: while there is less, nothing is stored and what is offered is declined.
+    pub disk_reserve: u64,
     /// Weights by which sub-networks share `capacity`; one that is not named gets weight 1.
     pub shares: Vec<(SubNetwork, u32)>,
     /// Archives (`.era1`, `.ere`), or folders of them, that are served in place.
@@ -78,6 +80,7 @@ impl NodeConfig {
             addresses: AddressPolicy::Internet,
             bootnodes: Vec::new(),
             capacity: DEFAULT_CAPACITY,
+            disk_reserve: cairn_store::DISK_RESERVE,
             shares: Vec::new(),
             seeds: Vec::new(),
             offer_seeds: false,

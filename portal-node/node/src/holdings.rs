@@ -103,10 +103,7 @@ impl Holdings {
     /// [`HoldingsError::Busy`] when it would have to wait.
     pub(crate) async fn get_for_peer(&self, peer: Holder, key: &ContentKey) -> Result<Option<Bytes>, HoldingsError> {
         let key = *key;
-        let Some(cost) = self.for_peer(peer, PeerRead::Store, move |store| store.cost(&key)).await? else {
-            return Ok(None);
-        };
-        self.for_peer(peer, read_of(cost), move |store| store.get(&key)).await
+        Ok(self.priced(peer, key, move |store, _| store.get(&key)).await?.flatten())
     }
 
     /// Pieces of a stretch of blocks for a peer, from the first on: as many as come to the bytes that it asks for, and one at
@@ -117,9 +114,7 @@ impl Holdings {
     pub(crate) async fn part_for_peer(&self, peer: Holder, part: WantedPart) -> Result<Pieces, HoldingsError> {
         let none = Pieces { is_compressed: false, items: Vec::new() };
         let Some(first) = part.key(part.blocks.start) else { return Ok(none) };
-        let cost = self.for_peer(peer, PeerRead::Store, move |store| store.cost(&first)).await?;
-        let Some(cost) = cost else { return Ok(none) };
-        self.for_peer(peer, read_of(cost), move |store| {
+        let read = move |store: &Store, cost: ReadCost| {
             let WantedPart { component, blocks, takes_compressed, max_bytes } = &part;
             if cost != ReadCost::Stored {
                 if *takes_compressed {
@@ -141,8 +136,37 @@ impl Holdings {
                 }
             }
             Ok(Pieces { is_compressed: false, items })
-        })
-        .await
+        };
+        Ok(self.priced(peer, first, read).await?.unwrap_or(none))
+    }
+
+    /// A read for a peer, in the places of what it costs to read `key`; `None` if that is not here.
+    async fn priced<T: Send + 'static>(
+        &self,
+        peer: Holder,
+        key: ContentKey,
+        read: impl FnOnce(&Store, ReadCost) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<Option<T>, HoldingsError> {
+        let cost = || self.for_peer(peer, PeerRead::Store, move |store| store.cost(&key));
+        let mut now = cost().await?;
+        if now == Some(ReadCost::EpochTree) {
+            let place = self.workers.tree_place(peer).await.ok_or(HoldingsError::Busy)?;
+            // Whoever had the place before may have built this very tree: many ask for blocks of one epoch at a time.
+            now = cost().await?;
+            if now == Some(ReadCost::EpochTree) {
+                let holdings = self.clone();
+                let job = move || read(&holdings.store, ReadCost::EpochTree);
+                let built = self.workers.build_for_peer(peer, place, job).await?;
+                return Ok(Some(built.ok_or(HoldingsError::Busy)??));
+            }
+        }
+        let (places, cost) = match now {
+            None => return Ok(None),
+            Some(cost @ ReadCost::Stored) => (PeerRead::Store, cost),
+            // A tree that was built just now is there.
+            Some(cost @ (ReadCost::Archive | ReadCost::EpochTree)) => (PeerRead::Archive, cost),
+        };
+        self.for_peer(peer, places, move |store| read(store, cost)).await.map(Some)
     }
 
     async fn for_peer<T: Send + 'static>(
@@ -205,15 +229,6 @@ impl Holdings {
     }
 }
 
-/// The places that a read of such a cost takes one of.
-const fn read_of(cost: ReadCost) -> PeerRead {
-    match cost {
-        ReadCost::Stored => PeerRead::Store,
-        ReadCost::Archive => PeerRead::Archive,
-        ReadCost::EpochTree => PeerRead::Tree,
-    }
-}
-
 /// Whether what was put is here now.
 pub(crate) fn is_held(placement: Placement) -> bool {
     match placement {
@@ -225,6 +240,8 @@ pub(crate) fn is_held(placement: Placement) -> bool {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+
+    use cairn_archive::{Archive, Format};
 
     use super::*;
     use crate::testing::Fixture;
@@ -255,6 +272,25 @@ mod tests {
         assert_eq!(holdings.get_for_peer(peer, &nowhere).await.unwrap(), None);
         drop(busy);
         assert_eq!(holdings.get_for_peer(peer, &archived).await.unwrap(), header);
+    }
+
+    /// As many as a peer's lookups ask at once after its start; one tree is enough for them all.
+    #[tokio::test]
+    async fn who_waits_for_a_tree_that_another_has_built_needs_none_of_its_own() {
+        let Fixture { chain, dir, holdings, .. } = Fixture::before_the_merge();
+        let archive = chain.write_archive(0, Format::Era1, dir.path()).unwrap();
+        let prover = Arc::new(chain.verifier());
+        holdings.store().add_archive(Archive::open(archive).unwrap(), prover).unwrap();
+        let peer = Holder::peer([7; 32], [8, 8, 8, 8].into());
+        let header = |number| legacy_history::ContentKey::HeaderByNumber(number).into();
+        assert_eq!(holdings.store().cost(&header(0)).unwrap(), Some(ReadCost::EpochTree));
+        let wanted = (0..24).map(|number| {
+            let (holdings, key) = (holdings.clone(), header(number));
+            async move { holdings.get_for_peer(peer, &key).await }
+        });
+        for (number, found) in (0..24).zip(futures::future::join_all(wanted).await) {
+            assert_eq!(found.unwrap(), Some(chain.block(number).unwrap().header_with_proof()), "{number}");
+        }
     }
 
     #[tokio::test]

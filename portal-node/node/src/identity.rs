@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use enr::{CombinedKey, Enr};
+use enr::{CombinedKey, CombinedPublicKey, Enr};
 
 use crate::files::{read_bounded, write_atomically};
 
@@ -77,9 +77,8 @@ pub fn saved_record(data_dir: &Path) -> Option<Enr<CombinedKey>> {
 }
 
 /// The record that was saved last for this key.
-pub(crate) fn last_record(data_dir: &Path, key: &CombinedKey) -> Option<Enr<CombinedKey>> {
-    use enr::EnrKey;
-    saved_record(data_dir).filter(|record| record.public_key() == key.public())
+pub(crate) fn last_record(data_dir: &Path, key: &CombinedPublicKey) -> Option<Enr<CombinedKey>> {
+    saved_record(data_dir).filter(|record| record.public_key() == *key)
 }
 
 /// Saves the record.
@@ -93,6 +92,8 @@ pub(crate) fn save_record(data_dir: &Path, record: &Enr<CombinedKey>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use enr::EnrKey;
+
     use super::*;
 
     #[test]
@@ -127,7 +128,7 @@ mod tests {
         let (own, other) = (CombinedKey::generate_secp256k1(), CombinedKey::generate_secp256k1());
         let record = Enr::builder().seq(7).build(&own).unwrap();
         save_record(folder.path(), &record).unwrap();
-        assert_eq!(last_record(folder.path(), &own), Some(record));
-        assert_eq!(last_record(folder.path(), &other), None);
+        assert_eq!(last_record(folder.path(), &own.public()), Some(record));
+        assert_eq!(last_record(folder.path(), &other.public()), None);
     }
 }

@@ -9,7 +9,7 @@ use overlay::{Discovery, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::headers::HeaderSource;
-use crate::metrics::{NetworkState, Snapshot};
+use crate::metrics::{Health, NetworkState, Snapshot};
 use crate::networks::Network;
 use crate::seeding::Archives;
 use crate::trust::TrustStore;
@@ -34,6 +34,9 @@ pub struct Status {
     pub discovery_peers: usize,
     /// Each sub-network.
     pub networks: Vec<NetworkStatus>,
+    /// Why nothing can be stored, when nothing can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_storing: Option<String>,
     /// Archives served in place.
     pub archives: usize,
     /// How far it is that they are offered to peers, if they are.
@@ -132,6 +135,7 @@ impl StatusSource {
             uptime_seconds: started.elapsed().as_secs(),
             discovery_peers: discovery.connected_peers(),
             networks: networks.iter().map(|network| network_status(network)).collect(),
+            not_storing: self.not_storing(),
             archives: archives.count(),
             offered: archives.offered().map(|offered| OfferedStatus {
                 blocks: offered.blocks_total,
@@ -143,6 +147,20 @@ impl StatusSource {
             cached_headers: headers.cached_count(),
             trust: trust_status(trust),
         }
+    }
+
+    /// Why nothing can be stored, when nothing can. All networks share a store.
+    pub(crate) fn not_storing(&self) -> Option<String> {
+        self.0.networks.iter().find_map(|network| network.holdings().store().refusal()).map(|why| why.to_string())
+    }
+
+    /// Tells whether the node does all that it is there for: what it does not is the error, in words.
+    pub(crate) fn health(&self) -> Health {
+        let parts = Arc::downgrade(&self.0);
+        Health::new(move || match parts.upgrade() {
+            Some(parts) => Self(parts).not_storing().map_or(Ok(()), Err),
+            None => Err("the node stops".to_owned()),
+        })
     }
 
     /// The same for a metrics scrape.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_limits::{Allowance, Holder, Limiter, Meter, Quota};
+use cairn_limits::{Allowance, Holder, Limiter, Meter, Permit, Quota};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
@@ -27,6 +27,8 @@ const PEER_TREES: Quota = Quota::new(1);
 const TREES_OF_SUBNET: Allowance = Allowance { rate: 1, burst: 8 };
 /// How long such a job waits for a place. What is asked for can be had elsewhere, so that it is better to say so soon.
 const PLACE_PATIENCE: Duration = Duration::from_millis(250);
+/// How long is waited while a tree is built for another: often it is the same one, and then the wait was for something.
+const TREE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is read for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +37,11 @@ pub(crate) enum PeerRead {
     Store,
     /// An archive.
     Archive,
-    /// An archive of which the tree of its epoch has to be built before.
-    Tree,
 }
+
+/// The place for building an epoch's tree for a peer.
+#[derive(Debug)]
+pub(crate) struct TreePlace(Permit);
 
 /// Places for blocking work. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -114,13 +118,36 @@ impl Workers {
         let places = match what {
             PeerRead::Store => &self.peer_reads,
             PeerRead::Archive => &self.peer_archive_reads,
-            PeerRead::Tree => &self.peer_trees,
         };
         let Ok(permit) = places.take_within(peer, 1, PLACE_PATIENCE).await else { return Ok(None) };
-        if what == PeerRead::Tree && !self.trees_of_subnet.lock().charge(Instant::now().into_std(), &peer, 1) {
+        // The permit goes into the job: one whose caller stopped waiting still counts until it ends.
+        blocking(move || {
+            let result = job();
+            drop(permit);
+            result
+        })
+        .await
+        .map(Some)
+    }
+
+    /// A place for building an epoch's tree for a peer; `None` when others have it for too long.
+    pub(crate) async fn tree_place(&self, peer: Holder) -> Option<TreePlace> {
+        self.peer_trees.take_within(peer, 1, TREE_PATIENCE).await.ok().map(TreePlace)
+    }
+
+    /// Runs work for a peer that builds an epoch's tree; `None` when the peers of its subnet have had enough of them.
+    ///
+    /// # Errors
+    /// [`Stopping`] when the runtime goes down before it is done.
+    pub(crate) async fn build_for_peer<T: Send + 'static>(
+        &self,
+        peer: Holder,
+        TreePlace(permit): TreePlace,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Stopping> {
+        if !self.trees_of_subnet.lock().charge(Instant::now().into_std(), &peer, 1) {
             return Ok(None);
         }
-        // The permit goes into the job: one whose caller stopped waiting still counts until it ends.
         blocking(move || {
             let result = job();
             drop(permit);

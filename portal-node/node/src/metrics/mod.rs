@@ -20,7 +20,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use observer::NetworkObserver;
-pub(crate) use server::MetricsServer;
+pub(crate) use server::{Health, MetricsServer};
 pub(crate) use snapshot::{NetworkState, Snapshot};
 
 /// Prefix of every metric's name.

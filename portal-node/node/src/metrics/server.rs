@@ -23,6 +23,20 @@ use tokio_util::task::TaskTracker;
 use super::Metrics;
 use crate::placed::PlacedStream;
 
+/// Asked whether the node does all that it is there for.
+#[derive(Clone)]
+pub(crate) struct Health(Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+impl Health {
+    pub(crate) fn new(ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    fn ask(&self) -> Result<(), String> {
+        (self.0)()
+    }
+}
+
 /// Media type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -46,12 +60,20 @@ impl MetricsServer {
     pub(crate) async fn start(
         address: SocketAddr,
         metrics: Arc<Metrics>,
+        health: Health,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let routes = Router::new().route("/metrics", get(scrape)).route("/health", get(|| async { "ok\n" }));
+        let health = get(move || {
+            let answer = match health.ask() {
+                Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            };
+            async move { answer }
+        });
+        let routes = Router::new().route("/metrics", get(scrape)).route("/health", health);
         let service = routes.with_state(metrics).layer(middleware::from_fn(turn_pages_away));
         let listener = PlacingListener { listener, limiter: Limiter::new(CONNECTIONS) };
         tasks.spawn(async move {

@@ -44,8 +44,9 @@ impl ContentNetworkHandler {
         match interest {
             Interest::Held => OfferVerdict::AlreadyStored,
             Interest::None => OfferVerdict::OutsideRadius,
-            Interest::Wanted if !self.pipeline.can_verify(key) => OfferVerdict::NotVerifiable,
+            Interest::Wanted | Interest::Later if !self.pipeline.can_verify(key) => OfferVerdict::NotVerifiable,
             Interest::Wanted => OfferVerdict::Wanted,
+            Interest::Later => OfferVerdict::NoRoom,
         }
     }
 
@@ -63,7 +64,12 @@ impl ContentNetworkHandler {
         match self.keeper.put(content).await {
             Ok(stored) => Ok(Admitted { stored }),
             Err(error) => {
-                tracing::warn!(network = %self.network, %error, "content not stored");
+                if matches!(error, HoldingsError::Store(_)) {
+                    // The store itself says when that begins and when it ends.
+                    tracing::debug!(network = %self.network, %error, "content not stored");
+                } else {
+                    tracing::warn!(network = %self.network, %error, "content not stored");
+                }
                 Err(Rejection::Storage(error.to_string()))
             }
         }

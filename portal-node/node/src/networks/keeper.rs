@@ -20,6 +20,8 @@ pub(crate) enum Interest {
     None,
     /// It would be kept.
     Wanted,
+    /// It would be kept if anything could be stored now.
+    Later,
 }
 
 /// Where a sub-network's content is kept and read.
@@ -58,9 +60,10 @@ impl Keeper for Holdings {
         async move {
             let held = self.which_are_held(keys.clone()).await.unwrap_or_default();
             let is_held = held.into_iter().chain(std::iter::repeat(false));
+            let wanted = if self.store().refusal().is_some() { Interest::Later } else { Interest::Wanted };
             let interest = |(key, is_held): (Option<ContentKey>, bool)| match key {
                 _ if is_held => Interest::Held,
-                Some(key) if self.is_within_radius(key.sub_network(), &key.content_id()) => Interest::Wanted,
+                Some(key) if self.is_within_radius(key.sub_network(), &key.content_id()) => wanted,
                 _ => Interest::None,
             };
             keys.into_iter().zip(is_held).map(interest).collect()

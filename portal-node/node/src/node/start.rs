@@ -8,7 +8,7 @@ use cairn_peer_book::PeerBook;
 use cairn_store::{Budgets, Chain, Store, StoreConfig, StoreError};
 use cairn_swarm::quic::BoundSocket;
 use content_types::SubNetwork;
-use enr::CombinedKey;
+use enr::{CombinedKey, EnrKey};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use overlay::discovery::DiscoveryConfig;
@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use super::Node;
 use super::running::Running;
 use super::stop::close;
+use crate::bootnodes;
 use crate::config::NodeConfig;
 use crate::express::Express;
 use crate::fetch::Fetcher;
@@ -89,9 +90,16 @@ pub enum StartError {
     Stopping(#[from] Stopping),
 }
 
+/// What has to be opened before anything in the data directory is changed.
+struct OpenedNode {
+    key: CombinedKey,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    budgets: Budgets,
+}
+
 /// What can be read from the data directory before anything runs.
 struct PreparedNode {
-    key: CombinedKey,
     previous: Option<Enr>,
     trust: Arc<TrustStore>,
     book: PeerBook,
@@ -137,9 +145,24 @@ impl Drop for Unclaimed {
 
 async fn start(config: NodeConfig) -> Result<Node, StartError> {
     let workers = Workers::new();
-    let PreparedNode { key, previous, trust, book } = prepare(&config, &workers).await?;
+    // The store says whether another process has the data directory, or another chain: what does not start on it leaves it
+    // as it is, the files of a running node among it.
+    let opened = open(&config, &workers).await?;
+    let store = Arc::clone(&opened.store);
+    match start_with(config, opened, workers).await {
+        Ok(node) => Ok(node),
+        Err(error) => {
+            close(store).await;
+            Err(error)
+        }
+    }
+}
+
+async fn start_with(config: NodeConfig, opened: OpenedNode, workers: Workers) -> Result<Node, StartError> {
+    let PreparedNode { previous, trust, book } = prepare(&config, &opened.key, &workers).await?;
+    let key = &opened.key;
     let socket = swarm::bind(config.quic, config.listen)?;
-    let mut discovery = discovery_config(&config, &key, previous)?;
+    let mut discovery = discovery_config(&config, key, previous)?;
     let key = discovery.key;
     if let Some(socket) = &socket {
         discovery.service_ports.push(swarm::port_entry(socket));
@@ -152,32 +175,46 @@ async fn start(config: NodeConfig) -> Result<Node, StartError> {
         discovery.service_ports.push((TRACKER_KEY, tracker.local_addr().port()));
     }
     let mut running = Running::new(Discovery::start(discovery).await?);
-    let mut opened = None;
     running.tracker.clone_from(&tracker);
     let quic = socket.map(|socket| (socket, key));
-    match start_on(&mut running, &mut opened, config, (trust, book), workers, quic).await {
+    match start_on(&mut running, opened, config, (trust, book), workers, quic).await {
         Ok(node) => Ok(node),
         Err(error) => {
             running.stop().await;
-            if let Some(store) = opened {
-                close(store).await;
-            }
             Err(error)
         }
     }
 }
 
-async fn prepare(config: &NodeConfig, workers: &Workers) -> Result<PreparedNode, StartError> {
-    let (data_dir, trust_dir) = (config.data_dir.clone(), config.trust_dir());
-    let key_file = config.key_file.clone().unwrap_or_else(|| identity::default_key_file(&data_dir));
-    let chain = Arc::clone(&config.chain);
+async fn open(config: &NodeConfig, workers: &Workers) -> Result<OpenedNode, StartError> {
+    let metrics = Arc::new(Metrics::new());
+    let budgets = SubNetwork::ALL
+        .into_iter()
+        .fold(Budgets::NONE, |budgets, network| budgets.with(network, config.budget(network)));
+    let key_file = config.key_file.clone().unwrap_or_else(|| identity::default_key_file(&config.data_dir));
+    let (dir, told) = (config.data_dir.join(STORE_DIR), Arc::clone(&metrics));
+    let chain = Chain { id: config.chain.chain_id(), genesis_hash: config.chain.genesis_hash() };
+    let disk_reserve = config.disk_reserve;
     workers
         .write(move || {
             let key = identity::load_or_create_key(&key_file)?;
-            let previous = identity::last_record(&data_dir, &key);
+            let node_id = enr::NodeId::from(key.public()).raw().into();
+            let config = StoreConfig { chain: Some(chain), disk_reserve, ..StoreConfig::new(dir, node_id, budgets) };
+            let store = Arc::new(Store::open(config, Box::new(move |event| told.store_event(event)))?);
+            Ok(OpenedNode { key, store, metrics, budgets })
+        })
+        .await?
+}
+
+async fn prepare(config: &NodeConfig, key: &CombinedKey, workers: &Workers) -> Result<PreparedNode, StartError> {
+    let (data_dir, trust_dir) = (config.data_dir.clone(), config.trust_dir());
+    let (chain, public) = (Arc::clone(&config.chain), key.public());
+    workers
+        .write(move || {
+            let previous = identity::last_record(&data_dir, &public);
             let trust = Arc::new(TrustStore::open(trust_dir, chain)?);
             let book = tasks::load_bars(&data_dir);
-            Ok(PreparedNode { key, previous, trust, book })
+            Ok(PreparedNode { previous, trust, book })
         })
         .await?
 }
@@ -201,19 +238,13 @@ fn discovery_config(
 
 async fn start_on(
     running: &mut Running,
-    opened: &mut Option<Arc<Store>>,
+    OpenedNode { store, metrics, budgets, .. }: OpenedNode,
     config: NodeConfig,
     (trust, book): (Arc<TrustStore>, PeerBook),
     workers: Workers,
     quic: Option<(BoundSocket, [u8; 32])>,
 ) -> Result<Node, StartError> {
     let discovery = running.discovery.clone();
-    let metrics = Arc::new(Metrics::new());
-    let budgets = SubNetwork::ALL
-        .into_iter()
-        .fold(Budgets::NONE, |budgets, network| budgets.with(network, config.budget(network)));
-    let store = open_store(&config, &discovery, budgets, &metrics, &workers).await?;
-    *opened = Some(Arc::clone(&store));
     let holdings = Holdings::new(store, workers.clone(), discovery.node_id());
     let (header_network, header_queries) = HeaderNetwork::new();
     let headers = Arc::new(HeaderSource::new(
@@ -319,7 +350,7 @@ async fn start_on(
     let metrics_server = match config.metrics {
         None => None,
         Some(address) => Some(
-            MetricsServer::start(address, Arc::clone(&metrics), &running.tasks, running.stop.clone())
+            MetricsServer::start(address, Arc::clone(&metrics), status.health(), &running.tasks, running.stop.clone())
                 .await
                 .map_err(|source| StartError::Metrics { address, source })?,
         ),
@@ -350,6 +381,7 @@ async fn start_on(
             run(keep.boxed());
         }
     }
+    run(bootnodes::look_after(config.bootnodes.clone(), discovery.clone(), networks.clone()).boxed());
     run(tasks::save_bars(book, config.data_dir.clone(), workers.clone()).boxed());
     run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
@@ -400,24 +432,6 @@ async fn start_tracker(
         Err(cairn_tracker::Error::Listen { .. }) => start(0).await,
         started => started,
     }
-}
-
-async fn open_store(
-    config: &NodeConfig,
-    discovery: &Discovery,
-    budgets: Budgets,
-    metrics: &Arc<Metrics>,
-    workers: &Workers,
-) -> Result<Arc<Store>, StartError> {
-    let chain = Chain { id: config.chain.chain_id(), genesis_hash: config.chain.genesis_hash() };
-    let store_config = StoreConfig {
-        chain: Some(chain),
-        ..StoreConfig::new(config.data_dir.join(STORE_DIR), discovery.node_id(), budgets)
-    };
-    let metrics = Arc::clone(metrics);
-    let store =
-        workers.write(move || Store::open(store_config, Box::new(move |event| metrics.store_event(event)))).await??;
-    Ok(Arc::new(store))
 }
 
 /// Name, version with commit, platform and compiler: the four parts of ping extension type 0, which `web3_clientVersion` has too.
