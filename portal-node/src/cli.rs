@@ -86,7 +86,7 @@ impl Command {
 pub(crate) struct SeedArgs {
     /// Archives or folders of them; also buckets (s3://BUCKET/PREFIX, with the usual AWS_* variables) and folders on web
     /// servers (https://HOST/DIR/)
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required = true, value_name = "PATH", value_parser = values::path())]
     pub(crate) paths: Vec<PathBuf>,
     /// Offer everything again instead of going on where the last run stopped
     #[arg(long)]
@@ -162,7 +162,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, conflicts_with = "into_store")]
     pub(crate) own_peer: bool,
     /// Write to this file; a name that ends in .ere, .erae or .era1 makes an archive of the range. With --era, a folder
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = values::path())]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) profile: ProfileArgs,
@@ -208,7 +208,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "SIZE", value_parser = values::read::<ByteSize>)]
     pub(crate) capacity: Option<ByteSize>,
     /// Folder for the archives; what is whole is served at once [default: archives/ in the data folder, which run serves]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = values::path())]
     pub(crate) out: Option<PathBuf>,
     /// Eras under way at once
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = values::count)]
@@ -233,7 +233,7 @@ pub(crate) enum TrustCommand {
 pub(crate) struct TrustImportArgs {
     /// The list as SSZ; historical summaries also with their proof, and with a fork digest in front as the beacon network has
     /// them
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_parser = values::path())]
     pub(crate) file: PathBuf,
     /// State root of a finalized beacon state that you trust: lets in newer historical summaries with their proof
     #[arg(long, value_name = "HASH")]
@@ -254,7 +254,7 @@ pub(crate) struct TrustFetchArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// Archives or folders of them
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required = true, value_name = "PATH", value_parser = values::path())]
     pub(crate) paths: Vec<PathBuf>,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = values::read::<NonZeroUsize>)]
@@ -307,13 +307,13 @@ impl ProfileArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
     /// Archives or folders of them
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required = true, value_name = "PATH", value_parser = values::path())]
     pub(crate) paths: Vec<PathBuf>,
     /// The format to convert to
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) to: ArchiveFormat,
     /// Folder for the results
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = values::path())]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) profile: ProfileArgs,
@@ -337,7 +337,7 @@ pub(crate) struct EnrArgs {
     #[arg(long, value_name = "ENR", conflicts_with = "rpc")]
     pub(crate) decode: Option<String>,
     /// File with the peer's key: a record of another key is refused [default: any record in the data folder]
-    #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
+    #[arg(long, env = "CAIRN_KEY", value_name = "FILE", value_parser = values::path())]
     pub(crate) key: Option<PathBuf>,
 }
 
@@ -348,7 +348,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 12, value_name = "N", value_parser = values::read::<usize>)]
     pub(crate) peers: usize,
     /// Archives to seed instead of a synthetic chain
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(long, value_name = "FILE", num_args = 1.., value_parser = values::path())]
     pub(crate) archive: Vec<PathBuf>,
     /// Blocks of the synthetic chain
     #[arg(long, default_value_t = 512, value_name = "N", value_parser = values::read::<u64>)]
@@ -363,7 +363,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = values::read::<u64>)]
     pub(crate) random_seed: u64,
     /// Only write the synthetic chain into this folder (chain.json, trust/, archives/), for peers of your own
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "peers", "sample"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "peers", "sample"], value_parser = values::path())]
     pub(crate) write: Option<PathBuf>,
 }
 

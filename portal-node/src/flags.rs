@@ -19,7 +19,7 @@ use crate::values::{self, Addresses, Bootnode, ListenAt, LogFilter, LogFormat, S
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Configuration file (TOML) [default: cairn.toml in --data-dir, or else in ~/.local/share/cairn, if it is there]
-    #[arg(long, global = true, env = "CAIRN_CONFIG", value_name = "FILE", help_heading = "Everywhere")]
+    #[arg(long, global = true, env = "CAIRN_CONFIG", value_name = "FILE", help_heading = "Everywhere", value_parser = values::path())]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: Common,
@@ -31,13 +31,15 @@ pub(crate) struct GlobalArgs {
 pub(crate) struct Common {
     /// Folder of the peer's key, store and trust lists [default: the chain's name in $XDG_DATA_HOME/cairn or
     /// ~/.local/share/cairn, such as ~/.local/share/cairn/mainnet]
-    #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR", help_heading = "Everywhere")]
+    #[arg(long, global = true, env = "CAIRN_DATA_DIR", value_name = "DIR", help_heading = "Everywhere", value_parser = values::path())]
+    #[serde(deserialize_with = "values::optional")]
     pub(crate) data_dir: Option<PathBuf>,
     /// The chain: mainnet, sepolia, or the path of a chain specification (JSON) [default: mainnet]
     #[arg(long, global = true, env = "CAIRN_CHAIN", value_name = "NAME|FILE", help_heading = "Everywhere")]
     pub(crate) chain: Option<String>,
     /// Folder of the trust lists [default: trust/ in the data folder]
-    #[arg(long, global = true, env = "CAIRN_TRUST", value_name = "DIR", help_heading = "Everywhere")]
+    #[arg(long, global = true, env = "CAIRN_TRUST", value_name = "DIR", help_heading = "Everywhere", value_parser = values::path())]
+    #[serde(deserialize_with = "values::optional")]
     pub(crate) trust: Option<PathBuf>,
     /// What to log, in the syntax of RUST_LOG [default: info for run and seed, else warn]
     #[arg(
@@ -83,15 +85,22 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_CAPACITY", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) capacity: Option<ByteSize>,
+    /// Room on the disk that is left free; while there is less, nothing is stored and what others offer is declined
+    /// [default: 256MiB]
+    #[arg(long, env = "CAIRN_DISK_RESERVE", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) disk_reserve: Option<ByteSize>,
     /// Shares of the capacity, such as history=3,legacy-history=1 [default: equal shares]
     #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',', value_parser = values::read::<Share>)]
     #[serde(deserialize_with = "values::list")]
     pub(crate) shares: Option<Vec<Share>>,
     /// Archives (.era1, .ere) or folders of them, served in place without a copy; also s3://BUCKET/PREFIX, https://HOST/DIR/
-    #[arg(long = "seed", env = "CAIRN_SEED", value_name = "PATH", value_delimiter = ',')]
+    #[arg(long = "seed", env = "CAIRN_SEED", value_name = "PATH", value_delimiter = ',', value_parser = values::path())]
+    #[serde(deserialize_with = "values::list")]
     pub(crate) seed: Option<Vec<PathBuf>>,
     /// File with the peer's secp256k1 key in hex [default: node.key in the data folder, made when missing]
-    #[arg(long, env = "CAIRN_KEY", value_name = "FILE")]
+    #[arg(long, env = "CAIRN_KEY", value_name = "FILE", value_parser = values::path())]
+    #[serde(deserialize_with = "values::optional")]
     pub(crate) key: Option<PathBuf>,
     /// Where JSON-RPC (HTTP and WebSocket) listens, or `none` [default: 127.0.0.1:8645]
     #[arg(long, env = "CAIRN_RPC", value_name = "ADDR:PORT", value_parser = values::read::<ListenAt>)]
@@ -205,7 +214,7 @@ macro_rules! laid_over {
 
 laid_over! {
     Common { data_dir, chain, trust, log, log_format, json, node, network }
-    NodeArgs { capacity, shares, seed, key, rpc, rpc_origins, rpc_hosts, metrics, network }
+    NodeArgs { capacity, disk_reserve, shares, seed, key, rpc, rpc_origins, rpc_hosts, metrics, network }
     NetworkArgs {
         listen,
         quic,

@@ -11,8 +11,10 @@ mod commands;
 mod failure;
 mod files;
 mod flags;
+mod log;
 mod origin;
 mod output;
+mod panics;
 mod progress;
 mod settings;
 mod signals;
@@ -20,12 +22,13 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use crate::{cli::Cli, failure::Failure};
 
 fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
+    let parsed = origin::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let outcome = match parsed {
         Ok(cli) => run(cli),
         Err(error) => match origin::bad_value(&error) {
             Some(failure) => Err(failure),
@@ -43,7 +46,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let settings = settings::Settings::load(cli.global, cli.command.default_log())?;
-    output::start_logging(&settings)?;
+    // Dropped last of all: then what is still to be logged is written.
+    let _log = log::start(&settings)?;
+    let panics = panics::Panics::watch();
     for variable in origin::unknown_variables() {
         tracing::warn!("{variable} is set, and no setting is called so: `cairn run --help` has those that there are");
     }
@@ -53,7 +58,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Internal(format!("cannot start the asynchronous runtime: {error}")))?;
-    let outcome = runtime.block_on(commands::run(cli.command, settings));
+    let outcome = runtime.block_on(commands::run(cli.command, settings, panics));
     // A blocking task (a disk read, a hash) may still be under way; the process does not wait for it for ever.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome

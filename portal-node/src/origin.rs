@@ -25,6 +25,24 @@ pub(crate) fn named(name: &str) -> String {
     }
 }
 
+/// Whether `--NAME` was typed.
+pub(crate) fn is_flag(name: &str) -> bool {
+    is_typed(&format!("--{name}"), env::args_os())
+}
+
+/// The command line. A variable that is set to nothing is taken not to be set, as by other programs.
+pub(crate) fn command() -> clap::Command {
+    without_empty_variables(Cli::command())
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty =
+        |argument: &clap::Arg| argument.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|argument| if is_empty(&argument) { argument.env(None::<&'static str>) } else { argument })
+        .mut_subcommands(without_empty_variables)
+}
+
 /// The failure that stands for clap's error if that is about a value: one line, by the name that the person used.
 pub(crate) fn bad_value(error: &clap::Error) -> Option<Failure> {
     if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {

@@ -1,29 +1,16 @@
-//! The only place that writes to standard output and standard error.
+//! The only place that writes results, and remarks beside them.
 //!
 //! Results go to standard output, one JSON document (or one line a record) with `--json`; everything else, the log
-//! and the progress bars, goes to standard error, so that a pipe carries results alone.
+//! ([`crate::log`]) and the progress bars among it, goes to standard error, so that a pipe carries results alone.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::Path,
 };
 
 use serde::Serialize;
-use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::{failure::Failure, settings::Settings, values::LogFormat};
-
-/// Starts logging to standard error, by `--log` in the syntax of `RUST_LOG`.
-pub(crate) fn start_logging(settings: &Settings) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&settings.log)
-        .map_err(|error| Failure::Configuration(format!("--log {:?}: {error}", settings.log)))?;
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    match settings.log_format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
-}
+use crate::failure::Failure;
 
 /// Writes a line to standard output.
 ///

@@ -1,11 +1,23 @@
 //! What settings can be, and how each is read from text: the same way, with the same complaint, on the command line, in
 //! the environment and in the configuration file.
 
-use std::{fmt, marker::PhantomData, net::SocketAddr, num::NonZeroUsize, str::FromStr};
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    marker::PhantomData,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use bytesize::ByteSize;
 use cairn_node::swarm::QuicPort;
-use clap::ValueEnum;
+use clap::{
+    ValueEnum,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 use content_types::SubNetwork;
 use overlay::{Enr, discovery::Nat};
 use reqwest::Url;
@@ -92,6 +104,36 @@ read_by! {
     LogFormat => word,
 }
 
+impl Setting for PathBuf {
+    fn read(text: &str) -> Result<Self, String> {
+        expanded(Self::from(text), env::var_os("HOME"))
+    }
+}
+
+/// A path as clap takes it, in whatever encoding.
+pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| expanded(path, env::var_os("HOME")))
+}
+
+/// A path with the user's home in it put in. A shell does that before a program sees it, but not in a file of settings, in a
+/// variable or behind `--flag=`; a folder by the name of `~` is what nobody wants.
+fn expanded(path: PathBuf, home: Option<OsString>) -> Result<PathBuf, String> {
+    let mut parts = path.components();
+    let Some(first) = parts.next().and_then(|part| part.as_os_str().to_str()) else { return Ok(path) };
+    let rest: &Path = parts.as_path();
+    match first {
+        "~" | "$HOME" | "${HOME}" => match home.filter(|home| !home.is_empty()) {
+            Some(home) => Ok(PathBuf::from(home).join(rest)),
+            None => Err(format!("{}: HOME is not set: give the whole path", path.display())),
+        },
+        _ if first.starts_with('~') || first.starts_with('$') => Err(format!(
+            "{}: of all that begins with ~ or $ only ~ and $HOME are known here: give the whole path, or ./ before it",
+            path.display()
+        )),
+        _ => Ok(path),
+    }
+}
+
 impl Setting for QuicPort {
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|error| format!("{error}"))
@@ -134,8 +176,8 @@ pub(crate) enum Bootnode {
 impl Setting for Bootnode {
     fn read(text: &str) -> Result<Self, String> {
         match text {
-            // A variable that is set to nothing names no peer.
-            "" | "none" => Ok(Self::Nobody),
+            "" => Err("an entry of the list is empty: leave out the comma, or give `none` alone for no peer".into()),
+            "none" => Ok(Self::Nobody),
             text => Ok(Self::At(Box::new(Enr::read(text)?))),
         }
     }
@@ -246,6 +288,26 @@ pub(crate) fn none_of(text: &str, words: impl IntoIterator<Item = String>) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_home_is_put_into_paths_and_nothing_else_is() {
+        let read = |path: &str| expanded(path.into(), Some("/home/me".into()));
+        for (given, expected) in [
+            ("~/cairn", "/home/me/cairn"),
+            ("~", "/home/me"),
+            ("$HOME/a/b", "/home/me/a/b"),
+            ("${HOME}/a", "/home/me/a"),
+            ("/a/~/b", "/a/~/b"),
+            ("./~/b", "./~/b"),
+            ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ] {
+            assert_eq!(read(given).unwrap(), Path::new(expected));
+        }
+        for given in ["~root/cairn", "$DATA/cairn"] {
+            assert!(read(given).unwrap_err().contains("whole path"), "{given}");
+        }
+        assert!(expanded("~/cairn".into(), None).unwrap_err().contains("HOME"));
+    }
 
     #[test]
     fn shares_and_endpoints_say_what_they_expect() {

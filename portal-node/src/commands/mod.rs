@@ -15,18 +15,18 @@ mod trust;
 mod verify;
 mod without_trust;
 
-use crate::{cli::Command, failure::Failure, settings::Settings, signals::Signals};
+use crate::{cli::Command, failure::Failure, panics::Panics, settings::Settings, signals::Signals};
 
 /// Runs a command to its end, or until the person interrupts it.
-pub(crate) async fn run(command: Command, settings: Settings) -> Result<(), Failure> {
-    let mut signals = Signals::catch()?;
+pub(crate) async fn run(command: Command, settings: Settings, panics: Panics) -> Result<(), Failure> {
+    let mut signals = Signals::catch(panics)?;
     match command {
         // A running peer stops by itself, cleanly, when it is told to.
         Command::Run(flags) => run::run(&settings, flags, &mut signals).await,
         Command::Seed(flags) => run::seed(&settings, flags, &mut signals).await,
         other => tokio::select! {
             outcome = short(other, &settings) => outcome,
-            () = signals.next() => Err(Failure::Interrupted),
+            ended = signals.next() => Err(ended),
         },
     }
 }

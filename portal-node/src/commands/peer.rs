@@ -1,7 +1,7 @@
 //! What commands that start a peer have in common.
 
 use std::{
-    env,
+    env, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -58,6 +58,9 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
     config.key_file = args.key;
     if let Some(capacity) = args.capacity {
         config.capacity = capacity.as_u64();
+    }
+    if let Some(reserve) = args.disk_reserve {
+        config.disk_reserve = reserve.as_u64();
     }
     config.shares = args.shares.unwrap_or_default().into_iter().map(|share| (share.network, share.weight)).collect();
     config.seeds = args.seed.unwrap_or_default();
@@ -218,9 +221,11 @@ fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -
     let text = format!("the peer in {} did not start: {}", data_dir.display(), with_advice(error));
     match error {
         StartError::Discovery(discovery::StartError::Bind(source)) => {
-            let (v4, v6) = (listen.v4.map(SocketAddr::V4), listen.v6.map(SocketAddr::V6));
-            let addresses: Vec<_> = v4.into_iter().chain(v6).map(|address| address.to_string()).collect();
-            Failure::Configuration(cannot_listen("UDP", addresses.join(" or "), "listen", source))
+            Failure::Configuration(cannot_listen("UDP", listened(listen), "listen", source))
+        }
+        // Its address is discv5's, which is bound later; only the port is its own.
+        StartError::Quic(quic::StartError::Bind { source, .. }) if source.kind() == io::ErrorKind::AddrNotAvailable => {
+            Failure::Configuration(cannot_listen("UDP", listened(listen), "listen", source))
         }
         StartError::Quic(quic::StartError::Bind { address, source }) => {
             Failure::Configuration(cannot_listen("QUIC's UDP", address, "quic", source))
@@ -245,6 +250,11 @@ fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -
         | StartError::Protocol(_)
         | StartError::Stopping(_) => Failure::Internal(text),
     }
+}
+
+fn listened(on: ListenAddresses) -> String {
+    let addresses = on.v4.map(SocketAddr::V4).into_iter().chain(on.v6.map(SocketAddr::V6));
+    addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(" or ")
 }
 
 fn named_bootnodes(given: Vec<Bootnode>) -> Result<Vec<Enr>, Failure> {

@@ -1,6 +1,9 @@
 //! `cairn run` and `cairn seed`: a peer until it is told to stop.
 
-use std::{pin::pin, process};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use bytesize::ByteSize;
 use cairn_node::{
@@ -13,8 +16,11 @@ use serde_json::{Value, json};
 use super::peer;
 use crate::{cli::SeedArgs, failure::Failure, flags::NodeArgs, output, progress, settings::Settings, signals::Signals};
 
-/// The exit code of a program that a second SIGINT ended.
-const INTERRUPTED: i32 = 130;
+/// How often the log says how far it is that archives are offered.
+const OFFERED_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long an orderly end may take after a part of the program has panicked.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(settings: &Settings, flags: NodeArgs, signals: &mut Signals) -> Result<(), Failure> {
     run_from(settings, flags, SeedOptions::default(), signals).await
@@ -39,34 +45,40 @@ async fn run_from(
     let mut starting = pin!(peer::start(config));
     let node = tokio::select! {
         started = &mut starting => started?,
-        () = signals.next() => {
+        ended = signals.next() => {
             // What a start has begun, a router's port mapping among it, only a whole node takes back.
             tokio::select! {
-                started = starting => stop(started?, None, signals).await,
-                () = signals.next() => process::exit(INTERRUPTED),
+                started = starting => {
+                    stop(started?, None, signals, &ended).await;
+                }
+                () = gives_up(signals, &ended) => {}
             }
-            return Err(Failure::Interrupted);
+            return Err(ended);
         }
     };
     match announce(settings, &node, capacity) {
         // A peer is there to store and to serve, whether or not somebody reads what it is.
         Ok(()) | Err(Failure::Unread) => {}
         Err(failure) => {
-            stop(node, None, signals).await;
+            stop(node, None, signals, &failure).await;
             return Err(failure);
         }
     }
     let seeding = if seeds { Some(offer(&node, options)) } else { None };
-    signals.next().await;
-    stop(node, seeding, signals).await;
-    Ok(())
+    let ended = signals.next().await;
+    let is_in_order = stop(node, seeding, signals, &ended).await;
+    match ended {
+        // That is how a peer ends.
+        Failure::Interrupted if is_in_order => Ok(()),
+        failure => Err(failure),
+    }
 }
 
 pub(crate) async fn seed(settings: &Settings, args: SeedArgs, signals: &mut Signals) -> Result<(), Failure> {
     // Named here and empty is a mistake; a folder of `run --seed` may fill later.
     tokio::select! {
         checked = peer::check_seeds(&args.paths) => checked?,
-        () = signals.next() => return Err(Failure::Interrupted),
+        ended = signals.next() => return Err(ended),
     }
     let mut flags = settings.node(args.node);
     flags.seed = Some(args.paths.into_iter().chain(flags.seed.unwrap_or_default()).collect());
@@ -116,12 +128,18 @@ fn offer(node: &Node, options: SeedOptions) -> SeedHandle {
     let mut updates = handle.progress();
     tokio::spawn(async move {
         let bar = progress::items(0, "offering blocks");
-        let mut reported = None;
+        let (mut reported, mut next_line) = (None, Instant::now());
         while updates.changed().await.is_ok() {
             let now = updates.borrow_and_update().clone();
             if !now.finished {
                 bar.set_length(now.blocks_total);
                 bar.set_position(now.blocks_done);
+                // Without a terminal there is no bar.
+                if bar.is_hidden() && next_line <= Instant::now() {
+                    next_line = Instant::now() + OFFERED_INTERVAL;
+                    let (blocks, total, open) = (now.blocks_done, now.blocks_total, now.pieces_open);
+                    tracing::info!(blocks, total, open, "offering the archives to the network");
+                }
             } else if reported.as_ref() != Some(&now) {
                 bar.finish_and_clear();
                 report_offered(&now);
@@ -151,14 +169,25 @@ fn report_offered(offered: &SeedProgress) {
     );
 }
 
-/// Stops the peer in order; a second signal ends the process at once, which loses nothing either.
-async fn stop(node: Node, seeding: Option<SeedHandle>, signals: &mut Signals) {
+/// Stops the peer in order, and says whether it did; when that is given up, nothing is lost either.
+async fn stop(node: Node, seeding: Option<SeedHandle>, signals: &mut Signals, why: &Failure) -> bool {
     tracing::info!("stopping");
     if let Some(seeding) = seeding {
         seeding.stop();
     }
     tokio::select! {
-        () = node.shutdown() => {}
-        () = signals.next() => process::exit(INTERRUPTED),
+        () = node.shutdown() => true,
+        () = gives_up(signals, why) => false,
+    }
+}
+
+/// Returns when an orderly end is given up: at a second signal, or, where a part of the program is gone that others may wait for,
+/// after a while.
+async fn gives_up(signals: &mut Signals, why: &Failure) {
+    match why {
+        Failure::Internal(_) => {
+            let _ = tokio::time::timeout(STOP_PATIENCE, signals.next()).await;
+        }
+        _ => drop(signals.next().await),
     }
 }

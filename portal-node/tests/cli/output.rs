@@ -56,6 +56,41 @@ fn of_a_disk_that_is_full_it_is_said_what_to_do() {
         .says("make room");
 }
 
+/// Both ways in which a log can't be written, and a log that nobody reads though its pipe is full.
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let world = World::new();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let stuck = fs::File::from(std::os::fd::OwnedFd::from(writer));
+    let run = || world.trusting("peer").args(["run", "--log", "trace"]);
+    for call in [run().unread_log(), run().log_into(full()), run().log_into(stuck)] {
+        let peer = Peer::start_unlogged(call, "none");
+        for _ in 0..20 {
+            let status = world.cairn("other").args(["status", "--json", "--rpc", &peer.rpc_url()]).end().json();
+            assert_eq!(status["nodeId"], *peer.announced("nodeId"));
+        }
+        assert_eq!(peer.stop("TERM").0.code(), Some(0));
+    }
+    let seeder = world.seed("seeder", "none");
+    for call in [world.fetch(&seeder).unread_log(), world.fetch(&seeder).log_into(full())] {
+        call.args(["3", "--log", "trace", "--what", "header", "--format", "rlp"]).end().exits(0);
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let world = World::new();
+    let mut peer = Peer::start(world.trusting("peer").arg("run"), "none");
+    assert!(!peer.wait_for_log("peers are sought").contains('\x1b'));
+}
+
+#[test]
+fn a_peer_whose_terminal_goes_away_stops_in_order() {
+    let world = World::new();
+    assert_eq!(world.run("peer", "none").stop("HUP").0.code(), Some(0));
+}
+
 #[test]
 fn a_peer_goes_on_though_nobody_reads_what_it_announces() {
     let world = World::new();

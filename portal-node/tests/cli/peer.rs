@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Peer, World, in_time};
+use crate::support::{Call, Peer, World, in_time};
 
 #[test]
 fn a_peer_announces_itself_answers_and_stops_on_either_signal() {
@@ -120,6 +120,67 @@ fn a_port_or_a_folder_that_is_taken_is_named() {
 }
 
 #[test]
+fn a_start_that_is_refused_leaves_the_folder_as_it_is() {
+    let world = World::new();
+    let other = World::of(cairn_synthetic::SyntheticConfig { seed: 2, ..cairn_synthetic::SyntheticConfig::small() });
+    let peer = world.seed("peer", "none");
+    let files = || {
+        let mut files: Vec<_> =
+            fs::read_dir(world.path("peer")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        files.sort();
+        files
+    };
+    assert_eq!(peer.stop("TERM").0.code(), Some(0));
+    // What the tracker of another version or chain wrote: a start that succeeds puts it aside.
+    fs::write(world.path("peer/tracker"), "records").unwrap();
+    let before = files();
+    let run = || {
+        let call = Call::new(other.path("home")).arg("--chain").arg(other.path("chain.json"));
+        let call = call.arg("--trust").arg(other.path("trust")).arg("--data-dir").arg(world.path("peer"));
+        call.arg("run").arg("--seed").arg(&other.archives[0]).args(["--rpc", "none", "--bootnodes", "none"]).alone()
+    };
+    run().end().exits(6).says("content of chain").says("--data-dir");
+    assert_eq!(files(), before, "of another chain");
+}
+
+#[test]
+fn a_peer_without_room_declines_what_is_offered_and_says_so_once() {
+    let world = World::new();
+    let run = || world.trusting("peer").args(["run", "--metrics", "127.0.0.1:0"]);
+    let mut peer = Peer::start(run().args(["--disk-reserve", "1000000TB"]), "none");
+    let line = peer.wait_for_log("nothing can be stored");
+    assert!(line.contains("WARN") && line.contains("free some space"), "{line}");
+    let get = |peer: &Peer, path: &'static str| {
+        let address = peer.announced("metrics").as_str().unwrap().to_owned();
+        in_time(path, move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream
+                .write_all(format!("GET {path} HTTP/1.1\r\nHost: cairn\r\nConnection: close\r\n\r\n").as_bytes())
+                .unwrap();
+            let mut page = String::new();
+            stream.read_to_string(&mut page).unwrap();
+            page
+        })
+    };
+    let health = get(&peer, "/health");
+    assert!(health.starts_with("HTTP/1.1 503") && health.contains("no room on the disk"), "{health}");
+    let status = world.cairn("other").args(["status", "--rpc", &peer.rpc_url()]).end().text();
+    assert!(status.contains("NOTHING IS STORED"), "{status}");
+
+    // What is declined for now is offered again when there is room.
+    let _seeder = world.seed("seeder", &peer.enr());
+    let later = "code=\"4\"";
+    let declined = (0..100_000).map(|_| get(&peer, "/metrics")).find(|page| page.contains(later));
+    let metrics = declined.expect("offers are declined");
+    let inbound = metrics.lines().find(|line| line.starts_with("cairn_transferred_bytes_total{direction=\"inbound\"}"));
+    assert!(inbound.is_none_or(|line| line.ends_with(" 0")), "{inbound:?}");
+
+    peer.stop("TERM");
+    let peer = Peer::start(run(), "none");
+    assert!(get(&peer, "/health").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn of_a_folder_that_is_none_it_is_said_what_to_do() {
     let world = World::new();
     let file = world.path("chain.json");
@@ -127,8 +188,9 @@ fn of_a_folder_that_is_none_it_is_said_what_to_do() {
     run("chain.json/data").end().exits(6).says("node.key: ").says(": give another path");
     run("data").arg("--key").arg(world.path("trust")).end().exits(6).says("trust: ").says(": give another path");
     run("data").arg("--trust").arg(&file).end().exits(6).says("chain.json/").says(": give another path");
-    fs::write(world.path("data/store"), "in the way").unwrap();
-    run("data").end().exits(6).says("store: ").says(": give another path");
+    fs::create_dir(world.path("blocked")).unwrap();
+    fs::write(world.path("blocked/store"), "in the way").unwrap();
+    run("blocked").end().exits(6).says("store: ").says(": give another path");
 }
 
 #[test]

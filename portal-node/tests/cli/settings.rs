@@ -107,12 +107,48 @@ fn a_variable_that_is_none_is_warned_of() {
 }
 
 #[test]
-fn an_empty_list_of_bootnodes_names_none() {
+fn a_list_of_bootnodes_has_no_empty_entry_and_a_variable_that_is_empty_is_none() {
     let world = World::new();
     let fetch = || world.cairn("data").args(["fetch", "3", "--timeout", "1"]).alone();
-    fetch().env("CAIRN_BOOTNODES", "").end().exits(4);
-    let both = format!("none,{}", world.run("peer", "none").enr());
-    fetch().env("CAIRN_BOOTNODES", both).end().exits(3).says("CAIRN_BOOTNODES: ").says("not both");
+    fetch().env("CAIRN_BOOTNODES", "").env("CAIRN_JSON", "").env("CAIRN_CAPACITY", "").end().exits(4);
+    let enr = world.run("peer", "none").enr();
+    fetch().env("CAIRN_BOOTNODES", format!("none,{enr}")).end().exits(3).says("CAIRN_BOOTNODES: ").says("not both");
+    fetch()
+        .args(["--bootnodes", &format!("{enr},")])
+        .end()
+        .exits(3)
+        .says("--bootnodes: ")
+        .says("entry of the list is empty");
+}
+
+#[test]
+fn the_home_is_known_in_paths_wherever_they_stand() {
+    let world = World::new();
+    let show = || Call::new(world.path("home")).args(["trust", "show", "--chain"]).arg(world.path("chain.json"));
+    fs::create_dir_all(world.path("home/lists")).unwrap();
+    fs::copy(world.path("trust").join(trust_file(&world)), world.path("home/lists").join(trust_file(&world))).unwrap();
+    let file = world.path("settings.toml");
+    fs::write(&file, "trust = '~/lists'\n").unwrap();
+    let shown =
+        [show().arg("--trust=~/lists"), show().env("CAIRN_TRUST", "$HOME/lists"), show().arg("--config").arg(&file)];
+    for call in shown {
+        assert!(call.end().text().contains("entries"), "the list is found");
+    }
+    show().env("CAIRN_TRUST", "$DATA/lists").end().exits(3).says("CAIRN_TRUST: ").says("whole path");
+}
+
+/// The name of one of the world's trust lists.
+fn trust_file(world: &World) -> std::ffi::OsString {
+    let mut files: Vec<_> = fs::read_dir(world.path("trust")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    files.remove(0)
+}
+
+#[test]
+fn an_address_that_is_not_this_machines_is_blamed_on_the_flag_that_says_it() {
+    let world = World::new();
+    let run = world.cairn("data").args(["run", "--bootnodes", "none", "--rpc", "none", "--nat", "none"]);
+    run.args(["--listen", "192.0.2.1:9101"]).end().exits(3).says("--listen").says("192.0.2.1:9101");
 }
 
 #[test]

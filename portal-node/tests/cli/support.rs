@@ -131,6 +131,20 @@ impl Call {
         self
     }
 
+    /// With a pipe as standard error of which nobody reads anything any more.
+    pub(crate) fn unread_log(mut self) -> Self {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        self.0.stderr(writer);
+        self
+    }
+
+    /// With this file as standard error.
+    pub(crate) fn log_into(mut self, file: fs::File) -> Self {
+        self.0.stderr(file);
+        self
+    }
+
     /// With this file as standard output.
     pub(crate) fn into_file(mut self, file: fs::File) -> Self {
         self.0.stdout(file);
@@ -256,6 +270,19 @@ impl Peer {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = child.stderr.take().map(BufReader::new);
         Self { child: Some(child), log, announced: Value::Null, rest: rest_of(io::empty()) }
+    }
+
+    /// Starts `call` as [`Peer::start`] does, with its log wherever `call` sends it.
+    pub(crate) fn start_unlogged(call: Call, bootnodes: &str) -> Self {
+        let mut command = call.alone().args(["--rpc", "127.0.0.1:0", "--json", "--bootnodes", bootnodes]).0;
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (line, stdout) = in_time("announcement", move || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            (line, stdout)
+        });
+        Self { child: Some(child), log: None, announced: serde_json::from_str(&line).unwrap(), rest: rest_of(stdout) }
     }
 
     /// A field of what it announced.

@@ -11,6 +11,7 @@ use cairn_node::{
 use crate::{
     cli::{FetchArgs, WhatArg},
     failure::Failure,
+    files::Destination,
     settings::Settings,
 };
 
@@ -32,6 +33,9 @@ pub(super) fn wanted(settings: &Settings, args: &FetchArgs, path: &Path) -> Resu
         let path = path.display();
         return wrong(format!("{path} is an archive by its ending: leave out --format, or give another ending"));
     }
+    let Destination::File(path) = Destination::of(path)? else {
+        return wrong(format!("{}: an archive is written out of order, and into a file only", path.display()));
+    };
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return wrong(format!("{}: name a file, in UTF-8", path.display()));
     };

@@ -6,7 +6,7 @@ mod into_store;
 pub(super) mod ranges;
 
 use std::{
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,7 +25,8 @@ use super::{peer, running::RunningPeer};
 use crate::{
     cli::{BlockRange, FetchArgs, FetchFormat, WhatArg},
     failure::Failure,
-    files, output,
+    files::{self, Destination},
+    origin, output,
     settings::Settings,
 };
 use common::{bar, missing, pace};
@@ -35,13 +36,13 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
         return into_store::fetch(settings, &args).await;
     }
     let target = FetchTarget::of(settings, &args)?;
-    if !args.own_peer
-        && let Some(format) = target.format()
+    if let FetchTarget::Pieces(to, format) = &target
+        && !args.own_peer
         && let Some(peer) = RunningPeer::on_folder(settings).await?
     {
         tracing::info!("the peer that runs on the data folder fetches (--own-peer starts another one)");
         let source = FetchedBy::Running(peer, Duration::from_secs(args.from_peers.timeout));
-        return pieces_to(&source, &args, target, format).await;
+        return pieces_to(&source, &args, to, *format).await;
     }
     let (node, _scratch) = peer::start_fetcher(settings, args.from_peers.network.clone()).await?;
     let outcome = fetch_with(&node, settings, &args, target).await;
@@ -55,9 +56,7 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
         node.fetch_trust_from_peers().await;
     }
     match target {
-        FetchTarget::Output(format) | FetchTarget::File(_, format) => {
-            pieces_to(&FetchedBy::Own(node), args, target, format).await
-        }
+        FetchTarget::Pieces(to, format) => pieces_to(&FetchedBy::Own(node), args, &to, format).await,
         FetchTarget::Archive(wanted) => ranges::fetch_range(node, settings, args, wanted).await,
         FetchTarget::Eras(eras, folder) => ranges::fetch_eras(node, settings, args, eras, &folder).await,
     }
@@ -65,24 +64,17 @@ async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: 
 
 /// Where the result goes, and as what.
 enum FetchTarget {
-    Output(FetchFormat),
-    File(PathBuf, FetchFormat),
+    Pieces(Destination, FetchFormat),
     Archive(WantedArchive),
     Eras(BlockRange, PathBuf),
 }
 
 impl FetchTarget {
-    /// How single pieces are written; `None` where an archive is made.
-    fn format(&self) -> Option<FetchFormat> {
-        match self {
-            Self::Output(format) | Self::File(_, format) => Some(*format),
-            Self::Archive(_) | Self::Eras(..) => None,
-        }
-    }
-
     fn of(settings: &Settings, args: &FetchArgs) -> Result<Self, Failure> {
-        let format = args.format.unwrap_or(FetchFormat::Json);
-        let Some(path) = &args.out else { return Ok(Self::Output(format)) };
+        let Some(path) = &args.out else {
+            refuse_mirrors()?;
+            return Ok(Self::Pieces(Destination::Output, args.format.unwrap_or(FetchFormat::Json)));
+        };
         if let Some(eras) = args.era {
             return Ok(Self::Eras(eras, path.clone()));
         }
@@ -95,7 +87,38 @@ impl FetchTarget {
                 path.display()
             )));
         }
-        Ok(Self::File(path.clone(), format))
+        refuse_mirrors()?;
+        let to = Destination::of(path)?;
+        let format = match (args.format, &to) {
+            (Some(format), _) => format,
+            (None, Destination::File(_)) => format_of(path)?,
+            (None, _) => FetchFormat::Json,
+        };
+        Ok(Self::Pieces(to, format))
+    }
+}
+
+/// Mirrors have whole archives. Whoever names one for something else would wait for nothing; a variable is for other commands
+/// too.
+fn refuse_mirrors() -> Result<(), Failure> {
+    if origin::is_flag("web-seed") {
+        return Err(Failure::Configuration(
+            "--web-seed: mirrors have archives: give --era, or an --out that ends in .ere or .era1".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// What a file that ends so holds.
+fn format_of(path: &Path) -> Result<FetchFormat, Failure> {
+    match path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).as_deref() {
+        None | Some("json" | "jsonl" | "ndjson") => Ok(FetchFormat::Json),
+        Some("rlp") => Ok(FetchFormat::Rlp),
+        Some(ending) => Err(Failure::Configuration(format!(
+            "{}: a file that ends in .{ending} may hold anything: give --format json or rlp, or an ending that says it \
+             (.json, .rlp; .ere or .era1 make an archive)",
+            path.display()
+        ))),
     }
 }
 
@@ -110,12 +133,28 @@ enum FetchedBy<'a> {
 async fn pieces_to(
     source: &FetchedBy<'_>,
     args: &FetchArgs,
-    target: FetchTarget,
+    to: &Destination,
     format: FetchFormat,
 ) -> Result<(), Failure> {
-    match target {
-        FetchTarget::File(path, _) => save(source, args, path, format).await,
-        _ => print(source, args, format).await,
+    let blocks = args.range().count();
+    match to {
+        Destination::Output => print(source, args, format).await,
+        Destination::File(path) => {
+            let path = path.clone();
+            let write = move |pieces| {
+                let create = || files::OutFile::create(&path);
+                write_pieces(&path, create, blocks, format, pieces)
+            };
+            pieces(source, args, format, &bar(args.range()), write).await
+        }
+        Destination::Stream(path) => {
+            let path = path.clone();
+            let write = move |pieces| {
+                let open = || files::OutFile::into_stream(&path);
+                write_pieces(&path, open, blocks, format, pieces)
+            };
+            pieces(source, args, format, &bar(args.range()), write).await
+        }
     }
 }
 
@@ -134,12 +173,6 @@ async fn print(source: &FetchedBy<'_>, args: &FetchArgs, format: FetchFormat) ->
     pieces(source, args, format, &bar, write).await
 }
 
-async fn save(source: &FetchedBy<'_>, args: &FetchArgs, path: PathBuf, format: FetchFormat) -> Result<(), Failure> {
-    let blocks = args.range().count();
-    let write = move |pieces| write_file(&path, blocks, format, pieces);
-    pieces(source, args, format, &bar(args.range()), write).await
-}
-
 /// Fetches the pieces of a range and hands them on in order to `write`, on a thread of its own.
 async fn pieces(
     source: &FetchedBy<'_>,
@@ -154,15 +187,19 @@ async fn pieces(
     written
 }
 
-/// Writes what arrives; the file gets its name when it is whole.
-fn write_file(
+/// Writes what arrives; a file gets its name when it is whole.
+fn write_pieces(
     path: &Path,
+    begin: impl FnOnce() -> io::Result<files::OutFile>,
     blocks: u64,
     format: FetchFormat,
     mut pieces: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), Failure> {
-    let failed = |error| Failure::io(path, error);
-    let mut file = files::PartFile::create(path).map_err(failed)?;
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Unread,
+        _ => Failure::io(path, error),
+    };
+    let mut file = begin().map_err(failed)?;
     let mut written = 0;
     while let Some(piece) = pieces.blocking_recv() {
         file.write_all(&piece).map_err(failed)?;
