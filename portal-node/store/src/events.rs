@@ -14,6 +14,9 @@ pub enum Event {
         reason: String,
         /// Values found.
         items: u64,
+        /// Values that the index knew and that are not there any more, as far as it can be told: their volumes are gone, or were
+        /// cut.
+        lost: u64,
     },
     /// What a crash had left unfinished at the end of the last volume was cut off. Nothing acknowledged was in it.
     TailCut {

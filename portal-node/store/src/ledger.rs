@@ -78,6 +78,11 @@ pub(crate) struct StoreLedger {
 impl StoreLedger {
     pub(crate) const EMPTY: Self = Self { networks: [Usage::EMPTY; SubNetwork::ALL.len()], volumes: BTreeMap::new() };
 
+    /// Values of all sub-networks.
+    pub(crate) fn items(&self) -> u64 {
+        self.networks.iter().map(|usage| usage.items).sum()
+    }
+
     /// The counters as the index has them.
     pub(crate) fn load(index: &dyn Index) -> Result<Self, IndexError> {
         let mut ledger = Self::EMPTY;

@@ -66,7 +66,7 @@ pub(crate) fn recover<E: IndexEngine>(
     let dir = config.dir.join(INDEX_DIR);
     let distrust = config.dir.join(DISTRUST_FILE);
 
-    let mut usable = Err("it is missing".to_owned());
+    let mut usable = Err(Unusable::from("it is missing"));
     let mut index_dir = dir.join(FIRST_ENGINE.to_string());
     for candidate in engines(&dir)? {
         if usable.is_err() {
@@ -97,12 +97,18 @@ pub(crate) fn recover<E: IndexEngine>(
     };
     let end = match from {
         Ok(from) => recovery.replay(from)?,
-        Err(reason) => {
-            let is_new = recovery.files.is_empty();
+        Err(Unusable { reason, known }) => {
+            let is_new = recovery.files.is_empty() && known == 0;
             let end = recovery.rebuild(&identity)?;
             if !is_new {
-                let items = recovery.ledger.networks.iter().map(|usage| usage.items).sum();
-                recovery.events.push(Event::IndexRebuilt { reason, items });
+                let items = recovery.ledger.items();
+                let lost = known.saturating_sub(items);
+                if lost > 0 {
+                    tracing::warn!(lost, items, reason, "values of the store are lost; what is left is served");
+                } else {
+                    tracing::info!(items, reason, "the store's index was built anew");
+                }
+                recovery.events.push(Event::IndexRebuilt { reason, items, lost });
             }
             match fs::remove_file(&distrust) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -145,6 +151,18 @@ pub(crate) fn next_engine(dir: &Path) -> PathBuf {
     dir.with_file_name((engine_number(dir).unwrap_or(FIRST_ENGINE) + 1).to_string())
 }
 
+/// Why an index is of no use, and how many values it knew.
+struct Unusable {
+    reason: String,
+    known: u64,
+}
+
+impl<T: Into<String>> From<T> for Unusable {
+    fn from(reason: T) -> Self {
+        Self { reason: reason.into(), known: 0 }
+    }
+}
+
 /// The index, its counters and its place, or why it is of no use.
 fn open_trusted<E: IndexEngine>(
     config: &StoreConfig,
@@ -152,7 +170,7 @@ fn open_trusted<E: IndexEngine>(
     distrust: &Path,
     identity: &[u8],
     files: &BTreeMap<u32, u64>,
-) -> Result<(Box<dyn Index>, StoreLedger, Place), String> {
+) -> Result<(Box<dyn Index>, StoreLedger, Place), Unusable> {
     if distrust.exists() {
         return Err("it failed the last time".into());
     }
@@ -166,19 +184,21 @@ fn open_trusted<E: IndexEngine>(
     };
     let position = RecordLocation::decode(&meta::POSITION, &position).map_err(unusable)?.place;
     let mut ledger = StoreLedger::load(&*index).map_err(unusable)?;
+    let known = ledger.items();
+    let lacking = |what: String| Err(Unusable { reason: what, known });
     // A volume without anything alive may have been deleted before the index heard of it.
     ledger.volumes.retain(|number, volume| volume.live > 0 || files.contains_key(number));
     for (number, volume) in &ledger.volumes {
         match files.get(number) {
             _ if volume.live == 0 => {}
-            None => return Err(format!("volume {number} is missing")),
-            Some(len) if *len < u64::from(volume.len) => return Err(format!("volume {number} is cut short")),
+            None => return lacking(format!("volume {number} is missing")),
+            Some(len) if *len < u64::from(volume.len) => return lacking(format!("volume {number} is cut short")),
             Some(_) => {}
         }
     }
     let unknown = files.range(..=position.volume).find(|(number, _)| !ledger.volumes.contains_key(number));
     if let Some((number, _)) = unknown {
-        return Err(format!("it does not know volume {number}"));
+        return lacking(format!("it does not know volume {number}"));
     }
     Ok((index, ledger, position))
 }

@@ -104,6 +104,31 @@ fn a_torn_tail_is_cut_whatever_its_length() {
     }
 }
 
+/// The store was closed in order, so that its index knows of everything.
+#[test]
+fn a_volume_that_was_cut_or_is_gone_is_told_of_with_what_it_held() {
+    let items = items(12);
+    for is_gone in [false, true] {
+        let dir = filled(&items);
+        let path = volumes(dir.path()).pop().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let value_at = bytes.windows(items[7].value.len()).position(|bytes| bytes == items[7].value).unwrap();
+        if is_gone {
+            fs::remove_file(&path).unwrap();
+        } else {
+            fs::write(&path, &bytes[..value_at]).unwrap();
+        }
+        let (store, events) = open(roomy(dir.path()));
+        let missing = missing(&store, &items).len() as u64;
+        assert!(missing > 0);
+        let told = events.take().into_iter().find_map(|event| match event {
+            Event::IndexRebuilt { items, lost, .. } => Some((items, lost)),
+            _ => None,
+        });
+        assert_eq!(told, Some((items.len() as u64 - missing, missing)), "gone: {is_gone}");
+    }
+}
+
 #[test]
 fn a_flipped_byte_costs_the_value_it_is_in() {
     let items = items(20);
