@@ -78,16 +78,22 @@ fn scope_v6(ip: Ipv6Addr) -> Option<Scope> {
     }
 }
 
-/// The scopes that are dialled and recorded, by the address we listen on ourselves.
+/// The scopes that are dialled and recorded, by the address we listen on ourselves; in a local network all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AddressReach {
     listen: Option<Scope>,
+    is_local: bool,
 }
 
 impl AddressReach {
     /// The reach of a node that listens on `listen`.
     pub(crate) fn of(listen: IpAddr) -> Self {
-        Self { listen: scope(listen) }
+        Self { listen: scope(listen), is_local: false }
+    }
+
+    /// The same of a node whose peers are all on this machine and in the local network, if it is one.
+    pub(crate) fn in_local_network(self, is_local: bool) -> Self {
+        Self { is_local, ..self }
     }
 
     /// Whether an address may be dialled, recorded and named to others.
@@ -95,7 +101,7 @@ impl AddressReach {
         address.port() != 0
             && match scope(address.ip()) {
                 Some(Scope::Global) => true,
-                Some(local) => self.listen == Some(local),
+                Some(local) => self.is_local || self.listen == Some(local),
                 None => false,
             }
     }
@@ -172,6 +178,9 @@ mod tests {
         assert!(!covers("10.0.0.1", "127.0.0.1:1"));
         assert!(!covers("0.0.0.0", "100.64.0.1:1"));
         assert!(!covers("0.0.0.0", "[::ffff:127.0.0.1]:1"), "mapped");
+        let at_home = AddressReach::of("0.0.0.0".parse().unwrap()).in_local_network(true);
+        assert!(local.iter().all(|(_, address)| at_home.covers(address.parse().unwrap())));
+        assert!(!at_home.covers("224.0.0.1:1".parse().unwrap()));
     }
 
     #[test]

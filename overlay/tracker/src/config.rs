@@ -23,6 +23,8 @@ pub struct Config {
     /// The UDP address to listen on; with port 0 the system chooses one. Peers at private or loopback addresses are
     /// dialled only by those who listen on such an address themselves.
     pub listen: SocketAddr,
+    /// Whether peers are on this machine and in the local network: then all such addresses are dialled.
+    pub is_local: bool,
     /// The addresses at which others reach this node, as far as they are known.
     pub announce: Vec<SocketAddr>,
     /// Whether others can reach this node. If so, it keeps records and answers; if not, it only asks.
@@ -45,6 +47,7 @@ impl Config {
             secret_key,
             chain,
             listen,
+            is_local: false,
             announce: Vec::new(),
             reachable: true,
             bootstrap: Vec::new(),

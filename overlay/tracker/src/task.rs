@@ -78,7 +78,7 @@ pub(crate) async fn start(
     wanted: watch::Receiver<Wanted>,
 ) -> Result<SocketAddr, Error> {
     let keypair = identity::keypair(config.secret_key)?;
-    let reach = AddressReach::of(config.listen.ip());
+    let reach = AddressReach::of(config.listen.ip()).in_local_network(config.is_local);
     let (known, records) = prepare(&config).await;
     let mut swarm = swarm::build(&config, keypair, reach, known)?;
     restore(&mut swarm, records);

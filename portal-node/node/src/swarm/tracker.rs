@@ -45,6 +45,7 @@ pub(crate) struct TrackerConfig<'a> {
 pub(crate) async fn start(config: TrackerConfig<'_>) -> Result<Arc<Tracker>, Error> {
     let chain = TrackedChain { id: config.chain.chain_id(), genesis_hash: config.chain.genesis_hash().0 };
     let own = Config {
+        is_local: config.addresses == AddressPolicy::Local,
         reachable: config.serves,
         bootstrap: config.bootnodes.iter().filter_map(|enr| tracker_of(enr, config.addresses)).collect(),
         state_file: config.state_file,
