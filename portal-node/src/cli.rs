@@ -38,8 +38,8 @@ Exit codes:
   130  interrupted
   141  nobody reads the output any more, as after `| head`";
 
-/// What a storage peer logs unless told otherwise. discv5 warns of every peer that went away.
-const STORAGE_PEER_LOG: &str = "info,discv5=error";
+/// What a storage peer logs unless told otherwise. discv5 warns of every peer that went away, libp2p tells an ID of its own.
+const STORAGE_PEER_LOG: &str = "info,discv5=error,libp2p_swarm=warn";
 /// What other commands log unless told otherwise: they print what they do.
 const OTHER_LOG: &str = "warn,discv5=error";
 
