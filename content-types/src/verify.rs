@@ -1,8 +1,10 @@
 //! The one verifier: headers by their proofs, bodies and receipts by the header that commits to them.
 //!
-//! Whoever takes bytes from outside (the pipeline of the overlays, the swarm, archives that are served or verified) asks here,
-//! and what it gets is a type that nothing else makes. A refusal says whose fault it is, so that no two callers decide that
-//! differently: a peer is charged for [`Fault::Sender`] and for nothing else.
+//! Whoever takes bytes from outside (the pipeline of the overlays, the swarm, archives that are served or verified) asks here.
+//! What it gets of a header, a body or receipts is a type that nothing else makes. [`Examined`] promises less: it is what a
+//! sub-network says of a value of its own, which is as good as that sub-network's code, until [`Examined::check`] has held it against
+//! a header. A refusal says whose fault it is, so that no two callers decide that differently: a peer is charged for
+//! [`Fault::Sender`], suspected for [`Fault::Lists`], and has nothing to do with [`Fault::Own`].
 
 use alloy_consensus::Header;
 use alloy_primitives::B256;
@@ -24,6 +26,8 @@ pub enum Fault {
     /// Nobody's that is known: the trust lists that are here do not reach. A sender may lie about how late a block is, so a
     /// header of which its number tells that the lists reach it is the sender's fault after all.
     Lists,
+    /// This program's own: it asked for something that cannot be judged so. Nobody else bears it.
+    Own,
 }
 
 /// Why something is not what it should be, or cannot be told to be.
@@ -36,6 +40,14 @@ pub enum Unverified {
         actual: usize,
         /// Bytes that are allowed.
         limit: usize,
+    },
+    /// The value is too short to say what it takes to judge it.
+    #[error("a value of {actual} bytes under a key that takes {needed} at least")]
+    TooShort {
+        /// Bytes that there are.
+        actual: usize,
+        /// Bytes that it takes.
+        needed: usize,
     },
     /// The header or its proof breaks a rule, or leads beyond the lists.
     #[error(transparent)]
@@ -57,7 +69,8 @@ pub enum Unverified {
         /// Where the proof leads.
         actual: B256,
     },
-    /// A key whose value has a proof of its own, or needs the head of the chain, taken for one that a header proves.
+    /// A key whose value has a proof of its own, or needs the head of the chain, taken for one that a header proves: a mistake of this
+    /// program, whatever the value is.
     #[error("no header proves a value under such a key")]
     NotExamined,
 }
@@ -68,11 +81,12 @@ impl Unverified {
         match self {
             Self::Header(error) => error.fault(),
             Self::TooLong { .. }
+            | Self::TooShort { .. }
             | Self::OtherBlock(_)
             | Self::Body(_)
             | Self::Receipts(_)
-            | Self::State { .. }
-            | Self::NotExamined => Fault::Sender,
+            | Self::State { .. } => Fault::Sender,
+            Self::NotExamined => Fault::Own,
         }
     }
 }

@@ -6,7 +6,7 @@ use alloy_primitives::{B256, keccak256};
 use bytes::Bytes;
 
 use super::{Evidence, Form, Key, KeyError, Subject};
-use crate::verify::{Examined, Unverified};
+use crate::verify::{Examined, Fault, Unverified};
 use crate::{BlockId, ContentId};
 
 const HASH_LEN: usize = 32;
@@ -45,7 +45,7 @@ impl Key for NodeKey {
         match form {
             // No header comes with it: the offer says which block's state proves the node.
             Form::Offered => {
-                let hash = value.first_chunk().ok_or(Unverified::NotExamined)?;
+                let hash = value.first_chunk().ok_or(Unverified::TooShort { actual: value.len(), needed: HASH_LEN })?;
                 Ok(Evidence::Header(BlockId::Hash(B256::new(*hash))))
             }
             Form::Stored => Ok(Evidence::Key),
@@ -76,12 +76,19 @@ fn a_room_may_offer_in_another_form_than_it_stores_and_name_the_block_in_the_val
     let block = B256::repeat_byte(7);
     let offer: Bytes = [block.as_slice(), &node].concat().into();
     assert_eq!(key.evidence(Form::Offered, &offer), Ok(Evidence::Header(block.into())));
+    let short = key.evidence(Form::Offered, &offer[1..HASH_LEN]).unwrap_err();
+    assert_eq!((&short, short.fault()), (&Unverified::TooShort { actual: 31, needed: HASH_LEN }, Fault::Sender));
     let header = Header { state_root: key.0, ..Header::default() };
     let examined = key.examine(Form::Offered, offer.clone()).unwrap();
     assert_eq!(examined.clone().check(Some(&header)), Ok(node.clone()), "what is stored is the node alone");
     let other = Header { state_root: B256::ZERO, ..Header::default() };
     assert_eq!(examined.clone().check(Some(&other)), Err(Unverified::State { expected: B256::ZERO, actual: key.0 }));
-    assert_eq!(examined.check(None), Err(Unverified::NotExamined), "it takes a header");
+    let unasked = examined.check(None).unwrap_err();
+    assert_eq!(
+        (&unasked, unasked.fault()),
+        (&Unverified::NotExamined, Fault::Own),
+        "it takes a header, which nobody fetched"
+    );
 
     assert_eq!(key.evidence(Form::Stored, &node), Ok(Evidence::Key));
     assert_eq!(key.examine(Form::Stored, node.clone()).unwrap().check(None), Ok(node));

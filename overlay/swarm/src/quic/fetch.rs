@@ -72,6 +72,7 @@ impl From<Unverified> for PutError {
         match unverified.fault() {
             Fault::Sender => Self::Invalid(unverified.into()),
             Fault::Lists => Self::Doubtful(unverified.into()),
+            Fault::Own => Self::Failed(unverified.into()),
         }
     }
 }

@@ -43,6 +43,7 @@ impl Refusal {
         match self {
             Self::Content(unverified) => match unverified {
                 Unverified::TooLong { .. } => "too_long",
+                Unverified::TooShort { .. } => "too_short",
                 Unverified::Header(error) if error.fault() == Fault::Lists => "header_beyond_trust",
                 Unverified::Header(_) => "invalid_header",
                 Unverified::OtherBlock(_) => "other_block",
@@ -66,11 +67,32 @@ impl Refusal {
 impl From<Refusal> for overlay::service::Rejection {
     fn from(refusal: Refusal) -> Self {
         let reason = refusal.to_string();
-        match refusal {
-            _ if refusal.is_invalid() => Self::Invalid(reason),
+        let Refusal::Content(unverified) = refusal else { return Self::Unverifiable(reason) };
+        match unverified.fault() {
+            Fault::Sender => Self::Invalid(reason),
             // What time a header claims, and so which list it needs, was written by whoever sends it.
-            Refusal::Content(_) => Self::Doubtful(reason),
-            _ => Self::Unverifiable(reason),
+            Fault::Lists => Self::Doubtful(reason),
+            Fault::Own => Self::Unverifiable(reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use content_types::HeaderError;
+    use content_types::trust::TrustListKind;
+    use overlay::service::Rejection;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_bears_what_it_sent_and_nothing_else() {
+        let rejection = |unverified: Unverified| Rejection::from(Refusal::from(unverified));
+        assert!(matches!(rejection(Unverified::TooShort { actual: 1, needed: 2 }), Rejection::Invalid(_)));
+        let unknown = HeaderError::ListMissing { number: 5, list: TrustListKind::HistoricalRoots };
+        assert!(matches!(rejection(unknown.into()), Rejection::Doubtful(_)));
+        assert!(matches!(rejection(Unverified::NotExamined), Rejection::Unverifiable(_)));
+        assert!(!Refusal::from(Unverified::NotExamined).is_invalid());
+        assert!(matches!(Rejection::from(Refusal::Busy), Rejection::Unverifiable(_)));
     }
 }
