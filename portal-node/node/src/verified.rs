@@ -19,19 +19,21 @@ pub struct VerifiedContent {
 }
 
 impl VerifiedContent {
-    /// A header with its proof, under the key of the block that is meant, and the header. Hashes, so it is for a thread that may.
+    /// A header with its proof, of the block that is meant and under a key that stands for that, and the header. Its length was
+    /// checked. Hashes, so it is for a thread that may.
     ///
     /// # Errors
     /// [`Unverified`] says what is wrong, and whose fault it is.
     pub(crate) fn proved_header(
         verifier: &HeaderVerifier,
+        key: ContentKey,
+        form: Form,
         id: BlockId,
         value: Bytes,
     ) -> Result<(Self, ProvedHeader), Unverified> {
-        let key = ContentKey::from(legacy_history::ContentKey::header(id));
-        check_length(&key, Form::Offered, &value)?;
         let header = verify::header(verifier, &id, &value)?;
-        Ok((Self::same_in_both_forms(key, value, header.clone()), header))
+        let content = Self { key, offer: offer(&key, form, &value), value, header: Some(header.clone()) };
+        Ok((content, header))
     }
 
     /// What was examined of `value`, and the header that proves it; none for what its key commits to.
@@ -46,9 +48,7 @@ impl VerifiedContent {
         header: Option<ProvedHeader>,
     ) -> Result<Self, Unverified> {
         let stored = examined.check(header.as_ref().map(ProvedHeader::header))?;
-        // What is the same in both forms can be offered, in whichever it came.
-        let is_offer = form == Form::Offered || key.sub_network().spec().stored == StoredForm::AsOffered;
-        Ok(Self { key, value: stored, offer: is_offer.then_some(value), header })
+        Ok(Self { key, value: stored, offer: offer(&key, form, &value), header })
     }
 
     /// A header with its proof under both of its keys, by number first.
@@ -60,7 +60,8 @@ impl VerifiedContent {
         id: BlockId,
         value: Bytes,
     ) -> Result<([Self; 2], ProvedHeader), Unverified> {
-        let (_, header) = Self::proved_header(verifier, id, value.clone())?;
+        check_length(&legacy_history::ContentKey::header(id).into(), Form::Offered, &value)?;
+        let header = verify::header(verifier, &id, &value)?;
         let ids = [BlockId::Number(header.number()), BlockId::Hash(header.hash())];
         let contents = ids.map(|id| {
             let key = legacy_history::ContentKey::header(id).into();
@@ -126,6 +127,32 @@ impl VerifiedContent {
     }
 }
 
+/// A value as it is offered, if it can be told from the form in which it came: what is the same in both can.
+fn offer(key: &ContentKey, form: Form, value: &Bytes) -> Option<Bytes> {
+    let is_offer = form == Form::Offered || key.sub_network().spec().stored == StoredForm::AsOffered;
+    is_offer.then(|| value.clone())
+}
+
 fn check_length(key: &ContentKey, form: Form, value: &[u8]) -> Result<(), Unverified> {
     verify::length(key.max_value_len(form), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fixture;
+
+    #[test]
+    fn a_proved_header_stays_under_the_key_that_it_came_under() {
+        let Fixture { chain, dir: _dir, .. } = Fixture::new();
+        let block = chain.block(5).unwrap();
+        let (value, id) = (block.header_with_proof(), BlockId::Number(5));
+        for key in [BlockId::Number(5), BlockId::Hash(block.header.hash())].map(legacy_history::ContentKey::header) {
+            let key = ContentKey::from(key);
+            let proved = VerifiedContent::proved_header(&chain.verifier(), key, Form::Stored, id, value.clone());
+            let (content, header) = proved.unwrap();
+            assert_eq!((content.key(), content.header()), (&key, Some(&header)));
+            assert_eq!((content.value(), content.offer()), (&value, Some(&value)), "both forms are the same");
+        }
+    }
 }

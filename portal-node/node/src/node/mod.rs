@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_store::Store;
-use content_types::{ChainSpec, ContentKey, NodeId, SubNetwork};
+use content_types::{ChainSpec, ContentKey, Form, NodeId, SubNetwork};
 use overlay::{Discovery, Enr, Overlay, Transport};
 
 use crate::fetch::Fetcher;
@@ -104,12 +104,12 @@ impl Node {
         present::piece(&self.fetcher, &self.workers, BlobFees::of(self.chain()), id, what, form).await
     }
 
-    /// Checks content against a proved header.
+    /// Checks content, in the form that a peer would offer or that it would store, against a proved header.
     ///
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
-    pub async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
-        self.fetcher.pipeline().validate(key, value).await
+    pub async fn validate(&self, key: ContentKey, form: Form, value: Bytes) -> Result<VerifiedContent, Refusal> {
+        self.fetcher.pipeline().validate(key, form, value).await
     }
 
     /// The archives that are served in place.

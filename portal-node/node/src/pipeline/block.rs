@@ -148,7 +148,7 @@ mod tests {
             let contents = pipeline.validate_block(raw).await.unwrap();
             assert_eq!(contents.len(), 6);
             for content in contents {
-                let alone = pipeline.validate(*content.key(), content.value().clone()).await.unwrap();
+                let alone = pipeline.validate(*content.key(), Form::Offered, content.value().clone()).await.unwrap();
                 assert_eq!(alone, content);
             }
         }

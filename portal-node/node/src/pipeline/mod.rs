@@ -41,16 +41,16 @@ impl Pipeline {
         Self { trust, headers, workers, metrics, waiting: Arc::default() }
     }
 
-    /// Checks that `value`, as it would be offered, is what `key` stands for. What needs a header gets it fetched if it is not at
-    /// hand; hashing runs on the processor's workers.
+    /// Checks that `value`, in this form, is what `key` stands for. What needs a header gets it fetched if it is not at hand; hashing
+    /// runs on the processor's workers.
     ///
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
-    pub(crate) async fn validate(&self, key: ContentKey, value: Bytes) -> Result<VerifiedContent, Refusal> {
-        self.validate_for(Asker::User, key, Form::Offered, value).await
+    pub(crate) async fn validate(&self, key: ContentKey, form: Form, value: Bytes) -> Result<VerifiedContent, Refusal> {
+        self.validate_for(Asker::User, key, form, value).await
     }
 
-    /// The same of a value in either form; where a header has to be searched for, within the share of searches that `asker` has.
+    /// The same; where a header has to be searched for, within the share of searches that `asker` has.
     ///
     /// # Errors
     /// [`Refusal`] names the rule that was broken, or what was missing to judge.
@@ -86,7 +86,7 @@ impl Pipeline {
             Evidence::Head => return Err(Refusal::NeedsHead),
             Evidence::Lists(id) => {
                 let verifier = self.trust.verifier();
-                let check = move || VerifiedContent::proved_header(&verifier, id, value);
+                let check = move || VerifiedContent::proved_header(&verifier, key, form, id, value);
                 let (content, header) = self.workers.cpu(check).await??;
                 self.headers.remember(header);
                 return Ok(content);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_proto::wire::{AcceptCode, PingPayload, payload_type};
 use content_types::room::Methods;
-use content_types::{ContentKey, NodeId};
+use content_types::{ContentKey, Form, NodeId};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
@@ -153,8 +153,8 @@ async fn find_content(params: Params<'_>, network: &Network) -> RpcResult<FoundO
     let (encoded, key) = content_key(&arguments, network)?;
     match network.overlay().find_content(enr, encoded).await.map_err(request_failed)? {
         FindContentAnswer::Content { value, utp } => {
-            // What a peer says under this key reaches the user only if it is true.
-            let content = network.pipeline().validate(key, value).await.map_err(refused)?;
+            // What a peer says under this key reaches the user only if it is true. It answers with what it stores.
+            let content = network.pipeline().validate(key, Form::Stored, value).await.map_err(refused)?;
             Ok(FoundOrCloser::Content { content: hex_string(content.value()), utp_transfer: utp })
         }
         FindContentAnswer::Enrs(closer) => Ok(FoundOrCloser::Enrs { enrs: records(&closer) }),
@@ -171,7 +171,7 @@ async fn offer(params: Params<'_>, network: &Network) -> RpcResult<String> {
         let decoded = decode_key(&key, network).map_err(at)?;
         // What is wrong is not offered. What only cannot be judged here, for want of a header say, is for the peer to judge: the
         // caller vouches for it.
-        match network.pipeline().validate(decoded, value.clone()).await {
+        match network.pipeline().validate(decoded, Form::Offered, value.clone()).await {
             Ok(_) => {}
             Err(refusal) if !refusal.is_invalid() => {
                 tracing::debug!(%refusal, "offered for the JSON-RPC without having been judged");
@@ -186,9 +186,10 @@ async fn offer(params: Params<'_>, network: &Network) -> RpcResult<String> {
 
 async fn put_content(params: Params<'_>, network: &Network) -> RpcResult<PutContent> {
     let (encoded, content) = given_content(params, network).await?;
-    let value = content.value().clone();
+    // It came as it is offered, so that is known.
+    let offer = content.offer().cloned().ok_or_else(|| internal("content that cannot be offered"))?;
     let stored_locally = network.holdings().put(content).await.map(is_held).map_err(internal)?;
-    let report = network.overlay().put_content(encoded, value).await.map_err(request_failed)?;
+    let report = network.overlay().put_content(encoded, offer).await.map_err(request_failed)?;
     Ok(PutContent { peer_count: report.peer_count, stored_locally, accept_metadata: accept_metadata(&report) })
 }
 
@@ -216,7 +217,7 @@ async fn given_content(params: Params<'_>, network: &Network) -> RpcResult<(Byte
     let arguments = Arguments::new(&params, &["contentKey", "contentValue"])?;
     let (encoded, key) = content_key(&arguments, network)?;
     let value: Bytes = arguments.required("contentValue")?;
-    Ok((encoded, network.pipeline().validate(key, value).await.map_err(refused)?))
+    Ok((encoded, network.pipeline().validate(key, Form::Offered, value).await.map_err(refused)?))
 }
 
 fn content_key(arguments: &Arguments, network: &Network) -> RpcResult<(Bytes, ContentKey)> {

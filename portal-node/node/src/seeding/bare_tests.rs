@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn_synthetic::SyntheticConfig;
-use content_types::{ContentKey, history, legacy_history};
+use content_types::{ContentKey, Form, history, legacy_history};
 
 use super::archives::Archives;
 use super::prepare::{self, Prepared};
@@ -104,7 +104,7 @@ async fn what_is_offered_is_what_is_proved_and_the_rest_is_counted() {
         assert!(prepared.waiting.first().is_none_or(|why| why.contains("no proof of its header")));
         for content in prepared.contents {
             fixture.headers.remember(content.header().unwrap().clone());
-            let alone = fixture.pipeline.validate(*content.key(), content.value().clone()).await;
+            let alone = fixture.pipeline.validate(*content.key(), Form::Offered, content.value().clone()).await;
             assert_eq!(alone.unwrap(), content);
         }
     }

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::routing::post;
 use cairn_node::{BlockId, Node};
 use content_types::header::DecodedHeader;
-use content_types::{ContentKey, legacy_history};
+use content_types::{ContentKey, Form, legacy_history};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ async fn a_block_below_a_proved_one_is_proved_by_its_children() {
     assert!(error.contains("beacon chain data"), "{error}");
 
     let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(22));
-    node.validate(key, world.chain.block(22).unwrap().header_with_proof()).await.unwrap();
+    node.validate(key, Form::Offered, world.chain.block(22).unwrap().header_with_proof()).await.unwrap();
     client.asked();
     let header = node.fetch().header(BlockId::Number(19)).await.unwrap();
     assert_eq!(header.hash(), world.chain.block_hash(19).unwrap());

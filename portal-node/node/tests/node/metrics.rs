@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use content_types::{ContentKey, history};
+use content_types::{ContentKey, Form, history};
 
 use crate::support::{LOOPBACK, World, connect, install_tls, stop};
 
@@ -52,7 +52,7 @@ async fn two_nodes_in_one_process_count_apart() {
     let world = World::new();
     let (one, other) = (world.start_seeder("one").await, world.start("other").await);
     let key = ContentKey::from(history::ContentKey::BlockBody { number: 5 });
-    one.validate(key, world.chain.block(5).unwrap().body).await.unwrap();
+    one.validate(key, Form::Offered, world.chain.block(5).unwrap().body).await.unwrap();
     assert!(one.metrics().encode().unwrap().contains(r#"outcome="valid""#));
     assert!(!other.metrics().encode().unwrap().contains(r#"outcome="valid""#));
     stop(one).await;

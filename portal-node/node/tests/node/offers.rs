@@ -6,7 +6,7 @@ use cairn_node::pipeline::Refusal;
 use cairn_proto::wire::AcceptCode;
 use content_types::block::validate::BodyError;
 use content_types::verify::Unverified;
-use content_types::{ContentKey, Distance, SubNetwork, history, legacy_history};
+use content_types::{ContentKey, Distance, Form, SubNetwork, history, legacy_history};
 
 use crate::support::{World, connect, stop, until};
 
@@ -30,7 +30,7 @@ async fn blocks_beyond_the_trust_lists_are_not_taken() {
     assert_eq!(offer(&peer, &node, body(1 << 40), block.body.clone()).await, AcceptCode::NotVerifiable);
     assert_eq!(offer(&peer, &node, header, block.header_with_proof()).await, AcceptCode::NotVerifiable);
     assert_eq!(offer(&peer, &node, body(7), block.body.clone()).await, AcceptCode::Accepted);
-    let refusal = node.validate(body(1 << 40), block.body).await.unwrap_err();
+    let refusal = node.validate(body(1 << 40), Form::Offered, block.body).await.unwrap_err();
     assert!(matches!(refusal, Refusal::BeyondTrust(_)) && !refusal.is_invalid(), "{refusal}");
     stop(node).await;
     stop(peer).await;
@@ -40,9 +40,9 @@ async fn blocks_beyond_the_trust_lists_are_not_taken() {
 async fn no_header_is_asked_for_when_the_value_is_malformed() {
     let world = World::new();
     let node = world.start("node").await;
-    let refusal = node.validate(body(5), Bytes::from_static(&[0xc0])).await.unwrap_err();
+    let refusal = node.validate(body(5), Form::Offered, Bytes::from_static(&[0xc0])).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Content(Unverified::Body(BodyError::Malformed(_)))), "{refusal}");
-    let refusal = node.validate(body(5), world.chain.block(5).unwrap().body).await.unwrap_err();
+    let refusal = node.validate(body(5), Form::Offered, world.chain.block(5).unwrap().body).await.unwrap_err();
     assert!(matches!(refusal, Refusal::NoHeader(_)), "{refusal}");
     stop(node).await;
 }

@@ -39,9 +39,9 @@ async fn every_kind_of_content_is_let_in_only_under_its_own_key() {
             (history::ContentKey::BlockReceipts { number }.into(), block.receipts.clone(), other.receipts.clone()),
         ];
         for (key, right, wrong) in cases {
-            let content = node.validate(key, right.clone()).await.unwrap();
+            let content = node.validate(key, Form::Offered, right.clone()).await.unwrap();
             assert_eq!((content.key(), content.value(), content.header().unwrap().hash()), (&key, &right, hash));
-            let refusal = node.validate(key, wrong).await.unwrap_err();
+            let refusal = node.validate(key, Form::Offered, wrong).await.unwrap_err();
             assert!(refusal.is_invalid());
             match key {
                 ContentKey::LegacyHistory(
@@ -70,30 +70,33 @@ async fn malformed_too_long_and_unprovable_values_are_told_apart() {
     let receipts = ContentKey::from(legacy_history::ContentKey::Receipts(hash));
     let header = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
 
-    let refusal = node.validate(body, vec![0xc0].into()).await.unwrap_err();
+    let refusal = node.validate(body, Form::Offered, vec![0xc0].into()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Content(Unverified::Body(BodyError::Malformed(_)))), "{refusal}");
     // What other clients send for an item that they lost.
-    let refusal = node.validate(body, bytes::Bytes::new()).await.unwrap_err();
+    let refusal = node.validate(body, Form::Offered, bytes::Bytes::new()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Content(Unverified::Body(BodyError::Malformed(_)))), "{refusal}");
-    let refusal = node.validate(receipts, vec![1, 0, 0, 0].into()).await.unwrap_err();
+    let refusal = node.validate(receipts, Form::Offered, vec![1, 0, 0, 0].into()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Content(Unverified::Receipts(ReceiptsError::Malformed(_)))), "{refusal}");
-    let refusal = node.validate(header, vec![0; header.max_value_len(Form::Offered) + 1].into()).await.unwrap_err();
+    let refusal = node
+        .validate(header, Form::Offered, vec![0; header.max_value_len(Form::Offered) + 1].into())
+        .await
+        .unwrap_err();
     assert!(matches!(refusal, Refusal::Content(Unverified::TooLong { .. })), "{refusal}");
 
     let mut value = world.chain.block(number).unwrap().header_with_proof().to_vec();
     let last = value.len() - 1;
     value[last] ^= 1;
-    let refusal = node.validate(header, value.into()).await.unwrap_err();
+    let refusal = node.validate(header, Form::Offered, value.into()).await.unwrap_err();
     assert!(
         matches!(refusal, Refusal::Content(Unverified::Header(HeaderError::NotInEpoch { .. }))) && refusal.is_invalid(),
         "{refusal}"
     );
 
     let ephemeral = ContentKey::from(legacy_history::ContentKey::EphemeralHeaderOffer(hash));
-    let refusal = node.validate(ephemeral, vec![1].into()).await.unwrap_err();
+    let refusal = node.validate(ephemeral, Form::Offered, vec![1].into()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::NeedsHead) && !refusal.is_invalid());
     let unknown = ContentKey::from(history::ContentKey::BlockBody { number: world.chain.config().blocks() });
-    let refusal = node.validate(unknown, world.chain.block(number).unwrap().body).await.unwrap_err();
+    let refusal = node.validate(unknown, Form::Offered, world.chain.block(number).unwrap().body).await.unwrap_err();
     assert!(matches!(refusal, Refusal::NoHeader(_)) && !refusal.is_invalid(), "{refusal}");
     stop(node).await;
 }
@@ -108,7 +111,7 @@ async fn without_trust_lists_nothing_is_valid_and_nobody_is_to_blame() {
     for number in [5, 13, 22] {
         let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(number));
         let value = world.chain.block(number).unwrap().header_with_proof();
-        let refusal = node.validate(key, value).await.unwrap_err();
+        let refusal = node.validate(key, Form::Offered, value).await.unwrap_err();
         assert!(
             matches!(refusal, Refusal::Content(Unverified::Header(HeaderError::ListMissing { .. })))
                 && !refusal.is_invalid()
