@@ -17,6 +17,7 @@
 //! | [`pieces`] | what is kept of them in memory |
 //! | `object` | one of them as positioned reads, and what is fetched ahead |
 //! | `place` | what a URL stands for |
+//! | [`redirects`] | which redirects of a mirror are followed |
 //! | `location` | where a file is, in either |
 //! | `no_bucket` | what stands for `bucket` in a build without the feature `buckets` |
 //! | `health` | a server that does not answer is not waited for each time |
@@ -27,6 +28,7 @@ pub mod error;
 pub mod options;
 pub mod pieces;
 pub mod records;
+pub mod redirects;
 pub mod seed;
 
 #[cfg(feature = "buckets")]
@@ -42,7 +44,6 @@ mod location;
 mod mirror;
 mod object;
 mod place;
-mod redirects;
 mod source;
 
 pub use archive::{Reading, WebArchive};

@@ -26,7 +26,7 @@ pub(crate) enum RefusedRedirect {
 }
 
 /// The rule, for a client.
-pub(crate) fn policy() -> Policy {
+pub fn policy() -> Policy {
     Policy::custom(|attempt: Attempt<'_>| {
         let checked = match attempt.previous() {
             // The first of them is the address that was asked for.
@@ -66,11 +66,24 @@ fn check(from: &Url, to: &Url) -> Result<(), RefusedRedirect> {
 /// Whether a URL names an address of this machine or of a local network. Names are not resolved here: one whose owner lets it stand
 /// for a local address is followed.
 fn is_local(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(ip) => cairn_limits::holder::is_local(ip) || ip.is_unspecified(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    is_loopback(url) || ip(url).is_some_and(|ip| cairn_limits::holder::is_local(ip) || ip.is_unspecified())
+}
+
+/// Whether a URL names this machine, as it is called from itself.
+pub fn is_loopback(url: &Url) -> bool {
+    match ip(url) {
+        Some(ip) => ip.to_canonical().is_loopback(),
+        None => host(url).is_some_and(|name| name == "localhost" || name.ends_with(".localhost")),
     }
+}
+
+fn ip(url: &Url) -> Option<IpAddr> {
+    host(url)?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// The host as it is written, without the dot at the end that says that the name is whole.
+fn host(url: &Url) -> Option<&str> {
+    url.host_str().map(|host| host.strip_suffix('.').unwrap_or(host))
 }
 
 #[cfg(test)]
@@ -84,7 +97,10 @@ mod tests {
         for inner in [
             "http://127.0.0.1:8645/",
             "http://localhost/x",
+            "http://localhost./x",
             "http://a.localhost/",
+            "http://a.localhost./",
+            "http://127.0.0.1./",
             "http://10.1.2.3/",
             "http://192.168.1.1/",
             "http://169.254.169.254/latest",
@@ -98,8 +114,22 @@ mod tests {
             assert_eq!(followed("http://203.0.114.7/", inner), Err(RefusedRedirect::Inwards), "{inner}");
             assert_eq!(followed("http://192.168.1.2/", inner), Ok(()), "{inner}");
         }
+        assert_eq!(followed("http://mirror.example/", "http://other.example./"), Ok(()));
         assert_eq!(followed("http://mirror.example/", "http://other.example/"), Ok(()));
         assert_eq!(followed("http://mirror.example/", "https://other.example/"), Ok(()));
         assert_eq!(followed("https://mirror.example/", "http://other.example/"), Err(RefusedRedirect::Unencrypted));
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_own_names() {
+        let is_loopback = |text: &str| is_loopback(&Url::parse(text).unwrap());
+        for own in
+            ["http://127.0.0.1:1/", "http://127.9.9.9/", "http://[::1]/", "https://LocalHost./", "http://a.localhost/"]
+        {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in ["http://192.168.1.1/", "http://0.0.0.0/", "http://localhost.example/", "http://notlocalhost/"] {
+            assert!(!is_loopback(other), "{other}");
+        }
     }
 }

@@ -1,10 +1,13 @@
-//! HTTP requests with a time-out and a limit on what is read: to trust list mirrors, execution clients, running peers.
+//! HTTP requests with a time-out and a limit on what is read: to trust list mirrors, execution clients, running peers. What is on this
+//! machine is asked without a proxy, whatever the environment says: one elsewhere would ask its own.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, ClientBuilder, Response};
+use cairn_web_seed::redirects;
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Response, Url};
 
 /// Longest wait for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,24 +40,35 @@ fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() { format!("time-out ({cause})") } else { cause.to_string() }
 }
 
-/// A client with the time-outs above. TLS takes the process's cryptography provider; if none is installed, ring
-/// becomes it.
+/// A client for the JSON-RPC at a URL: what is asked there is asked nowhere else.
 ///
 /// # Errors
 /// [`HttpError::Transport`] if TLS cannot be set up.
-pub fn client() -> Result<Client, HttpError> {
-    Ok(builder().build()?)
+pub(crate) fn rpc_client(url: &Url) -> Result<Client, HttpError> {
+    Ok(builder_for(url).redirect(Policy::none()).build()?)
 }
 
-/// A client that speaks over a socket on this machine, whatever a request's URL says.
+/// A client for files on the mirror at a URL, which may be elsewhere within the rule for mirrors of archives.
+///
+/// # Errors
+/// [`HttpError::Transport`] if TLS cannot be set up.
+pub(crate) fn mirror_client(url: &Url) -> Result<Client, HttpError> {
+    Ok(builder_for(url).redirect(redirects::policy()).build()?)
+}
+
+/// A client for the JSON-RPC over a socket on this machine, whatever a request's URL says.
 ///
 /// # Errors
 /// [`HttpError::Transport`] if TLS cannot be set up.
 pub(crate) fn client_over(socket: &Path) -> Result<Client, HttpError> {
-    // A proxy of the environment is for others than this machine.
-    Ok(builder().no_proxy().unix_socket(socket).build()?)
+    Ok(builder().no_proxy().redirect(Policy::none()).unix_socket(socket).build()?)
 }
 
+fn builder_for(url: &Url) -> ClientBuilder {
+    if redirects::is_loopback(url) { builder().no_proxy() } else { builder() }
+}
+
+/// With the time-outs above. TLS takes the process's cryptography provider; if none is installed, ring becomes it.
 fn builder() -> ClientBuilder {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Fails only when another thread was quicker, and then there is one.

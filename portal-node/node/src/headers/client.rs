@@ -29,7 +29,7 @@ pub(crate) struct ExecutionClient {
 
 impl ExecutionClient {
     pub(crate) fn new(url: Url) -> Result<Self, HttpError> {
-        Ok(Self { http: http::client()?, url })
+        Ok(Self { http: http::rpc_client(&url)?, url })
     }
 
     pub(crate) async fn header_by_number(&self, number: u64) -> Result<ClaimedHeader, ClientError> {

@@ -73,6 +73,6 @@ impl TrustStore {
 }
 
 async fn download(url: Url, limit: usize) -> Result<Bytes, HttpError> {
-    let response = http::client()?.get(url).send().await?;
+    let response = http::mirror_client(&url)?.get(url).send().await?;
     http::read_bounded(response, limit).await
 }

@@ -7,6 +7,7 @@ use alloy_primitives::B256;
 use axum::Router;
 use axum::extract::Path as UrlPath;
 use axum::routing::get;
+use cairn_node::rpc::PeerClient;
 use cairn_node::trust::{MirrorError, TrustStore, TrustStoreError, file_name};
 use content_types::ChainSpec;
 use content_types::trust::{HistoricalSummariesWithProof, TrustListKind};
@@ -95,6 +96,53 @@ async fn a_mirror_gives_what_is_missing() {
     assert_eq!(trust.fetch_from_mirror(&url).await.unwrap(), []);
     world.chain.verifier();
     trust.verifier().verify(&world.chain.block(20).unwrap().header_with_proof()).unwrap();
+}
+
+/// A server on loopback that leads a request for `/N/REST` to `/N-1/REST`, and so on; from `/0/REST` to `to`.
+async fn redirecting(to: Url) -> Url {
+    crate::support::install_tls();
+    let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let lead = move |UrlPath((left, rest)): UrlPath<(u32, String)>| {
+        let next = match left.checked_sub(1) {
+            Some(left) => format!("/{left}/{rest}"),
+            None => to.join(&rest).unwrap().to_string(),
+        };
+        // With the request's method and body.
+        async move { axum::response::Redirect::temporary(&next) }
+    };
+    let routes = Router::new().route("/{left}/{*rest}", axum::routing::any(lead));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_leads_elsewhere_within_the_rule_for_mirrors() {
+    let world = World::new();
+    let elsewhere = redirecting(mirror(world.trust()).await).await;
+    let open = |name| TrustStore::open(world.dir.path().join(name), Arc::clone(world.chain.spec()));
+    let trust = |name| Arc::new(open(name).unwrap());
+    // The first number is of the redirects before the last.
+    let fetched = trust("five").fetch_from_mirror(&elsewhere.join("4/").unwrap()).await;
+    assert_eq!(fetched.unwrap(), TrustListKind::ALL);
+    let refused = trust("six").fetch_from_mirror(&elsewhere.join("5/").unwrap()).await.unwrap_err();
+    assert!(refused.to_string().contains("more than 5 redirects"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_rpc_is_asked_where_it_is_said_to_be_and_nowhere_else() {
+    let world = World::new();
+    let node = world.start("node").await;
+    let rpc: Url = format!("http://{}", node.rpc_address().unwrap()).parse().unwrap();
+    let limit = std::time::Duration::from_secs(60);
+    let ask = async |url: Url| {
+        let client = PeerClient::at(url).unwrap();
+        client.ask::<String>("web3_clientVersion", serde_json::json!([]), limit).await
+    };
+    ask(rpc.clone()).await.unwrap();
+    let refused = ask(redirecting(rpc).await.join("0/x").unwrap()).await.unwrap_err();
+    assert!(refused.to_string().contains("307"), "{refused}");
+    stop(node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
