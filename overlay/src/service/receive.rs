@@ -190,9 +190,13 @@ impl RunningOverlay {
         let is_ours = matches!(failure, Some(TransferFailure::Busy | TransferFailure::Cancelled));
         let mut credit = self.credit.lock();
         if delivered * 2 >= accepted {
-            credit.kept(&offerer.node_id, offerer.subnet);
+            credit.handle_kept(&offerer.node_id, offerer.subnet);
         } else if !is_ours {
-            credit.not_kept(offerer.node_id, offerer.subnet.filter(|_| !offerer.is_proved), Instant::now().into_std());
+            credit.handle_not_kept(
+                offerer.node_id,
+                offerer.subnet.filter(|_| !offerer.is_proved),
+                Instant::now().into_std(),
+            );
         }
     }
 

@@ -72,7 +72,7 @@ impl Credit {
     }
 
     /// A peer was told to send what it had offered, and did not.
-    pub fn not_kept(&mut self, peer: NodeId, subnet: Option<Subnet>, now: Instant) {
+    pub fn handle_not_kept(&mut self, peer: NodeId, subnet: Option<Subnet>, now: Instant) {
         let more = |debt: Option<&Debt>, unit: u32| {
             let most = (MAX_UNKEPT + MAX_DOUBLINGS) * unit;
             Debt { unkept: debt.map_or(1, |debt| (debt.unkept + 1).min(most)), last: now }
@@ -86,7 +86,7 @@ impl Credit {
     }
 
     /// A peer sent what it had offered: half of what it and its subnet owe is forgiven.
-    pub fn kept(&mut self, peer: &NodeId, subnet: Option<Subnet>) {
+    pub fn handle_kept(&mut self, peer: &NodeId, subnet: Option<Subnet>) {
         halve(&mut self.peers, peer);
         if let Some(subnet) = subnet {
             halve(&mut self.subnets, &subnet);
@@ -118,16 +118,16 @@ mod tests {
         let mut allowed = Vec::new();
         for _ in 0..=MAX_UNKEPT {
             allowed.push(credit.allowance(&peer(1), None, false, now));
-            credit.not_kept(peer(1), None, now);
+            credit.handle_not_kept(peer(1), None, now);
         }
         assert_eq!(allowed, [64, 16, 4, 1, 0]);
         assert_eq!(credit.allowance(&peer(2), None, false, now), 64, "others have nothing to do with it");
         now += 2 * FIRST_PAUSE;
         assert_eq!(credit.allowance(&peer(1), None, false, now), 1, "on probation");
-        credit.not_kept(peer(1), None, now);
+        credit.handle_not_kept(peer(1), None, now);
         assert_eq!(credit.allowance(&peer(1), None, false, now + 2 * FIRST_PAUSE), 0);
         for _ in 0..3 {
-            credit.kept(&peer(1), None);
+            credit.handle_kept(&peer(1), None);
         }
         assert_eq!(credit.allowance(&peer(1), None, false, now), 64);
     }
@@ -138,12 +138,12 @@ mod tests {
         let mut credit = Credit::default();
         let subnet = Some(Subnet::V4([8, 8, 8]));
         for byte in 0..64 {
-            credit.not_kept(peer(byte), subnet, now);
+            credit.handle_not_kept(peer(byte), subnet, now);
         }
         assert_eq!(credit.allowance(&peer(99), subnet, false, now), 0);
         assert_eq!(credit.allowance(&peer(99), subnet, true, now), 64, "who has delivered is judged by that");
         assert_eq!(credit.allowance(&peer(99), Some(Subnet::V4([8, 8, 9])), false, now), 64);
-        credit.kept(&peer(99), subnet);
+        credit.handle_kept(&peer(99), subnet);
         assert!(credit.allowance(&peer(98), subnet, false, now) > 0);
     }
 }
