@@ -29,6 +29,10 @@ pub const RECORD_NOT_FOUND: i32 = -32003;
 
 /// The node stops.
 pub const STOPPING: i32 = -32005;
+/// Something that is none of the caller's doing.
+pub const INTERNAL: i32 = INTERNAL_ERROR_CODE;
+/// A call on a connection that has too many under way.
+pub const TOO_MANY_CALLS: i32 = -32006;
 
 /// Who does not speak a payload type.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -54,7 +58,7 @@ pub(super) fn invalid_params(why: impl AsRef<str>) -> ErrorObjectOwned {
 }
 
 pub(super) fn internal(why: impl ToString) -> ErrorObjectOwned {
-    plain(INTERNAL_ERROR_CODE, why.to_string())
+    plain(INTERNAL, why.to_string())
 }
 
 pub(super) fn content_not_found() -> ErrorObjectOwned {
@@ -71,6 +75,10 @@ pub(super) fn not_fetched(why: impl ToString, asked: impl Serialize) -> ErrorObj
 
 pub(super) fn stopping(why: impl ToString) -> ErrorObjectOwned {
     plain(STOPPING, why.to_string())
+}
+
+pub(super) fn too_many_calls(limit: usize) -> ErrorObjectOwned {
+    plain(TOO_MANY_CALLS, format!("more than {limit} calls at once over one connection: wait for answers"))
 }
 
 pub(super) fn payload_type_not_supported(by: NotSupportedBy) -> ErrorObjectOwned {

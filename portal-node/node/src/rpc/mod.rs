@@ -19,6 +19,7 @@ mod serve;
 mod socket;
 mod swarm;
 mod trace;
+mod under_way;
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use gate::GateLayer;
 use local::Local;
 use params::Arguments;
 use serve::Service;
+use socket::OwnSocket;
 
 pub use crate::access::{AllowedHost, AllowedOrigin, ParseAccessError};
 pub use client::{AskError, PeerClient, RpcRefusal, SOCKET_FILE};
@@ -95,7 +97,7 @@ impl RpcServer {
             let mut methods = methods;
             methods.merge(local::module(local)?)?;
             // Without it the commands on this machine need the TCP port; the rest goes on.
-            match socket::listen(path) {
+            match OwnSocket::listen(path) {
                 Ok(listener) => {
                     let service = service(&config, methods, None);
                     let serving = serve::serve(listener, serve::places(config.max_connections), service, stop.clone());
@@ -130,7 +132,7 @@ impl RpcServer {
 
 fn service(config: &RpcConfig, methods: RpcModule<()>, gate: Option<GateLayer>) -> Service {
     let limits = ServerConfig::builder()
-        // Connections are counted where they are taken.
+        // Connections are counted where they are taken, and what is under way on each in `under_way`.
         .max_connections(u32::MAX)
         .max_request_body_size(config.max_request_bytes)
         .max_response_body_size(config.max_response_bytes)

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_limits::{Holder, Limiter, Permit, Quota};
-use jsonrpsee::core::middleware::{Batch, Notification, RpcServiceBuilder, RpcServiceT};
+use jsonrpsee::core::middleware::RpcServiceBuilder;
 use jsonrpsee::server::{Methods, ServerConfig, StopHandle, serve_with_graceful_shutdown};
-use jsonrpsee::types::Request;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::gate::GateLayer;
+use super::socket::OwnSocket;
+use super::under_way::{CallsLayer, RequestsLayer};
 use crate::placed::PlacedStream;
 
 /// How long a connection may stand still before somebody else gets its place.
@@ -30,26 +30,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) trait Acceptor: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and whose it is.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Holder)>> + Send;
+    /// The next connection and its place; `None` if it got none, and is closed.
+    fn accept(&self, places: &Limiter) -> impl Future<Output = io::Result<Option<(Self::Stream, Permit)>>> + Send;
 }
 
 impl Acceptor for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<(TcpStream, Holder)> {
+    async fn accept(&self, places: &Limiter) -> io::Result<Option<(TcpStream, Permit)>> {
         let (stream, address) = TcpListener::accept(self).await?;
         // A connection that its other end has given up already says so when it is read.
         let _ = stream.set_nodelay(true);
-        Ok((stream, Holder::address(address.ip())))
+        Ok(places.try_take(Holder::address(address.ip()), 1).ok().map(|place| (stream, place)))
     }
 }
 
-impl Acceptor for UnixListener {
+impl Acceptor for OwnSocket {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<(UnixStream, Holder)> {
-        Ok((UnixListener::accept(self).await?.0, Holder::nobody()))
+    async fn accept(&self, places: &Limiter) -> io::Result<Option<(UnixStream, Permit)>> {
+        let Some(stream) = self.next().await? else { return Ok(None) };
+        // It is the user's own command, which may open many: they wait, and those behind them in the system's queue.
+        Ok(places.take(Holder::nobody(), 1).await.ok().map(|place| (stream, place)))
     }
 }
 
@@ -72,16 +74,14 @@ pub(super) async fn serve(listener: impl Acceptor, places: Quota, service: Servi
     let places = Limiter::new(places);
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(&places) => accepted,
             () = stop.clone().shutdown() => return,
         };
         match accepted {
-            // Without a place it is closed at once.
-            Ok((stream, holder)) => {
-                if let Ok(place) = places.try_take(holder, 1) {
-                    tokio::spawn(serve_connection(stream, Arc::new(place), service.clone(), stop.clone()));
-                }
+            Ok(Some((stream, place))) => {
+                tokio::spawn(serve_connection(stream, Arc::new(place), service.clone(), stop.clone()));
             }
+            Ok(None) => {}
             Err(error) => {
                 tracing::debug!(%error, "a connection to the JSON-RPC was not taken");
                 tokio::select! {
@@ -97,85 +97,16 @@ async fn serve_connection<S>(stream: S, place: Arc<Permit>, service: Service, st
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let calls = Arc::new(Calls { place: Arc::clone(&place), under_way: Mutex::new(0) });
-    let counted = RpcServiceBuilder::new().layer_fn(move |inner| CountedCalls { inner, calls: Arc::clone(&calls) });
+    let stream = PlacedStream::new(stream, Arc::clone(&place), None);
+    let calls = CallsLayer::new(place, stream.is_unread());
     let Service { methods, config, gate } = service;
     let built = jsonrpsee::server::ServerBuilder::with_config(config)
         .to_service_builder()
-        .set_rpc_middleware(counted)
-        .set_http_middleware(tower::ServiceBuilder::new().option_layer(gate))
+        .set_rpc_middleware(RpcServiceBuilder::new().layer(calls))
+        .set_http_middleware(tower::ServiceBuilder::new().layer(RequestsLayer::new()).option_layer(gate))
         .build(methods, stop.clone());
-    let stream = PlacedStream::new(stream, place, None);
     if let Err(error) = serve_with_graceful_shutdown(stream, built, stop.shutdown()).await {
         tracing::debug!(%error, "a connection to the JSON-RPC ended");
-    }
-}
-
-/// The calls of a connection. While one is under way, it is this node that somebody waits for.
-struct Calls {
-    place: Arc<Permit>,
-    under_way: Mutex<usize>,
-}
-
-impl Calls {
-    fn begin(self: &Arc<Self>) -> CallUnderWay {
-        let mut under_way = self.under_way.lock();
-        *under_way += 1;
-        if *under_way == 1 {
-            self.place.set_yielding(false);
-        }
-        CallUnderWay(Arc::clone(self))
-    }
-}
-
-/// A call that is worked on. While there is one, the connection keeps its place.
-struct CallUnderWay(Arc<Calls>);
-
-impl Drop for CallUnderWay {
-    fn drop(&mut self) {
-        let mut under_way = self.0.under_way.lock();
-        *under_way -= 1;
-        if *under_way == 0 {
-            self.0.place.set_yielding(true);
-        }
-    }
-}
-
-/// Counts calls on their way to the methods.
-#[derive(Clone)]
-struct CountedCalls<S> {
-    inner: S,
-    calls: Arc<Calls>,
-}
-
-impl<S: RpcServiceT + Clone + Send + Sync + 'static> RpcServiceT for CountedCalls<S> {
-    type MethodResponse = S::MethodResponse;
-    type NotificationResponse = S::NotificationResponse;
-    type BatchResponse = S::BatchResponse;
-
-    fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = S::MethodResponse> + Send + 'a {
-        let (inner, under_way) = (self.inner.clone(), self.calls.begin());
-        async move {
-            let answer = inner.call(request).await;
-            drop(under_way);
-            answer
-        }
-    }
-
-    fn batch<'a>(&self, requests: Batch<'a>) -> impl Future<Output = S::BatchResponse> + Send + 'a {
-        let (inner, under_way) = (self.inner.clone(), self.calls.begin());
-        async move {
-            let answer = inner.batch(requests).await;
-            drop(under_way);
-            answer
-        }
-    }
-
-    fn notification<'a>(
-        &self,
-        notification: Notification<'a>,
-    ) -> impl Future<Output = S::NotificationResponse> + Send + 'a {
-        self.inner.notification(notification)
     }
 }
 
@@ -183,21 +114,24 @@ impl<S: RpcServiceT + Clone + Send + Sync + 'static> RpcServiceT for CountedCall
 mod tests {
     use jsonrpsee::RpcModule;
     use jsonrpsee::server::{ServerHandle, stop_channel};
+    use soketto::handshake::{Client, ServerResponse};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Semaphore;
+    use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
+    use super::super::error::TOO_MANY_CALLS;
+    use super::super::under_way::MAX_CALLS;
     use super::*;
 
-    /// A server with one place, which is lost at once by who stands still; `wait` is answered when there is a permit.
+    /// A server; `wait` is answered when there is a permit.
     struct World {
-        address: std::net::SocketAddr,
         entered: Arc<Semaphore>,
         answer: Arc<Semaphore>,
         _handle: ServerHandle,
     }
 
     impl World {
-        async fn new() -> Self {
+        fn over(listener: impl Acceptor, places: Quota) -> Self {
             let (entered, answer) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
             let mut module = RpcModule::new((Arc::clone(&entered), Arc::clone(&answer)));
             module.register_method("now", |_, _, _| 1).unwrap();
@@ -207,32 +141,56 @@ mod tests {
                 2
             };
             module.register_async_method("wait", wait).unwrap();
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
             let service = Service { methods: module.into(), config: ServerConfig::default(), gate: None };
             let (stop, _handle) = stop_channel();
-            tokio::spawn(serve(listener, Quota::new(1).yields_after(Duration::ZERO), service, stop));
-            Self { address, entered, answer, _handle }
+            tokio::spawn(serve(listener, places, service, stop));
+            Self { entered, answer, _handle }
+        }
+    }
+
+    /// The same over TCP, with one place, which is lost at once by who stands still.
+    struct TcpWorld {
+        world: World,
+        address: std::net::SocketAddr,
+    }
+
+    impl TcpWorld {
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            Self { world: World::over(listener, Quota::new(1).yields_after(Duration::ZERO)), address }
+        }
+
+        async fn web_socket(&self) -> WebSocket {
+            let socket = TcpStream::connect(self.address).await.unwrap();
+            let mut client = Client::new(socket.compat(), "localhost", "/");
+            assert!(matches!(client.handshake().await.unwrap(), ServerResponse::Accepted { .. }));
+            let (calls, answers) = client.into_builder().finish();
+            WebSocket { calls, answers }
         }
 
         /// Sends the first `part` of a request, in tenths of its body.
         async fn send(&self, method: &str, tenths: usize) -> TcpStream {
-            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);
-            let head = format!(
-                "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n\
-                 content-length: {}\r\n\r\n",
-                body.len()
-            );
             let mut stream = TcpStream::connect(self.address).await.unwrap();
-            let sent = [head.as_bytes(), &body.as_bytes()[..body.len() * tenths / 10]].concat();
             // Who gets no place may notice here.
-            let _ = stream.write_all(&sent).await;
+            let _ = stream.write_all(&request(method, tenths)).await;
             stream
         }
     }
 
+    /// A request with so many tenths of its body.
+    fn request(method: &str, tenths: usize) -> Vec<u8> {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), &body.as_bytes()[..body.len() * tenths / 10]].concat()
+    }
+
     /// All that comes until the connection is closed.
-    async fn received(mut stream: TcpStream) -> String {
+    async fn received(mut stream: impl AsyncRead + Unpin) -> String {
         let mut text = Vec::new();
         let _ = stream.read_to_end(&mut text).await;
         String::from_utf8_lossy(&text).into_owned()
@@ -240,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_stands_still_in_the_middle_of_a_request_makes_room() {
-        let world = World::new().await;
+        let world = TcpWorld::new().await;
         let slow = world.send("now", 5).await;
         let answer = received(world.send("now", 10).await).await;
         assert!(answer.contains(r#""result":1"#), "{answer}");
@@ -249,12 +207,89 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_an_answer_keeps_its_place() {
-        let world = World::new().await;
+        let world = TcpWorld::new().await;
         let waiting = world.send("wait", 10).await;
-        drop(world.entered.acquire().await);
+        drop(world.world.entered.acquire().await);
         assert_eq!(received(world.send("now", 10).await).await, "", "there was a place");
-        world.answer.add_permits(1);
+        world.world.answer.add_permits(1);
         let answer = received(waiting).await;
         assert!(answer.contains(r#""result":2"#), "{answer}");
+    }
+
+    /// A client's end of a connection.
+    struct WebSocket {
+        calls: soketto::Sender<Compat<TcpStream>>,
+        answers: soketto::Receiver<Compat<TcpStream>>,
+    }
+
+    impl WebSocket {
+        async fn call(&mut self, method: &str) {
+            let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);
+            self.calls.send_text(call).await.unwrap();
+            self.calls.flush().await.unwrap();
+        }
+
+        /// The next answer; `None` when the connection has ended.
+        async fn answer(&mut self) -> Option<String> {
+            let mut message = Vec::new();
+            self.answers.receive_data(&mut message).await.ok()?;
+            Some(String::from_utf8(message).unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_web_socket_that_stands_still_makes_room() {
+        let world = TcpWorld::new().await;
+        let mut idle = world.web_socket().await;
+        idle.call("now").await;
+        assert!(idle.answer().await.unwrap().contains(r#""result":1"#));
+        let answer = received(world.send("now", 10).await).await;
+        assert!(answer.contains(r#""result":1"#), "{answer}");
+        assert_eq!(idle.answer().await, None, "its place was somebody else's");
+    }
+
+    #[tokio::test]
+    async fn calls_of_one_connection_are_bounded() {
+        let world = TcpWorld::new().await;
+        let mut many = world.web_socket().await;
+        for _ in 0..MAX_CALLS {
+            many.call("wait").await;
+        }
+        drop(world.world.entered.acquire_many(MAX_CALLS as u32).await);
+        many.call("now").await;
+        let refused = many.answer().await.unwrap();
+        assert!(refused.contains(&TOO_MANY_CALLS.to_string()), "{refused}");
+        world.world.answer.add_permits(MAX_CALLS);
+        for _ in 0..MAX_CALLS {
+            assert!(many.answer().await.unwrap().contains(r#""result":2"#));
+        }
+        many.call("now").await;
+        assert!(many.answer().await.unwrap().contains(r#""result":1"#));
+    }
+
+    #[tokio::test]
+    async fn the_users_own_commands_wait_for_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cairn.sock");
+        let world = World::over(OwnSocket::listen(&path).unwrap(), places(1));
+        let send = async |method| {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(&request(method, 10)).await.unwrap();
+            received(stream).await
+        };
+        let answers = async {
+            drop(world.entered.acquire().await);
+            let mut late = std::pin::pin!(send("now"));
+            // Long enough for it to be taken, and for who is sent away to notice.
+            for _ in 0..100 {
+                assert!(futures::poll!(&mut late).is_pending(), "it has no place yet");
+                tokio::task::yield_now().await;
+            }
+            world.answer.add_permits(1);
+            late.await
+        };
+        let (first, late) = futures::join!(send("wait"), answers);
+        assert!(first.contains(r#""result":2"#), "{first}");
+        assert!(late.contains(r#""result":1"#), "{late}");
     }
 }
