@@ -106,6 +106,18 @@ fn a_peer_that_is_not_there_cannot_be_asked() {
 }
 
 #[test]
+fn a_proxy_is_not_asked_for_what_is_on_this_machine() {
+    let world = World::new();
+    let peer = world.run("peer", "none");
+    let mut status = world.cairn("other").args(["status", "--rpc", &peer.rpc_url()]);
+    for proxy in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+        // Nobody listens there.
+        status = status.env(proxy, "http://127.0.0.1:9");
+    }
+    status.end().exits(0);
+}
+
+#[test]
 fn a_port_or_a_folder_that_is_taken_is_named() {
     let world = World::new();
     let peer = world.run("peer", "none");
