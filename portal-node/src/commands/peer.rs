@@ -154,7 +154,11 @@ pub(crate) async fn start_passing(
     let mut config = networked(settings, args)?;
     // A peer that runs on the data folder serves what it has, and knows others: with them it takes no time to find anybody.
     if !is_told_of_peers && let Some(running) = RunningPeer::on_folder(settings).await? {
-        let known: Vec<String> = running.ask("cairn_peers", json!([])).await?;
+        // It does without, too: that peer may be busy, or of another version.
+        let known: Vec<String> = running.ask("cairn_peers", json!([])).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the peer that runs on the data folder names no peers");
+            Vec::new()
+        });
         config.bootnodes.extend(known.iter().filter_map(|text| record(text).ok()));
     }
     config.data_dir = scratch.path().to_owned();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{failure::Failure, output, settings::Settings, values::Setting};
 
 /// Longest wait for an answer that costs the peer nothing.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same, to find out whether a peer runs: what takes longer on a socket of this machine is none that helps.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -102,6 +102,10 @@ fn refused(at: &str, method: &str, refusal: &RpcRefusal) -> Failure {
             asked.iter().for_each(output::remark);
             Failure::NotFound(refusal.message.clone())
         }
+        // The same as of a peer that the command starts itself.
+        error::NO_SUCH_FORM => Failure::Invalid(refusal.message.clone()),
+        error::DISK_FAILED => Failure::Io(refusal.message.clone()),
+        error::STOPPING | error::INTERNAL => Failure::Internal(refusal.message.clone()),
         _ => Failure::Network(format!("{at} answers {method} with an error: {}", refusal.message)),
     }
 }
@@ -111,6 +115,20 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+
+    #[test]
+    fn an_error_of_the_peer_is_the_failure_that_its_own_peer_would_give_the_command() {
+        let failure = |code| {
+            let refusal = RpcRefusal { code, message: "why".to_owned(), data: Value::Null };
+            refused("here", "cairn_block", &refusal)
+        };
+        assert!(matches!(failure(error::CONTENT_NOT_FOUND_WITH_TRACE), Failure::NotFound(why) if why == "why"));
+        assert!(matches!(failure(error::NO_SUCH_FORM), Failure::Invalid(why) if why == "why"));
+        assert!(matches!(failure(error::DISK_FAILED), Failure::Io(why) if why == "why"));
+        assert!(matches!(failure(error::STOPPING), Failure::Internal(why) if why == "why"));
+        assert!(matches!(failure(error::INTERNAL), Failure::Internal(why) if why == "why"));
+        assert!(matches!(failure(error::TOO_MANY_CALLS), Failure::Network(why) if why.contains("cairn_block")));
+    }
 
     #[tokio::test]
     async fn a_port_that_says_nothing_is_not_waited_for_for_ever() {

@@ -130,7 +130,10 @@ async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure>
         if !failed.is_empty() {
             return Err(Failure::NotFound(failed.join("; ")));
         }
-        return show(settings);
+        // It may have its lists elsewhere, and miss none.
+        if open(settings).is_ok_and(|store| store.missing().is_empty()) {
+            return show(settings);
+        }
     }
     open_for_repair(settings)?;
     let spinner = progress::spinner("fetching trust lists");

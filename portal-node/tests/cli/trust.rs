@@ -86,6 +86,16 @@ fn lists_come_from_a_peer() {
 }
 
 #[test]
+fn lists_that_the_peer_on_the_data_folder_has_elsewhere_come_here_too() {
+    let world = World::new();
+    // Its lists are not in its data folder.
+    let _peer = world.run("peer", "none");
+    let fetch = world.cairn("peer").args(["trust", "fetch", "--json"]).alone().end().json();
+    assert!(fetch["lists"].as_array().unwrap().iter().all(|list| !list["entries"].is_null()), "{fetch}");
+    assert_eq!(held(&world, "peer"), fs::read_dir(world.path("trust")).unwrap().count());
+}
+
+#[test]
 fn lists_that_no_peer_has_are_not_found() {
     let world = World::new();
     let empty = Peer::start(world.cairn("empty").arg("run"), "none");

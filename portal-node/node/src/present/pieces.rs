@@ -42,7 +42,7 @@ pub enum PieceError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// It was, and has no such form.
-    #[error("{block}: {source}")]
+    #[error("{block}: cannot be shown as JSON, but as RLP: {source}")]
     Form {
         /// Which block.
         block: BlockId,

@@ -29,6 +29,10 @@ pub const RECORD_NOT_FOUND: i32 = -32003;
 
 /// The node stops.
 pub const STOPPING: i32 = -32005;
+/// A block that is there and has not the form asked for.
+pub const NO_SUCH_FORM: i32 = -32007;
+/// The disk failed.
+pub const DISK_FAILED: i32 = -32008;
 /// Something that is none of the caller's doing.
 pub const INTERNAL: i32 = INTERNAL_ERROR_CODE;
 /// A call on a connection that has too many under way.
@@ -59,6 +63,14 @@ pub(super) fn invalid_params(why: impl AsRef<str>) -> ErrorObjectOwned {
 
 pub(super) fn internal(why: impl ToString) -> ErrorObjectOwned {
     plain(INTERNAL, why.to_string())
+}
+
+pub(super) fn no_such_form(why: impl ToString) -> ErrorObjectOwned {
+    plain(NO_SUCH_FORM, why.to_string())
+}
+
+pub(super) fn disk_failed(why: impl ToString) -> ErrorObjectOwned {
+    plain(DISK_FAILED, why.to_string())
 }
 
 pub(super) fn content_not_found() -> ErrorObjectOwned {

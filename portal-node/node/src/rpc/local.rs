@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::error::{internal, invalid_params, not_fetched, stopping};
+use super::error::{disk_failed, internal, no_such_form, not_fetched, stopping};
 use super::params::{Arguments, Misfit, Parameter, text};
 use super::results::hex_string;
 use crate::fetch::{FetchError, Fetcher};
@@ -148,7 +148,24 @@ fn refused(error: PieceError) -> jsonrpsee::types::ErrorObjectOwned {
             not_fetched(&error, json!({ "asked": asked }))
         }
         PieceError::Fetch(FetchError::Stopping(_)) | PieceError::Stopping(_) => stopping(&error),
-        PieceError::Fetch(FetchError::Holdings(_) | FetchError::Encoding(_)) => internal(&error),
-        PieceError::Form { .. } => invalid_params(error.to_string()),
+        PieceError::Fetch(FetchError::Holdings(_)) => disk_failed(&error),
+        PieceError::Form { .. } | PieceError::Fetch(FetchError::Encoding(_)) => no_such_form(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::present::PresentError;
+    use crate::rpc::error::{NO_SUCH_FORM, STOPPING};
+    use crate::workers::Stopping;
+
+    #[test]
+    fn a_caller_can_tell_what_it_asked_wrong_from_what_the_peer_cannot_do() {
+        let code = |error: PieceError| refused(error).code();
+        let source = PresentError::Json("too large".to_owned());
+        assert_eq!(code(PieceError::Form { block: BlockId::Number(5), source }), NO_SUCH_FORM);
+        assert_eq!(code(Stopping.into()), STOPPING);
+        assert_eq!(code(FetchError::from(Stopping).into()), STOPPING);
     }
 }

@@ -21,7 +21,10 @@ use indicatif::ProgressBar;
 use serde_json::{json, value::RawValue};
 use tokio::sync::mpsc;
 
-use super::{peer, running::RunningPeer};
+use super::{
+    peer,
+    running::{ANSWER_TIMEOUT, RunningPeer},
+};
 use crate::{
     cli::{BlockRange, FetchArgs, FetchFormat, WhatArg},
     failure::Failure,
@@ -41,7 +44,7 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
         && let Some(peer) = RunningPeer::on_folder(settings).await?
     {
         tracing::info!("the peer that runs on the data folder fetches (--own-peer starts another one)");
-        let source = FetchedBy::Running(peer, Duration::from_secs(args.from_peers.timeout));
+        let source = FetchedBy::Running(peer);
         return pieces_to(&source, &args, to, *format).await;
     }
     let (node, _scratch) = peer::start_fetcher(settings, args.from_peers.network.clone()).await?;
@@ -126,8 +129,8 @@ fn format_of(path: &Path) -> Result<FetchFormat, Failure> {
 enum FetchedBy<'a> {
     /// A peer that was started for it.
     Own(&'a Node),
-    /// The one that runs on the data folder, which is given so long for a block.
-    Running(RunningPeer, Duration),
+    /// The one that runs on the data folder.
+    Running(RunningPeer),
 }
 
 async fn pieces_to(
@@ -181,7 +184,9 @@ async fn pieces(
     bar: &ProgressBar,
     write: impl FnOnce(mpsc::Receiver<Vec<u8>>) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    let fetch = |number| piece(source, number, args.what, format);
+    // How long a block may take the pace says, whoever fetches; what is asked over the socket ends with it.
+    let limit = pace(args).limit.saturating_add(ANSWER_TIMEOUT);
+    let fetch = |number| piece(source, number, args.what, format, limit);
     let written = in_order(args.range().numbers(), pace(args), fetch, write, || bar.inc(1)).await;
     bar.finish_and_clear();
     written
@@ -214,7 +219,13 @@ fn write_pieces(
     file.finish().map_err(failed)
 }
 
-async fn piece(source: &FetchedBy<'_>, number: u64, what: WhatArg, format: FetchFormat) -> Result<Vec<u8>, Failure> {
+async fn piece(
+    source: &FetchedBy<'_>,
+    number: u64,
+    what: WhatArg,
+    format: FetchFormat,
+    limit: Duration,
+) -> Result<Vec<u8>, Failure> {
     let (what, what_name) = match what {
         WhatArg::Block => (present::What::Block, "block"),
         WhatArg::Header => (present::What::Header, "header"),
@@ -227,9 +238,9 @@ async fn piece(source: &FetchedBy<'_>, number: u64, what: WhatArg, format: Fetch
     };
     let node = match source {
         FetchedBy::Own(node) => node,
-        FetchedBy::Running(peer, limit) => {
+        FetchedBy::Running(peer) => {
             let params = json!([number, what_name, form_name]);
-            let answer: Box<RawValue> = peer.ask_within(*limit, "cairn_block", params).await?;
+            let answer: Box<RawValue> = peer.ask_within(limit, "cairn_block", params).await?;
             return match format {
                 FetchFormat::Json => Ok(String::from(Box::<str>::from(answer)).into_bytes()),
                 FetchFormat::Rlp => rlp(answer.get()).ok_or_else(|| {
@@ -240,9 +251,7 @@ async fn piece(source: &FetchedBy<'_>, number: u64, what: WhatArg, format: Fetch
     };
     node.present(BlockId::Number(number), what, form).await.map_err(|error| match error {
         PieceError::Fetch(error) => missing(error),
-        PieceError::Form { block, source } => {
-            Failure::Invalid(format!("{block}: cannot be shown as JSON, try --format rlp: {source}"))
-        }
+        PieceError::Form { .. } => Failure::Invalid(error.to_string()),
         PieceError::Stopping(_) => Failure::Internal(error.to_string()),
     })
 }
@@ -250,4 +259,27 @@ async fn piece(source: &FetchedBy<'_>, number: u64, what: WhatArg, format: Fetch
 /// Bytes out of a hex string in quotes.
 fn rlp(answer: &str) -> Option<Vec<u8>> {
     hex::decode(answer.strip_prefix("\"0x")?.strip_suffix('"')?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[tokio::test]
+    async fn a_block_that_takes_a_running_peer_too_long_is_not_found_as_with_a_peer_of_its_own() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = RunningPeer::at(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let cli = Cli::try_parse_from(["cairn", "fetch", "7", "--timeout", "1"]).unwrap();
+        let Command::Fetch(args) = cli.command else { panic!("{:?}", cli.command) };
+        let nothing = |mut pieces: mpsc::Receiver<Vec<u8>>| {
+            while pieces.blocking_recv().is_some() {}
+            Ok(())
+        };
+        let bar = ProgressBar::hidden();
+        let failed = pieces(&FetchedBy::Running(peer), &args, FetchFormat::Json, &bar, nothing).await;
+        assert!(matches!(&failed, Err(Failure::NotFound(why)) if why.contains("--timeout")), "{failed:?}");
+    }
 }
