@@ -206,6 +206,10 @@ where
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::time::Duration;
+
+    use cairn_limits::{Holder, Limiter, Quota};
+    use jsonrpsee::core::server::ResponsePayload;
 
     use super::*;
 
@@ -228,5 +232,45 @@ mod tests {
         let read = axum::body::to_bytes(Body::new(first.into_body()), usize::MAX).await.unwrap();
         assert_eq!(read, ANSWER);
         assert_eq!(ask().await.status(), StatusCode::OK);
+    }
+
+    /// Methods that answer everything at once.
+    #[derive(Clone)]
+    struct Methods;
+
+    impl RpcServiceT for Methods {
+        type MethodResponse = MethodResponse;
+        type NotificationResponse = MethodResponse;
+        type BatchResponse = MethodResponse;
+
+        fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+            ready(MethodResponse::response(request.id, ResponsePayload::success(7), usize::MAX))
+        }
+
+        fn batch<'a>(&self, _: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+            ready(MethodResponse::error(Id::Null, too_many_calls(0)))
+        }
+
+        fn notification<'a>(&self, _: Notification<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+            ready(MethodResponse::notification())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_caller_leaves_answers_unread_waits_and_keeps_no_place() {
+        let places = Limiter::new(Quota::new(1).yields_after(Duration::ZERO));
+        let place = Arc::new(places.try_take(Holder::nobody(), 1).unwrap());
+        let is_unread = watch::Sender::new(true);
+        let service = CallsLayer::new(Arc::clone(&place), is_unread.subscribe()).layer(Methods);
+        let mut call = std::pin::pin!(service.call(Request::borrowed("now", None, Id::Number(1))));
+        assert!(futures::poll!(&mut call).is_pending());
+        is_unread.send_replace(false);
+        assert!(call.await.is_success());
+
+        is_unread.send_replace(true);
+        let mut call = std::pin::pin!(service.call(Request::borrowed("now", None, Id::Number(2))));
+        assert!(futures::poll!(&mut call).is_pending());
+        let _other = places.try_take(Holder::nobody(), 1).unwrap();
+        assert!(place.is_revoked());
     }
 }
