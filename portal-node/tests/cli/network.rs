@@ -1,8 +1,13 @@
 //! `cairn seed`, `cairn run` and `cairn fetch` together: history from one process to another.
 
-use std::fs;
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    thread,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     client,
@@ -228,4 +233,46 @@ fn the_peer_that_runs_on_the_data_folder_is_the_one_that_fetches() {
     assert_eq!(status().parsed()["nodeId"], *peer.announced("nodeId"));
     peer.stop("TERM");
     fetch().end().exits(4);
+}
+
+/// A peer on the data folder `data` that says of itself what `status` is and does nothing else. It answers until the tests end.
+fn unhelpful_peer(world: &World, data: &str, status: Value) {
+    fs::create_dir_all(world.path(data)).unwrap();
+    let listener = UnixListener::bind(world.path(data).join("cairn.sock")).unwrap();
+    let refused = json!({ "code": -32603, "message": "busy" });
+    let answer = move |stream: UnixStream| -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        let (mut line, mut length) = (String::new(), 0);
+        while stream.read_line(&mut line)? > 2 {
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body)?;
+        let request: Value = serde_json::from_slice(&body)?;
+        let answer = match request["method"].as_str() {
+            Some("cairn_status") => json!({ "jsonrpc": "2.0", "id": request["id"], "result": status }),
+            _ => json!({ "jsonrpc": "2.0", "id": request["id"], "error": refused }),
+        };
+        let answer = answer.to_string();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+        stream.get_mut().write_all(format!("{head}{answer}").as_bytes())
+    };
+    // Whoever asked and went away is none of its business.
+    thread::spawn(move || listener.incoming().for_each(|stream| drop(stream.and_then(&answer))));
+}
+
+#[test]
+fn a_peer_of_its_own_does_without_the_help_of_the_one_on_the_data_folder() {
+    let world = World::new();
+    let status = {
+        let _peer = world.run("peer", "none");
+        world.cairn("peer").args(["status", "--json"]).end().json()
+    };
+    unhelpful_peer(&world, "busy", status);
+    let fetch = || world.trusting("busy").args(["fetch", "3", "--timeout", "2"]).alone();
+    fetch().end().exits(1).says("busy");
+    fetch().arg("--own-peer").end().exits(4).says("block 3");
 }
