@@ -138,6 +138,8 @@ mod tests {
         // Both wait by then: there is one thread.
         tokio::task::yield_now().await;
         let _other = place(&places);
+        tokio::task::yield_now().await;
+        assert!(reading.is_finished() && writing.is_finished(), "both were woken");
         assert_eq!(reading.await.unwrap(), io::ErrorKind::TimedOut);
         assert_eq!(writing.await.unwrap(), io::ErrorKind::TimedOut);
     }
