@@ -18,8 +18,8 @@ use crate::error::{ArchiveError, ArchivePlace, ArchiveRule, Mismatch};
 use crate::index::{ArchiveIndex, BlockSlots, Located};
 use crate::lineage::{self, Link, LinkedHeader};
 use crate::proof_record;
-use crate::scan;
 use crate::source::{FileSource, ReadAt};
+use crate::whereabouts::{self, Whereabouts};
 
 /// A list of receipts as an archive holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,18 +110,8 @@ impl Archive {
         // Opening takes many small reads; the pinned source serves them from one descriptor.
         let pinned = source.pinned().map_err(|error| place.clone().broken(error))?;
         let records = Records::new(pinned.as_deref().unwrap_or(source.as_ref()), len);
-        let (index, damage) = match ArchiveIndex::read(records).and_then(|index| check_start(records, index)) {
-            Ok(index) => (index, None),
-            Err(rule @ (ArchiveRule::Io(_) | ArchiveRule::Vanished)) => return Err(place.broken(rule)),
-            Err(unusable) => {
-                let scan = scan::rebuild(records).map_err(|rule| place.clone().broken(rule))?;
-                let damage = match scan.stopped {
-                    Some((offset, rule)) => place.offset(offset).broken(rule),
-                    None => place.broken(unusable),
-                };
-                (scan.index, Some(Arc::new(damage)))
-            }
-        };
+        let Whereabouts { index, damage } = whereabouts::find(records).map_err(|rule| place.clone().broken(rule))?;
+        let damage = damage.map(|(offset, rule)| Arc::new(ArchivePlace { offset, ..place }.broken(rule)));
         let epoch = EpochSlot { key: cache.new_key(), cache };
         Ok(Self { name, path: None, source: source.into(), len, index: Arc::new(index), damage, epoch })
     }
@@ -448,19 +438,4 @@ pub(crate) fn receipts_encoding(format: Format) -> ReceiptsEncoding {
         Format::Era1 => ReceiptsEncoding::Rlp,
         Format::Ere => ReceiptsEncoding::Slim,
     }
-}
-
-/// Compares the starting number with a header that can be read: the first or else the last.
-fn check_start(records: Records<'_>, index: ArchiveIndex) -> Result<ArchiveIndex, ArchiveRule> {
-    for number in [*index.blocks().start(), *index.blocks().end()] {
-        let header =
-            index.locate(records, number, Component::Header).and_then(|at| content::read_header(records, at.offset));
-        if let Ok(header) = header {
-            if header.number() != number {
-                return Err(ArchiveRule::Index("its starting number is not that of the first block"));
-            }
-            break;
-        }
-    }
-    Ok(index)
 }

@@ -1,8 +1,8 @@
 //! Where the records of each block lie.
 //!
 //! The index at the end of a file is used where it lies: a lookup reads one slot, so an open archive takes a few
-//! hundred bytes of memory however many blocks it holds. Only where that index cannot be read is one rebuilt in memory
-//! from the records ([`crate::scan`]).
+//! hundred bytes of memory however many blocks it holds. Only where that index cannot be relied on is one rebuilt in memory
+//! from the records ([`crate::whereabouts`]).
 //!
 //! Which component a slot of an ere index stands for is told by the type of the record that it points to: writers
 //! differ in the order of proof and difficulty, and four slots may be either.
@@ -184,6 +184,11 @@ fn index_offset(records: Records<'_>, kind: RecordType, numbers: u64) -> Option<
     (u64::from(header.length) == length).then_some(offset)
 }
 
+/// The positions of a few of `count` blocks, the first and the last among them, by which an index is judged.
+pub(crate) fn probes(count: u64) -> [u64; 4] {
+    [0, count / 3, count - count / 3 - 1, count - 1]
+}
+
 /// What a slot of each block stands for: the component that most of a few blocks have there, of which one or the other
 /// may be damaged.
 fn component_of_slot(
@@ -193,7 +198,7 @@ fn component_of_slot(
     position: u64,
 ) -> Result<Component, ArchiveRule> {
     let mut votes = [0; Component::COUNT];
-    for nth in [0, count / 3, count - count / 3 - 1, count - 1] {
+    for nth in probes(count) {
         let header = record.read_slot(records, nth, position).and_then(|offset| records.header(offset));
         if let Some(component) = header.ok().and_then(|header| Component::of_record(header.kind, Format::Ere)) {
             votes[component.slot()] += 1;

@@ -34,6 +34,7 @@ mod ranges;
 mod read_ahead;
 mod record_type;
 mod scan;
+mod whereabouts;
 
 pub use archive::{Archive, Receipts};
 pub use component::{Component, Components, Format, MAX_BLOCKS};

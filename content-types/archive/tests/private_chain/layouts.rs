@@ -129,6 +129,83 @@ fn an_index_that_starts_elsewhere_is_not_believed() {
     assert_holds(&archive, &chain);
 }
 
+/// An era1 file of `count` blocks with another index: it counts so many blocks, and `slot` makes a slot of the block's
+/// offset and of the index's.
+fn reindexed(file: &[u8], count: usize, counted: usize, slot: impl Fn(i64, i64) -> i64) -> Vec<u8> {
+    let at = file.len() - 8 * (count + 3);
+    let (before, index) = file.split_at(at);
+    let mut numbers = index[8..].chunks_exact(8).map(|number| i64::from_le_bytes(number.try_into().unwrap()));
+    let start = numbers.next().unwrap();
+    let offsets: Vec<_> = numbers.take(count).map(|relative| at as i64 + relative).collect();
+    let mut file = before.to_vec();
+    file.extend_from_slice(&RecordHeader::new(RecordType::BLOCK_INDEX, 8 * (counted as u32 + 2)).encode());
+    file.extend_from_slice(&start.to_le_bytes());
+    for nth in 0..counted {
+        // Whoever counts blocks that are not there lets them begin where the file does.
+        let offset = offsets.get(nth).copied().unwrap_or(0);
+        file.extend_from_slice(&slot(offset, at as i64).to_le_bytes());
+    }
+    file.extend_from_slice(&(counted as u64).to_le_bytes());
+    file
+}
+
+#[test]
+fn an_index_that_is_wrong_hides_no_good_block() {
+    let chain = Chain::before_merge(6);
+    let dir = tempfile::tempdir().unwrap();
+    let era1 = std::fs::read(chain.write(dir.path(), chain.era1())).unwrap();
+    let relative = |offset: i64, index: i64| offset - index;
+    assert_eq!(reindexed(&era1, 6, 6, relative), era1);
+    for (what, file) in [
+        ("offsets from the file's start", reindexed(&era1, 6, 6, |offset, _| offset)),
+        ("nothing but zeros", reindexed(&era1, 6, 6, |_, _| 0)),
+        ("a full era's count", reindexed(&era1, 6, 8192, relative)),
+        ("one block too many", reindexed(&era1, 6, 7, relative)),
+        ("one block too few", reindexed(&era1, 6, 5, relative)),
+    ] {
+        let archive = open(file);
+        assert_eq!(archive.blocks(), 0..=5, "{what}");
+        assert!(matches!(archive.damage().unwrap().rule, ArchiveRule::Index(_)), "{what}");
+        assert_holds(&archive, &chain);
+        assert!(archive.accumulator_root().unwrap().is_some(), "{what}");
+        let report = verify_archive(&archive, &chain.verifier, 1, |_| {}).unwrap();
+        assert!(matches!(report.findings[..], [ref one] if matches!(one.rule, ArchiveRule::Index(_))), "{what}");
+        assert_eq!(report.good(Component::Receipts), [0..=5], "{what}");
+    }
+}
+
+#[test]
+fn a_damaged_record_does_not_speak_against_the_index() {
+    let chain = Chain::before_merge(6);
+    let dir = tempfile::tempdir().unwrap();
+    let era1 = std::fs::read(chain.write(dir.path(), chain.era1())).unwrap();
+    // The first header's type, and the length of the record before the last block: a walk ends there.
+    for at in [8, open(era1.clone()).extent(Component::Header, 4..=4).unwrap().starts[0] as usize + 4] {
+        let mut damaged = era1.clone();
+        damaged[at] ^= 0x7f;
+        let archive = open(damaged);
+        assert!(archive.damage().is_none());
+        assert_eq!(archive.blocks(), 0..=5);
+        archive.body(5).unwrap();
+    }
+}
+
+#[test]
+fn an_ere_index_of_offsets_from_the_start_hides_no_good_block() {
+    let chain = Chain::of_all_times();
+    let mut file = ere(&chain, Component::ALL);
+    let (count, width) = (chain.last() as usize + 1, 5);
+    let at = file.len() - 8 * (count * width + 4);
+    let slots = at + 16..at + 16 + 8 * count * width;
+    for slot in file[slots].chunks_exact_mut(8) {
+        let offset = i64::from_le_bytes(slot.try_into().unwrap()) + at as i64;
+        slot.copy_from_slice(&offset.to_le_bytes());
+    }
+    let archive = open(file);
+    assert!(matches!(archive.damage().unwrap().rule, ArchiveRule::Index(_)));
+    assert_holds(&archive, &chain);
+}
+
 #[test]
 fn an_era1_file_needs_its_accumulator() {
     let chain = Chain::before_merge(6);
