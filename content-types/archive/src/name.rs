@@ -39,7 +39,8 @@ impl ArchiveName {
         }
     }
 
-    /// Reads a file name, without folders. `.erae` is an older suffix of ere files, whose name says nothing about
+    /// Reads a file name, without folders. The hash may be in capitals, as no specification has it: such a name says what it
+    /// says, and a reader that took it for none would compare it with nothing. `.erae` is an older suffix of ere files, whose name says nothing about
     /// their profile; such a file counts as one without a profile.
     pub fn parse(file_name: &str) -> Option<Self> {
         let (stem, suffix) = file_name.rsplit_once('.')?;
@@ -52,10 +53,9 @@ impl ArchiveName {
         let (stem, proofs) = strip_profile(stem, "-noproofs", format);
         let (stem, short_hash) = stem.rsplit_once('-')?;
         let (network, era) = stem.rsplit_once('-')?;
-        let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let filled_up = era.len() == ERA_DIGITS || (era.len() > ERA_DIGITS && !era.starts_with('0'));
         let is_number = filled_up && era.bytes().all(|byte| byte.is_ascii_digit());
-        if network.is_empty() || !is_number || !short_hash.bytes().all(lower_hex) {
+        if network.is_empty() || !is_number || short_hash.starts_with("0x") {
             return None;
         }
         let short_hash = hex::decode(short_hash).ok()?.try_into().ok()?;
@@ -116,6 +116,7 @@ mod tests {
         assert_eq!((era1.network.as_str(), era1.era, era1.format), ("my-net", 1896, Format::Era1));
         assert_eq!(era1.to_string(), "my-net-01896-a5364e9a.era1");
         assert_eq!(ArchiveName::parse("mainnet-00007-4bb7de2e.erae").unwrap().era, 7);
+        assert_eq!(ArchiveName::parse("my-net-01896-A5364e9A.era1"), Some(era1));
     }
 
     #[test]
@@ -125,7 +126,8 @@ mod tests {
             "mainnet-00000-4bb7de2e.era",
             "mainnet-0000-4bb7de2e.ere",
             "mainnet-00000-4bb7de.ere",
-            "mainnet-00000-4BB7DE2E.ere",
+            "mainnet-00000-0x4bb7de.ere",
+            "mainnet-00000-4bb7de2g.ere",
             "mainnet-00000-4bb7de2e-noreceipts-noproofs.ere",
             "mainnet-00000-4bb7de2e-noproofs.era1",
             "mainnet-+0000-4bb7de2e.ere",

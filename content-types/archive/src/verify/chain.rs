@@ -214,19 +214,25 @@ impl ChainCheck<'_> {
         })
     }
 
-    /// Compares the file's name, if it has the form of an archive's, with what is in the file.
+    /// Compares the file's name with what is in the file. One that has not the form of an archive's says nothing that
+    /// could be wrong; what it would be called is told.
     fn check_name(&mut self, epoch_root: Option<B256>) {
-        let file_name = self.archive.path().and_then(|path| path.file_name()?.to_str());
-        let Some((text, found)) = file_name.and_then(|text| Some((text, ArchiveName::parse(text)?))) else { return };
+        let Some(text) = self.archive.path().and_then(|path| path.file_name()?.to_str()) else { return };
+        let found = ArchiveName::parse(text);
         let last = self.facts.len() - 1;
         let root = match self.archive.format() {
             Format::Era1 => epoch_root,
             Format::Ere => self.hash(last).filter(|_| self.proved[last]).or(self.last_hash),
         };
-        let short_hash = root.map_or(found.short_hash, |root| [root.0[0], root.0[1], root.0[2], root.0[3]]);
+        let short_hash = root.map(|root| [root.0[0], root.0[1], root.0[2], root.0[3]]);
+        let Some(short_hash) = short_hash.or(found.as_ref().map(|found| found.short_hash)) else { return };
         let network = self.verifier.chain().name();
         let components = self.archive.components();
         let mut expected = ArchiveName::new(network, self.archive.era(), short_hash, self.archive.format(), components);
+        let Some(found) = found else {
+            self.report.proper_name = Some(expected.to_string().into());
+            return;
+        };
         // Names with the older suffix say nothing about the profile.
         if text.ends_with(".erae") {
             (expected.proofs, expected.receipts) = (found.proofs, found.receipts);

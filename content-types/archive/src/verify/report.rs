@@ -46,6 +46,9 @@ pub struct Report {
     /// Compressed records whose bytes no known writer makes of their content. Their content is right; whether a byte
     /// was changed that does not matter for the content cannot be told in such a file. Zero where the writer is known.
     pub foreign_compression: u64,
+    /// What the file would be called by its content, where its name has not the form of an archive's and so was compared
+    /// with nothing.
+    pub proper_name: Option<Box<str>>,
     /// The parent of the first block, as a proved header names it.
     pub first_parent: Option<B256>,
     pub(super) good: [Vec<RangeInclusive<u64>>; Component::COUNT],
@@ -63,6 +66,7 @@ impl Report {
             findings: Vec::new(),
             more_findings: 0,
             foreign_compression: 0,
+            proper_name: None,
             first_parent: None,
             good: Default::default(),
             seen: HashSet::new(),

@@ -167,6 +167,7 @@ fn a_name_that_contradicts_the_content_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let path = chain.write(dir.path(), chain.era1());
     let right = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let hash = right["private-00000-".len()..right.len() - ".era1".len()].to_owned();
     for (name, is_right) in [
         (right.clone(), true),
         ("by-hand.era1".into(), true),
@@ -174,6 +175,9 @@ fn a_name_that_contradicts_the_content_is_found() {
         (right.replace("00000", "00001"), false),
         (right.replace(".era1", ".ere"), false),
         ("private-00000-00000000.era1".into(), false),
+        ("private-00007-DEADBEEF.era1".into(), false),
+        (right.replace(&hash, &hash.to_uppercase()), true),
+        (right.replace(".era1", " (1).era1"), true),
     ] {
         let path = dir.path().join(&name);
         fs::rename(dir.path().join(fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().file_name()), &path)
@@ -181,6 +185,9 @@ fn a_name_that_contradicts_the_content_is_found() {
         let report = verify_files(&[&path], &chain.verifier, 1, |_| {}).unwrap();
         assert_eq!(report.is_intact(), is_right, "{name}");
         assert_eq!(report.files[0].findings.iter().any(|one| matches!(one.rule, ArchiveRule::Name { .. })), !is_right);
+        // A name of another form is no claim that could be wrong; what the file should be called is told.
+        let has_form = name.starts_with("private-0") && !name.contains(' ') || name.starts_with("public-");
+        assert_eq!(report.files[0].proper_name.as_deref(), (!has_form).then_some(right.as_str()), "{name}");
     }
 }
 
