@@ -9,7 +9,7 @@ use cairn_archive::{Archive, EpochCache};
 use crate::download::Remote;
 use crate::error::{Error, Reason};
 use crate::health::Health;
-use crate::location::{Location, without_password};
+use crate::location::{Location, without_secrets};
 use crate::mirror::Mirror;
 use crate::object::{BlockingObject, OPENING_LIMIT, Object};
 use crate::options::Options;
@@ -45,7 +45,7 @@ impl Depot {
     ///
     /// [`Error`] when that is no such URL.
     pub fn new(url: &str, options: Options, cache: Arc<PieceCache>) -> Result<Self, Error> {
-        let name: Arc<str> = without_password(url).into();
+        let name: Arc<str> = without_secrets(url).into();
         let (listing, mirror) = ArchiveListing::of(url, options).map_err(|reason| Error::new(&name, reason))?;
         Ok(Self { mirror: mirror.into(), listing, url: name, cache, health: Arc::default() })
     }
@@ -75,6 +75,10 @@ impl Depot {
             Ok(found) => {
                 self.health.answered();
                 found
+            }
+            Err(Reason::NoArchive(_)) => {
+                self.health.answered();
+                return Ok(Vec::new());
             }
             Err(reason) => {
                 self.health.failed(&reason, Instant::now());

@@ -140,6 +140,9 @@ pub enum Reason {
         /// What is counted.
         unit: &'static str,
     },
+    /// There is a listing, and no archive in it.
+    #[error("it lists no archive: {0}")]
+    NoArchive(NoArchive),
     /// The mirror has no file of that name.
     #[error("the mirror lists no file {0:?}")]
     Unlisted(String),
@@ -190,6 +193,32 @@ impl From<ArchiveError> for Reason {
     fn from(error: ArchiveError) -> Self {
         if error.is_vanished() { Self::Changed } else { Self::Archive(Box::new(error)) }
     }
+}
+
+/// Why a listing lists no archive, as far as it shows that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoArchive {
+    /// It was compressed on its way, or is a file.
+    #[error("the page is compressed, though nobody asked for that")]
+    Compressed,
+    /// The answer of an object store.
+    #[error("the page is XML, as a bucket lists what is in it: s3://BUCKET/PREFIX reads buckets")]
+    Xml,
+    /// An interface for programs.
+    #[error("the page is JSON, and what is read are the links of an HTML page")]
+    Json,
+    /// Some other text.
+    #[error("there is no link on the page")]
+    NoLink,
+    /// A page of something else.
+    #[error("no link on the page ends in .era1, .ere or .erae")]
+    OtherLinks,
+    /// Links of one server to another are not followed.
+    #[error("its archives lie on another server, {0}: give a URL there")]
+    Elsewhere(String),
+    /// In a bucket.
+    #[error("the bucket has none there")]
+    EmptyPrefix,
 }
 
 /// The innermost cause: the outer ones only say that a request failed, and repeat its URL.

@@ -48,7 +48,8 @@ mod source;
 
 pub use archive::{Reading, WebArchive};
 pub use depot::{Depot, Listed};
-pub use error::{Error, Reason};
+pub use error::{Error, NoArchive, Reason};
+pub use location::without_secrets;
 pub use options::{Options, S3Options};
 pub use pieces::PieceCache;
 pub use records::Record;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cairn_archive::ArchiveName;
 use reqwest::Url;
 
-use crate::error::Reason;
+use crate::error::{NoArchive, Reason};
 
 /// Most bytes of a page. A link takes some 200, and mainnet has 3,000 eras.
 pub(crate) const MAX_PAGE: usize = 16 << 20;
@@ -31,6 +31,25 @@ pub(crate) fn archives(page: &[u8], base: &Url) -> Result<BTreeMap<String, Url>,
         }
     }
     Ok(files)
+}
+
+/// What a page is that links to no archive.
+pub(crate) fn why_none(page: &[u8], base: &Url) -> NoArchive {
+    /// What begins a file in gzip's format.
+    const GZIP: &[u8] = &[0x1f, 0x8b];
+    if page.starts_with(GZIP) {
+        return NoArchive::Compressed;
+    }
+    let page = String::from_utf8_lossy(page);
+    let links: Vec<_> = hrefs(&page).take(MAX_FILES).filter_map(|href| base.join(href).ok()).collect();
+    let archive = links.iter().find(|url| archive_name(url).is_some());
+    match (archive.and_then(Url::host_str), page.trim_start_matches('\u{feff}').trim_ascii_start().as_bytes()) {
+        (Some(host), _) => NoArchive::Elsewhere(host.to_owned()),
+        _ if !links.is_empty() => NoArchive::OtherLinks,
+        (_, [b'{' | b'[', ..]) => NoArchive::Json,
+        (_, [b'<', b'?', b'x', b'm', b'l', ..] | [b'<', b'L', b'i', b's', b't', ..]) => NoArchive::Xml,
+        _ => NoArchive::NoLink,
+    }
 }
 
 /// The name of the archive that a URL ends in, if it does.
@@ -91,6 +110,24 @@ mod tests {
         let page = r#"<a href="../">up</a> href href= href=" <a href="http://127.0.0.2/a-00000-00000000.ere">
             <a href="javascript:x.ere"> <a href="file:///a.ere"> <a href="http://[/a.ere"> <a href="checksums.txt">"#;
         assert_eq!(names(page), []);
+    }
+
+    #[test]
+    fn it_is_told_why_a_page_lists_nothing() {
+        let base = Url::parse("http://127.0.0.1/eras/").unwrap();
+        for (page, why) in [
+            (&b"\x1f\x8b\x08href=a-00000-00000000.ere"[..], NoArchive::Compressed),
+            (b"<?xml version=\"1.0\"?><ListBucketResult><Key>a.ere</Key>", NoArchive::Xml),
+            (b"\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">", NoArchive::Xml),
+            (b" [{\"name\": \"a-00000-00000000.ere\"}]", NoArchive::Json),
+            (b"a-00000-00000000.ere\nb-00000-00000000.ere", NoArchive::NoLink),
+            (b"", NoArchive::NoLink),
+            (b"<?xml version=\"1.0\"?><html><a href=\"notes.txt\">", NoArchive::OtherLinks),
+            (b"<a href=http://cdn.example/a-00000-00000000.ere>", NoArchive::Elsewhere("cdn.example".to_owned())),
+        ] {
+            assert_eq!(archives(page, &base).unwrap().len(), usize::from(why == NoArchive::Compressed));
+            assert_eq!(why_none(page, &base), why);
+        }
     }
 
     #[test]

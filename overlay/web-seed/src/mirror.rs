@@ -171,7 +171,8 @@ impl Mirror {
 
     /// Asks once for a whole page: its bytes, and its address after redirects.
     pub(crate) async fn page(&self, url: &Url, limit: usize) -> Result<(Bytes, Url), AttemptFailure> {
-        let mut body = self.send(self.client.get(url.clone())).await?;
+        let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut body = self.send(request).await?;
         if body.status() != StatusCode::OK {
             return Err(refusal(&body, false));
         }
@@ -187,7 +188,7 @@ impl Mirror {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, AttemptFailure> {
         match timeout(self.options.stall, request.send()).await {
-            Ok(sent) => sent.map_err(|error| transport(&error)),
+            Ok(sent) => sent.map_err(transport),
             Err(_) => Err(AttemptFailure::passing(Reason::TimeOut)),
         }
     }
@@ -195,22 +196,24 @@ impl Mirror {
     /// The next bytes of a body.
     pub(crate) async fn chunk(&self, body: &mut Response) -> Result<Option<Bytes>, AttemptFailure> {
         match timeout(self.options.stall, body.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| transport(&error)),
+            Ok(chunk) => chunk.map_err(transport),
             Err(_) => Err(AttemptFailure::passing(Reason::TimeOut)),
         }
     }
 }
 
-fn transport(error: &reqwest::Error) -> AttemptFailure {
-    if let Some(refused) = redirects::refused(error) {
+fn transport(error: reqwest::Error) -> AttemptFailure {
+    // An error without a cause would say the URL with all that is in it.
+    let error = error.without_url();
+    if let Some(refused) = redirects::refused(&error) {
         match refused {
             RefusedRedirect::TooMany => Reason::Redirects(MAX_REDIRECTS).into(),
             RefusedRedirect::Inwards | RefusedRedirect::Unencrypted => Reason::Redirect(refused.to_string()).into(),
         }
     } else if error.is_builder() {
-        Reason::Address(innermost(error)).into()
+        Reason::Address(innermost(&error)).into()
     } else {
-        AttemptFailure::passing(Reason::Transport(innermost(error)))
+        AttemptFailure::passing(Reason::Transport(innermost(&error)))
     }
 }
 

@@ -7,9 +7,9 @@ use reqwest::Url;
 
 use crate::bucket::Bucket;
 use crate::download::Attempts;
-use crate::error::Reason;
+use crate::error::{NoArchive, Reason};
 use crate::listing::{self, MAX_PAGE};
-use crate::location::{ListedFile, Location, ObjectPath};
+use crate::location::{ListedFile, Location, ObjectPath, lend_credentials};
 use crate::mirror::Mirror;
 use crate::options::Options;
 
@@ -34,7 +34,10 @@ impl ArchiveListing {
         }
     }
 
-    /// The archives that are there now, by name. None is no error.
+    /// The archives that are there now, by name.
+    ///
+    /// # Errors
+    /// [`Reason::NoArchive`] when there is none, and what the server answers.
     pub(crate) async fn list(&self, mirror: &Mirror) -> Result<BTreeMap<String, ListedFile>, Reason> {
         match (self, &mirror.bucket) {
             (Self::Page(url), _) => {
@@ -42,7 +45,10 @@ impl ArchiveListing {
                 let found = |url| ListedFile { location: Location::Url(url), stamp: None };
                 Ok(files.map(|(name, url)| (name, found(url))).collect())
             }
-            (Self::Prefix(prefix), Some(bucket)) => bucket.archives(prefix).await,
+            (Self::Prefix(prefix), Some(bucket)) => {
+                let files = bucket.archives(prefix).await?;
+                if files.is_empty() { Err(Reason::NoArchive(NoArchive::EmptyPrefix)) } else { Ok(files) }
+            }
             (Self::Prefix(_), None) => Err(Reason::NotFound),
         }
     }
@@ -56,7 +62,14 @@ async fn listed(mirror: &Mirror, url: &Url) -> Result<BTreeMap<String, Url>, Rea
     let mut attempts = Attempts::default();
     loop {
         let failure = match mirror.page(url, MAX_PAGE).await {
-            Ok((page, base)) => return listing::archives(&page, &base),
+            Ok((page, base)) => {
+                let mut files = listing::archives(&page, &base)?;
+                if files.is_empty() {
+                    return Err(Reason::NoArchive(listing::why_none(&page, &base)));
+                }
+                files.values_mut().for_each(|file| lend_credentials(url, file));
+                return Ok(files);
+            }
             Err(failure) => failure,
         };
         tokio::time::sleep(attempts.after(failure, &mirror.options)?).await;

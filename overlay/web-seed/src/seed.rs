@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::archive::WebArchive;
 use crate::download::Remote;
 use crate::error::{Error, Reason};
-use crate::location::{Location, without_password};
+use crate::location::{Location, without_secrets};
 use crate::mirror::Mirror;
 use crate::options::Options;
 use crate::place::ArchiveListing;
@@ -51,9 +51,9 @@ impl WebSeed {
     ///
     /// # Errors
     ///
-    /// [`Error`], when there is no such listing or it lists too much. An empty one is no error.
+    /// [`Error`], when there is no such listing, or it lists too much or no archive at all.
     pub async fn open(url: &str, options: Options) -> Result<Self, Error> {
-        let name: Arc<str> = without_password(url).into();
+        let name: Arc<str> = without_secrets(url).into();
         let fail = |reason| Error::new(&name, reason);
         let (listing, mirror) = ArchiveListing::of(url, options).map_err(fail)?;
         let files = listing.list(&mirror).await.map_err(fail)?;

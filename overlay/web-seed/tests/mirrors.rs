@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_archive::{Archive, Component, Components};
-use cairn_web_seed::{Error, Options, Reason, Record, WebArchive, WebSeed};
+use cairn_web_seed::{Error, NoArchive, Options, Reason, Record, WebArchive, WebSeed};
 #[cfg(feature = "buckets")]
 use support::bucket;
 use support::{Archives, Manner, Server, options};
@@ -287,6 +287,35 @@ async fn a_build_without_buckets_says_how_to_build_with_them() {
     let error = WebSeed::open("s3://eras/", options()).await.unwrap_err();
     assert!(matches!(error.reason, Reason::BuiltWithoutBuckets), "{error}");
     assert!(error.to_string().contains("cargo install --path portal-node --features buckets"), "{error}");
+}
+
+#[tokio::test]
+async fn files_are_asked_for_with_the_credentials_of_their_listing() {
+    let server = start(Manner::WantsCredentials).await;
+    let url = format!("{}/eras/?token=hidden", server.url).replace("//", "//user:hidden@");
+    let seed = WebSeed::open(&url, options()).await.unwrap();
+    let archive = seed.archive(&ARCHIVES.ere.0).await.unwrap();
+    assert_eq!(records(&archive, Components::default().with(Component::Body), 0..=9).await.unwrap().len(), 10);
+    let shown = [seed.url(), archive.url(), archive.archive().name()];
+    assert!(shown.iter().all(|url| !url.contains("hidden")), "{shown:?}");
+    let error = WebSeed::open(&url.replace("user:", "other:"), options()).await.unwrap_err();
+    assert!(matches!(error.reason, Reason::Denied { .. }), "{error}");
+    assert!(!error.to_string().contains("hidden"), "{error}");
+}
+
+#[tokio::test]
+async fn a_listing_without_an_archive_says_what_it_is() {
+    for (page, why) in [
+        ("<?xml version=\"1.0\"?><ListBucketResult>", NoArchive::Xml),
+        ("<a href=\"http://127.0.0.2/a-00000-00000000.ere\">", NoArchive::Elsewhere("127.0.0.2".to_owned())),
+        ("", NoArchive::NoLink),
+    ] {
+        let files = [("/eras/".to_owned(), Bytes::from(page))].into();
+        let server = Server::start(files, Manner::Good).await;
+        let error = WebSeed::open(&format!("{}/eras/", server.url), options()).await.unwrap_err();
+        assert!(matches!(&error.reason, Reason::NoArchive(found) if *found == why), "{error}");
+        assert!(error.to_string().starts_with(&format!("{}/eras/: it lists no archive", server.url)), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -42,6 +42,8 @@ pub(crate) enum Manner {
     Redirects(u32),
     /// Each answer is this status, with S3's name for it.
     Refuses(u16, &'static str),
+    /// Good for `user` with the password `hidden` and `token=hidden` behind the path; 401 for everybody else.
+    WantsCredentials,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,9 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
         })
     };
     let range = header("range");
+    // What `user:hidden` is in base64.
+    let is_known = header("authorization").is_some_and(|sent| sent == "Basic dXNlcjpoaWRkZW4=")
+        && target.ends_with("?token=hidden");
     let (manner, etag, file) = {
         let mut state = state.lock().unwrap();
         state.requests.push((target.clone(), range.clone()));
@@ -122,7 +127,9 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) -> std::io::Res
         (manner, state.etag.clone(), state.files.get(path).cloned())
     };
     let is_changed = header("if-match").is_some_and(|tag| tag != etag);
-    let sent = if is_changed {
+    let sent = if manner == Manner::WantsCredentials && !is_known {
+        stream.write_all(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await
+    } else if is_changed {
         stream.write_all(b"HTTP/1.1 412 Changed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await
     } else {
         respond(&mut stream, &manner, &target, &etag, range, header("if-range"), file, &state).await
