@@ -56,6 +56,7 @@ pub(crate) use patience::Patience;
 pub use patience::Unserved;
 pub(crate) use peers::KnownPeers;
 pub use progress::{PeerState, peers_of};
+pub(crate) use shelf::archive_there;
 pub use store_fetch::{NotBegun, StoreFetchPhase, StoreFetchState, StoreFetches, StoreRange};
 pub use sync::{EraEnd, EraSync, SyncOptions, SyncProgress};
 pub(crate) use tracker::{TRACKER_KEY, TrackerConfig, keep_tracker, start as start_tracker};

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use cairn_archive::write::Plan;
-use cairn_archive::{Archive, ArchiveName, Component, Format, MAX_BLOCKS};
+use cairn_archive::{Archive, ArchiveError, ArchiveName, Component, Format, MAX_BLOCKS};
 use cairn_swarm::download::Order;
 
 use crate::seeding::archive_files;
@@ -36,8 +37,8 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    /// Looks into the folder. An archive is there if name and content say that it is the one that is wanted; one that cannot
-    /// be opened is fetched again. Blocks.
+    /// Looks into the folder. An archive is there if name and content say that it is the one that is wanted; one that is not
+    /// whole is fetched anew. Blocks.
     ///
     /// # Errors
     /// What the system says of the folder.
@@ -50,13 +51,14 @@ impl Shelf {
             let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveName::parse);
             let Some(name) = name.filter(|name| name.network == network) else { continue };
             let Some(plan) = wanted.get(&name.era).filter(|plan| is_named_after(&name, plan)) else { continue };
-            match Archive::open(&path) {
-                Ok(archive) if archive.blocks() == plan.blocks() && archive.damage().is_none() => {
+            match check(&path, &name, plan) {
+                Ok(()) => {
                     shelf.sizes.insert(name.era, size);
                     shelf.there.insert(name.era, path);
                 }
-                Ok(_) => tracing::warn!(archive = %path.display(), "not whole: it is fetched again"),
-                Err(error) => tracing::warn!(archive = %path.display(), %error, "it is fetched again"),
+                Err(why) => {
+                    tracing::warn!(archive = %path.display(), %why, "not what its name says: it is fetched anew")
+                }
             }
         }
         let is_begun = |era: &u64| !shelf.there.contains_key(era);
@@ -64,6 +66,54 @@ impl Shelf {
         shelf.begun = plans.filter(|(_, plan)| spooled(folder, plan) > 0).map(|(era, _)| era).collect();
         Ok(shelf)
     }
+}
+
+/// The archive that `plan` describes, if it is in the folder and whole. Blocks.
+///
+/// # Errors
+/// What the system says of the folder.
+pub(crate) fn archive_there(folder: &Path, network: &str, plan: &Plan) -> io::Result<Option<PathBuf>> {
+    Ok(Shelf::look(folder, network, std::slice::from_ref(plan))?.there.remove(&era_of(plan)))
+}
+
+/// Why an archive that is named after a plan is not the one it describes.
+#[derive(Debug, thiserror::Error)]
+enum NotThere {
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("it holds blocks {} to {}", .0.start(), .0.end())]
+    Blocks(RangeInclusive<u64>),
+    #[error("it holds no {0}")]
+    Lacks(Component),
+    #[error("its last block or its accumulator is not the one in its name")]
+    Hash,
+}
+
+/// Whether the archive at `path`, which is named after `plan`, is whole as far as its two ends tell: index, blocks, components,
+/// and the hash of the last block or the accumulator that its name begins with. What is in the blocks is not looked at.
+fn check(path: &Path, name: &ArchiveName, plan: &Plan) -> Result<(), NotThere> {
+    let archive = Archive::open(path)?;
+    if let Some(damage) = archive.damage() {
+        return Err(damage.clone().into());
+    }
+    if archive.blocks() != plan.blocks() {
+        return Err(NotThere::Blocks(archive.blocks()));
+    }
+    if let Some(lacking) = plan.components().iter().find(|component| !archive.components().has(*component)) {
+        return Err(NotThere::Lacks(lacking));
+    }
+    let last = *archive.blocks().end();
+    let named = match archive.format() {
+        Format::Era1 => archive.accumulator_root()?,
+        Format::Ere => Some(archive.decoded_header(last)?.hash()),
+    };
+    if named.is_none_or(|hash| !hash.starts_with(&name.short_hash)) {
+        return Err(NotThere::Hash);
+    }
+    // The parts of the last block lie at the ends of the file's sections.
+    archive.body(last)?;
+    archive.receipts(last)?;
+    Ok(())
 }
 
 pub(super) fn era_of(plan: &Plan) -> u64 {
@@ -189,6 +239,9 @@ pub(super) fn next(order: Order, candidates: &[EraCandidate], random: u64) -> Op
 
 #[cfg(test)]
 mod tests {
+    use cairn_archive::Components;
+    use cairn_archive::convert::{Target, convert};
+
     use super::*;
 
     fn candidate(era: u64, holders: u32) -> EraCandidate {
@@ -250,9 +303,49 @@ mod tests {
         assert!(Shelf::look(dir, "other", std::slice::from_ref(&whole)).unwrap().there.is_empty());
 
         let bytes = fs::read(&path).unwrap();
-        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let cut = look(&whole);
-        assert!(cut.there.is_empty() && cut.used == size / 2 && cut.begun.is_empty());
+        for length in [0, bytes.len() / 2, bytes.len() - 1] {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let cut = look(&whole);
+            assert!(cut.there.is_empty() && cut.used == length as u64 && cut.begun.is_empty(), "{length}");
+        }
+        fs::write(&path, &bytes).unwrap();
+        let named = |name: &str| {
+            let renamed = dir.join(name);
+            fs::rename(&path, &renamed).unwrap();
+            let is_there = look(&whole).there.contains_key(&0);
+            fs::rename(renamed, &path).unwrap();
+            is_there
+        };
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(!named(&format!("{network}-00000-deadbeef.ere")), "another last block");
+        assert!(named(&name.replace(".ere", ".erae")), "the older suffix");
+        // Whose name claims no profile either.
+        let receipts_only = Components::default().with(Component::Receipts).with(Component::TotalDifficulty);
+        let target = Target::Ere { proofs: false, receipts: true };
+        let bare = convert(&Archive::open(&path).unwrap(), 0..=95, network, target, dir, |_| {}).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(look(&Plan::ere(network, 0..=95, receipts_only)).there.contains_key(&0));
+        fs::rename(bare, dir.join(name.replace(".ere", ".erae"))).unwrap();
+        assert!(look(&whole).there.is_empty(), "no proofs in it");
+    }
+
+    #[test]
+    fn an_era1_file_is_told_by_its_accumulator() {
+        let chain = cairn_synthetic::SyntheticChain::new(cairn_synthetic::SyntheticConfig {
+            bellatrix_blocks: 0,
+            capella_blocks: 0,
+            deneb_blocks: 0,
+            ..cairn_synthetic::SyntheticConfig::small()
+        })
+        .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (network, dir) = (chain.spec().name(), folder.path());
+        let path = chain.write_archive(0, Format::Era1, dir).unwrap();
+        let there = || archive_there(dir, network, &Plan::era1(network, 0..=47)).unwrap();
+        assert_eq!(there().as_ref(), Some(&path));
+        let renamed = dir.join(format!("{network}-00000-deadbeef.era1"));
+        fs::rename(&path, &renamed).unwrap();
+        assert_eq!(there(), None);
     }
 
     #[test]

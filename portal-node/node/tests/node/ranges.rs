@@ -77,10 +77,7 @@ async fn what_nobody_serves_is_said_and_a_stop_ends_it() {
     let Err(RangeError::Served(FetchArchiveError::Unserved(unserved))) = made else { panic!("{made:?}") };
     assert_eq!((era, unserved.kept, unserved.missing), (0, 0, unserved.wanted));
 
-    let there = wanted_eras.folder.join(format!("{}-00001-5ec1ffb8.ere", world.chain.spec().name()));
-    std::fs::write(&there, "").unwrap();
-    let (era, made) = eras.next(&go_on).await.unwrap();
-    assert!(era == 1 && matches!(&made, Ok(EraMade::There(path)) if *path == there), "{made:?}");
+    assert_eq!(eras.next(&go_on).await.map(|(era, made)| (era, made.is_err())), Some((1, true)));
     assert!(eras.next(&go_on).await.is_none());
 
     let stopped = CancellationToken::new();
@@ -88,6 +85,36 @@ async fn what_nobody_serves_is_said_and_a_stop_ends_it() {
     let made = node.fetch_range(wanted(&world, "stopped.ere"), WAYS).run(&stopped).await;
     assert!(matches!(made, Err(RangeError::Served(FetchArchiveError::Fetch(_)))), "{made:?}");
     stop(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_era_that_is_there_and_whole_is_left_alone_and_fetched_anew_otherwise() {
+    let world = World::new();
+    let seeder = world.start_seeder("seeder").await;
+    let node = world.start("fetching").await;
+    connect(&node, &seeder).await;
+    // The era in which the merge lies ends with it as era1, and is a whole one.
+    let wanted = WantedEras {
+        folder: world.dir.path().join("eras"),
+        eras: 0..=0,
+        format: Format::Era1,
+        profile: Profile::WHOLE,
+        patience: PATIENCE,
+        web_seeds: Vec::new(),
+    };
+    let go_on = CancellationToken::new();
+    let have = || async { node.fetch_eras(wanted.clone()).next(&go_on).await.unwrap().1.unwrap() };
+    let EraMade::Fetched(made) = have().await else { panic!("it was not there") };
+    let whole = std::fs::read(&made.path).unwrap();
+    assert_eq!(cairn_archive::Archive::open(&made.path).unwrap().blocks(), 0..=11);
+    assert!(matches!(have().await, EraMade::There(path) if path == made.path));
+    for length in [0, whole.len() - 1] {
+        std::fs::write(&made.path, &whole[..length]).unwrap();
+        assert!(matches!(have().await, EraMade::Fetched(again) if again.path == made.path), "{length}");
+        assert_eq!(std::fs::read(&made.path).unwrap(), whole);
+    }
+    stop(node).await;
+    stop(seeder).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
