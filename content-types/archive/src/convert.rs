@@ -53,7 +53,7 @@ pub enum Step {
 ///
 /// What [`Archive`] says of a block that cannot be read, what [`ArchiveWriter`] says of one that cannot be written;
 /// [`ArchiveRule::Missing`] when the source lacks a component that the target needs, [`ArchiveRule::OutOfRange`] when it has none of
-/// the blocks.
+/// the blocks, [`ArchiveRule::AfterMerge`] when none of them can be in an era1 file.
 pub fn convert(
     source: &Archive,
     blocks: RangeInclusive<u64>,
@@ -77,9 +77,7 @@ pub fn convert(
 fn plan(source: &Archive, blocks: RangeInclusive<u64>, network: &str, target: Target) -> Result<Plan, ArchiveError> {
     let before_merge = before_merge(source, &blocks)?;
     match target {
-        Target::Era1 if before_merge.is_empty() => {
-            Err(source.place().broken(ArchiveRule::Unwritable("an era1 file holds blocks before the merge only")))
-        }
+        Target::Era1 if before_merge.is_empty() => Err(source.place().broken(ArchiveRule::AfterMerge)),
         Target::Era1 => Ok(Plan::era1(network, before_merge.start..=before_merge.end - 1)),
         Target::Ere { proofs, receipts } => {
             let mut components = Components::default();

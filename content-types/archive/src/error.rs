@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_primitives::{B256, U256};
 use content_types::HeaderError;
 use content_types::block::Malformed;
-use content_types::verify::Unverified;
+use content_types::verify::{Fault, Unverified};
 
 use crate::component::Component;
 use crate::record_type::RecordType;
@@ -257,9 +257,23 @@ pub enum ArchiveRule {
         /// The name it has.
         found: Box<str>,
     },
+    /// The format has no place for blocks after the merge.
+    #[error("an era1 file holds blocks before the merge only")]
+    AfterMerge,
     /// A file of one format cannot be written from what is there.
     #[error("the file cannot be written: {0}")]
     Unwritable(&'static str),
+}
+
+impl ArchiveRule {
+    /// Whether nothing is known to be wrong, and what is missing is a proof or a list to prove against.
+    pub fn is_unproved(&self) -> bool {
+        match self {
+            Self::Unproved(_) => true,
+            Self::Proof(error) => error.fault() == Fault::Lists,
+            _ => false,
+        }
+    }
 }
 
 impl From<io::Error> for ArchiveRule {

@@ -8,7 +8,8 @@
 //! 3. `chain`: what joins the blocks: parent hashes, total difficulties, the accumulator, the file's name.
 //!
 //! What is wrong ends up in [`Report::findings`] with record, block, offset and rule, and does not keep the rest from
-//! being checked: [`Report::good`] says what can still be relied on.
+//! being checked: [`Report::good`] says what can still be relied on. That something cannot be proved with what is here is a finding
+//! too, and no damage: [`Report::verdict`] tells the two apart.
 
 mod blocks;
 mod chain;
@@ -25,7 +26,7 @@ use crate::archive::Archive;
 use crate::error::ArchiveError;
 
 pub use folder::{FolderReport, verify_files};
-pub use report::{MAX_FINDINGS, Progress, Report};
+pub use report::{MAX_FINDINGS, Progress, Report, Verdict};
 
 /// Verifies an archive on `threads` threads, and calls `progress` from any of them now and then.
 ///

@@ -26,6 +26,18 @@ pub struct Progress {
     pub total_bytes: u64,
 }
 
+/// What can be said of an archive as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Everything in it is right, and proved to be of the chain.
+    Proved,
+    /// It is sound in itself: bodies and receipts are those of its headers, and each header names the one before. Whether the
+    /// headers are the chain's cannot be told: proofs are missing, or the lists to prove them against.
+    Unproved,
+    /// Something in it is wrong.
+    Damaged,
+}
+
 /// The outcome of verifying one archive.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -76,6 +88,16 @@ impl Report {
     /// Whether nothing at all is wrong with the file.
     pub fn is_intact(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// What that comes to.
+    pub fn verdict(&self) -> Verdict {
+        let is_damaged = self.findings.iter().any(|finding| !finding.rule.is_unproved());
+        match self.findings.len() {
+            0 => Verdict::Proved,
+            _ if is_damaged || self.more_findings > 0 => Verdict::Damaged,
+            _ => Verdict::Unproved,
+        }
     }
 
     /// The blocks whose `component` is proved to be right: a header that belongs to the chain, a body or receipts that

@@ -1,7 +1,7 @@
 //! One changed byte anywhere is found.
 
 use bytes::Bytes;
-use cairn_archive::verify::{Report, verify_archive};
+use cairn_archive::verify::{Report, Verdict, verify_archive};
 use cairn_archive::{Archive, ArchiveRule, Component};
 use content_types::HeaderVerifier;
 
@@ -48,6 +48,25 @@ fn each_byte_of_an_ere_file_without_proofs_counts() {
     let dir = tempfile::tempdir().unwrap();
     let path = chain.write(dir.path(), chain.ere([Component::Receipts, Component::TotalDifficulty]));
     flip_each_byte(&std::fs::read(path).unwrap(), &chain.verifier);
+}
+
+#[test]
+fn each_byte_counts_where_no_header_can_be_proved() {
+    let chain = Chain::of_all_times();
+    let dir = tempfile::tempdir().unwrap();
+    let bare = std::fs::read(chain.write(dir.path(), chain.ere([Component::Receipts]))).unwrap();
+    let whole = std::fs::read(chain.write(dir.path(), chain.ere(Component::ALL))).unwrap();
+    for (file, verifier) in [(bare, &chain.verifier), (whole, &chain.untrusting())] {
+        let sound = verify(file.clone(), verifier).unwrap();
+        assert_eq!(sound.verdict(), Verdict::Unproved, "{:?}", sound.findings);
+        assert!(!sound.is_intact() && sound.good_count(Component::Body) <= chain.last());
+        for at in (0..file.len()).step_by(7) {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0x11;
+            let verdict = verify(damaged, verifier).unwrap().verdict();
+            assert_eq!(verdict, Verdict::Damaged, "byte {at} of {} changed", file.len());
+        }
+    }
 }
 
 /// The offsets at which the records of a component lie, by block.
