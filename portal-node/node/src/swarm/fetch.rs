@@ -139,8 +139,9 @@ impl ArchiveFetch {
     /// # Errors
     /// As [`ArchiveFetch::run`].
     pub(super) async fn fetch(self, stop: &CancellationToken) -> Result<Fetched, FetchArchiveError> {
-        let Self { fetch, sink, name, web_seeds, .. } = self;
-        let filling = web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), fetch.progress());
+        let Self { fetch, sink, name, web_seeds, peers, .. } = self;
+        let rate = peers.mirror_rate.clone();
+        let filling = web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), rate, fetch.progress());
         let ending = stop.child_token();
         let filler = tokio::spawn(ending.clone().run_until_cancelled_owned(filling));
         let fetched = fetch.run(stop).await;

@@ -91,6 +91,16 @@ impl ArchiveSink {
         &self.blocks
     }
 
+    /// The chain's name.
+    pub(crate) fn network(&self) -> &str {
+        self.verifier.chain().name()
+    }
+
+    /// Whether a block's header was proved and put, without which nothing else of it can be checked.
+    pub(crate) fn has_header(&self, number: u64) -> bool {
+        self.headers.read().contains_key(&number)
+    }
+
     /// Whether an item belongs into the archive, and is missing.
     pub(crate) fn wants(&self, component: Component, number: u64) -> bool {
         let record = match component {
