@@ -43,8 +43,11 @@ pub(crate) fn why_none(page: &[u8], base: &Url) -> NoArchive {
     let page = String::from_utf8_lossy(page);
     let links: Vec<_> = hrefs(&page).take(MAX_FILES).filter_map(|href| base.join(href).ok()).collect();
     let archive = links.iter().find(|url| archive_name(url).is_some());
-    match (archive.and_then(Url::host_str), page.trim_start_matches('\u{feff}').trim_ascii_start().as_bytes()) {
-        (Some(host), _) => NoArchive::Elsewhere(host.to_owned()),
+    match (
+        archive.map(|url| url.origin().ascii_serialization()),
+        page.trim_start_matches('\u{feff}').trim_ascii_start().as_bytes(),
+    ) {
+        (Some(server), _) => NoArchive::Elsewhere(server),
         _ if !links.is_empty() => NoArchive::OtherLinks,
         (_, [b'{' | b'[', ..]) => NoArchive::Json,
         (_, [b'<', b'?', b'x', b'm', b'l', ..] | [b'<', b'L', b'i', b's', b't', ..]) => NoArchive::Xml,
@@ -123,7 +126,10 @@ mod tests {
             (b"a-00000-00000000.ere\nb-00000-00000000.ere", NoArchive::NoLink),
             (b"", NoArchive::NoLink),
             (b"<?xml version=\"1.0\"?><html><a href=\"notes.txt\">", NoArchive::OtherLinks),
-            (b"<a href=http://cdn.example/a-00000-00000000.ere>", NoArchive::Elsewhere("cdn.example".to_owned())),
+            (
+                b"<a href=http://cdn.example/a-00000-00000000.ere>",
+                NoArchive::Elsewhere("http://cdn.example".to_owned()),
+            ),
         ] {
             assert_eq!(archives(page, &base).unwrap().len(), usize::from(why == NoArchive::Compressed));
             assert_eq!(why_none(page, &base), why);

@@ -307,7 +307,7 @@ async fn files_are_asked_for_with_the_credentials_of_their_listing() {
 async fn a_listing_without_an_archive_says_what_it_is() {
     for (page, why) in [
         ("<?xml version=\"1.0\"?><ListBucketResult>", NoArchive::Xml),
-        ("<a href=\"http://127.0.0.2/a-00000-00000000.ere\">", NoArchive::Elsewhere("127.0.0.2".to_owned())),
+        ("<a href=\"http://127.0.0.2/a-00000-00000000.ere\">", NoArchive::Elsewhere("http://127.0.0.2".to_owned())),
         ("", NoArchive::NoLink),
     ] {
         let files = [("/eras/".to_owned(), Bytes::from(page))].into();

@@ -57,7 +57,7 @@ impl Shelf {
                     shelf.there.insert(name.era, path);
                 }
                 Err(why) => {
-                    tracing::warn!(archive = %path.display(), %why, "not what its name says: it is fetched anew")
+                    tracing::warn!(archive = %path.display(), %why, "not what its name says: it does not count")
                 }
             }
         }
@@ -79,7 +79,7 @@ pub(crate) fn archive_there(folder: &Path, network: &str, plan: &Plan) -> io::Re
 /// Why an archive that is named after a plan is not the one it describes.
 #[derive(Debug, thiserror::Error)]
 enum NotThere {
-    #[error(transparent)]
+    #[error("{}{}", .0.place, .0.rule)]
     Archive(#[from] ArchiveError),
     #[error("it holds blocks {} to {}", .0.start(), .0.end())]
     Blocks(RangeInclusive<u64>),
