@@ -35,6 +35,7 @@ Exit codes:
   5    data that is damaged or does not match the chain
   6    a file that cannot be read or written
   7    a peer, mirror or node that cannot be reached
+  8    archives that are sound in themselves, but whose headers nothing here proves
   130  interrupted
   141  nobody reads the output any more, as after `| head`";
 
@@ -57,9 +58,10 @@ pub(crate) enum Command {
     /// Show, import or fetch the lists that headers are proved against
     #[command(subcommand)]
     Trust(TrustCommand),
-    /// Check archives: every header proved, every body and receipt list against its header
+    /// Check archives: every header proved, every body and receipt list against its header. The verdict on each is that it is
+    /// intact, that it is sound in itself but its headers are not proved, or that it is damaged
     Verify(VerifyArgs),
-    /// Convert archives between era1 and ere
+    /// Convert archives between era1 and ere; one that cannot be converted keeps no other from it
     Convert(ConvertArgs),
     /// Ask a running peer how it is
     Status(StatusArgs),

@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// A peer, a mirror or a running node that cannot be reached.
     #[error("{0}")]
     Network(String),
+    /// Archives that nothing is wrong with, and whose headers nothing proves that is here.
+    #[error("{0}")]
+    Unproved(String),
     /// The person pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -50,6 +53,7 @@ impl Failure {
             Self::Invalid(_) => 5,
             Self::Io(_) => 6,
             Self::Network(_) => 7,
+            Self::Unproved(_) => 8,
             Self::Interrupted => 130,
             // What a shell reports of a program that SIGPIPE ended.
             Self::Unread => 141,

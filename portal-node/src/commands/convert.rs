@@ -1,9 +1,12 @@
-//! `cairn convert`: archives from one format into the other.
+//! `cairn convert`: archives from one format into the other. One that cannot be converted keeps no other from it.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use cairn_archive::{
-    Archive,
+    Archive, ArchiveError, ArchiveRule, Component, Components,
     convert::{Step, Target, convert as convert_archive},
 };
 use cairn_node::ranges::PlanError;
@@ -28,37 +31,130 @@ pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<()
     let json = settings.json;
     blocking(move || {
         fs::create_dir_all(&args.out).map_err(|error| Failure::io(&args.out, error))?;
-        for path in paths {
-            let archive = Archive::open(&path).map_err(|error| Failure::archive(&error))?;
-            let bar = progress::items(0, &format!("converting {}", path.display()));
-            let tell = |step| match step {
-                Step::Read { blocks, total } => {
-                    bar.set_length(total);
-                    bar.set_position(blocks);
+        let mut failures = Vec::new();
+        for path in &paths {
+            let is_only = paths.len() == 1;
+            match convert_one(path, &network, target, &args.out) {
+                Ok(converted) => {
+                    converted.report(json)?;
+                    if let Some(cut) = converted.cut() {
+                        output::remark(format_args!("not all of it converted: {cut}"));
+                        failures.push(cut);
+                    }
                 }
-                Step::Written { .. } => bar.tick(),
-            };
-            let made = convert_archive(&archive, archive.blocks(), &network, target, &args.out, tell)
-                .map_err(|error| Failure::archive(&error))?;
-            bar.finish_and_clear();
-            let written = Archive::open(&made).map_err(|error| Failure::archive(&error))?.blocks();
-            if json {
-                let (first, last) = (written.start(), written.end());
-                output::json(&json!({ "from": path, "to": made, "firstBlock": first, "lastBlock": last }))?;
-            } else {
-                output::line(made.display())?;
-            }
-            let all = archive.blocks();
-            if written.end() < all.end() {
-                output::remark(format_args!(
-                    "{}: blocks {} to {} are not in it, an era1 file holds blocks before the merge only",
-                    made.display(),
-                    written.end() + 1,
-                    all.end()
-                ));
+                Err(NotConverted { failure, is_full }) if is_only || is_full => return Err(failure),
+                Err(NotConverted { failure, .. }) => {
+                    if json {
+                        output::json(&json!({ "from": path, "error": failure.to_string() }))?;
+                    }
+                    output::remark(format_args!("not converted: {failure}"));
+                    failures.push(failure);
+                }
             }
         }
-        Ok(())
+        summary(&failures, paths.len())
     })
     .await
+}
+
+/// An archive that was converted.
+struct Converted {
+    source: Archive,
+    made: Archive,
+    path: PathBuf,
+}
+
+impl Converted {
+    /// Why the source ends before its file does, so that blocks may be missing of what was made.
+    fn cut(&self) -> Option<Failure> {
+        self.source.damage().filter(|damage| damage.place.offset.is_some()).map(Failure::archive)
+    }
+
+    fn report(&self, json: bool) -> Result<(), Failure> {
+        let (from, to) = (self.source.name(), self.path.display());
+        let (written, all) = (self.made.blocks(), self.source.blocks());
+        if json {
+            let (first, last) = (written.start(), written.end());
+            output::json(&json!({ "from": from, "to": self.path, "firstBlock": first, "lastBlock": last }))?;
+        } else {
+            output::line(&to)?;
+        }
+        if let Some(damage) = self.source.damage().filter(|damage| damage.place.offset.is_none()) {
+            output::remark(format_args!("{damage}; blocks {} to {} were found without it", all.start(), all.end()));
+        }
+        if written.end() < all.end() {
+            output::remark(format_args!(
+                "{to}: blocks {} to {} are not in it, an era1 file holds blocks before the merge only",
+                written.end() + 1,
+                all.end()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Why an archive was not converted.
+struct NotConverted {
+    failure: Failure,
+    /// Whether it is for want of room, which no other archive would find either.
+    is_full: bool,
+}
+
+impl NotConverted {
+    /// `held`: which parts the archive's blocks have, where that is known.
+    fn new(error: &ArchiveError, held: Option<Components>) -> Self {
+        let failure = match &error.rule {
+            ArchiveRule::AfterMerge => Failure::Configuration(format!("{error}: convert it to ere")),
+            // A profile, and no damage: no block of the file has it.
+            ArchiveRule::Missing(component) if held.is_some_and(|held| !held.has(*component)) => {
+                let instead = match component {
+                    Component::Proof => ", and none can be built: leave them out with --no-proofs",
+                    Component::Receipts => ": an ere file does without them if you give --no-receipts",
+                    _ => "",
+                };
+                Failure::Configuration(format!("{error}{instead}"))
+            }
+            _ => Failure::archive(error),
+        };
+        Self { failure, is_full: error.is_storage_full() }
+    }
+}
+
+fn convert_one(path: &Path, network: &str, target: Target, out: &Path) -> Result<Converted, NotConverted> {
+    let unreadable = |error: ArchiveError| NotConverted::new(&error, None);
+    let source = Archive::open(path).map_err(unreadable)?;
+    let bar = progress::items(0, &format!("converting {}", path.display()));
+    let tell = |step| match step {
+        Step::Read { blocks, total } => {
+            bar.set_length(total);
+            bar.set_position(blocks);
+        }
+        Step::Written { .. } => bar.tick(),
+    };
+    let made = convert_archive(&source, source.blocks(), network, target, out, tell);
+    bar.finish_and_clear();
+    // Of a file whose records were walked over, what was not found may have been there.
+    let held = source.damage().is_none().then(|| source.components());
+    let path = made.map_err(|error| NotConverted::new(&error, held))?;
+    let made = Archive::open(&path).map_err(unreadable)?;
+    Ok(Converted { source, made, path })
+}
+
+/// How it went with all of them. Damage decides the exit code before the disk, and that before what a format cannot hold.
+fn summary(failures: &[Failure], all: usize) -> Result<(), Failure> {
+    let count = |is_it: fn(&Failure) -> bool| failures.iter().filter(|failure| is_it(failure)).count();
+    let damaged = count(|failure| matches!(failure, Failure::Invalid(_)));
+    let unsuited = count(|failure| matches!(failure, Failure::Configuration(_)));
+    let unread = failures.len() - damaged - unsuited;
+    let kinds =
+        [(damaged, "damaged"), (unread, "not readable or writable"), (unsuited, "not of a kind for this format")];
+    let kinds: Vec<_> =
+        kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let text = format!("{} of {all} archives were not, or not wholly, converted: {}", failures.len(), kinds.join(", "));
+    match (damaged, unread, unsuited) {
+        (0, 0, 0) => Ok(()),
+        (0, 0, _) => Err(Failure::Configuration(text)),
+        (0, _, _) => Err(Failure::Io(text)),
+        _ => Err(Failure::Invalid(text)),
+    }
 }

@@ -1,19 +1,28 @@
-//! `cairn verify`: archives against the chain, down to the last byte.
+//! `cairn verify`: archives against the chain, down to the last byte. Three verdicts: an archive is intact, or sound in itself
+//! while nothing here proves its headers, or damaged.
 
 use std::{num::NonZeroUsize, thread};
 
 use cairn_archive::{
     Component,
-    verify::{FolderReport, Progress, Report, verify_files},
+    verify::{FolderReport, Progress, Report, Verdict, verify_files},
 };
+use cairn_node::trust::TrustStore;
+use content_types::HeaderVerifier;
 use serde_json::json;
 
-use super::{blocking, trust};
+use super::{
+    blocking, trust,
+    without_trust::{is_without_trust, without_roots},
+};
 use crate::{advice::with_advice, cli::VerifyArgs, failure::Failure, files, output, progress, settings::Settings};
+
+/// Findings of a file that are printed; the others are counted.
+const SHOWN_FINDINGS: usize = 10;
 
 pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), Failure> {
     let paths = files::archives(&args.paths)?;
-    let verifier = trust::verifier(settings)?;
+    let verifier = verifier(settings)?;
     let threads = args.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let report = blocking(move || {
         let bar = progress::bytes(0, "verifying");
@@ -31,11 +40,38 @@ pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), 
     } else {
         print_text(&report)?
     }
-    let damaged = report.unreadable.len() + report.files.iter().filter(|file| !file.is_intact()).count();
-    match damaged {
-        0 => Ok(()),
-        1 => Err(Failure::Invalid("one archive is damaged".into())),
-        many => Err(Failure::Invalid(format!("{many} archives are damaged"))),
+    outcome(&report)
+}
+
+/// A verifier with the lists that are there. Where nothing of a chain can be proved, archives are checked for what can be told
+/// without.
+fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
+    let store = TrustStore::open(settings.trust_dir()?, settings.chain()?).map_err(trust::failure)?;
+    if is_without_trust(&store) {
+        output::remark(without_roots(store.chain()));
+        return Ok(store.verifier());
+    }
+    trust::verifier(settings)
+}
+
+fn outcome(report: &FolderReport) -> Result<(), Failure> {
+    let count = |verdict: Verdict| report.files.iter().filter(|file| file.verdict() == verdict).count();
+    let (damaged, unproved) = (report.unreadable.len() + count(Verdict::Damaged), count(Verdict::Unproved));
+    let are = |count: usize| if count == 1 { "one archive is".to_owned() } else { format!("{count} archives are") };
+    let sound = format!("{} sound, but no list or proof that is here proves the headers", are(unproved));
+    match (damaged, unproved) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure::Unproved(sound)),
+        (_, 0) => Err(Failure::Invalid(format!("{} damaged", are(damaged)))),
+        _ => Err(Failure::Invalid(format!("{} damaged; {sound}", are(damaged)))),
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Proved => "intact",
+        Verdict::Unproved => "sound, headers not proved",
+        Verdict::Damaged => "DAMAGED",
     }
 }
 
@@ -44,11 +80,15 @@ fn print_text(report: &FolderReport) -> Result<(), Failure> {
         output::line(with_advice(error))?;
     }
     for file in &report.files {
-        for finding in &file.findings {
+        for finding in file.findings.iter().take(SHOWN_FINDINGS) {
             output::line(finding)?;
         }
-        if file.more_findings > 0 {
-            output::line(format_args!("{}: {} more findings", file.archive, file.more_findings))?;
+        let more = file.findings.len().saturating_sub(SHOWN_FINDINGS) as u64 + file.more_findings;
+        if more > 0 {
+            output::line(format_args!("{}: {more} more findings", file.archive))?;
+        }
+        if let Some(proper) = &file.proper_name {
+            output::remark(format_args!("{}: the name says nothing; by its content it is {proper}", file.archive));
         }
         if file.foreign_compression > 0 {
             output::line(format_args!(
@@ -57,7 +97,7 @@ fn print_text(report: &FolderReport) -> Result<(), Failure> {
                 file.archive, file.foreign_compression
             ))?;
         }
-        let verdict = if file.is_intact() { "intact" } else { "DAMAGED" };
+        let verdict = word(file.verdict());
         let total = file.blocks.end() - file.blocks.start() + 1;
         let good: Vec<_> =
             components(file).map(|component| format!("{component} {}/{total}", file.good_count(component))).collect();
@@ -68,7 +108,7 @@ fn print_text(report: &FolderReport) -> Result<(), Failure> {
             file.blocks.end(),
             good.join(", ")
         ))?;
-        if !file.is_intact() {
+        if file.verdict() == Verdict::Damaged {
             for component in components(file).filter(|component| file.good_count(*component) < total) {
                 let ranges: Vec<_> =
                     file.good(component).iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
@@ -98,6 +138,12 @@ fn print_json(report: &FolderReport) -> Result<(), Failure> {
             json!({
                 "archive": &*file.archive,
                 "intact": file.is_intact(),
+                "verdict": match file.verdict() {
+                    Verdict::Proved => "intact",
+                    Verdict::Unproved => "unproved",
+                    Verdict::Damaged => "damaged",
+                },
+                "properName": file.proper_name,
                 "firstBlock": file.blocks.start(),
                 "lastBlock": file.blocks.end(),
                 "bytes": file.file_len,

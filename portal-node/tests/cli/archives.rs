@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::support::World;
+use crate::support::{Call, World};
 
 #[test]
 fn an_intact_archive_is_proved() {
@@ -105,7 +105,87 @@ fn blocks_after_the_merge_are_no_era1_file() {
     let late = world.path("late.ere");
     world.fetch(&seeder).args(["60..70", "--out"]).arg(&late).end().exits(0);
     let convert = world.cairn("data").args(["convert", "--to", "era1", "--out"]).arg(world.path("out")).arg(&late);
-    convert.end().exits(5).says("before the merge");
+    convert.end().exits(3).says("before the merge");
+}
+
+#[test]
+fn one_archive_that_cannot_be_converted_keeps_no_other_from_it() {
+    let world = World::before_the_merge();
+    let folder = world.path("mixed");
+    fs::create_dir(&folder).unwrap();
+    let bytes = fs::read(&world.archives[0]).unwrap();
+    fs::write(folder.join("a.era1"), "no archive").unwrap();
+    fs::write(folder.join("b.era1"), &bytes).unwrap();
+    let convert = |out: &str| {
+        let call = world.trusting("data").args(["convert", "--to", "ere", "--json", "--out"]).arg(world.path(out));
+        call.arg(&folder).end()
+    };
+    let ended = convert("one").exits(5).says("a.era1").says("1 of 2 archives").says("1 damaged");
+    let lines = String::from_utf8(ended.out()).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines[0]["error"].is_string() && lines[1]["lastBlock"] == 47, "{lines:?}");
+    // Half of a file: what is in it is converted, and that it is half of one is said.
+    fs::write(folder.join("a.era1"), &bytes[..bytes.len() / 2]).unwrap();
+    convert("two").exits(5).says("a.era1");
+}
+
+#[test]
+fn what_an_archive_lacks_is_no_damage_of_it() {
+    let world = World::new();
+    let convert = |from: &Path, flags: &[&str], out: &str| {
+        let call = world.trusting("data").args(["convert", "--to", "ere", "--json", "--out"]).arg(world.path(out));
+        call.args(flags).arg(from).end()
+    };
+    let bare = convert(&world.archives[0], &["--no-proofs"], "bare").json()["to"].as_str().unwrap().to_owned();
+    convert(Path::new(&bare), &[], "again").exits(3).says("--no-proofs");
+    // Of a file that is cut among its headers nobody knows what it had.
+    let bytes = fs::read(&bare).unwrap();
+    fs::write(&bare, &bytes[..bytes.len() / 100]).unwrap();
+    convert(Path::new(&bare), &["--no-proofs"], "again").exits(5).says("body");
+}
+
+#[test]
+fn an_archive_that_nothing_proves_is_sound_and_not_damaged() {
+    let world = World::new();
+    let convert = world.trusting("data").args(["convert", "--to", "ere", "--json", "--no-proofs", "--out"]);
+    let made = convert.arg(world.path("bare")).arg(&world.archives[0]).end().json();
+    let bare = world.path("bare").join("by-hand.ere");
+    fs::rename(made["to"].as_str().unwrap(), &bare).unwrap();
+    let verify = || world.trusting("data").arg("verify").arg(&bare);
+    let ended = verify().end().exits(8).says("one archive is sound");
+    let text = String::from_utf8(ended.out()).unwrap();
+    assert!(text.contains("sound, headers not proved") && !text.contains("DAMAGED"), "{text}");
+    let report = verify().arg("--json").end().exits(8).parsed();
+    assert_eq!((&report["intact"], &report["files"][0]["verdict"]), (&false.into(), &"unproved".into()));
+    // The same where nothing of the chain can be proved at all.
+    let sepolia = Call::new(world.path("home")).args(["--chain", "sepolia", "verify"]).arg(&bare);
+    sepolia.end().exits(8).says("no trust roots compiled in");
+    // Damage weighs more.
+    let bytes = fs::read(&world.archives[0]).unwrap();
+    fs::write(&world.archives[0], &bytes[..bytes.len() / 2]).unwrap();
+    let both = world.trusting("data").arg("verify").arg(&bare).arg(&world.archives[0]);
+    both.end().exits(5).says("one archive is damaged; one archive is sound");
+}
+
+#[test]
+fn of_many_findings_ten_are_printed_and_the_others_counted() {
+    let world = World::before_the_merge();
+    let mut bytes = fs::read(&world.archives[0]).unwrap();
+    // The last byte of each third record is that of some content, or of a total difficulty.
+    let (mut at, mut nth) = (0, 0);
+    while at + 8 < bytes.len() {
+        let length = u32::from_le_bytes(bytes[at + 2..at + 6].try_into().unwrap()) as usize;
+        at += 8 + length;
+        nth += 1;
+        if nth % 3 == 0 && nth < 48 * 4 {
+            bytes[at - 1] ^= 1;
+        }
+    }
+    fs::write(&world.archives[0], bytes).unwrap();
+    let ended = world.trusting("data").arg("verify").arg(&world.archives[0]).end().exits(5);
+    let text = String::from_utf8(ended.out()).unwrap();
+    let more = text.lines().position(|line| line.ends_with(" more findings"));
+    assert_eq!(more, Some(10), "{text}");
 }
 
 #[test]

@@ -37,7 +37,8 @@ fn converse(stream: TcpStream, files: &BTreeMap<String, Vec<u8>>) -> io::Result<
             }
             line.clear();
         }
-        let name = request.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
+        let target = request.split([' ', '?']).nth(1).unwrap();
+        let name = target.trim_start_matches('/').to_owned();
         let (head, body) = match files.get(&name) {
             None if name.is_empty() => {
                 let links: String = files.keys().map(|name| format!("<a href=\"{name}\">{name}</a>\n")).collect();

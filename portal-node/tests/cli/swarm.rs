@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    path::Path,
 };
 
 use cairn_synthetic::SyntheticConfig;
@@ -131,7 +132,42 @@ fn mirrors_give_what_no_peer_serves_and_one_that_lies_is_left_alone() {
         let file = world.path(&format!("mirrored.{}", name.rsplit_once('.').unwrap().1));
         let fetch = world.trusting("fetcher").args(["--json", "fetch"]).alone().args(["--bootnodes", "none"]);
         let fetch = fetch.args(["--web-seed", &format!("{bad},{good}"), range, "--out"]).arg(&file);
-        fetch.end().exits(0).says("left alone");
+        fetch.end().exits(0).says("passed over");
         assert_eq!(fs::read(&file).unwrap(), original);
     }
+}
+
+#[test]
+fn what_is_wrong_with_a_mirrors_file_is_said_once_and_without_passwords() {
+    let world = World::new();
+    let original = fs::read(&world.archives[0]).unwrap();
+    let name = world.archives[0].file_name().unwrap().to_str().unwrap();
+    let network = world.chain.spec().name();
+    // By name the foreign and the cut one come before the good one.
+    let cut = format!("{network}-00000-00000000.ere");
+    let url = mirror::serve([
+        ("mainnet-00000-5ec1ffb8.era1".to_owned(), vec![1; 100]),
+        (cut.clone(), original[..original.len() / 2].to_vec()),
+        (name.to_owned(), original.clone()),
+    ]);
+    let secret = url.replace("http://", "http://user:hidden@") + "?token=hidden";
+    let file = world.path("mirrored.ere");
+    let fetch = |mirror: &str| {
+        let call = world.trusting("fetcher").arg("fetch").alone().args(["--bootnodes", "none", "--timeout", "4"]);
+        call.args(["0..96", "--web-seed", mirror, "--out"]).arg(&file).end()
+    };
+    let ended = fetch(&secret).exits(0).says(&cut);
+    let said = ended.complaint();
+    assert!(!said.contains("mainnet") && !said.contains("hidden"), "{said}");
+    assert_eq!(said.matches(&cut).count(), 1, "{said}");
+    assert_eq!(fs::read(&file).unwrap(), original);
+
+    let convert = world.trusting("data").args(["convert", "--to", "ere", "--json", "--no-proofs", "--out"]);
+    let bare = convert.arg(world.path("bare")).arg(&world.archives[0]).end().json()["to"].as_str().unwrap().to_owned();
+    let bare_name = Path::new(&bare).file_name().unwrap().to_str().unwrap().to_owned();
+    fs::remove_file(&file).unwrap();
+    let without_proofs = mirror::serve([(bare_name, fs::read(&bare).unwrap())]);
+    fetch(&without_proofs).exits(4).says("there are no proofs in it");
+    let empty = mirror::serve([]);
+    fetch(&empty).exits(4).says(&format!("{empty}: it lists no archive"));
 }

@@ -47,7 +47,8 @@ pub(super) async fn fetch_eras(
     let stop = CancellationToken::new();
     while let Some((era, had)) = shown(eras.next(&stop), &progress, args).await {
         match had.map_err(|error| range_failure(&name_of(Some(era)), error))? {
-            EraMade::There(_) => {}
+            EraMade::There(path) if settings.json => output::json(&json!({ "to": path, "there": true }))?,
+            EraMade::There(path) => output::remark(format_args!("{}: it is there already", path.display())),
             EraMade::Fetched(made) => report(settings, &made)?,
         }
     }
