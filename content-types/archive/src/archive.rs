@@ -157,6 +157,11 @@ impl Archive {
         self.damage.as_deref()
     }
 
+    /// Whether the records end before the file does, so that blocks may have been lost.
+    pub fn is_cut(&self) -> bool {
+        self.damage().is_some_and(|damage| damage.place.offset.is_some())
+    }
+
     /// The blocks of which the archive has a record of `component`, as far as the index says.
     pub fn held(&self, component: Component) -> Vec<RangeInclusive<u64>> {
         match &self.index.slots {
@@ -352,6 +357,11 @@ impl Archive {
                 break;
             }
             links.push(link);
+        }
+        // Whoever lost the end of a file has proofs of another tree.
+        let is_to_its_end = links.len() as u64 == MAX_BLOCKS || (links.len() as u64) < self.index.count;
+        if self.is_cut() && !is_to_its_end && self.index.accumulator.is_none() {
+            return Err(no_proof());
         }
         let before = (self.index.start == 0).then_some(U256::ZERO);
         let Some(headers) = lineage::records(&links, before) else { return Err(damage.unwrap_or_else(no_proof)) };

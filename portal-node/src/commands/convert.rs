@@ -67,7 +67,7 @@ struct Converted {
 impl Converted {
     /// Why the source ends before its file does, so that blocks may be missing of what was made.
     fn cut(&self) -> Option<Failure> {
-        self.source.damage().filter(|damage| damage.place.offset.is_some()).map(Failure::archive)
+        self.source.damage().filter(|_| self.source.is_cut()).map(Failure::archive)
     }
 
     fn report(&self, json: bool) -> Result<(), Failure> {
@@ -79,7 +79,7 @@ impl Converted {
         } else {
             output::line(&to)?;
         }
-        if let Some(damage) = self.source.damage().filter(|damage| damage.place.offset.is_none()) {
+        if let Some(damage) = self.source.damage().filter(|_| !self.source.is_cut()) {
             output::remark(format_args!("{damage}; blocks {} to {} were found without it", all.start(), all.end()));
         }
         if written.end() < all.end() {

@@ -316,6 +316,21 @@ fn what_follows_a_cut_is_missing_and_the_rest_stays_usable() {
 }
 
 #[test]
+fn no_proof_is_built_from_the_tree_of_half_an_epoch() {
+    let chain = Chain::before_merge(6);
+    let dir = tempfile::tempdir().unwrap();
+    let era1 = std::fs::read(chain.write(dir.path(), chain.era1())).unwrap();
+    let whole = open(era1.clone());
+    whole.header_with_proof(0).unwrap();
+    let fourth = whole.extent(Component::Header, 3..=3).unwrap().starts[0] as usize;
+    // A bare end of the records may be that of the epoch, where only the index was lost.
+    let cut = open(era1[..fourth + 20].to_vec());
+    assert!(cut.is_cut() && cut.blocks() == (0..=2));
+    let error = cut.header_with_proof(0).unwrap_err();
+    assert!(matches!(error.rule, ArchiveRule::Missing(Component::Proof)), "{error}");
+}
+
+#[test]
 fn a_cut_file_says_what_is_missing_and_what_is_good() {
     let chain = Chain::of_all_times();
     let file = ere(&chain, [Component::Proof]);
