@@ -16,7 +16,7 @@
 //! | `writer`, `commit`, `queue` | appending; commits; what goes into one, and how fast |
 //! | `reading` | an item by its ID, checked |
 //! | `recovery` | replay or rebuild when a store is opened |
-//! | `refusal` | why nothing can be put: a disk that is full, or fails |
+//! | `refusal`, `room` | why nothing can be put: a disk that is full, or fails; looking at it |
 //! | `maintenance`, `reclaim`, `renewal` | checkpoints, holes, rewriting volumes, renewing the index |
 //! | `archives` | era1 and ere files served in place, each piece checked before it leaves |
 
@@ -38,6 +38,7 @@ pub mod record;
 mod recovery;
 mod refusal;
 mod renewal;
+mod room;
 pub mod scan;
 mod signal;
 mod store;

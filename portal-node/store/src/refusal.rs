@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::{core::Core, error::StoreError, events::Event};
+use crate::error::StoreError;
 
 /// Puts go on when this part of the reserve is free beyond it. Otherwise each file that comes or goes would make an end and a
 /// beginning.
@@ -26,7 +26,7 @@ struct Refusing {
 
 /// What has changed.
 #[derive(Debug, PartialEq, Eq)]
-enum Change {
+pub(crate) enum Change {
     None,
     Begun,
     Ended,
@@ -34,13 +34,13 @@ enum Change {
 
 impl Refusal {
     /// Why nothing can be put now.
-    fn reason(&self, now: Instant) -> Option<StoreError> {
+    pub(crate) fn reason(&self, now: Instant) -> Option<StoreError> {
         let state = self.0.lock();
         state.as_ref().filter(|refusing| refusing.retry.is_none_or(|at| now < at)).map(|refusing| refusing.why.clone())
     }
 
     /// So much is free.
-    fn handle_free(&self, free: u64, reserve: u64, full: impl FnOnce() -> StoreError) -> Change {
+    pub(crate) fn handle_free(&self, free: u64, reserve: u64, full: impl FnOnce() -> StoreError) -> Change {
         let mut state = self.0.lock();
         let needed = if state.is_some() { reserve.saturating_add(reserve / RELIEF) } else { reserve };
         if free < needed {
@@ -59,7 +59,7 @@ impl Refusal {
     }
 
     /// The system let the store write, or did not.
-    fn handle_written(&self, written: Result<(), &StoreError>, now: Instant) -> Change {
+    pub(crate) fn handle_written(&self, written: Result<(), &StoreError>, now: Instant) -> Change {
         let mut state = self.0.lock();
         match written {
             Err(why) => {
@@ -69,64 +69,6 @@ impl Refusal {
             }
             Ok(()) if state.take_if(|refusing| refusing.retry.is_some()).is_some() => Change::Ended,
             Ok(()) => Change::None,
-        }
-    }
-}
-
-impl Core {
-    /// Why nothing can be put now, if nothing can. Costs next to nothing.
-    pub(crate) fn refusal(&self) -> Option<StoreError> {
-        self.refusal.reason(Instant::now())
-    }
-
-    /// Looks how much of the disk is free.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] when nothing can be put.
-    pub(crate) fn look_for_room(&self) -> Result<(), StoreError> {
-        let dir = &self.config.dir;
-        let room = match rustix::fs::statvfs(dir) {
-            Ok(room) => room,
-            Err(error) => {
-                let error = StoreError::io("examine", dir)(error.into());
-                self.learn_of_write(Err(&error));
-                return Err(error);
-            }
-        };
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
-        let reserve = self.config.disk_reserve;
-        let full = || StoreError::DiskFull { dir: dir.clone(), free, reserve };
-        self.tell(&self.refusal.handle_free(free, reserve, full));
-        self.refusal().map_or(Ok(()), Err)
-    }
-
-    /// Looks how much is free, if this store is there to be put into; what there is to say of it is said.
-    pub(crate) fn watch_room(&self) {
-        if self.config.budgets.is_any()
-            && let Err(error) = self.look_for_room()
-        {
-            tracing::trace!(%error, "nothing can be put");
-        }
-    }
-
-    /// Puts were written, or could not be.
-    pub(crate) fn learn_of_write(&self, written: Result<(), &StoreError>) {
-        self.tell(&self.refusal.handle_written(written, Instant::now()));
-    }
-
-    fn tell(&self, change: &Change) {
-        match change {
-            Change::None => {}
-            Change::Begun => {
-                let reason = self.refusal().map_or_else(String::new, |why| why.to_string());
-                tracing::warn!(%reason, "nothing can be stored; what is here is served, and storing goes on when it can");
-                (self.events)(&Event::NotStoring { reason });
-            }
-            Change::Ended => {
-                tracing::warn!("content is stored again");
-                (self.events)(&Event::StoringAgain);
-            }
         }
     }
 }
