@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use cairn_node::swarm::QuicPort;
+use cairn_node::{swarm::QuicPort, without_secrets};
 use clap::{
     ValueEnum,
     builder::{PathBufValueParser, TypedValueParser},
@@ -148,10 +148,11 @@ impl Setting for Nat {
 
 impl Setting for Url {
     fn read(text: &str) -> Result<Self, String> {
-        let url: Self = text.parse().map_err(|error| format!("{text:?} is no URL (http://HOST:PORT): {error}"))?;
+        let shown = without_secrets(text);
+        let url: Self = text.parse().map_err(|error| format!("{shown:?} is no URL (http://HOST:PORT): {error}"))?;
         match url.scheme() {
             "http" | "https" => Ok(url),
-            _ => Err(format!("{text:?} is no URL that starts with http:// or https://")),
+            _ => Err(format!("{shown:?} is no URL that starts with http:// or https://")),
         }
     }
 }
@@ -288,6 +289,14 @@ pub(crate) fn none_of(text: &str, words: impl IntoIterator<Item = String>) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_complaint_about_a_url_shows_what_is_secret_in_it() {
+        for url in ["ftp://me:hunter2@host/", "me:hunter2@host:8545", "gopher://host/?token=hunter2"] {
+            let complaint = <Url as Setting>::read(url).unwrap_err();
+            assert!(!complaint.contains("hunter2") && complaint.contains("host"), "{complaint}");
+        }
+    }
 
     #[test]
     fn the_home_is_put_into_paths_and_nothing_else_is() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use cairn_web_seed::redirects;
+use cairn_web_seed::{redirects, without_secrets};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, Url};
 
@@ -31,13 +31,18 @@ pub enum HttpError {
     },
 }
 
-/// The innermost cause: the outer ones of reqwest's errors only say that a request failed, and repeat its URL.
+/// The innermost cause: the outer ones of reqwest's errors only say that a request failed, and repeat its URL. Where there is
+/// none behind it the URL is shown without what is secret in it.
 fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    if error.is_timeout() { format!("time-out ({cause})") } else { cause.to_string() }
+    let mut cause = cause.to_string();
+    if let Some(url) = error.url() {
+        cause = cause.replace(url.as_str(), &without_secrets(url.as_str()));
+    }
+    if error.is_timeout() { format!("time-out ({cause})") } else { cause }
 }
 
 /// A client for the JSON-RPC at a URL: what is asked there is asked nowhere else.

@@ -54,6 +54,8 @@ mod trust_fetcher;
 pub mod verified;
 mod workers;
 
+/// A URL to be shown: without user, password, query and fragment.
+pub use cairn_web_seed::without_secrets;
 pub use config::NodeConfig;
 pub use fetch::{FetchError, Fetcher, ProvedBlock};
 pub use headers::BlockId;

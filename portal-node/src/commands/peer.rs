@@ -13,6 +13,7 @@ use cairn_node::{
     seeding,
     swarm::{Limits, quic},
     trust::TrustStoreError,
+    without_secrets,
 };
 use cairn_proto::routing::AddressPolicy;
 use overlay::{
@@ -195,7 +196,12 @@ pub(crate) async fn check_seeds(seeds: &[PathBuf]) -> Result<(), Failure> {
     for url in urls.iter().filter_map(|seed| seeding::url_of(seed)) {
         seeding::check_url(url).map_err(|error| Failure::Configuration(error.to_string()))?;
         match seeding::count_at(url).await {
-            Ok(0) => return Err(Failure::Io(format!("{url}: no .era1, .ere or .erae file is listed there"))),
+            Ok(0) => {
+                return Err(Failure::Io(format!(
+                    "{}: no .era1, .ere or .erae file is listed there",
+                    without_secrets(url)
+                )));
+            }
             Ok(_) => {}
             Err(error) if error.is_settled() => return Err(Failure::Network(error.to_string())),
             Err(error) => tracing::warn!(%error, "not to be seeded now: it is tried again every minute"),

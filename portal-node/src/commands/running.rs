@@ -5,6 +5,7 @@ use std::time::Duration;
 use cairn_node::{
     HttpError, Status,
     rpc::{AskError, DEFAULT_RPC_PORT, PeerClient, RpcRefusal, error},
+    without_secrets,
 };
 use reqwest::Url;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -41,7 +42,7 @@ impl RunningPeer {
     pub(crate) fn at(address: &str) -> Result<Self, Failure> {
         let client = PeerClient::at(Url::read(address).map_err(Failure::Configuration)?)
             .map_err(|error| Failure::Internal(error.to_string()))?;
-        Ok(Self { client, at: address.to_owned() })
+        Ok(Self { client, at: without_secrets(address) })
     }
 
     /// The peer that runs on the data folder and speaks of the same chain; `None` if none does.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_web_seed::without_secrets;
 use content_types::trust::{TrustError, TrustListKind};
 use reqwest::Url;
 
@@ -14,7 +15,7 @@ use crate::workers::{Stopping, blocking};
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
     /// The request failed.
-    #[error("{url}: {source}")]
+    #[error("{}: {source}", without_secrets(url.as_str()))]
     Http {
         /// What was asked for.
         url: Url,
@@ -22,7 +23,7 @@ pub enum MirrorError {
         source: HttpError,
     },
     /// The mirror's file is not the list that the chain's root vouches for.
-    #[error("{url}: {source}")]
+    #[error("{}: {source}", without_secrets(url.as_str()))]
     Refused {
         /// What was asked for.
         url: Url,
@@ -30,7 +31,7 @@ pub enum MirrorError {
         source: TrustError,
     },
     /// The address cannot be one of a folder.
-    #[error("{0} is no address that file names can be added to")]
+    #[error("{} is no address that file names can be added to", without_secrets(.0.as_str()))]
     Address(Url),
     /// The list is good and in use, but was not saved.
     #[error(transparent)]
