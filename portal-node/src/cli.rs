@@ -31,11 +31,11 @@ Exit codes:
   1    a fault of the program or the machine
   2    a command line that cannot be parsed
   3    a value that makes no sense (of a flag, a CAIRN_* variable, or in the file), or an address that is taken
-  4    not found on the network
+  4    not found on the network, or served by nobody in time
   5    data that is damaged or does not match the chain
   6    a file that cannot be read or written
-  7    a peer, mirror or node that cannot be reached
-  8    archives that are sound in themselves, but whose headers nothing here proves
+  7    a peer, mirror or node that cannot be reached; no peer answered
+  8    sound and not proved: archives without proofs, blocks beyond the trust lists
   130  interrupted
   141  nobody reads the output any more, as after `| head`";
 

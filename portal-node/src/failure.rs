@@ -4,7 +4,7 @@ use std::{error::Error, io, process::ExitCode};
 
 use cairn_archive::{ArchiveError, ArchiveRule};
 use cairn_node::{
-    Stopping,
+    NotFoundCause, Stopping,
     ranges::{PlanError, TookTooLong},
 };
 
@@ -32,7 +32,8 @@ pub(crate) enum Failure {
     /// A peer, a mirror or a running node that cannot be reached.
     #[error("{0}")]
     Network(String),
-    /// Archives that nothing is wrong with, and whose headers nothing proves that is here.
+    /// What nothing is wrong with, and nothing proves that is here: archives without proofs, blocks that the trust lists do not
+    /// reach.
     #[error("{0}")]
     Unproved(String),
     /// The person pressed Ctrl-C.
@@ -58,6 +59,20 @@ impl Failure {
             // What a shell reports of a program that SIGPIPE ended.
             Self::Unread => 141,
         })
+    }
+
+    /// Something that was not found, and what a person can do about that.
+    pub(crate) fn not_found(message: String, cause: Option<NotFoundCause>) -> Self {
+        match cause {
+            Some(NotFoundCause::BeyondTrust) => Self::Unproved(format!(
+                "{message}; the trust lists here do not reach that block: `cairn trust show` tells which there are, \
+                 `cairn trust fetch` and `cairn trust import` bring others"
+            )),
+            Some(NotFoundCause::NobodyAnswered) => Self::Network(format!(
+                "{message}; no peer answered: check the network, and that a peer of --bootnodes is up and of this chain"
+            )),
+            Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(message),
+        }
     }
 
     /// What is wrong with an archive: the disk, or what is on it. A file that ends too early is damaged.

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode};
 use content_types::room::{BlockPart, Subject};
 use content_types::{ContentKey, ProvedHeader, SubNetwork, history, legacy_history};
-use overlay::service::{LookupError, LookupTrace};
+use overlay::service::{LookupError, LookupTrace, TracedAnswer};
+use serde::{Deserialize, Serialize};
 
-use crate::headers::{BlockId, HeaderSource, HeaderUnavailable};
+use crate::headers::{BlockId, HeaderOrigin, HeaderSource, HeaderUnavailable, TrustReach};
 use crate::holdings::{Holdings, HoldingsError};
 use crate::networks::Network;
 use crate::pipeline::Pipeline;
@@ -45,7 +46,41 @@ pub enum FetchError {
     Encoding(#[from] Malformed),
 }
 
+/// What is behind it that something was not found: who is told can do something else about each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NotFoundCause {
+    /// Peers answered, and none had it.
+    NobodyHasIt,
+    /// No peer answered, or none is known.
+    NobodyAnswered,
+    /// No header of the block can be proved with the trust lists that are here, whoever has it.
+    BeyondTrust,
+}
+
 impl FetchError {
+    /// What is behind it, if it is that something was not found.
+    pub fn cause(&self) -> Option<NotFoundCause> {
+        let has_answered = |trace: &&LookupTrace| {
+            trace.responses.iter().any(|response| !matches!(response.answer, TracedAnswer::Failed(_)))
+        };
+        let is_answered = self.traces().iter().any(has_answered);
+        match self {
+            Self::Holdings(_) | Self::Stopping(_) | Self::Encoding(_) => None,
+            Self::Header(error) if error.trust == TrustReach::Beyond => Some(NotFoundCause::BeyondTrust),
+            // Peers would have given the lists, too.
+            Self::Header(error) if error.trust == TrustReach::NoLists && is_answered => {
+                Some(NotFoundCause::BeyondTrust)
+            }
+            // A client that was asked has said more than that nobody answered.
+            Self::Header(error) if error.attempts.iter().any(|(from, _)| *from == HeaderOrigin::ExecutionClient) => {
+                Some(NotFoundCause::NobodyHasIt)
+            }
+            Self::Header(_) | Self::NotFound { .. } if is_answered => Some(NotFoundCause::NobodyHasIt),
+            Self::Header(_) | Self::NotFound { .. } => Some(NotFoundCause::NobodyAnswered),
+        }
+    }
+
     /// The lookups on the networks, if there were any.
     pub fn traces(&self) -> Vec<&LookupTrace> {
         match self {

@@ -57,7 +57,7 @@ mod workers;
 /// A URL to be shown: without user, password, query and fragment.
 pub use cairn_web_seed::without_secrets;
 pub use config::NodeConfig;
-pub use fetch::{FetchError, Fetcher, ProvedBlock};
+pub use fetch::{FetchError, Fetcher, NotFoundCause, ProvedBlock};
 pub use headers::BlockId;
 pub use holdings::HoldingsError;
 pub use http::HttpError;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cairn_node::{
-    HttpError, Status,
+    HttpError, NotFoundCause, Status,
     rpc::{AskError, DEFAULT_RPC_PORT, PeerClient, RpcRefusal, error},
     without_secrets,
 };
@@ -93,15 +93,16 @@ fn unreachable(at: &str, error: &HttpError) -> Failure {
 #[derive(Default, Deserialize)]
 struct Asked {
     asked: Vec<String>,
+    cause: Option<NotFoundCause>,
 }
 
 /// What an error of the peer is to the person who asks. Who was asked for what was not found goes before it.
 fn refused(at: &str, method: &str, refusal: &RpcRefusal) -> Failure {
     match refusal.code {
         error::CONTENT_NOT_FOUND_WITH_TRACE => {
-            let Asked { asked } = serde_json::from_value(refusal.data.clone()).unwrap_or_default();
+            let Asked { asked, cause } = serde_json::from_value(refusal.data.clone()).unwrap_or_default();
             asked.iter().for_each(output::remark);
-            Failure::NotFound(refusal.message.clone())
+            Failure::not_found(refusal.message.clone(), cause)
         }
         // The same as of a peer that the command starts itself.
         error::NO_SUCH_FORM => Failure::Invalid(refusal.message.clone()),

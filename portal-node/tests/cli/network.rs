@@ -227,12 +227,12 @@ fn the_peer_that_runs_on_the_data_folder_is_the_one_that_fetches() {
     fetch().args(["--what", "header", "--format", "rlp", "--out"]).arg(&file).end().exits(0);
     assert_eq!(fs::read(file).unwrap(), **block.header.rlp());
     let beyond = ["fetch", "1000000", "--timeout", "5", "--bootnodes", "none"];
-    world.trusting("seeder").args(beyond).alone().end().exits(4).says("1000000");
-    fetch().arg("--own-peer").end().exits(4);
+    world.trusting("seeder").args(beyond).alone().end().exits(8).says("1000000").says("cairn trust show");
+    fetch().arg("--own-peer").end().exits(7).says("no peer answered");
     let status = || world.cairn("seeder").args(["status", "--json"]).end();
     assert_eq!(status().parsed()["nodeId"], *peer.announced("nodeId"));
     peer.stop("TERM");
-    fetch().end().exits(4);
+    fetch().end().exits(7);
 }
 
 /// A peer on the data folder `data` that says of itself what `status` is and does nothing else. It answers until the tests end.
@@ -274,5 +274,5 @@ fn a_peer_of_its_own_does_without_the_help_of_the_one_on_the_data_folder() {
     unhelpful_peer(&world, "busy", status);
     let fetch = || world.trusting("busy").args(["fetch", "3", "--timeout", "2"]).alone();
     fetch().end().exits(1).says("busy");
-    fetch().arg("--own-peer").end().exits(4).says("block 3");
+    fetch().arg("--own-peer").end().exits(7).says("block 3");
 }

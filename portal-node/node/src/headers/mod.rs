@@ -96,6 +96,19 @@ pub struct HeaderUnavailable {
     pub attempts: Vec<(HeaderOrigin, NoHeader)>,
     /// The network's part of the search.
     pub trace: Option<Arc<LookupTrace>>,
+    /// Whether a header of this block could be proved here, whoever has it.
+    pub trust: TrustReach,
+}
+
+/// How far trust lists reach, seen from a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustReach {
+    /// To it and maybe beyond.
+    Covered,
+    /// Not so far.
+    Beyond,
+    /// No list is here.
+    NoLists,
 }
 
 /// Why one origin had no proved header.
@@ -213,7 +226,7 @@ impl HeaderSource {
             Asker::User => search.await,
             Asker::Peer { .. } => tokio::time::timeout(PEER_PATIENCE, search).await.unwrap_or_else(|_| {
                 let attempts = vec![(HeaderOrigin::Network, NoHeader::TooSlow(PEER_PATIENCE))];
-                Err(HeaderUnavailable { id, attempts, trace: None })
+                Err(self.unavailable(id, attempts, None))
             }),
         }
     }
@@ -306,7 +319,7 @@ impl HeaderSource {
         }
         if asker != Asker::User && self.is_known_missing(&id) {
             attempts.push((HeaderOrigin::Network, NoHeader::MissedLately));
-            return Err(HeaderUnavailable { id, attempts, trace });
+            return Err(self.unavailable(id, attempts, trace));
         }
         if let Some(network) = &self.network {
             match self.search_network(asker, network, id).await {
@@ -327,7 +340,21 @@ impl HeaderSource {
         if let Some(trace) = &trace {
             self.misses.note(id, trace, Instant::now());
         }
-        Err(HeaderUnavailable { id, attempts, trace })
+        Err(self.unavailable(id, attempts, trace))
+    }
+
+    fn unavailable(
+        &self,
+        id: BlockId,
+        attempts: Vec<(HeaderOrigin, NoHeader)>,
+        trace: Option<Arc<LookupTrace>>,
+    ) -> HeaderUnavailable {
+        let trust = match (self.is_within_trust(&id), self.trust.has_lists()) {
+            (true, _) => TrustReach::Covered,
+            (false, true) => TrustReach::Beyond,
+            (false, false) => TrustReach::NoLists,
+        };
+        HeaderUnavailable { id, attempts, trace, trust }
     }
 
     fn found(&self, header: ProvedHeader) -> ProvedHeader {

@@ -145,7 +145,7 @@ fn refused(error: PieceError) -> jsonrpsee::types::ErrorObjectOwned {
     match &error {
         PieceError::Fetch(fetch @ (FetchError::Header(_) | FetchError::NotFound { .. })) => {
             let asked: Vec<String> = fetch.traces().into_iter().flat_map(|trace| trace.lines()).collect();
-            not_fetched(&error, json!({ "asked": asked }))
+            not_fetched(&error, json!({ "asked": asked, "cause": fetch.cause() }))
         }
         PieceError::Fetch(FetchError::Stopping(_)) | PieceError::Stopping(_) => stopping(&error),
         PieceError::Fetch(FetchError::Holdings(_)) => disk_failed(&error),

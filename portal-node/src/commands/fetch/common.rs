@@ -22,7 +22,7 @@ pub(super) fn missing(error: impl Into<FetchError>) -> Failure {
     let error = error.into();
     tell(error.traces());
     match error {
-        FetchError::Header(_) | FetchError::NotFound { .. } => Failure::NotFound(error.to_string()),
+        FetchError::Header(_) | FetchError::NotFound { .. } => Failure::not_found(error.to_string(), error.cause()),
         FetchError::Holdings(_) => Failure::of_files(&error),
         FetchError::Encoding(_) => Failure::Invalid(error.to_string()),
         FetchError::Stopping(_) => Failure::Internal(error.to_string()),

@@ -186,7 +186,7 @@ pub(in crate::commands) fn failure(error: FetchArchiveError) -> Failure {
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
         FetchArchiveError::Folder { source, .. } => Failure::Io(format!("{error}{}", advice(source))),
         FetchArchiveError::Unserved(_) => Failure::NotFound(error.to_string()),
-        FetchArchiveError::Fetch(source @ SwarmFetchError::Unproved { .. }) => Failure::NotFound(format!(
+        FetchArchiveError::Fetch(source @ SwarmFetchError::Unproved { .. }) => Failure::Unproved(format!(
             "{source}; what came is kept: `cairn trust show` tells how far the lists reach, `cairn trust import` takes newer ones"
         )),
         FetchArchiveError::Fetch(source) => Failure::of_files(source),
