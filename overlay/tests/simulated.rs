@@ -310,6 +310,22 @@ async fn seeker_and_others(key: &Bytes, others: u64) -> (Peer, Vec<Peer>) {
     (seeker, others)
 }
 
+/// Who serves an archive has no radius that covers it, and may be farther from a piece of it than all others.
+#[tokio::test(start_paused = true)]
+async fn content_that_only_a_far_peer_has_is_found() {
+    let (network, key) = (network(), key("in an archive"));
+    let setup = || Setup { radius: Distance::ZERO, ..Setup::default() };
+    let seeker = Peer::simulated(&network, 1, setup());
+    let mut others: Vec<_> = (2..=21).map(|seed| Peer::simulated(&network, seed, setup())).collect();
+    others.sort_by_key(|peer| peer.id().distance(&ContentId::sha256(&key)));
+    for other in &others {
+        seeker.overlay.ping(other.enr(), None).await.unwrap();
+    }
+    let holder = others.last().unwrap();
+    holder.memory.put(&key, value(&key, LONG));
+    assert_eq!(seeker.overlay.lookup_content(key).await.unwrap().from, holder.id());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_search_asks_the_network_only() {
     let key = key("here and there");

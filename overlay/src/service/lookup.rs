@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use cairn_proto::lookup::{ContentLookup, ContentOutput, NodeLookup, NodeOutput, Outcome, PeerFailure, Trace};
+use cairn_proto::lookup::{
+    ContentLookup, ContentOutput, LookupConfig, NodeLookup, NodeOutput, Outcome, PeerFailure, Trace,
+};
 use cairn_proto::record::{self, Enr};
-use cairn_proto::routing::{K, Subnet};
+use cairn_proto::routing::{K, RoutingTable, Subnet};
 use cairn_proto::wire::{Content, WireError};
 use content_types::{Form, NodeId};
 use futures::FutureExt as _;
@@ -32,7 +34,7 @@ impl RunningOverlay {
         let seeds = {
             let mut table = self.table.lock();
             table.handle_lookup(&target, started.into_std());
-            nearest(&table, target)
+            nearest(&table, target, K)
         };
         let mut lookup = NodeLookup::new(self.local_id, target, self.lookup_config(), seeds, started.into_std());
         let mut queries = FuturesUnordered::new();
@@ -76,7 +78,9 @@ impl RunningOverlay {
         let (seeds, interested) = {
             let table = self.table.lock();
             let interested: Vec<_> = table.interested(&id).map(|peer| peer.enr().clone()).collect();
-            (nearest(&table, id), interested)
+            // With those who are the last resort: a peer that is farther than others is named to nobody by them.
+            let LookupConfig { k, last_resort, .. } = self.lookup_config();
+            (nearest(&table, id, k.saturating_add(last_resort)), interested)
         };
         let lookup = ContentLookup::new(self.local_id, id, self.lookup_config(), seeds, interested, started.into_std());
         let mut search = ContentSearch {
@@ -312,8 +316,8 @@ async fn next<F: Future>(work: &mut FuturesUnordered<F>) -> F::Output {
     }
 }
 
-fn nearest(table: &cairn_proto::routing::RoutingTable, target: impl Into<[u8; 32]>) -> Vec<Arc<Enr>> {
-    table.closest(target, K, |peer| !peer.is_dead()).into_iter().map(|peer| peer.enr().clone()).collect()
+fn nearest(table: &RoutingTable, target: impl Into<[u8; 32]>, count: usize) -> Vec<Arc<Enr>> {
+    table.closest(target, count, |peer| !peer.is_dead()).into_iter().map(|peer| peer.enr().clone()).collect()
 }
 
 fn outcome(trace: &Trace, found: bool, started: Instant) -> LookupOutcome {
