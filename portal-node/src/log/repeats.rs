@@ -44,15 +44,23 @@ impl Repeats {
         if *metadata.level() > Level::INFO {
             return true;
         }
-        let mut places = self.0.lock();
-        let place = places.entry(metadata.callsite()).or_insert_with(|| Place::new(now));
-        let is_admitted = place.admit(now);
-        if !is_admitted && place.message.is_empty() {
+        let is_first_omitted = {
+            let mut places = self.0.lock();
+            let place = places.entry(metadata.callsite()).or_insert_with(|| Place::new(now));
+            if place.admit(now) {
+                return true;
+            }
+            place.message.is_empty()
+        };
+        if is_first_omitted {
+            // Without the lock: whatever is shown here may write lines itself.
             let mut message = Message(String::new());
             event.record(&mut message);
-            place.message = message.0.chars().take(MAX_MESSAGE).collect();
+            if let Some(place) = self.0.lock().get_mut(&metadata.callsite()) {
+                place.message = message.0.chars().take(MAX_MESSAGE).collect();
+            }
         }
-        is_admitted
+        false
     }
 
     /// Says what was left out since the last time. To be called by nobody who is writing a line.
