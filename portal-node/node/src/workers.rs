@@ -120,14 +120,7 @@ impl Workers {
             PeerRead::Archive => &self.peer_archive_reads,
         };
         let Ok(permit) = places.take_within(peer, 1, PLACE_PATIENCE).await else { return Ok(None) };
-        // The permit goes into the job: one whose caller stopped waiting still counts until it ends.
-        blocking(move || {
-            let result = job();
-            drop(permit);
-            result
-        })
-        .await
-        .map(Some)
+        run(permit, job).await.map(Some)
     }
 
     /// A place for building an epoch's tree for a peer; `None` when others have it for too long.
@@ -148,13 +141,7 @@ impl Workers {
         if !self.trees_of_subnet.lock().charge(Instant::now().into_std(), &peer, 1) {
             return Ok(None);
         }
-        blocking(move || {
-            let result = job();
-            drop(permit);
-            result
-        })
-        .await
-        .map(Some)
+        run(permit, job).await.map(Some)
     }
 
     /// Takes all places for reading archives for peers, as many requests do.
@@ -169,7 +156,7 @@ async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Stopping
 }
 
 async fn run<T: Send + 'static>(
-    place: OwnedSemaphorePermit,
+    place: impl Send + 'static,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Stopping> {
     // The place goes into the job: one whose caller stopped waiting still counts until it ends.

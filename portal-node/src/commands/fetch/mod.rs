@@ -140,25 +140,13 @@ async fn pieces_to(
     format: FetchFormat,
 ) -> Result<(), Failure> {
     let blocks = args.range().count();
-    match to {
-        Destination::Output => print(source, args, format).await,
-        Destination::File(path) => {
-            let path = path.clone();
-            let write = move |pieces| {
-                let create = || files::OutFile::create(&path);
-                write_pieces(&path, create, blocks, format, pieces)
-            };
-            pieces(source, args, format, &bar(args.range()), write).await
-        }
-        Destination::Stream(path) => {
-            let path = path.clone();
-            let write = move |pieces| {
-                let open = || files::OutFile::into_stream(&path);
-                write_pieces(&path, open, blocks, format, pieces)
-            };
-            pieces(source, args, format, &bar(args.range()), write).await
-        }
-    }
+    let (path, begin): (_, fn(&Path) -> io::Result<files::OutFile>) = match to {
+        Destination::Output => return print(source, args, format).await,
+        Destination::File(path) => (path.clone(), files::OutFile::create),
+        Destination::Stream(path) => (path.clone(), files::OutFile::into_stream),
+    };
+    let write = move |pieces| write_pieces(&path, begin, blocks, format, pieces);
+    pieces(source, args, format, &bar(args.range()), write).await
 }
 
 async fn print(source: &FetchedBy<'_>, args: &FetchArgs, format: FetchFormat) -> Result<(), Failure> {
@@ -195,7 +183,7 @@ async fn pieces(
 /// Writes what arrives; a file gets its name when it is whole.
 fn write_pieces(
     path: &Path,
-    begin: impl FnOnce() -> io::Result<files::OutFile>,
+    begin: fn(&Path) -> io::Result<files::OutFile>,
     blocks: u64,
     format: FetchFormat,
     mut pieces: mpsc::Receiver<Vec<u8>>,
@@ -204,7 +192,7 @@ fn write_pieces(
         io::ErrorKind::BrokenPipe => Failure::Unread,
         _ => Failure::io(path, error),
     };
-    let mut file = begin().map_err(failed)?;
+    let mut file = begin(path).map_err(failed)?;
     let mut written = 0;
     while let Some(piece) = pieces.blocking_recv() {
         file.write_all(&piece).map_err(failed)?;
