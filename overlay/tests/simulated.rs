@@ -16,6 +16,7 @@ use cairn_utp::CloseReason;
 use common::{CHAIN_ID, DOUBTFUL, Peer, Setup, data, enr, key, protocol, soon, value};
 use content_types::{ContentId, Distance};
 use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use overlay::service::{ContentSource, LookupError, TracedAnswer};
 use overlay::transfer::{Stream, TransferError};
 use overlay::transport::{SimulatedNetwork, SimulatedTransport};
@@ -386,4 +387,35 @@ async fn a_newer_record_is_fetched_when_a_peer_mentions_it() {
         }
     })
     .await;
+}
+
+/// Who asks several peers at once opens one stream and leaves the others. Those who announced them keep places for them until
+/// they are told, and a third, from whom no answer ever comes, must not keep that from them.
+#[tokio::test(start_paused = true)]
+async fn streams_that_a_lookup_leaves_are_declined_although_another_peer_is_silent() {
+    const ITEMS: usize = 600;
+    // So near that hundreds of lookups end while an answer that does not come is waited for.
+    let network = SimulatedNetwork::new(Duration::from_millis(1), 0.0, 1);
+    let seeker = Peer::simulated(&network, 1, Setup { radius: Distance::ZERO, ..Setup::default() });
+    let holders = [2, 3].map(|seed| Peer::simulated(&network, seed, Setup::default()));
+    let dying = Peer::simulated(&network, 4, Setup::default());
+    for holder in &holders {
+        seeker.overlay.ping(holder.enr(), None).await.unwrap();
+        // So it names it, as long as it has not noticed.
+        holder.overlay.ping(dying.enr(), None).await.unwrap();
+    }
+    dying.overlay.shutdown().await;
+    dying.transfers.shutdown().await;
+    drop(dying);
+    let keys: Vec<_> = (0..ITEMS).map(|item| key(format!("item {item}"))).collect();
+    for (key, holder) in keys.iter().flat_map(|key| holders.iter().map(move |holder| (key, holder))) {
+        holder.memory.put(key, value(key, 1400));
+    }
+    let look_up = |key: &Bytes| seeker.overlay.lookup_content(key.clone());
+    let found: Vec<_> = stream::iter(keys.iter().map(look_up)).buffer_unordered(16).collect().await;
+    let traces = found.into_iter().map(|found| found.unwrap().trace);
+    let answers: Vec<_> = traces.flat_map(|trace| trace.responses).map(|response| response.answer).collect();
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, TracedAnswer::Content)).count(), ITEMS);
+    let refused = answers.iter().filter(|answer| matches!(answer, TracedAnswer::Nodes(_))).count();
+    assert_eq!(refused, 0, "holders that had no place left for a stream");
 }

@@ -186,14 +186,16 @@ impl ContentSearch {
         }
     }
 
-    /// Whoever was asked and has not answered yet may still announce a stream: it is told not to wait.
+    /// Whoever was asked and has not answered yet may still announce a stream: it is told not to wait, and at once, whether or
+    /// not others ever answer.
     fn end(self) -> (ContentLookup, Option<Bytes>, Vec<(NodeId, Rejection)>) {
-        let Self { inner, lookup, mut work, mut announced, streams, admitted, rejections, .. } = self;
+        let Self { inner, lookup, mut work, announced, streams, admitted, rejections, .. } = self;
         streams.into_values().for_each(|stream| stream.abort.abort());
-        inner.spawn(async move {
-            while let Some((peer, report)) = work.next().await {
+        drop(announced);
+        inner.clone().spawn(async move {
+            while let Some((_, report)) = work.next().await {
                 if let WorkReport::Answer(Ok(AskedContent { contact, content: Content::ConnectionId(id) })) = report {
-                    announced.streams.insert(peer, (contact, id));
+                    inner.transfers.decline(&contact, id);
                 }
             }
         });

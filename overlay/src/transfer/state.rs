@@ -242,13 +242,17 @@ impl StreamTable {
                 self.after(key, now);
             }
             // After a restart, say: the peer is to give the stream up.
-            None => header.refusal().into_iter().for_each(|reset| self.resets.push(from.clone(), reset, &self.pace)),
+            None => {
+                if let Some(reset) = header.refusal() {
+                    self.resets.refuse(from, reset, &self.pace);
+                }
+            }
         }
     }
 
     /// Tells a peer that a stream that it announced will not be opened.
     pub(super) fn decline(&mut self, peer: Contact, connection_id: u16) {
-        self.resets.push(peer, resets::declining(connection_id), &self.pace);
+        self.resets.decline(peer, connection_id);
         self.wakers.extend(self.driver.take());
     }
 
@@ -283,7 +287,7 @@ impl StreamTable {
     /// When the driver has something to do although nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let timeout = self.deadlines.first().map(|(deadline, _)| *deadline);
-        let waiting = !self.ready.is_empty() || !self.resets.is_empty();
+        let waiting = !self.ready.is_empty() || self.resets.is_ready(&self.pace);
         timeout.into_iter().chain(self.pace.next_burst().filter(|_| waiting)).min()
     }
 
@@ -291,7 +295,7 @@ impl StreamTable {
     pub(super) fn poll_transmit(&mut self, now: Instant, out: &mut VecDeque<Outgoing>) {
         let mut burst = self.pace.burst_room(now);
         while burst > 0
-            && let Some((to, packet)) = self.resets.pop()
+            && let Some((to, packet)) = self.resets.pop(&self.pace)
         {
             burst -= 1;
             let ticket = self.pace.start(to.endpoint(), now);
