@@ -419,3 +419,22 @@ async fn streams_that_a_lookup_leaves_are_declined_although_another_peer_is_sile
     let refused = answers.iter().filter(|answer| matches!(answer, TracedAnswer::Nodes(_))).count();
     assert_eq!(refused, 0, "holders that had no place left for a stream");
 }
+
+/// Who says that it is busy may have it: it is asked again, and told apart from who lacks it.
+#[tokio::test(start_paused = true)]
+async fn who_is_too_busy_to_look_is_asked_again() {
+    let network = network();
+    let seeker = Peer::simulated(&network, 1, Setup { radius: Distance::ZERO, ..Setup::default() });
+    let holder = Peer::simulated(&network, 2, Setup::default());
+    seeker.overlay.ping(holder.enr(), None).await.unwrap();
+    let key = key("sought");
+    holder.memory.put(&key, value(&key, LONG));
+    holder.memory.be_busy_for(2);
+    let found = seeker.overlay.lookup_content(key.clone()).await.unwrap();
+    assert_eq!((found.from, found.value.len()), (holder.id(), LONG));
+
+    holder.memory.be_busy_for(usize::MAX);
+    let Err(LookupError::NotFound(missing)) = seeker.overlay.lookup_content(key).await else { panic!("found") };
+    let [response] = &missing.trace.responses[..] else { panic!("{:?}", missing.trace.responses) };
+    assert!(matches!(&response.answer, TracedAnswer::Failed(why) if why.contains("busy")), "{response:?}");
+}

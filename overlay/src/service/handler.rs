@@ -28,8 +28,11 @@ pub trait ContentHandler: Send + Sync + 'static {
         0
     }
 
-    /// The value of a key as it is stored.
-    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>>;
+    /// The value of a key as it is stored; `None` if it is not here.
+    ///
+    /// # Errors
+    /// [`Busy`] when a peer would have to wait for it.
+    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Result<Option<Bytes>, Busy>>;
 
     /// The value of a key from a peer by a way of its own that is faster than this protocol's, if there is one now. `None`
     /// without one; the future's `None` if it did not bring the value. What it brings is checked like any other.
@@ -56,6 +59,11 @@ pub enum Reader {
     /// A lookup of this node.
     Own,
 }
+
+/// So much is read for peers that this one would have to wait: it is told so and may ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("too much is being read for peers")]
+pub struct Busy;
 
 /// How a value came here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

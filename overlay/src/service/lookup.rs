@@ -64,7 +64,7 @@ impl RunningOverlay {
     /// Content from this node or, verified, from the network.
     pub(super) async fn lookup_content(self: &Arc<Self>, key: Bytes) -> Result<FoundContent, LookupError> {
         let id = self.handler.content_id(&key).ok_or(LookupError::Key)?;
-        if let Some(value) = self.handler.get(key.clone(), Reader::Own).await {
+        if let Ok(Some(value)) = self.handler.get(key.clone(), Reader::Own).await {
             let trace = LookupTrace::local(self.local_id, id, SystemTime::now());
             return Ok(FoundContent { value, from: self.local_id, utp: false, trace });
         }
@@ -236,8 +236,15 @@ impl ContentSearch {
                     self.lookup.handle_connection_id(now, &peer, id);
                 }
                 Content::Enrs(encoded) => {
-                    let enrs = self.inner.valid_records(&encoded);
-                    self.lookup.handle_nodes(now, &peer, self.inner.speakable(enrs));
+                    let mut enrs = self.inner.valid_records(&encoded);
+                    let is_busy = enrs.iter().any(|enr| record::node_id(enr) == peer);
+                    enrs.retain(|enr| record::node_id(enr) != peer);
+                    let named = self.inner.speakable(enrs);
+                    if is_busy {
+                        self.lookup.handle_busy(now, &peer, named);
+                    } else {
+                        self.lookup.handle_nodes(now, &peer, named);
+                    }
                 }
                 Content::Inline(value) => self.judge(peer, value, Room::default()),
             },

@@ -1,5 +1,6 @@
 //! Answers the requests of peers.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::inner::RunningOverlay;
-use super::{Reader, RequestKind};
+use super::{Busy, Reader, RequestKind};
 use crate::transfer::{Stream, StreamAnnouncement, TransferError};
 use crate::transport::{Contact, TalkRequest};
 
@@ -68,7 +69,12 @@ pub(super) async fn serve(inner: Arc<RunningOverlay>, mut requests: mpsc::Receiv
                         working.set_yielding(false);
                         inner.spawn(async move { serving.serve_content(request, content_key, working).await });
                     }
-                    Err(_) => inner.name_closer(request, &content_key),
+                    Err(_) => {
+                        if let Some(id) = inner.handler.content_id(&content_key) {
+                            let busy = inner.busy(&id, &request.node_id);
+                            respond(request, &busy);
+                        }
+                    }
                 }
             }
             Ok(Request::Offer(offer)) => {
@@ -154,26 +160,27 @@ impl RunningOverlay {
         if may_be_long && let Some(contact) = &contact {
             match self.announcement(contact, &working).await {
                 Some(taken) => announcement = Some(taken),
-                None => return respond(request, &self.closer(&id, &peer)),
+                None => return respond(request, &self.busy(&id, &peer)),
             }
         }
         let reader = contact.as_ref().map_or_else(|| Holder::id(*peer.as_bytes()), Contact::holder);
         let value = match self.handler.get(key.clone(), Reader::Peer(reader)).await {
-            None => return respond(request, &self.closer(&id, &peer)),
-            Some(value) if value.len() <= MAX_INLINE_CONTENT_BYTES => {
+            Err(Busy) => return respond(request, &self.busy(&id, &peer)),
+            Ok(None) => return respond(request, &self.closer(&id, &peer)),
+            Ok(Some(value)) if value.len() <= MAX_INLINE_CONTENT_BYTES => {
                 return respond(request, &Response::Content(Content::Inline(value)));
             }
-            Some(value) => value,
+            Ok(Some(value)) => value,
         };
         let Some(contact) = contact else { return };
         if announcement.is_none() {
             announcement = self.announcement(&contact, &working).await;
         }
-        let Some(announcement) = announcement else { return respond(request, &self.closer(&id, &peer)) };
+        let Some(announcement) = announcement else { return respond(request, &self.busy(&id, &peer)) };
         match self.transfers.announce_with(announcement, &contact) {
             Err(error) => {
                 tracing::debug!(%peer, %error, "content not announced");
-                respond(request, &self.closer(&id, &peer));
+                respond(request, &self.busy(&id, &peer));
             }
             Ok(stream) => {
                 drop(working);
@@ -218,26 +225,31 @@ impl RunningOverlay {
         self.transfers.room_to_send(&mut stream, len).await?;
         let value = match kept {
             Some(value) => Some(value),
-            None => self.handler.get(key, Reader::Peer(peer.holder())).await,
+            None => self.handler.get(key, Reader::Peer(peer.holder())).await.unwrap_or_default(),
         };
         match value {
             Some(value) => self.write_values(stream, vec![value]).await,
-            // It was evicted meanwhile; dropping the stream tells the peer.
+            // It was evicted meanwhile, or cannot be read now; dropping the stream tells the peer.
             None => Err(TransferError::Closed(CloseReason::LocalReset)),
         }
     }
 
-    /// Answers FINDCONTENT without a look into the store: somebody else may have it.
-    fn name_closer(&self, request: TalkRequest, key: &[u8]) {
-        let Some(id) = self.handler.content_id(key) else { return };
-        let closer = self.closer(&id, &request.node_id);
-        respond(request, &closer);
+    /// The answer to FINDCONTENT of who has not looked: the peers nearest to the content, who may have it, behind this node's
+    /// own record, which says that it may be asked again.
+    fn busy(&self, id: &ContentId, asker: &NodeId) -> Response {
+        let own = record::encode(&self.transport.local_enr());
+        Response::Content(Content::pack(iter::once(own).chain(self.nearest_records(id, asker))))
+    }
+
+    /// The answer of who lacks the content.
+    fn closer(&self, id: &ContentId, asker: &NodeId) -> Response {
+        Response::Content(Content::pack(self.nearest_records(id, asker)))
     }
 
     /// The peers nearest to the content that this node knows to be alive, without the one that asks.
-    fn closer(&self, id: &ContentId, asker: &NodeId) -> Response {
+    fn nearest_records(&self, id: &ContentId, asker: &NodeId) -> Vec<Bytes> {
         let table = self.table.lock();
         let nearest = table.closest(*id, K, |peer| peer.is_presentable() && peer.node_id() != *asker);
-        Response::Content(Content::pack(nearest.into_iter().map(|peer| record::encode(peer.enr()))))
+        nearest.into_iter().map(|peer| record::encode(peer.enr())).collect()
     }
 }

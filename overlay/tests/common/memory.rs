@@ -8,7 +8,7 @@ use bytes::Bytes;
 use content_types::{ContentId, Distance, Form, NodeId};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
+use overlay::service::{Admitted, Busy, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -49,6 +49,7 @@ pub(crate) struct Memory {
     radius: Mutex<Distance>,
     values: Mutex<HashMap<Bytes, Bytes>>,
     reads: AtomicUsize,
+    busy_reads: AtomicUsize,
     arrivals: watch::Sender<Vec<(Bytes, ContentSource)>>,
 }
 
@@ -60,6 +61,7 @@ impl Memory {
             radius: Mutex::new(radius),
             values: Mutex::default(),
             reads: AtomicUsize::new(0),
+            busy_reads: AtomicUsize::new(0),
             arrivals,
         })
     }
@@ -72,6 +74,11 @@ impl Memory {
     /// How often a value was read for somebody.
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// The next reads for peers are refused.
+    pub(crate) fn be_busy_for(&self, reads: usize) {
+        self.busy_reads.store(reads, Ordering::Relaxed);
     }
 
     pub(crate) fn holds(&self, key: &Bytes) -> bool {
@@ -118,9 +125,12 @@ impl ContentHandler for Memory {
         *self.radius.lock()
     }
 
-    fn get(&self, key: Bytes, _reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
+    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Result<Option<Bytes>, Busy>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        let value = self.values.lock().get(&key).cloned();
+        let one_less = |left: usize| left.checked_sub(1);
+        let is_busy = matches!(reader, Reader::Peer(_))
+            && self.busy_reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        let value = if is_busy { Err(Busy) } else { Ok(self.values.lock().get(&key).cloned()) };
         async move { value }.boxed()
     }
 

@@ -129,7 +129,9 @@ impl<S> Candidates<S> {
         let Err(at) = self.position(&distance) else { return false };
         if self.list.len() >= MAX_CANDIDATES {
             // Whoever was asked stays: its answer and its trace belong to the lookup.
-            let Some(farthest) = self.list.iter().rposition(Candidate::is_new) else { return false };
+            let Some(farthest) = self.list.iter().rposition(|peer| peer.is_new() && peer.asked.is_none()) else {
+                return false;
+            };
             if farthest < at {
                 return false;
             }
@@ -158,6 +160,10 @@ impl<S> Candidates<S> {
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Candidate<S>> {
         self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Candidate<S>> {
+        self.list.iter_mut()
     }
 
     /// The `k` nearest that have not failed: when all of them have answered, the lookup has what it wants.

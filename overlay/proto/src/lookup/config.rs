@@ -31,6 +31,11 @@ pub struct LookupConfig {
     pub stall_after: Duration,
     /// A peer that has not answered for so long counts as failed.
     pub query_timeout: Duration,
+    /// The pause after which a peer is asked again that was too busy to look, a little more or less by chance of its distance;
+    /// it doubles each time.
+    pub busy_pause: Duration,
+    /// How often such a peer is asked again before it counts as failed.
+    pub busy_retries: u8,
     /// The whole lookup's time.
     pub deadline: Duration,
     /// Streams open at a time, for a content lookup.
@@ -55,6 +60,8 @@ impl LookupConfig {
             max_queries: 96,
             stall_after: Duration::from_millis(750),
             query_timeout: Duration::from_secs(4),
+            busy_pause: Duration::from_millis(200),
+            busy_retries: 4,
             deadline: Duration::from_secs(60),
             max_streams: 2,
             hedge_after: Duration::from_millis(500),

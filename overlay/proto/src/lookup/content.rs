@@ -23,10 +23,13 @@ use crate::record::{self, Enr};
 /// A connection ID older than this is not used any more: the peer may have stopped to listen. It is asked again.
 const CONNECTION_ID_LIFETIME: Duration = Duration::from_secs(5);
 
+/// How often busy peers are asked again in all, so that a crowd that says so does not use up the lookup's questions.
+const MAX_RETRIES: usize = 16;
+
 /// What the driver is to do for a content lookup.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ContentOutput {
-    /// Send FINDCONTENT and report [`ContentLookup::handle_nodes`], [`ContentLookup::handle_connection_id`],
+    /// Send FINDCONTENT and report [`ContentLookup::handle_nodes`], [`ContentLookup::handle_busy`], [`ContentLookup::handle_connection_id`],
     /// [`ContentLookup::handle_content`] or [`ContentLookup::handle_failure`].
     Query {
         /// The peer that is to be asked.
@@ -84,6 +87,8 @@ pub struct ContentLookupResult {
 enum Answered {
     /// It lacks the content.
     Lacks,
+    /// It was too busy to look, and is asked again then.
+    Busy { until: Instant },
     /// It has the content ready under this connection ID.
     Offers { connection_id: u16, since: Instant },
     /// Its stream is open.
@@ -113,6 +118,8 @@ pub struct ContentLookup {
     asked_interested: bool,
     /// Peers that were asked again because their first connection ID grew too old.
     asked_again: Vec<NodeId>,
+    /// Who said that it was busy, each time once.
+    busy: Vec<NodeId>,
     streamed: Vec<NodeId>,
     found: Option<NodeId>,
     is_unverifiable: bool,
@@ -139,6 +146,7 @@ impl ContentLookup {
             interested: ids,
             asked_interested: false,
             asked_again: Vec::new(),
+            busy: Vec::new(),
             streamed: Vec::new(),
             found: None,
             is_unverifiable: false,
@@ -165,6 +173,7 @@ impl ContentLookup {
         if let Some(step) = self.open_stream(now) {
             return step;
         }
+        self.retry_busy(now);
         let next = self.next_candidate(now);
         if let Some(id) = &next
             && self.wants_more(now)
@@ -175,8 +184,9 @@ impl ContentLookup {
             return ContentOutput::Query { peer };
         }
         let has_more = next.is_some() && !self.candidates.is_spent();
-        let is_busy = self.candidates.is_waiting() || self.offers().next().is_some() || self.streams().next().is_some();
-        if has_more || is_busy { ContentOutput::Timeout(self.timeout(now)) } else { ContentOutput::Finished }
+        let retries = self.pauses().next().is_some() && !self.candidates.is_spent();
+        let goes_on = self.candidates.is_waiting() || self.offers().next().is_some() || self.streams().next().is_some();
+        if has_more || retries || goes_on { ContentOutput::Timeout(self.timeout(now)) } else { ContentOutput::Finished }
     }
 
     /// A peer lacks the content and named these nodes; those whose records are valid.
@@ -187,6 +197,27 @@ impl ContentLookup {
         let named = self.candidates.learn(from, enrs);
         if let Some(peer) = self.candidates.get_mut(from) {
             peer.answer(now, Answer::Nodes(named), Answered::Lacks);
+        }
+    }
+
+    /// A peer is too busy to look whether it has the content, and named these nodes. It is asked again after a pause, which
+    /// grows; whoever says so too often has failed.
+    pub fn handle_busy(&mut self, now: Instant, from: &NodeId, enrs: Vec<Arc<Enr>>) {
+        if !self.candidates.get(from).is_some_and(Candidate::is_awaited) {
+            return;
+        }
+        self.candidates.learn(from, enrs);
+        let LookupConfig { busy_pause, busy_retries, .. } = self.candidates.config;
+        let times = self.busy.iter().filter(|id| *id == from).count();
+        let Some(peer) = self.candidates.get_mut(from) else { return };
+        // What it answered last, should it not be asked again.
+        peer.fail(now, PeerFailure::Busy);
+        if times < usize::from(busy_retries) && self.busy.len() < MAX_RETRIES {
+            // Lookups that met the same peer at the same moment do not all come back at the same moment.
+            let spread = busy_pause / 256 * u32::from(peer.distance.to_le_bytes()[0]);
+            let pause = (busy_pause * 3 / 4 + spread / 2).saturating_mul(1 << times.min(16));
+            peer.progress = CandidateProgress::Answered(Answered::Busy { until: now + pause });
+            self.busy.push(*from);
         }
     }
 
@@ -295,6 +326,23 @@ impl ContentLookup {
         })
     }
 
+    /// When those that were busy are asked again.
+    fn pauses(&self) -> impl Iterator<Item = Instant> {
+        self.candidates.iter().filter_map(|peer| match peer.progress {
+            CandidateProgress::Answered(Answered::Busy { until }) => Some(until),
+            _ => None,
+        })
+    }
+
+    /// Those whose pause is over stand where they stood before they were asked.
+    fn retry_busy(&mut self, now: Instant) {
+        for peer in self.candidates.iter_mut() {
+            if matches!(peer.progress, CandidateProgress::Answered(Answered::Busy { until }) if until <= now) {
+                peer.progress = CandidateProgress::New;
+            }
+        }
+    }
+
     /// Open streams.
     fn streams(&self) -> impl Iterator<Item = LookupStream> {
         self.candidates.iter().filter_map(|peer| match peer.progress {
@@ -388,6 +436,12 @@ impl ContentLookup {
             [drags, makes_room, stream.progress + config.stream_idle_timeout]
         });
         let offers = self.offers().map(|(_, _, since)| since + CONNECTION_ID_LIFETIME);
-        streams.chain(offers).filter(|at| *at > now).chain([self.candidates.timeout(now)]).min().unwrap_or(now)
+        streams
+            .chain(offers)
+            .chain(self.pauses())
+            .filter(|at| *at > now)
+            .chain([self.candidates.timeout(now)])
+            .min()
+            .unwrap_or(now)
     }
 }

@@ -1,7 +1,8 @@
 //! Lookups as state machines: who to ask next, and when it is over.
 //!
-//! The driver polls a lookup, does what it says, and reports what came. Each peer is asked once, twice at most, every list
-//! is bounded and there is a deadline, so a lookup ends whatever its peers do.
+//! The driver polls a lookup, does what it says, and reports what came. Each peer is asked once; twice if
+//! its connection ID grew too old, and a few times if it says that it is busy. Every list is bounded and there is a deadline, so
+//! a lookup ends whatever its peers do.
 //!
 //! | | [`NodeLookup`] | [`ContentLookup`] |
 //! |---|---|---|

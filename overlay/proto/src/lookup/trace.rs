@@ -67,6 +67,8 @@ pub enum PeerFailure {
     Unreachable,
     /// It answered with an empty message: it does not speak the sub-network or refuses.
     Refused,
+    /// It was too busy to look whenever it was asked.
+    Busy,
     /// Its answer breaks the protocol.
     Malformed,
     /// The stream broke, stood still or ended too early.
@@ -83,6 +85,7 @@ impl fmt::Display for PeerFailure {
             PeerFailure::Timeout => "no answer in time",
             PeerFailure::Unreachable => "could not be reached",
             PeerFailure::Refused => "answered with an empty message",
+            PeerFailure::Busy => "too busy whenever it was asked",
             PeerFailure::Malformed => "answer breaks the protocol",
             PeerFailure::Stream => "the stream failed",
             PeerFailure::StreamSlow => "the stream was slow and another had its place",

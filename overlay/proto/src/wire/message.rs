@@ -87,7 +87,8 @@ pub enum Content {
     ConnectionId(u16),
     /// The content itself.
     Inline(Bytes),
-    /// RLP of ENRs closest to the content; the sender does not have it.
+    /// RLP of ENRs closest to the content; the sender does not have it. If its own record is among them, it was too busy to
+    /// look: the specification has no word for that, and whoever does not know this one passes over a peer that it has just asked.
     Enrs(Vec<Bytes>),
 }
 

@@ -39,6 +39,8 @@ enum Role {
     Break,
     /// Sends something else.
     Garbage,
+    /// Has it, and says that it is busy the first times.
+    Busy,
     /// Lacks it though it should have it.
     Lacks,
     /// Never answers, and the driver never says so.
@@ -47,8 +49,12 @@ enum Role {
     Late,
 }
 
+/// How often who is busy says so.
+const BUSY_TIMES: usize = 3;
+
 enum Event {
     Nodes(NodeId, Vec<Arc<Enr>>),
+    Busy(NodeId),
     ConnectionId(NodeId),
     Content(NodeId),
     Progress(NodeId, u64),
@@ -84,6 +90,7 @@ impl Setting<'_> {
         let mut lookup = ContentLookup::new(origin, content, self.config, seeds, [], start);
         let (mut queries, mut most_streams) = (0, 0);
         let mut streams: Vec<NodeId> = Vec::new();
+        let mut busy: BTreeMap<NodeId, usize> = BTreeMap::new();
         loop {
             match lookup.poll_output(agenda.now) {
                 ContentOutput::Query { peer } => {
@@ -99,6 +106,12 @@ impl Setting<'_> {
                         }
                         Role::Stream | Role::Trickle | Role::Stall | Role::Break if holds => {
                             agenda.after(delay, Event::ConnectionId(peer));
+                        }
+                        Role::Busy if holds => {
+                            let times = busy.entry(peer).or_default();
+                            *times += 1;
+                            let is_ready = *times > BUSY_TIMES;
+                            agenda.after(delay, if is_ready { Event::Content(peer) } else { Event::Busy(peer) });
                         }
                         _ => agenda.after(delay, Event::Nodes(peer, network.closest(&peer, target, &origin))),
                     }
@@ -125,6 +138,9 @@ impl Setting<'_> {
                 }
                 ContentOutput::Timeout(until) => match agenda.advance(until) {
                     Some(Event::Nodes(peer, enrs)) => lookup.handle_nodes(agenda.now, &peer, enrs),
+                    Some(Event::Busy(peer)) => {
+                        lookup.handle_busy(agenda.now, &peer, network.closest(&peer, target, &origin));
+                    }
                     Some(Event::ConnectionId(peer)) => lookup.handle_connection_id(agenda.now, &peer, 7),
                     Some(Event::Progress(peer, total)) => lookup.handle_progress(agenda.now, &peer, total),
                     Some(Event::Broken(peer)) => {
@@ -184,7 +200,8 @@ fn check(setting: &Setting<'_>, content: &ContentId, run: &Run) {
             let from = id(from);
             let role = setting.roles[&from];
             assert!(setting.holds(&from, content));
-            assert!(matches!(role, Role::Inline | Role::Late | Role::Stream | Role::Trickle), "{role:?}");
+            let has_it = matches!(role, Role::Inline | Role::Late | Role::Busy | Role::Stream | Role::Trickle);
+            assert!(has_it, "{role:?}");
             assert_eq!(*streamed, matches!(role, Role::Stream | Role::Trickle));
             assert_eq!(result.trace.received_from, Some(from));
             assert_eq!(result.trace.source().unwrap().answer, Some(Answer::Content));
@@ -226,6 +243,54 @@ fn a_third_of_the_nodes_dead_and_everything_is_found() {
 fn liars_are_noted_and_everything_is_found() {
     let setting = setting(&[(300, Role::Garbage), (200, Role::Lacks), (100, Role::Break), (200, Role::Stream)], 3);
     assert_eq!(found(&lookups(&setting, 100, 3)), 100);
+}
+
+#[test]
+fn a_network_that_is_busy_is_no_network_without_the_content() {
+    assert_eq!(found(&lookups(&setting(&[(1000, Role::Busy)], 6), 100, 6)), 100);
+}
+
+#[test]
+fn who_is_busy_is_asked_again_after_pauses_that_grow_and_lacks_nothing() {
+    let config = LookupConfig::new(LOCAL);
+    let mut hand = ByHand::new(&THOUSAND.nodes[1..2]);
+    let mut pauses = Vec::new();
+    for _ in 0..config.busy_retries {
+        let peer = hand.query();
+        hand.lookup.handle_busy(hand.now, &peer, Vec::new());
+        let until = hand.wait();
+        pauses.push(until.duration_since(hand.now));
+        hand.now = until;
+    }
+    let around = |pause: Duration| pause * 3 / 4..=pause * 5 / 4;
+    assert!(around(config.busy_pause).contains(&pauses[0]), "{pauses:?}");
+    assert!(pauses.windows(2).all(|pair| pair[1] == pair[0] * 2), "{pauses:?}");
+    let peer = hand.query();
+    hand.lookup.handle_busy(hand.now, &peer, Vec::new());
+    assert_eq!(hand.poll(), ContentOutput::Finished);
+    let result = hand.lookup.into_result();
+    assert_eq!((result.outcome, result.lacking.len()), (Outcome::NotFound, 0));
+    assert_eq!(result.trace.peers[0].answer, Some(Answer::Failed(PeerFailure::Busy)));
+}
+
+/// Neither keeps it from asking the others, nor is asked for ever.
+#[test]
+fn a_crowd_that_is_always_busy_is_asked_again_a_few_times_in_all() {
+    let crowd = &THOUSAND.nodes[1..13];
+    let mut hand = ByHand::new(crowd);
+    let mut asked: BTreeMap<NodeId, usize> = BTreeMap::new();
+    loop {
+        match hand.poll() {
+            ContentOutput::Query { peer } => {
+                *asked.entry(id(&peer)).or_default() += 1;
+                hand.lookup.handle_busy(hand.now, &id(&peer), Vec::new());
+            }
+            ContentOutput::Timeout(until) => hand.now = until,
+            ContentOutput::Finished => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((asked.len(), asked.values().sum::<usize>()), (crowd.len(), crowd.len() + 16));
 }
 
 #[test]
@@ -482,7 +547,7 @@ proptest! {
     #[test]
     fn always_terminates(
         seed: u64,
-        shares in proptest::collection::vec(0u32..250, 8),
+        shares in proptest::collection::vec(0u32..250, 9),
         parallelism in 1usize..6,
         k in 1usize..20,
         max_queries in 1usize..100,
@@ -491,7 +556,7 @@ proptest! {
     ) {
         use Role::*;
         let mut rng = StdRng::seed_from_u64(seed);
-        let roles = [Stream, Trickle, Stall, Break, Garbage, Lacks, Dead, Late];
+        let roles = [Stream, Trickle, Stall, Break, Garbage, Busy, Lacks, Dead, Late];
         let shares: Vec<_> = shares.into_iter().zip(roles).collect();
         let network = &*THOUSAND;
         let config = LookupConfig { parallelism, k, max_queries, max_streams, ..LookupConfig::new(LOCAL) };

@@ -2,7 +2,7 @@
 
 use content_types::{ContentId, Distance, Form, NodeId, SubNetwork};
 use enr::CombinedKey;
-use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection, Unobserved};
+use overlay::service::{Admitted, Busy, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection, Unobserved};
 use overlay::transport::{ProtocolId, SimulatedNetwork};
 use overlay::{Overlay, SubNetworkConfig, Transfers, Transport};
 
@@ -25,13 +25,13 @@ impl ContentHandler for Reads {
         Distance::ZERO
     }
 
-    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
+    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Result<Option<Bytes>, Busy>> {
         async move {
             let key = ContentKey::decode(SubNetwork::LegacyHistory, &key).unwrap();
-            match reader {
+            Ok(match reader {
                 Reader::Own => self.0.get(&key).await.unwrap(),
                 Reader::Peer(peer) => self.0.get_for_peer(peer, &key).await.unwrap(),
-            }
+            })
         }
         .boxed()
     }

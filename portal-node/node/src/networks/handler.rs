@@ -8,7 +8,7 @@ use content_types::{ContentId, ContentKey, Distance, Form, SubNetwork};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use overlay::Enr;
-use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
+use overlay::service::{Admitted, Busy, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 
 use super::keeper::{Interest, Keeper};
 use crate::express::Express;
@@ -93,18 +93,18 @@ impl ContentHandler for ContentNetworkHandler {
         self.express.as_ref()?.fetch(from, self.decode(key)?)
     }
 
-    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
+    fn get(&self, key: Bytes, reader: Reader) -> BoxFuture<'_, Result<Option<Bytes>, Busy>> {
         async move {
-            let key = self.decode(&key)?;
+            let Some(key) = self.decode(&key) else { return Ok(None) };
             match self.keeper.get(&key, reader).await {
-                Ok(value) => value,
+                Ok(value) => Ok(value),
                 Err(error @ HoldingsError::Busy) => {
                     tracing::debug!(network = %self.network, %error, "content not read");
-                    None
+                    Err(Busy)
                 }
                 Err(error) => {
                     tracing::warn!(network = %self.network, %error, "content not read");
-                    None
+                    Ok(None)
                 }
             }
         }
@@ -148,8 +148,8 @@ mod tests {
             (key.encode(), chain.block(number).unwrap().body)
         };
         let (key, value) = body(5);
-        assert_eq!(handler.get(key.clone(), Reader::Peer(Holder::id(node_id))).await, None);
-        assert_eq!(handler.get(key.clone(), Reader::Own).await.as_ref(), Some(&value));
+        assert_eq!(handler.get(key.clone(), Reader::Peer(Holder::id(node_id))).await, Err(Busy));
+        assert_eq!(handler.get(key.clone(), Reader::Own).await, Ok(Some(value.clone())));
         let offered =
             handler.admit(key.clone(), value.clone(), ContentSource::Offer { peer: node_id, subnet: None }).await;
         let says_why = |why: &str| why.contains("too much is being read");
@@ -157,7 +157,7 @@ mod tests {
         let found = handler.admit(key.clone(), value.clone(), ContentSource::Lookup(node_id)).await;
         assert!(found.is_ok(), "{found:?}");
         drop(busy);
-        assert_eq!(handler.get(key, Reader::Peer(Holder::id(node_id))).await, Some(value));
+        assert_eq!(handler.get(key, Reader::Peer(Holder::id(node_id))).await, Ok(Some(value)));
         let (key, value) = body(6);
         let offered = handler.admit(key, value, ContentSource::Offer { peer: node_id, subnet: None }).await;
         assert!(offered.is_ok(), "{offered:?}");
@@ -232,8 +232,8 @@ mod tests {
             [OfferVerdict::OutsideRadius, OfferVerdict::OutsideRadius, OfferVerdict::AlreadyStored]
         );
         let (key, value) = header(6);
-        assert_eq!(handler.get(key, Reader::Own).await, Some(value));
-        assert_eq!(handler.get(header(5).0, Reader::Own).await, None);
+        assert_eq!(handler.get(key, Reader::Own).await, Ok(Some(value)));
+        assert_eq!(handler.get(header(5).0, Reader::Own).await, Ok(None));
         assert_eq!(handler.radius(), Distance::MAX);
     }
 }

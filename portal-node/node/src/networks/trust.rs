@@ -12,7 +12,7 @@ use content_types::trust::TrustListKind;
 use content_types::{ContentId, Distance, Form};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use overlay::service::{Admitted, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
+use overlay::service::{Admitted, Busy, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 
 use crate::trust::TrustStore;
 use crate::workers::Workers;
@@ -62,8 +62,8 @@ impl ContentHandler for TrustNetworkHandler {
         Distance::ZERO
     }
 
-    fn get(&self, key: Bytes, _reader: Reader) -> BoxFuture<'_, Option<Bytes>> {
-        async move { self.trust.encoded(&root(&key)?) }.boxed()
+    fn get(&self, key: Bytes, _reader: Reader) -> BoxFuture<'_, Result<Option<Bytes>, Busy>> {
+        async move { Ok(root(&key).and_then(|root| self.trust.encoded(&root))) }.boxed()
     }
 
     fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>> {
