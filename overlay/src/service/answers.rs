@@ -190,6 +190,13 @@ impl LookupTrace {
         }
     }
 
+    /// Whether most of those who were asked said something of use. If not, another lookup may bring what this one did not.
+    pub fn most_answered(&self) -> bool {
+        let failed =
+            self.responses.iter().filter(|response| matches!(response.answer, TracedAnswer::Failed(_))).count();
+        self.responses.len() > 2 * failed
+    }
+
     /// One line for each peer that was asked: who, and what came.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.responses.iter().map(|response| format!("{}: {}", response.peer, response.answer))

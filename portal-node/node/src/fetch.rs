@@ -2,6 +2,7 @@
 //! networks. What was not found comes with who was asked and what each answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
@@ -11,11 +12,15 @@ use content_types::{ContentKey, ProvedHeader, SubNetwork, history, legacy_histor
 use overlay::service::{LookupError, LookupTrace, TracedAnswer};
 use serde::{Deserialize, Serialize};
 
+use crate::again::until_settled;
 use crate::headers::{BlockId, HeaderOrigin, HeaderSource, HeaderUnavailable, TrustReach};
 use crate::holdings::{Holdings, HoldingsError};
 use crate::networks::Network;
 use crate::pipeline::Pipeline;
 use crate::workers::{Stopping, Workers};
+
+/// For how long what was not found is asked for again, unless somebody says how long it waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why something was not fetched.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -79,6 +84,12 @@ impl FetchError {
             Self::Header(_) | Self::NotFound { .. } if is_answered => Some(NotFoundCause::NobodyHasIt),
             Self::Header(_) | Self::NotFound { .. } => Some(NotFoundCause::NobodyAnswered),
         }
+    }
+
+    /// Whether it would be of no use to ask again in a moment.
+    fn is_settled(&self) -> bool {
+        self.cause().is_none_or(|cause| cause == NotFoundCause::BeyondTrust)
+            || self.traces().iter().all(|trace| trace.most_answered())
     }
 
     /// The lookups on the networks, if there were any.
@@ -154,7 +165,7 @@ pub struct ProvedBlock {
     pub receipts: Bytes,
 }
 
-/// Fetches parts of blocks. Cheap to clone.
+/// Fetches parts of blocks, asking again for a few seconds while nobody has said anything that settles it. Cheap to clone.
 #[derive(Clone)]
 pub struct Fetcher {
     headers: Arc<HeaderSource>,
@@ -162,6 +173,7 @@ pub struct Fetcher {
     pipeline: Pipeline,
     workers: Workers,
     networks: Vec<Arc<Network>>,
+    patience: Duration,
 }
 
 impl Fetcher {
@@ -172,7 +184,14 @@ impl Fetcher {
         workers: Workers,
         networks: Vec<Arc<Network>>,
     ) -> Self {
-        Self { headers, holdings, pipeline, workers, networks }
+        Self { headers, holdings, pipeline, workers, networks, patience: PATIENCE }
+    }
+
+    /// The same for somebody who waits so long: nothing is asked again after that.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     pub(crate) fn pipeline(&self) -> &Pipeline {
@@ -182,9 +201,9 @@ impl Fetcher {
     /// The proved header of a block.
     ///
     /// # Errors
-    /// [`HeaderUnavailable`] says who was asked.
-    pub async fn header(&self, id: BlockId) -> Result<ProvedHeader, HeaderUnavailable> {
-        self.headers.get(id).await
+    /// [`FetchError::Header`] says who was asked.
+    pub async fn header(&self, id: BlockId) -> Result<ProvedHeader, FetchError> {
+        until_settled(self.patience, || async move { Ok(self.headers.get(id).await?) }, FetchError::is_settled).await
     }
 
     /// A block's body as RLP `[transactions, ommers, withdrawals?]`, with the header that it was checked against.
@@ -192,7 +211,7 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`].
     pub async fn body(&self, id: BlockId) -> Result<(ProvedHeader, Bytes), FetchError> {
-        let header = self.headers.get(id).await?;
+        let header = self.header(id).await?;
         let body = self.part(&header, FetchedPart::Body).await?;
         Ok((header, body))
     }
@@ -203,7 +222,7 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`].
     pub async fn receipts(&self, id: BlockId) -> Result<(ProvedHeader, Bytes), FetchError> {
-        let header = self.headers.get(id).await?;
+        let header = self.header(id).await?;
         let receipts = self.part(&header, FetchedPart::Receipts).await?;
         Ok((header, receipts))
     }
@@ -213,13 +232,17 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`] for the first part that is missing.
     pub async fn block(&self, id: BlockId) -> Result<ProvedBlock, FetchError> {
-        let header = self.headers.get(id).await?;
+        let header = self.header(id).await?;
         let (body, receipts) =
             futures::try_join!(self.part(&header, FetchedPart::Body), self.part(&header, FetchedPart::Receipts))?;
         Ok(ProvedBlock { header, body, receipts })
     }
 
     async fn part(&self, header: &ProvedHeader, part: FetchedPart) -> Result<Bytes, FetchError> {
+        until_settled(self.patience, || self.part_once(header, part), FetchError::is_settled).await
+    }
+
+    async fn part_once(&self, header: &ProvedHeader, part: FetchedPart) -> Result<Bytes, FetchError> {
         let keys = [part.history_key(header.number()), part.legacy_key(header.hash())];
         for key in &keys {
             // What the store gives out was checked on its way in, or against the chain when it was read from an

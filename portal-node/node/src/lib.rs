@@ -23,6 +23,7 @@
 //! | `workers` | threads for what would hold up the reactor |
 
 mod access;
+mod again;
 mod bootnodes;
 pub mod config;
 mod express;

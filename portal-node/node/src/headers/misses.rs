@@ -44,14 +44,11 @@ impl Misses {
     }
 }
 
-/// Whether a lookup says that the network does not have the header. A lookup in which a peer sent an invalid header, or
-/// most peers failed, proves nothing.
+/// Whether a lookup says that the network does not have the header. One in which a peer sent an invalid header, or most
+/// peers failed, proves nothing.
 fn is_exhausted(trace: &LookupTrace) -> bool {
-    let count = |is: fn(&TracedAnswer) -> bool| trace.responses.iter().filter(|response| is(&response.answer)).count();
-    let rejected = count(|answer| matches!(answer, TracedAnswer::Rejected(_)));
-    let failed = count(|answer| matches!(answer, TracedAnswer::Failed(_)));
-    let without = count(|answer| matches!(answer, TracedAnswer::Nodes(_)));
-    rejected == 0 && without > failed
+    let is_rejected = |answer: &TracedAnswer| matches!(answer, TracedAnswer::Rejected(_));
+    trace.most_answered() && !trace.responses.iter().any(|response| is_rejected(&response.answer))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod stop;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_store::Store;
@@ -96,12 +97,19 @@ impl Node {
         &self.fetcher
     }
 
-    /// Fetches a block or a part of it, verified, and writes it as JSON or RLP.
+    /// Fetches a block or a part of it, verified, and writes it as JSON or RLP, for somebody who waits so long.
     ///
     /// # Errors
     /// [`PieceError`] when it was not found, or has no such form.
-    pub async fn present(&self, id: BlockId, what: What, form: PieceForm) -> Result<Vec<u8>, PieceError> {
-        present::piece(&self.fetcher, &self.workers, BlobFees::of(self.chain()), id, what, form).await
+    pub async fn present(
+        &self,
+        id: BlockId,
+        what: What,
+        form: PieceForm,
+        patience: Duration,
+    ) -> Result<Vec<u8>, PieceError> {
+        let fetcher = self.fetcher.clone().with_patience(patience);
+        present::piece(&fetcher, &self.workers, BlobFees::of(self.chain()), id, what, form).await
     }
 
     /// Checks content, in the form that a peer would offer or that it would store, against a proved header.

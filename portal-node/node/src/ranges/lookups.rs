@@ -6,6 +6,7 @@
 //! so that nobody is asked for it twice. Total difficulties follow from each other, so that one proof is enough for them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use alloy_primitives::U256;
 use bytes::Bytes;
@@ -13,9 +14,11 @@ use cairn_archive::write::{ArchiveWriter, Plan};
 use cairn_archive::{Component, Receipts};
 use content_types::block::ReceiptsEncoding;
 use content_types::{HeaderProof, HeaderWithProof, Key as _, ProvedHeader, legacy_history};
+use overlay::service::LookupError;
 use tokio::sync::{mpsc, watch};
 
 use super::{Pace, RangeError, RangeProgress, RangeSource, in_order};
+use crate::again::until_settled;
 use crate::headers::BlockId;
 use crate::swarm::WantedArchive;
 
@@ -32,7 +35,7 @@ pub(super) async fn write(
         done += 1;
         progress.send_replace(RangeProgress::LookedUp { done });
     };
-    let fetch = |number| wanted_block(source, &plan, number);
+    let fetch = |number| wanted_block(source, &plan, number, pace.limit);
     in_order(plan.blocks(), pace, fetch, move |blocks| write_archive(wanted, blocks), sent).await
 }
 
@@ -44,9 +47,15 @@ struct WantedBlock {
     receipts: Option<Bytes>,
 }
 
-async fn wanted_block(source: &RangeSource, plan: &Plan, block: u64) -> Result<WantedBlock, RangeError> {
-    let proof = if needs_proof(plan, block) { Some(header_with_proof(source, plan, block).await?) } else { None };
-    let (id, fetcher) = (BlockId::Number(block), &source.fetcher);
+async fn wanted_block(
+    source: &RangeSource,
+    plan: &Plan,
+    block: u64,
+    patience: Duration,
+) -> Result<WantedBlock, RangeError> {
+    let proof =
+        if needs_proof(plan, block) { Some(header_with_proof(source, plan, block, patience).await?) } else { None };
+    let (id, fetcher) = (BlockId::Number(block), source.fetcher.clone().with_patience(patience));
     let (header, body, receipts) = if plan.components().has(Component::Receipts) {
         let block = fetcher.block(id).await?;
         (block.header, block.body, Some(block.receipts))
@@ -68,10 +77,20 @@ fn needs_proof(plan: &Plan, number: u64) -> bool {
 }
 
 /// A header with its proof: what a lookup returns was proved on its way in.
-async fn header_with_proof(source: &RangeSource, plan: &Plan, block: u64) -> Result<HeaderWithProof, RangeError> {
+async fn header_with_proof(
+    source: &RangeSource,
+    plan: &Plan,
+    block: u64,
+    patience: Duration,
+) -> Result<HeaderWithProof, RangeError> {
     let network = source.legacy_history.as_ref().ok_or(RangeError::NoLegacyHistory)?;
     let key = legacy_history::ContentKey::HeaderByNumber(block);
-    let found = network.overlay().lookup_content(key.encode()).await.map_err(|source| {
+    let look_up = || network.overlay().lookup_content(key.encode());
+    let is_settled = |error: &LookupError| match error {
+        LookupError::NotFound(missing) => missing.trace.most_answered(),
+        LookupError::Unverifiable(_) | LookupError::Key => true,
+    };
+    let found = until_settled(patience, look_up, is_settled).await.map_err(|source| {
         let is_kept = plan.components().has(Component::Proof);
         RangeError::NoProof { block, is_kept, source: Box::new(source) }
     })?;

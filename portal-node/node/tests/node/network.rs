@@ -257,9 +257,9 @@ async fn what_is_not_found_says_who_was_asked() {
     let world = World::new();
     let (node, peer) = (world.start("node").await, world.start("peer").await);
     connect(&node, &peer).await;
-    let error = node.fetch().header(7.into()).await.unwrap_err();
-    assert_eq!(error.id, BlockId::Number(7));
-    let trace = error.trace.unwrap();
+    let Err(FetchError::Header(missing)) = node.fetch().header(7.into()).await else { panic!("found") };
+    assert_eq!(missing.id, BlockId::Number(7));
+    let trace = missing.trace.unwrap();
     assert_eq!(trace.responses.iter().map(|response| response.peer).collect::<Vec<_>>(), [peer.node_id()]);
 
     // With the header at hand, it is the body that is missing.
@@ -274,6 +274,21 @@ async fn what_is_not_found_says_who_was_asked() {
         [SubNetwork::History, SubNetwork::LegacyHistory]
     );
     assert!(error.to_string().contains("2 peers asked"), "{error}");
+    stop(node).await;
+    stop(peer).await;
+}
+
+/// A lookup among nobody has settled nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_knows_nobody_yet_asks_again() {
+    let world = World::new();
+    let (node, peer) = (world.start("node").await, world.start("peer").await);
+    let key = ContentKey::from(legacy_history::ContentKey::HeaderByNumber(8));
+    let value = world.chain.block(8).unwrap().header_with_proof();
+    peer.store().put_batch(vec![cairn_store::Item::new(&key, value)]).unwrap();
+    // In this order: the first lookup is over at once.
+    let (header, ()) = tokio::join!(biased; node.fetch().header(8.into()), connect(&node, &peer));
+    assert_eq!(header.unwrap().number(), 8);
     stop(node).await;
     stop(peer).await;
 }

@@ -63,7 +63,7 @@ async fn a_block_that_nobody_has_a_header_of_is_declined_for_a_while_but_not_on_
     forged[last] ^= 1;
     liar.store().put_batch(vec![cairn_store::Item::new(&key, forged.into())]).unwrap();
     let error = node.fetch().header(5.into()).await.unwrap_err();
-    assert_eq!(error.trace.unwrap().responses.len(), 2, "both were asked");
+    assert_eq!(error.traces()[0].responses.len(), 2, "both were asked");
     assert_eq!(offer(&peer, &node, body(5), value(5)).await, AcceptCode::Accepted);
 
     // A miss keeps nobody here from asking again, and is over when the header comes.

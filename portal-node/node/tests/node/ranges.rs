@@ -122,7 +122,7 @@ async fn a_block_is_presented_as_rlp_and_as_json_of_the_same_size() {
     let world = World::new();
     let seeder = world.start_seeder("seeder").await;
     let block = world.chain.block(7).unwrap();
-    let present = |what, form| seeder.present(BlockId::Number(7), what, form);
+    let present = |what, form| seeder.present(BlockId::Number(7), what, form, Duration::from_secs(10));
     let rlp = present(present::What::Block, present::PieceForm::Rlp).await.unwrap();
     assert_eq!(rlp, encoded(block.header.rlp(), &block.body));
     let json = present(present::What::Block, present::PieceForm::Json).await.unwrap();

@@ -172,8 +172,8 @@ async fn pieces(
     bar: &ProgressBar,
     write: impl FnOnce(mpsc::Receiver<Vec<u8>>) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    // How long a block may take the pace says, whoever fetches; what is asked over the socket ends with it.
-    let limit = pace(args).limit.saturating_add(ANSWER_TIMEOUT);
+    // How long a block may take the pace says, whoever fetches.
+    let limit = pace(args).limit;
     let fetch = |number| piece(source, number, args.what, format, limit);
     let written = in_order(args.range().numbers(), pace(args), fetch, write, || bar.inc(1)).await;
     bar.finish_and_clear();
@@ -228,7 +228,9 @@ async fn piece(
         FetchedBy::Own(node) => node,
         FetchedBy::Running(peer) => {
             let params = json!([number, what_name, form_name]);
-            let answer: Box<RawValue> = peer.ask_within(limit, "cairn_block", params).await?;
+            // The pace gives it up; this is for a socket that hangs.
+            let answer: Box<RawValue> =
+                peer.ask_within(limit.saturating_add(ANSWER_TIMEOUT), "cairn_block", params).await?;
             return match format {
                 FetchFormat::Json => Ok(String::from(Box::<str>::from(answer)).into_bytes()),
                 FetchFormat::Rlp => rlp(answer.get()).ok_or_else(|| {
@@ -237,7 +239,7 @@ async fn piece(
             };
         }
     };
-    node.present(BlockId::Number(number), what, form).await.map_err(|error| match error {
+    node.present(BlockId::Number(number), what, form, limit).await.map_err(|error| match error {
         PieceError::Fetch(error) => missing(error),
         PieceError::Form { .. } => Failure::Invalid(error.to_string()),
         PieceError::Stopping(_) => Failure::Internal(error.to_string()),
