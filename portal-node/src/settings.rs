@@ -171,6 +171,7 @@ mod tests {
     use bytesize::ByteSize;
     use cairn_synthetic::{SyntheticChain, SyntheticConfig};
     use overlay::discovery::Nat;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::values::{Bootnode, ListenAt};
@@ -274,5 +275,27 @@ mod tests {
         let settings = load("[node]\ncapacity = 5000\n[network]\nmax-fetches = 7\n", Common::default()).unwrap();
         let node = settings.node(NodeArgs::default());
         assert_eq!((node.capacity, node.network.max_fetches), (Some(ByteSize(5000)), NonZeroUsize::new(7)));
+    }
+
+    proptest! {
+        /// Names, values and signs of a good file in any order, and anything between them.
+        #[test]
+        fn any_file_is_read_or_refused_in_one_line_that_names_its_own(
+            file in "(\\[(node|network|x)\\]|chain|data-dir|log|log-format|json|capacity|disk-reserve|shares|seed|rpc|\
+                      rpc-origins|metrics|key|listen|nat|bootnodes|addresses|max-peers|upload-limit|headers-from|max-fetches|\
+                      =|'|\"|\\[|\\]|,|\\.|#|\n|\n| |true|none|local|50GB|-1|99999999999999999999|127\\.0\\.0\\.1:0|\
+                      history=1|extip:1\\.2\\.3\\.4|http://x|~|\\$HOME|\\PC){0,40}"
+        ) {
+            match load(&file, Common::default()) {
+                Ok(settings) => drop((settings.node(NodeArgs::default()), settings.fetcher(NetworkArgs::default()))),
+                Err(error) => {
+                    let error = error.to_string();
+                    let (_, told) = error.split_once("test.toml:").expect("which file");
+                    let line = told.split_once(": ").and_then(|(line, _)| line.parse::<usize>().ok());
+                    prop_assert!(line.is_some_and(|line| (1..=file.lines().count().max(1) + 1).contains(&line)), "{}", error);
+                    prop_assert_eq!(error.lines().count(), 1, "{}", error);
+                }
+            }
+        }
     }
 }

@@ -25,6 +25,8 @@
 pub mod archive;
 pub mod depot;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod options;
 pub mod pieces;
 pub mod records;

@@ -59,7 +59,7 @@ fuzz_target!(|data: &[u8]| {
                 // One that gets past the version and the connection id.
                 let mut packet = bytes.to_vec();
                 if let Some(head) = packet.first_chunk_mut::<4>() {
-                    head[0] = (head[0] & 0xf0) % 0x50 | 1;
+                    head[0] = ((head[0] & 0xf0) % 0x50) | 1;
                     head[2..].copy_from_slice(&ends[side].receive_id().to_be_bytes());
                 }
                 let _ = ends[side].handle_packet(now, packet.into());
