@@ -28,6 +28,7 @@ pub mod legacy_history;
 pub mod limits;
 pub mod merkle;
 pub mod room;
+pub mod state;
 pub mod sub_network;
 pub mod trust;
 pub mod verify;

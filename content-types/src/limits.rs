@@ -16,6 +16,18 @@ pub const MAX_BODY_LENGTH: usize = 16 << 20;
 /// Bytes of an encoded receipt list. Log data costs 8 gas a byte: 25 MB at 200 million gas a block.
 pub const MAX_RECEIPTS_LENGTH: usize = 32 << 20;
 
+/// Bytes of a node of a trie (state network, `TrieNode`).
+pub const MAX_TRIE_NODE_LENGTH: usize = 1024;
+
+/// Nodes of a proof (state network, `TrieProof`).
+pub const MAX_TRIE_PROOF_NODES: usize = 65;
+
+/// Bytes of a contract's code (state network, "Contract Code").
+pub const MAX_CODE_LENGTH: usize = 32_768;
+
+/// Bytes of an encoded proof: an offset and a node for each.
+pub const MAX_STATE_PROOF_LENGTH: usize = MAX_TRIE_PROOF_NODES * (OFFSET_LENGTH + MAX_TRIE_NODE_LENGTH);
+
 /// Bytes of an SSZ offset.
 pub(crate) const OFFSET_LENGTH: usize = 4;
 

@@ -61,6 +61,9 @@ pub enum Unverified {
     /// The receipts are not those of the header.
     #[error(transparent)]
     Receipts(#[from] ReceiptsError),
+    /// A part of the state, or its proof, breaks a rule.
+    #[error(transparent)]
+    StateProof(#[from] crate::state::StateError),
     /// The proof leads to another state than that of the header.
     #[error("a proof of the state {actual}, where the header has {expected}")]
     State {
@@ -85,6 +88,7 @@ impl Unverified {
             | Self::OtherBlock(_)
             | Self::Body(_)
             | Self::Receipts(_)
+            | Self::StateProof(_)
             | Self::State { .. } => Fault::Sender,
             Self::NotExamined => Fault::Own,
         }

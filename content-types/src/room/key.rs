@@ -20,6 +20,16 @@ pub enum KeyError {
         /// The key's first byte.
         selector: u8,
     },
+    /// A part of the key is not where, or not what, its type says.
+    #[error("a {network} content key of type {selector:#04x}: {rule}")]
+    Layout {
+        /// The name of the sub-network whose key it was taken for.
+        network: &'static str,
+        /// The key's first byte.
+        selector: u8,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
     /// The key is longer or shorter than its type says.
     #[error("a {network} content key of type {selector:#04x} is {expected} bytes long, not {actual}")]
     Length {

@@ -5,6 +5,7 @@
 mod content;
 mod headers;
 mod proofs;
+mod state;
 mod trust;
 
 use std::{fs, path::Path, sync::Arc};
@@ -23,6 +24,7 @@ fn main() {
     tests.extend(headers::tests());
     tests.extend(proofs::tests());
     tests.extend(trust::tests());
+    tests.extend(state::tests());
     tests.extend(content::tests());
     cairn_vectors::run(tests);
 }

@@ -1,0 +1,29 @@
+//! The state network, `0x500A`: nodes of the account trie and of storage tries, and code, of any block's state.
+//!
+//! What is offered comes with the proof that leads to it from the state root of a block. What is stored, and found by who asks,
+//! is bare, since it may belong to the states of many blocks; whoever asks for it has its hash from the node above.
+//!
+//! The room is not in the registry yet ([`crate::sub_network`]): no peer speaks this sub-network.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`nibbles`] | the way from a root to a node |
+//! | [`key`] | content keys |
+//! | [`value`] | both forms of a value |
+//! | [`proof`] | proofs, of nodes and of what lies under a key |
+//! | `trie` | one node, and where a way goes on from it |
+
+pub mod key;
+pub mod nibbles;
+pub mod proof;
+mod trie;
+pub mod value;
+
+pub use key::ContentKey;
+pub use nibbles::Nibbles;
+pub use proof::ProofError;
+pub use trie::NodeError;
+pub use value::{Bare, Proved, StateError};
+
+/// Its name in flags, configuration and messages.
+const NAME: &str = "state";

@@ -1,0 +1,157 @@
+//! Proofs of the state: nodes of a trie, from its root on, each the child of the one before (state network, "Merkle Patricia Trie
+//! (MPT) Proofs").
+//!
+//! Two questions are asked of a proof. [`locate`]: does it lead to that very node, as the Portal Network's keys name it?
+//! [`look_up`]: what does the trie have under this key, if it has anything, as `eth_getProof` (EIP-1186) tells it?
+
+use alloy_primitives::{B256, keccak256};
+use alloy_rlp::Decodable as _;
+use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
+
+use super::nibbles::Nibbles;
+use super::trie::{NodeError, Step, step};
+
+/// A proof that proves nothing, or something else.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// There is no node in it, or none where the way goes on.
+    #[error("the proof ends after {0} nodes, before what it is to prove")]
+    TooShort(usize),
+    /// There are nodes behind the one that is proved.
+    #[error("{0} nodes more than it takes")]
+    Extraneous(usize),
+    /// A node is not the one that its place asks for: that of the root, or the child of the one before.
+    #[error("node {position} has the hash {actual}, and not {expected}")]
+    NotLinked {
+        /// Place in the proof, counted from 0.
+        position: usize,
+        /// The hash that the root or the node before has there.
+        expected: B256,
+        /// The node's own.
+        actual: B256,
+    },
+    /// A node is malformed.
+    #[error("node {position}: {source}")]
+    Node {
+        /// Place in the proof, counted from 0.
+        position: usize,
+        /// What is wrong with it.
+        source: NodeError,
+    },
+    /// The way does not lead through the trie, or no node begins at its end.
+    #[error("the trie has no node at {way}: the way ends at node {position}")]
+    NoSuchNode {
+        /// The node's place in the trie.
+        way: Nibbles,
+        /// Place in the proof, counted from 0.
+        position: usize,
+    },
+    /// There is no account under the address, and so no storage and no code.
+    #[error("the state has no such account")]
+    NoAccount,
+    /// What stands in the account trie is no account.
+    #[error("a malformed account: {0}")]
+    Account(alloy_rlp::Error),
+    /// The node at that place is another.
+    #[error("the node that is proved has the hash {actual}, and not {expected}")]
+    OtherNode {
+        /// The hash in the key.
+        expected: B256,
+        /// That of what came.
+        actual: B256,
+    },
+    /// The code of the account, or what came as code, is another.
+    #[error("code with the hash {actual}, and not {expected}")]
+    OtherCode {
+        /// The hash in the key.
+        expected: B256,
+        /// That of the account, or of what came.
+        actual: B256,
+    },
+    /// An account without code has none to be proved.
+    #[error("no code: the account is no contract")]
+    NoCode,
+}
+
+/// Checks that `proof` leads from `root` along `way` to the node with this hash, and contains nothing else.
+///
+/// # Errors
+///
+/// [`ProofError`] says where it does not.
+pub fn locate<N: AsRef<[u8]>>(root: B256, way: &Nibbles, node_hash: B256, proof: &[N]) -> Result<(), ProofError> {
+    let (target, leading) = proof.split_last().ok_or(ProofError::TooShort(0))?;
+    let (mut expected, mut rest) = (root, way.as_slice());
+    for (position, node) in leading.iter().enumerate() {
+        linked(position, expected, node.as_ref())?;
+        let no_such_node = || ProofError::NoSuchNode { way: *way, position };
+        let (taken, next) = step(node.as_ref(), rest).map_err(|source| ProofError::Node { position, source })?;
+        // A node that stands inside another has no hash of its own, and so no key.
+        let Step::Hash(hash) = next else { return Err(no_such_node()) };
+        expected = hash;
+        rest = rest.get(taken..).ok_or_else(no_such_node)?;
+    }
+    let position = leading.len();
+    linked(position, expected, target.as_ref())?;
+    if !rest.is_empty() {
+        return Err(ProofError::NoSuchNode { way: *way, position });
+    }
+    if expected != node_hash {
+        return Err(ProofError::OtherNode { expected: node_hash, actual: expected });
+    }
+    // Whatever has the hash of a node is one, as long as the root is that of a state; a private chain's may be anything.
+    step(target.as_ref(), &[]).map_err(|source| ProofError::Node { position, source })?;
+    Ok(())
+}
+
+/// What the trie with this root has under a hashed key: `None` if `proof` shows that it has nothing. An empty trie has an empty
+/// proof.
+///
+/// # Errors
+///
+/// [`ProofError`] where it shows neither, or more than it takes.
+pub fn look_up<'a, N: AsRef<[u8]>>(root: B256, key: &B256, proof: &'a [N]) -> Result<Option<&'a [u8]>, ProofError> {
+    if root == EMPTY_ROOT_HASH && proof.is_empty() {
+        return Ok(None);
+    }
+    let way = Nibbles::of_key(key);
+    let (mut next, mut rest, mut position) = (Step::Hash(root), way.as_slice(), 0);
+    let found = loop {
+        let node = match next {
+            Step::Value(value) => break Some(value),
+            Step::Nothing => break None,
+            // It is shorter than the node that it stands in, so this ends.
+            Step::Embedded(node) => node,
+            Step::Hash(expected) => {
+                let node = proof.get(position).ok_or(ProofError::TooShort(position))?.as_ref();
+                linked(position, expected, node)?;
+                position += 1;
+                node
+            }
+        };
+        let in_proof = position.saturating_sub(1);
+        let taken;
+        (taken, next) = step(node, rest).map_err(|source| ProofError::Node { position: in_proof, source })?;
+        // What a node takes beyond the key's end leads nowhere, and then `next` says so.
+        rest = rest.get(taken..).unwrap_or_default();
+    };
+    match proof.len() - position {
+        0 => Ok(found),
+        more => Err(ProofError::Extraneous(more)),
+    }
+}
+
+/// The account under the hash of its address.
+///
+/// # Errors
+///
+/// [`ProofError::NoAccount`] if the state has none, and as [`look_up`].
+pub fn account<N: AsRef<[u8]>>(state_root: B256, address_hash: &B256, proof: &[N]) -> Result<TrieAccount, ProofError> {
+    let mut found = look_up(state_root, address_hash, proof)?.ok_or(ProofError::NoAccount)?;
+    let account = TrieAccount::decode(&mut found).map_err(ProofError::Account)?;
+    if found.is_empty() { Ok(account) } else { Err(ProofError::Account(alloy_rlp::Error::UnexpectedLength)) }
+}
+
+fn linked(position: usize, expected: B256, node: &[u8]) -> Result<(), ProofError> {
+    let actual = keccak256(node);
+    if actual == expected { Ok(()) } else { Err(ProofError::NotLinked { position, expected, actual }) }
+}

@@ -1,0 +1,310 @@
+//! The two forms of a value: bare, as it is stored and given to who asks for it, and with the proofs that it is offered with.
+//!
+//! Both are SSZ containers of parts of variable length, whose offsets come first. The parts are slices of the value.
+
+use alloy_primitives::{B256, keccak256};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::key::ContentKey;
+use super::proof::{self, ProofError};
+use crate::limits::{MAX_CODE_LENGTH, MAX_TRIE_NODE_LENGTH, MAX_TRIE_PROOF_NODES, OFFSET_LENGTH};
+use crate::verify::Unverified;
+
+const HASH_LENGTH: usize = B256::len_bytes();
+
+/// A value that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// It is not the SSZ encoding of its type.
+    #[error("malformed SSZ: {0}")]
+    Ssz(&'static str),
+    /// A node or a code is longer than it may be.
+    #[error("{actual} bytes of {what}, more than the {limit} allowed")]
+    TooLong {
+        /// What it is.
+        what: &'static str,
+        /// Bytes that there are.
+        actual: usize,
+        /// Bytes that are allowed.
+        limit: usize,
+    },
+    /// A proof has more nodes than a way can have.
+    #[error("a proof of more than {MAX_TRIE_PROOF_NODES} nodes")]
+    TooManyNodes,
+    /// The proof of the account that the storage, or the code, belongs to.
+    #[error("the account: {0}")]
+    AccountProof(ProofError),
+    /// The proof of the node, or the code.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+}
+
+/// `content_for_retrieval`: a node's RLP, or code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bare(pub Bytes);
+
+impl Bare {
+    /// Decodes `Container(node: TrieNode)` or `Container(code: ByteList)`.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Ssz`] and [`StateError::TooLong`].
+    pub fn decode(key: &ContentKey, value: &Bytes) -> Result<Self, StateError> {
+        let [part] = parts::<1>(value, 0)?;
+        limited(key, part.len())?;
+        Ok(Self(part))
+    }
+
+    /// The container.
+    pub fn encode(&self) -> Bytes {
+        let mut value = BytesMut::with_capacity(OFFSET_LENGTH + self.0.len());
+        value.put_u32_le(OFFSET_LENGTH as u32);
+        value.put_slice(&self.0);
+        value.freeze()
+    }
+
+    /// Checks that it is what the key names. Whether the state of any block has it the key doesn't tell.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Proof`].
+    pub fn check(&self, key: &ContentKey) -> Result<(), StateError> {
+        let actual = keccak256(&self.0);
+        match key {
+            ContentKey::AccountTrieNode { node_hash: expected, .. }
+            | ContentKey::StorageTrieNode { node_hash: expected, .. } => {
+                if actual != *expected {
+                    return Err(ProofError::OtherNode { expected: *expected, actual }.into());
+                }
+            }
+            ContentKey::Code { code_hash: expected, .. } => {
+                if actual != *expected {
+                    return Err(ProofError::OtherCode { expected: *expected, actual }.into());
+                }
+                if self.0.is_empty() {
+                    return Err(ProofError::NoCode.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `content_for_offer`: what proves that the state of a block has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proved {
+    /// Of a node of the account trie, which is the last of the proof.
+    AccountTrieNode {
+        /// From the state root on.
+        proof: Vec<Bytes>,
+        /// Of which block.
+        block_hash: B256,
+    },
+    /// Of a node of a storage trie, which is the last of its proof.
+    StorageTrieNode {
+        /// From the account's storage root on.
+        storage_proof: Vec<Bytes>,
+        /// From the state root to the account.
+        account_proof: Vec<Bytes>,
+        /// Of which block.
+        block_hash: B256,
+    },
+    /// Of a code.
+    Code {
+        /// The code itself.
+        code: Bytes,
+        /// From the state root to the account.
+        account_proof: Vec<Bytes>,
+        /// Of which block.
+        block_hash: B256,
+    },
+}
+
+impl Proved {
+    /// Decodes the container that belongs to a key's type.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Ssz`], [`StateError::TooLong`] and [`StateError::TooManyNodes`].
+    pub fn decode(key: &ContentKey, value: &Bytes) -> Result<Self, StateError> {
+        Ok(match key {
+            ContentKey::AccountTrieNode { .. } => {
+                let [proof] = parts::<1>(value, HASH_LENGTH)?;
+                let block_hash = hash_at(value, OFFSET_LENGTH)?;
+                Self::AccountTrieNode { proof: nodes(&proof)?, block_hash }
+            }
+            ContentKey::StorageTrieNode { .. } => {
+                let [storage, account] = parts::<2>(value, HASH_LENGTH)?;
+                let block_hash = hash_at(value, 2 * OFFSET_LENGTH)?;
+                Self::StorageTrieNode { storage_proof: nodes(&storage)?, account_proof: nodes(&account)?, block_hash }
+            }
+            ContentKey::Code { .. } => {
+                let [code, account] = parts::<2>(value, HASH_LENGTH)?;
+                limited(key, code.len())?;
+                let block_hash = hash_at(value, 2 * OFFSET_LENGTH)?;
+                Self::Code { code, account_proof: nodes(&account)?, block_hash }
+            }
+        })
+    }
+
+    /// The container.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::AccountTrieNode { proof, block_hash } => container(&[list(proof)], block_hash),
+            Self::StorageTrieNode { storage_proof, account_proof, block_hash } => {
+                container(&[list(storage_proof), list(account_proof)], block_hash)
+            }
+            Self::Code { code, account_proof, block_hash } => {
+                container(&[code.to_vec(), list(account_proof)], block_hash)
+            }
+        }
+    }
+
+    /// Walks through the proofs. They lead from the state root that comes with what is proved, which the header of
+    /// [`block_hash`](block_hash) has to have.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] says where they lead elsewhere.
+    pub fn check(self, key: &ContentKey) -> Result<(B256, Bare), StateError> {
+        let root = |proof: &[Bytes]| proof.first().map(keccak256).ok_or(ProofError::TooShort(0));
+        let last = |proof: &[Bytes]| proof.last().cloned().map(Bare).ok_or(ProofError::TooShort(0));
+        let account = |address_hash: &B256, proof: &[Bytes]| {
+            let state_root = root(proof).map_err(StateError::AccountProof)?;
+            let account = proof::account(state_root, address_hash, proof).map_err(StateError::AccountProof)?;
+            Ok::<_, StateError>((state_root, account))
+        };
+        match (self, key) {
+            (Self::AccountTrieNode { proof, .. }, ContentKey::AccountTrieNode { path, node_hash }) => {
+                let state_root = root(&proof)?;
+                proof::locate(state_root, path, *node_hash, &proof)?;
+                Ok((state_root, last(&proof)?))
+            }
+            (
+                Self::StorageTrieNode { storage_proof, account_proof, .. },
+                ContentKey::StorageTrieNode { address_hash, path, node_hash },
+            ) => {
+                let (state_root, account) = account(address_hash, &account_proof)?;
+                proof::locate(account.storage_root, path, *node_hash, &storage_proof)?;
+                Ok((state_root, last(&storage_proof)?))
+            }
+            (Self::Code { code, account_proof, .. }, ContentKey::Code { address_hash, code_hash }) => {
+                let (state_root, account) = account(address_hash, &account_proof)?;
+                if account.code_hash != *code_hash {
+                    return Err(ProofError::OtherCode { expected: *code_hash, actual: account.code_hash }.into());
+                }
+                let bare = Bare(code);
+                bare.check(key)?;
+                Ok((state_root, bare))
+            }
+            _ => Err(StateError::Ssz("a value of another type than its key's")),
+        }
+    }
+}
+
+/// The block that an offered value names, without a look at the rest.
+///
+/// # Errors
+///
+/// [`Unverified::TooShort`].
+pub(super) fn block_hash(key: &ContentKey, value: &[u8]) -> Result<B256, Unverified> {
+    let at = match key {
+        ContentKey::AccountTrieNode { .. } => OFFSET_LENGTH,
+        ContentKey::StorageTrieNode { .. } | ContentKey::Code { .. } => 2 * OFFSET_LENGTH,
+    };
+    hash_at(value, at).map_err(|_| Unverified::TooShort { actual: value.len(), needed: at + HASH_LENGTH })
+}
+
+fn hash_at(value: &[u8], at: usize) -> Result<B256, StateError> {
+    let hash = value.get(at..at + HASH_LENGTH).ok_or(StateError::Ssz("the block hash is cut off"))?;
+    Ok(B256::from_slice(hash))
+}
+
+/// The `N` parts of variable length of a container, behind their offsets and `fixed` bytes more.
+fn parts<const N: usize>(value: &Bytes, fixed: usize) -> Result<[Bytes; N], StateError> {
+    let begins = N * OFFSET_LENGTH + fixed;
+    let offset = |nth: usize| {
+        let bytes = value.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
+        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(StateError::Ssz("an offset is cut off"))
+    };
+    if offset(0)? != begins {
+        return Err(StateError::Ssz("the first part does not follow the offsets"));
+    }
+    let mut parts = [const { Bytes::new() }; N];
+    for (nth, part) in parts.iter_mut().enumerate() {
+        let start = offset(nth)?;
+        let end = if nth + 1 == N { value.len() } else { offset(nth + 1)? };
+        if start > end || end > value.len() {
+            return Err(StateError::Ssz("the parts do not follow each other"));
+        }
+        *part = value.slice(start..end);
+    }
+    Ok(parts)
+}
+
+/// `List(TrieNode, limit=65)`.
+fn nodes(part: &Bytes) -> Result<Vec<Bytes>, StateError> {
+    let offset = |nth: usize| {
+        let bytes = part.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
+        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(StateError::Ssz("an offset is cut off"))
+    };
+    if part.is_empty() {
+        return Ok(Vec::new());
+    }
+    let first = offset(0)?;
+    let count = first / OFFSET_LENGTH;
+    if first == 0 || !first.is_multiple_of(OFFSET_LENGTH) {
+        return Err(StateError::Ssz("the first node does not follow the offsets"));
+    }
+    if count > MAX_TRIE_PROOF_NODES {
+        return Err(StateError::TooManyNodes);
+    }
+    (0..count)
+        .map(|nth| {
+            let start = offset(nth)?;
+            let end = if nth + 1 == count { part.len() } else { offset(nth + 1)? };
+            if start > end || end > part.len() {
+                return Err(StateError::Ssz("the nodes do not follow each other"));
+            }
+            let (actual, limit) = (end - start, MAX_TRIE_NODE_LENGTH);
+            if actual > limit {
+                return Err(StateError::TooLong { what: "a trie node", actual, limit });
+            }
+            Ok(part.slice(start..end))
+        })
+        .collect()
+}
+
+fn list(nodes: &[Bytes]) -> Vec<u8> {
+    let mut part = Vec::with_capacity(nodes.iter().map(|node| OFFSET_LENGTH + node.len()).sum());
+    let mut offset = nodes.len() * OFFSET_LENGTH;
+    for node in nodes {
+        part.put_u32_le(offset as u32);
+        offset += node.len();
+    }
+    nodes.iter().for_each(|node| part.extend_from_slice(node));
+    part
+}
+
+fn container(parts: &[Vec<u8>], block_hash: &B256) -> Bytes {
+    let mut offset = parts.len() * OFFSET_LENGTH + HASH_LENGTH;
+    let mut value = BytesMut::with_capacity(offset + parts.iter().map(Vec::len).sum::<usize>());
+    for part in parts {
+        value.put_u32_le(offset as u32);
+        offset += part.len();
+    }
+    value.put_slice(block_hash.as_slice());
+    parts.iter().for_each(|part| value.put_slice(part));
+    value.freeze()
+}
+
+/// Whether a bare node or code may have so many bytes.
+fn limited(key: &ContentKey, actual: usize) -> Result<(), StateError> {
+    let (what, limit) = match key {
+        ContentKey::AccountTrieNode { .. } | ContentKey::StorageTrieNode { .. } => {
+            ("a trie node", MAX_TRIE_NODE_LENGTH)
+        }
+        ContentKey::Code { .. } => ("code", MAX_CODE_LENGTH),
+    };
+    if actual > limit { Err(StateError::TooLong { what, actual, limit }) } else { Ok(()) }
+}
