@@ -6,9 +6,13 @@ use cairn_archive::{ArchiveError, ArchiveRule};
 use cairn_node::{
     NotFoundCause, Stopping,
     ranges::{PlanError, TookTooLong},
+    swarm::{MirrorTrouble, TroubleKind},
 };
 
 use crate::advice::{advice, with_advice};
+
+/// Mirrors of which a failure tells; of more it says how many there are.
+const SHOWN_MIRRORS: usize = 3;
 
 /// A failed command. The message is one line that says what was wrong and, where there is something, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,9 @@ pub(crate) enum Failure {
     /// reach.
     #[error("{0}")]
     Unproved(String),
+    /// A source that was named and refuses, or is none.
+    #[error("{0}")]
+    Refused(String),
     /// The person pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -55,6 +62,7 @@ impl Failure {
             Self::Io(_) => 6,
             Self::Network(_) => 7,
             Self::Unproved(_) => 8,
+            Self::Refused(_) => 9,
             Self::Interrupted => 130,
             // What a shell reports of a program that SIGPIPE ended.
             Self::Unread => 141,
@@ -73,6 +81,27 @@ impl Failure {
             )),
             Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(message),
         }
+    }
+
+    /// The same, if it was not found and mirrors that were named had their part in that: they come first, and what a person can do
+    /// about one of them decides what kind of failure it is.
+    pub(crate) fn with_mirrors(self, mirrors: &[MirrorTrouble]) -> Self {
+        let (Self::NotFound(message) | Self::Network(message) | Self::Unproved(message)) = &self else { return self };
+        let Some(kind) = mirrors.iter().map(|mirror| mirror.kind).max() else { return self };
+        let mut reasons: Vec<_> = mirrors.iter().map(ToString::to_string).take(SHOWN_MIRRORS).collect();
+        if mirrors.len() > SHOWN_MIRRORS {
+            reasons.push(format!("{} more mirrors gave nothing", mirrors.len() - SHOWN_MIRRORS));
+        }
+        let (failure, instead): (fn(String) -> Self, _) = match kind {
+            TroubleKind::Lacks => (Self::NotFound, "--web-seed takes the URLs of others"),
+            TroubleKind::Unproved => {
+                (Self::Unproved, "name one of .ere files with --web-seed, or newer lists with --trust")
+            }
+            TroubleKind::Damaged => (Self::Invalid, "name another with --web-seed"),
+            TroubleKind::Unreachable => (Self::Network, "check the network and --web-seed, or name another"),
+            TroubleKind::Refused => (Self::Refused, "check the URL of --web-seed and its credentials, or name another"),
+        };
+        failure(format!("{} ({instead}); {message}", reasons.join("; ")))
     }
 
     /// What is wrong with an archive: the disk, or what is on it. A file that ends too early is damaged.

@@ -13,7 +13,7 @@ use cairn_archive::write::Plan;
 use cairn_node::{
     Node,
     ranges::{Profile, plan_of_era},
-    swarm::{EraEnd, Order, PeerState, SyncOptions, SyncProgress, peers_of},
+    swarm::{EraEnd, MirrorTrouble, Order, PeerState, SyncOptions, SyncProgress, peers_of},
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -137,6 +137,8 @@ struct Summary {
     unserved: Vec<u64>,
     failed: Vec<u64>,
     failure: Option<Failure>,
+    /// Why mirrors gave nothing of eras that nobody serves, each reason once.
+    mirrors: Vec<MirrorTrouble>,
 }
 
 impl Summary {
@@ -165,8 +167,11 @@ impl Summary {
                 self.no_room.push(era);
                 nothing("noRoom")
             }
-            EraEnd::Unserved { missing, wanted } => {
+            EraEnd::Unserved { missing, wanted, mirrors } => {
                 self.unserved.push(era);
+                let is_new = |mirror: &MirrorTrouble| !self.mirrors.contains(mirror);
+                let new: Vec<_> = mirrors.into_iter().filter(is_new).collect();
+                self.mirrors.extend(new);
                 if wanted > 0 {
                     output::remark(format_args!(
                         "era {era}: nobody serves {missing} of {wanted} items; what came is kept"
@@ -186,7 +191,7 @@ impl Summary {
 
     /// Says how it went; an era that could not be had is a failure, one that does not fit is as was asked for.
     fn tell(self, settings: &Settings, folder: &Path, capacity: Option<u64>) -> Result<(), Failure> {
-        let Self { there, fetched, used, mut no_room, mut unserved, mut failed, failure } = self;
+        let Self { there, fetched, used, mut no_room, mut unserved, mut failed, failure, mirrors } = self;
         [&mut no_room, &mut unserved, &mut failed].into_iter().for_each(|eras| eras.sort_unstable());
         if settings.json {
             output::json(&json!({
@@ -211,7 +216,8 @@ impl Summary {
             return Err(Failure::NotFound(format!(
                 "nobody serves all of {}; the same command goes on with what is missing",
                 named(&unserved)
-            )));
+            ))
+            .with_mirrors(&mirrors));
         }
         Ok(())
     }

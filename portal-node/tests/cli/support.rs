@@ -228,6 +228,13 @@ impl Ended {
         &self.err
     }
 
+    /// Checks that the last line of the error text says something.
+    pub(crate) fn ends_with(self, text: &str) -> Self {
+        let last = self.err.lines().last().unwrap_or_default();
+        assert!(last.contains(text), "{}: no {text:?} at the end of: {}", self.what, self.err);
+        self
+    }
+
     /// Checks that the error text says something.
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.err.contains(text), "{}: no {text:?} in: {}", self.what, self.err);

@@ -3,8 +3,9 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::Path,
+    thread,
 };
 
 use cairn_synthetic::SyntheticConfig;
@@ -167,7 +168,49 @@ fn what_is_wrong_with_a_mirrors_file_is_said_once_and_without_passwords() {
     let bare_name = Path::new(&bare).file_name().unwrap().to_str().unwrap().to_owned();
     fs::remove_file(&file).unwrap();
     let without_proofs = mirror::serve([(bare_name, fs::read(&bare).unwrap())]);
-    fetch(&without_proofs).exits(4).says("there are no proofs in it");
+    fetch(&without_proofs).exits(8).ends_with("there are no proofs in it");
     let empty = mirror::serve([]);
-    fetch(&empty).exits(4).says(&format!("{empty}: it lists no archive"));
+    fetch(&empty).exits(9).ends_with(&format!("{empty}: it lists no archive"));
+}
+
+#[test]
+fn the_last_line_says_why_the_mirrors_that_were_named_gave_nothing() {
+    let world = World::new();
+    let original = fs::read(&world.archives[0]).unwrap();
+    let name = world.archives[0].file_name().unwrap().to_str().unwrap();
+    let foreign = || mirror::serve([("mainnet-00000-5ec1ffb8.era1".to_owned(), vec![1; 100])]);
+    let forbidden = || mirror::refusing("403 Forbidden");
+    let cut = mirror::serve([(name.to_owned(), original[..original.len() / 2].to_vec())]);
+    let nobody = || format!("http://{}/", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let cases = [
+        (forbidden(), 9, "refuses: http://127.0.0.1:", "status 403"),
+        (mirror::refusing("404 Not Found"), 9, "refuses: http://127.0.0.1:", "no such file"),
+        // Who asks to be left alone for longer than anybody waits is not asked again.
+        (mirror::refusing("429 Too Many Requests\r\nretry-after: 3600"), 9, "refuses: http://127.0.0.1:", "status 429"),
+        (mirror::refusing("200 OK"), 9, "refuses: http://127.0.0.1:", "there is no link on the page"),
+        (nobody(), 7, "cannot be reached: http://127.0.0.1:", ""),
+        (cut, 5, "damaged or not of this chain: http://127.0.0.1:", name),
+        (foreign(), 4, "is of no use: none of the 1 archives at http://127.0.0.1:", "with blocks 0 to "),
+        // What somebody can do most about decides, and nothing is left out.
+        (format!("{},{}", foreign(), forbidden()), 9, "none of the 1 archives at", "status 403"),
+    ];
+    let fetch = |of: usize, mirrors: &str| {
+        let call = world.trusting("fetcher").arg("fetch").alone().args(["--bootnodes", "none", "--timeout", "8"]);
+        let call = call.args(["--web-seed", mirrors]);
+        // Both ways to an archive. What was begun lies in the folder, one for each.
+        let out = world.path(&format!("out-{of}"));
+        fs::create_dir(&out).unwrap();
+        let call =
+            if of.is_multiple_of(2) { call.args(["--era", "0", "--out"]) } else { call.args(["0..96", "--out"]) };
+        call.arg(if of.is_multiple_of(2) { out } else { out.join("a.ere") }).end()
+    };
+    // All at once, for each waits for what does not come.
+    thread::scope(|scope| {
+        for (of, (mirrors, code, what, why)) in cases.iter().enumerate() {
+            scope.spawn(move || fetch(of, mirrors).exits(*code).ends_with(what).ends_with(why));
+        }
+        let sync = world.trusting("syncer").arg("sync").alone().args(["--bootnodes", "none", "--timeout", "8"]);
+        let sync = sync.args(["--eras", "0", "--web-seed", &forbidden(), "--out"]).arg(world.path("synced"));
+        scope.spawn(move || sync.end().exits(9).ends_with("status 403").ends_with("era 0"));
+    });
 }

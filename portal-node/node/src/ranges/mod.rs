@@ -25,7 +25,7 @@ use overlay::service::LookupError;
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::networks::Network;
-use crate::swarm::{FetchArchiveError, KnownPeers};
+use crate::swarm::{FetchArchiveError, KnownPeers, MirrorTrouble};
 use crate::workers::Stopping;
 
 pub use eras::{EraFetches, EraMade, WantedEras};
@@ -85,9 +85,24 @@ pub enum RangeError {
     /// The archive cannot be written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The mirrors that were named gave nothing, and it did not come item by item either.
+    #[error("{}; {instead}", .mirrors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Mirrors {
+        /// Why not.
+        mirrors: Vec<MirrorTrouble>,
+        /// Why it did not come from peers.
+        instead: Box<RangeError>,
+    },
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
+}
+
+impl RangeError {
+    /// The same, if there were mirrors that gave nothing before.
+    fn after(self, mirrors: Vec<MirrorTrouble>) -> Self {
+        if mirrors.is_empty() { self } else { Self::Mirrors { mirrors, instead: Box::new(self) } }
+    }
 }
 
 /// What fetches: the parts of a node. Cheap to clone.

@@ -66,14 +66,15 @@ impl RangeFetch {
         let tell = |fetch| {
             progress.send_replace(RangeProgress::Served { era: None, fetch });
         };
-        match serve(&source, wanted.clone(), Patience { nobody, nothing }, stop, tell).await {
-            Err(FetchArchiveError::NoQuic) => {}
-            Err(FetchArchiveError::Unserved(unserved)) if unserved.kept == 0 => {}
+        let mirrors = match serve(&source, wanted.clone(), Patience { nobody, nothing }, stop, tell).await {
+            Err(FetchArchiveError::NoQuic) => Vec::new(),
+            Err(FetchArchiveError::Unserved(unserved)) if unserved.kept == 0 => unserved.mirrors,
             served => return Ok(served?),
-        }
+        };
         let begun = Instant::now();
         let made = stop.run_until_cancelled(lookups::write(&source, wanted, pace, &progress)).await;
-        let path = made.ok_or(FetchArchiveError::Fetch(SwarmFetchError::Stopped))??;
+        let made = made.ok_or(FetchArchiveError::Fetch(SwarmFetchError::Stopped))?;
+        let path = made.map_err(|error| error.after(mirrors))?;
         Ok(Made { path, took: begun.elapsed(), served: None })
     }
 }

@@ -70,6 +70,7 @@ pub struct ArchiveFetch {
     name: Option<String>,
     eras: RangeInclusive<u64>,
     web_seeds: Vec<String>,
+    troubles: web::Troubles,
 }
 
 impl ArchiveFetch {
@@ -89,12 +90,17 @@ impl ArchiveFetch {
         };
         let kept: Arc<dyn Sink> = sink.clone();
         let fetch = Fetch::new(swarm, &options, sink.wanted(), sink.known(), &kept);
-        Ok(Self { fetch, sink, peers, name, eras, web_seeds })
+        Ok(Self { fetch, sink, peers, name, eras, web_seeds, troubles: web::Troubles::default() })
     }
 
     /// How far it is, now and then.
     pub fn progress(&self) -> watch::Receiver<FetchProgress> {
         self.fetch.progress()
+    }
+
+    /// Why mirrors that were named give nothing, as it is at any time.
+    pub(super) fn troubles(&self) -> web::Troubles {
+        self.troubles.clone()
     }
 
     /// Fetches everything and writes the file; returns its path.
@@ -120,11 +126,12 @@ impl ArchiveFetch {
         patience: Patience,
         stop: &CancellationToken,
     ) -> Result<PathBuf, FetchArchiveError> {
-        let (ending, progress) = (stop.child_token(), self.progress());
+        let (ending, progress, troubles) = (stop.child_token(), self.progress(), self.troubles());
         let mut running = pin!(self.run(&ending));
         tokio::select! {
             made = &mut running => made,
             unserved = patience.run_out(progress) => {
+                let unserved = Unserved { mirrors: troubles.all(), ..unserved };
                 ending.cancel();
                 match running.await {
                     Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) if !stop.is_cancelled() => Err(unserved.into()),
@@ -139,9 +146,10 @@ impl ArchiveFetch {
     /// # Errors
     /// As [`ArchiveFetch::run`].
     pub(super) async fn fetch(self, stop: &CancellationToken) -> Result<Fetched, FetchArchiveError> {
-        let Self { fetch, sink, name, web_seeds, peers, .. } = self;
+        let Self { fetch, sink, name, web_seeds, peers, troubles, .. } = self;
         let rate = peers.mirror_rate.clone();
-        let filling = web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), rate, fetch.progress());
+        let filling =
+            web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), rate, fetch.progress(), troubles);
         let ending = stop.child_token();
         let filler = tokio::spawn(ending.clone().run_until_cancelled_owned(filling));
         let fetched = fetch.run(stop).await;

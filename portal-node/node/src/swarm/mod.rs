@@ -61,6 +61,7 @@ pub use store_fetch::{NotBegun, StoreFetchPhase, StoreFetchState, StoreFetches, 
 pub use sync::{EraEnd, EraSync, SyncOptions, SyncProgress};
 pub(crate) use tracker::{TRACKER_KEY, TrackerConfig, keep_tracker, start as start_tracker};
 pub(crate) use web::MirrorRate;
+pub use web::{MirrorTrouble, TroubleKind};
 
 /// How far the UDP port of QUIC lies above that of discv5 unless told otherwise, and the tracker's above that. Peers on one
 /// machine often have discv5 on ports that follow each other.

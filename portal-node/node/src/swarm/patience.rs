@@ -6,6 +6,8 @@ use cairn_swarm::quic::FetchProgress;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::web::MirrorTrouble;
+
 /// How often it is looked at what goes on.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -19,7 +21,7 @@ pub(crate) struct Patience {
 }
 
 /// Nobody serves what is missing. What came is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "nobody serves {missing} of {wanted} items ({peers} peers with QUIC connected, waited {} s)",
     waited.as_secs()
@@ -35,10 +37,12 @@ pub struct Unserved {
     pub kept: u64,
     /// How long it was waited.
     pub waited: Duration,
+    /// Why mirrors that were named gave no more.
+    pub mirrors: Vec<MirrorTrouble>,
 }
 
 impl Patience {
-    /// Returns when nobody has served what is missing for long enough.
+    /// Returns when nobody has served what is missing for long enough. Of mirrors it knows nothing.
     pub(crate) async fn run_out(self, progress: watch::Receiver<FetchProgress>) -> Unserved {
         let mut last = (0, Instant::now());
         loop {
@@ -51,7 +55,8 @@ impl Patience {
             let waited = if now.kept == 0 { self.nobody } else { self.nothing };
             if last.1.elapsed() > waited {
                 let (missing, wanted) = (now.total.missing, now.total.wanted);
-                return Unserved { missing, wanted, peers: now.peers.len(), kept: now.kept, waited };
+                let (peers, kept) = (now.peers.len(), now.kept);
+                return Unserved { missing, wanted, peers, kept, waited, mirrors: Vec::new() };
             }
         }
     }
@@ -74,7 +79,8 @@ mod tests {
         for (kept, waited) in [(0, patience.nobody), (7, patience.nothing)] {
             let (_sender, progress) = watch::channel(state(kept, 8));
             let (begun, unserved) = (Instant::now(), patience.run_out(progress).await);
-            assert_eq!(unserved, Unserved { missing: 8, wanted: 10, peers: 0, kept, waited });
+            let expected = Unserved { missing: 8, wanted: 10, peers: 0, kept, waited, mirrors: Vec::new() };
+            assert_eq!(unserved, expected);
             assert!(begun.elapsed() >= waited && begun.elapsed() < waited + LOOK * 3);
         }
     }

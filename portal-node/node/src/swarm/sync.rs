@@ -24,6 +24,7 @@ use super::patience::Patience;
 use super::peers::KnownPeers;
 use super::shelf::{DiskRoom, EraCandidate, Shelf, era_of, next, size_of, spooled};
 use super::tracker::providers;
+use super::web::MirrorTrouble;
 use crate::seeding::Archives;
 use crate::workers::blocking;
 
@@ -77,6 +78,8 @@ pub enum EraEnd {
         missing: u64,
         /// Items that were wanted this time; 0 if nobody was found who holds anything of it.
         wanted: u64,
+        /// Why mirrors that were named gave no more.
+        mirrors: Vec<MirrorTrouble>,
     },
     /// The budget has no room for it. Nothing of it is left.
     NoRoom,
@@ -250,7 +253,11 @@ impl RunningSync {
             self.tell();
         }
         for (era, _) in std::mem::take(&mut self.pending) {
-            let end = if self.is_full { EraEnd::NoRoom } else { EraEnd::Unserved { missing: 0, wanted: 0 } };
+            let end = if self.is_full {
+                EraEnd::NoRoom
+            } else {
+                EraEnd::Unserved { missing: 0, wanted: 0, mirrors: Vec::new() }
+            };
             let _ = self.ends.send((era, end));
         }
     }
@@ -357,7 +364,7 @@ impl SyncShared {
             Ok(fetch) => fetch,
             Err(error) => return EraEnd::Failed(error),
         };
-        let progress = fetch.progress();
+        let (progress, troubles) = (fetch.progress(), fetch.troubles());
         *running.progress.lock() = Some(progress.clone());
         let (ending, dialling) = (running.too_much.child_token(), running.too_much.child_token());
         let era = era_of(&plan);
@@ -399,7 +406,7 @@ impl SyncShared {
             }
             Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) => {
                 let total = progress.borrow().total;
-                EraEnd::Unserved { missing: total.missing, wanted: total.wanted }
+                EraEnd::Unserved { missing: total.missing, wanted: total.wanted, mirrors: troubles.all() }
             }
             Err(error) => EraEnd::Failed(error),
         }

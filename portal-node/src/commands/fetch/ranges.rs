@@ -158,7 +158,9 @@ fn range_failure(what: &str, error: RangeError) -> Failure {
     match error {
         RangeError::Served(FetchArchiveError::Unserved(unserved)) => {
             Failure::NotFound(format!("{what}: {unserved}; what came is kept, and the same command goes on with it"))
+                .with_mirrors(&unserved.mirrors)
         }
+        RangeError::Mirrors { mirrors, instead } => range_failure(what, *instead).with_mirrors(&mirrors),
         RangeError::Served(error) => failure(error),
         RangeError::Plan(error) => error.into(),
         RangeError::Piece(error) => missing(error),
@@ -185,7 +187,7 @@ pub(in crate::commands) fn failure(error: FetchArchiveError) -> Failure {
         FetchArchiveError::Archive(error) => Failure::archive(error),
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
         FetchArchiveError::Folder { source, .. } => Failure::Io(format!("{error}{}", advice(source))),
-        FetchArchiveError::Unserved(_) => Failure::NotFound(error.to_string()),
+        FetchArchiveError::Unserved(unserved) => Failure::NotFound(error.to_string()).with_mirrors(&unserved.mirrors),
         FetchArchiveError::Fetch(source @ SwarmFetchError::Unproved { .. }) => Failure::Unproved(format!(
             "{source}; what came is kept: `cairn trust show` tells how far the lists reach, `cairn trust import` takes newer ones"
         )),

@@ -16,6 +16,7 @@ use content_types::{HeaderProof, HeaderWithProof};
 use futures::{TryStreamExt, stream};
 
 use super::rate::MirrorRate;
+use super::trouble::TroubleKind;
 use crate::swarm::sink::ArchiveSink;
 use crate::workers::blocking;
 
@@ -48,6 +49,16 @@ impl FileDropped {
             Self::Web(error) => error.is_of_file(),
             Self::Wrong { .. } => true,
             Self::Doubtful { .. } | Self::Unproved { .. } | Self::SinkClosed => false,
+        }
+    }
+
+    /// What it says of the mirror; nothing if it lies with where it was to go.
+    pub(super) fn trouble(&self) -> Option<TroubleKind> {
+        match self {
+            Self::Web(error) => Some(TroubleKind::of(error)),
+            Self::Wrong { .. } => Some(TroubleKind::Damaged),
+            Self::Doubtful { .. } | Self::Unproved { .. } => Some(TroubleKind::Unproved),
+            Self::SinkClosed => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod file;
 mod rate;
+mod trouble;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -22,6 +23,8 @@ use super::sink::ArchiveSink;
 use file::{FileDropped, Filling};
 
 pub(crate) use rate::MirrorRate;
+pub(super) use trouble::Troubles;
+pub use trouble::{MirrorTrouble, TroubleKind};
 
 /// How long nobody may serve what is missing before mirrors are asked.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,8 +42,9 @@ pub(super) async fn keep_filling(
     outside: Outside,
     rate: MirrorRate,
     progress: watch::Receiver<FetchProgress>,
+    troubles: Troubles,
 ) {
-    let fill = |url: String| {
+    let fill = |(at, url): (usize, String)| {
         let mut mirror = AskedMirror {
             shown: without_secrets(&url),
             url,
@@ -50,6 +54,7 @@ pub(super) async fn keep_filling(
             dropped: HashMap::new(),
             said: HashSet::new(),
         };
+        let troubles = troubles.clone();
         let mut progress = progress.clone();
         async move {
             loop {
@@ -62,14 +67,16 @@ pub(super) async fn keep_filling(
                 if !is_stuck(&progress.borrow()) {
                     continue;
                 }
-                if mirror.ask().await.is_err() {
-                    return;
+                troubles.asking(at, &mirror.shown);
+                match mirror.ask().await {
+                    Ok(trouble) => troubles.note(at, trouble),
+                    Err(SinkClosed) => return,
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         }
     };
-    join_all(urls.into_iter().map(fill)).await;
+    join_all(urls.into_iter().enumerate().map(fill)).await;
 }
 
 /// What came cannot be kept any more; the fetch was told.
@@ -83,53 +90,57 @@ struct AskedMirror {
     sink: Arc<ArchiveSink>,
     outside: Outside,
     rate: MirrorRate,
-    /// Files that are damaged or gave something wrong, and when that was.
-    dropped: HashMap<String, Instant>,
+    /// Files that are damaged or gave something wrong, when that was, and what it was.
+    dropped: HashMap<String, (Instant, MirrorTrouble)>,
     said: HashSet<String>,
 }
 
 impl AskedMirror {
-    /// Takes whatever is missing and in the mirror's files.
-    async fn ask(&mut self) -> Result<(), SinkClosed> {
+    /// Takes whatever is missing and in the mirror's files. What kept it from giving more, if anything did.
+    async fn ask(&mut self) -> Result<Option<MirrorTrouble>, SinkClosed> {
         let seed = match WebSeed::open(&self.url, Options::default()).await {
             Ok(seed) => seed,
             Err(error) => {
                 self.say(format!("a mirror is left alone for a while: {error}"));
-                return Ok(());
+                return Ok(Some(MirrorTrouble { kind: TroubleKind::of(&error), why: error.to_string() }));
             }
         };
-        self.dropped.retain(|_, when| when.elapsed() < FILE_PAUSE);
-        let names: Vec<_> = self.wanted_of(&seed).into_iter().filter(|name| !self.dropped.contains_key(name)).collect();
-        for name in names {
-            let Err(why) = self.take_from(&seed, &name).await else { continue };
-            match why {
-                FileDropped::SinkClosed => return Err(SinkClosed),
-                why => {
-                    self.say(format!("a mirror's file is passed over: {why}"));
-                    if why.is_of_file() {
-                        self.dropped.insert(name, Instant::now());
-                    }
-                }
-            }
+        self.dropped.retain(|_, (when, _)| when.elapsed() < FILE_PAUSE);
+        let names = self.wanted_of(&seed);
+        if names.is_empty() {
+            let trouble = MirrorTrouble { kind: TroubleKind::Lacks, why: self.lacks(&seed) };
+            self.say(trouble.to_string());
+            return Ok(Some(trouble));
         }
-        Ok(())
+        let mut troubles: Vec<_> = names.iter().filter_map(|name| Some(self.dropped.get(name)?.1.clone())).collect();
+        for name in names.into_iter().filter(|name| !self.dropped.contains_key(name)).collect::<Vec<_>>() {
+            let Err(why) = self.take_from(&seed, &name).await else { continue };
+            let Some(kind) = why.trouble() else { return Err(SinkClosed) };
+            let trouble = MirrorTrouble { kind, why: why.to_string() };
+            self.say(format!("a mirror's file is passed over: {why}"));
+            if why.is_of_file() {
+                self.dropped.insert(name, (Instant::now(), trouble.clone()));
+            }
+            troubles.push(trouble);
+        }
+        Ok(troubles.into_iter().max_by_key(|trouble| trouble.kind))
     }
 
     /// The files that may have something of what is wanted, as far as their names tell.
-    fn wanted_of(&mut self, seed: &WebSeed) -> Vec<String> {
-        let (network, blocks) = (self.sink.network().to_owned(), self.sink.plan_blocks().clone());
-        let names: Vec<_> =
-            seed.files().filter(|file| may_have(file, &network, &blocks)).map(|file| file.name).collect();
-        if names.is_empty() {
-            let count = seed.files().count();
-            self.say(format!(
-                "a mirror is of no use: none of the {count} archives at {} is one of {network} with blocks {} to {}",
-                self.shown,
-                blocks.start(),
-                blocks.end()
-            ));
-        }
-        names
+    fn wanted_of(&self, seed: &WebSeed) -> Vec<String> {
+        let may_have = |file: &SeedFile| may_have(file, self.sink.network(), self.sink.plan_blocks());
+        seed.files().filter(may_have).map(|file| file.name).collect()
+    }
+
+    fn lacks(&self, seed: &WebSeed) -> String {
+        let (network, blocks) = (self.sink.network(), self.sink.plan_blocks());
+        format!(
+            "none of the {} archives at {} is one of {network} with blocks {} to {}",
+            seed.files().count(),
+            self.shown,
+            blocks.start(),
+            blocks.end()
+        )
     }
 
     async fn take_from(&self, seed: &WebSeed, name: &str) -> Result<(), FileDropped> {
