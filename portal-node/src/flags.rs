@@ -144,7 +144,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, env = "CAIRN_UPLOAD_LIMIT", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) upload_limit: Option<ByteSize>,
-    /// Most bytes a second that ranges are fetched with over QUIC [default: no limit]
+    /// Most bytes a second that ranges are fetched with, from peers over QUIC and mirrors together [default: no limit]
     #[arg(long, env = "CAIRN_DOWNLOAD_LIMIT", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) download_limit: Option<ByteSize>,

@@ -194,6 +194,7 @@ fn the_last_line_says_why_the_mirrors_that_were_named_gave_nothing() {
         // What somebody can do most about decides, and nothing is left out.
         (format!("{},{}", foreign(), forbidden()), 9, "none of the 1 archives at", "status 403"),
     ];
+    let good = mirror::serve([(name.to_owned(), original.clone())]);
     let fetch = |of: usize, mirrors: &str| {
         let call = world.trusting("fetcher").arg("fetch").alone().args(["--bootnodes", "none", "--timeout", "8"]);
         let call = call.args(["--web-seed", mirrors]);
@@ -211,6 +212,11 @@ fn the_last_line_says_why_the_mirrors_that_were_named_gave_nothing() {
         }
         let sync = world.trusting("syncer").arg("sync").alone().args(["--bootnodes", "none", "--timeout", "8"]);
         let sync = sync.args(["--eras", "0", "--web-seed", &forbidden(), "--out"]).arg(world.path("synced"));
+        // The limit on downloads holds for mirrors too.
+        let limited = world.trusting("limited").arg("fetch").alone().args(["--bootnodes", "none", "--timeout", "8"]);
+        let limited = limited.args(["--era", "0", "--web-seed", &good, "--download-limit", "0", "--out"]);
+        let limited = limited.arg(world.path("limited-out"));
+        scope.spawn(move || limited.end().exits(7).ends_with("it has given nothing yet"));
         scope.spawn(move || sync.end().exits(9).ends_with("status 403").ends_with("era 0"));
     });
 }

@@ -270,6 +270,11 @@ impl Swarm {
         self.inner.uploads.set_limits(limits);
     }
 
+    /// Waits until so many bytes may be downloaded that come from elsewhere, from a mirror say: the limit is one on all.
+    pub async fn wait_to_download(&self, bytes: u64) {
+        self.inner.uploads.download.wait_for(bytes).await;
+    }
+
     /// Charges a peer with something; a peer that is barred for it is disconnected.
     pub fn charge(&self, who: &Who, offence: Offence) {
         self.inner.charge(who, offence);

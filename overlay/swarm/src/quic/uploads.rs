@@ -28,7 +28,7 @@ const STEPS_A_SECOND: u64 = 8;
 pub struct Limits {
     /// Bytes a second of answers to others, all together; `None` for no limit.
     pub upload: Option<u64>,
-    /// Bytes a second of answers from others, all together; `None` for no limit.
+    /// Bytes a second of answers from others, and of what comes from elsewhere in their stead, all together; `None` for no limit.
     pub download: Option<u64>,
     /// Connections at once. Those that there are stay.
     pub max_peers: usize,
@@ -74,6 +74,11 @@ impl SharedRate {
     /// Waits until so many bytes of a component may be moved.
     pub(super) async fn wait(&self, component: Component, bytes: u64) {
         self.moved[component.index()].fetch_add(bytes, Ordering::Relaxed);
+        self.wait_for(bytes).await;
+    }
+
+    /// Waits until so many bytes may be moved that are none of this swarm's.
+    pub(super) async fn wait_for(&self, bytes: u64) {
         loop {
             let changed = self.changed.notified();
             let until = match self.bucket.lock().take(Instant::now(), bytes) {
@@ -169,5 +174,28 @@ impl Uploads {
             let slots = slots();
             next = self.update(|choker| choker.set_slots(slots));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_from_elsewhere_is_waited_for_by_what_comes_from_peers() {
+        let limits = Limits { download: Some(1), ..Limits::default() };
+        let uploads = Uploads::new(limits);
+        // More than there is may be taken once; years pass until there is something again.
+        uploads.download.wait_for(1 << 40).await;
+        let mut peers = pin!(uploads.download.wait(Component::Bodies, 1));
+        assert!(poll!(&mut peers).is_pending());
+        uploads.set_limits(Limits { download: None, ..limits });
+        peers.await;
+        assert_eq!(uploads.download.moved()[Component::Bodies.index()], 1);
+        assert_eq!(uploads.download.moved().iter().sum::<u64>(), 1, "a mirror's bytes are none of the swarm's");
     }
 }

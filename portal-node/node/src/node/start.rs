@@ -321,7 +321,6 @@ async fn start_on(
         named: config.bootnodes.clone(),
         tracker: running.tracker.clone(),
         addresses: config.addresses,
-        mirror_rate: swarm::MirrorRate::new(swarm.clone()),
     });
     let store_fetches = peers.clone().map(|peers| {
         StoreFetches::new(peers, pipeline.clone(), holdings.clone(), running.tasks.clone(), running.stop.clone())

@@ -147,9 +147,9 @@ impl ArchiveFetch {
     /// As [`ArchiveFetch::run`].
     pub(super) async fn fetch(self, stop: &CancellationToken) -> Result<Fetched, FetchArchiveError> {
         let Self { fetch, sink, name, web_seeds, peers, troubles, .. } = self;
-        let rate = peers.mirror_rate.clone();
+        let swarm = peers.swarm.clone();
         let filling =
-            web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), rate, fetch.progress(), troubles);
+            web::keep_filling(web_seeds, Arc::clone(&sink), fetch.outside(), swarm, fetch.progress(), troubles);
         let ending = stop.child_token();
         let filler = tokio::spawn(ending.clone().run_until_cancelled_owned(filling));
         let fetched = fetch.run(stop).await;

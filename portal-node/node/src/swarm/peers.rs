@@ -14,7 +14,6 @@ use overlay::Enr;
 use tokio_util::sync::CancellationToken;
 
 use super::tracker::providers;
-use super::web::MirrorRate;
 use crate::networks::Network;
 use crate::quic_address::address_of;
 
@@ -33,7 +32,6 @@ pub(crate) struct KnownPeers {
     pub(crate) named: Vec<Enr>,
     pub(crate) tracker: Option<Arc<Tracker>>,
     pub(crate) addresses: AddressPolicy,
-    pub(crate) mirror_rate: MirrorRate,
 }
 
 impl KnownPeers {

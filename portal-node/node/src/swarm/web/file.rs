@@ -8,14 +8,13 @@ use alloy_primitives::U256;
 use bytes::Bytes;
 use cairn_archive::{Component as Record, Components, Format, proof_record};
 use cairn_swarm::geometry::{Component, RUN_BLOCKS};
-use cairn_swarm::quic::{Outside, PutError, Sink};
+use cairn_swarm::quic::{Outside, PutError, Sink, Swarm};
 use cairn_web_seed::{Reading, Record as WebRecord, WebArchive};
 use content_types::block::{ReceiptsEncoding, transcode};
 use content_types::header::{DecodedHeader, EpochRecord, HeaderRecord};
 use content_types::{HeaderProof, HeaderWithProof};
 use futures::{TryStreamExt, stream};
 
-use super::rate::MirrorRate;
 use super::trouble::TroubleKind;
 use crate::swarm::sink::ArchiveSink;
 use crate::workers::blocking;
@@ -68,7 +67,8 @@ pub(super) struct Filling {
     pub(super) archive: Arc<WebArchive>,
     pub(super) sink: Arc<ArchiveSink>,
     pub(super) outside: Outside,
-    pub(super) rate: MirrorRate,
+    /// Whose limit on downloads it shares.
+    pub(super) swarm: Swarm,
 }
 
 impl Filling {
@@ -162,7 +162,7 @@ impl Filling {
         let reading = self.archive.read(components, blocks).await?;
         // Of an era1 file what nobody wants comes along.
         let bytes = reading.pending_bytes().div_ceil(records.max(1));
-        Ok(PacedReading { reading, bytes, rate: self.rate.clone() })
+        Ok(PacedReading { reading, bytes, swarm: self.swarm.clone() })
     }
 
     fn wrong(&self, number: u64, why: &dyn std::fmt::Display) -> FileDropped {
@@ -225,19 +225,20 @@ impl Filling {
     }
 }
 
-/// Records at the pace at which mirrors are read.
+/// Records at the pace that the limit on all downloads leaves.
 struct PacedReading {
     reading: Reading,
     /// What a record takes on its way, on average.
     bytes: u64,
-    rate: MirrorRate,
+    swarm: Swarm,
 }
 
 impl PacedReading {
     async fn next(&mut self) -> Result<Option<WebRecord>, FileDropped> {
         let record = self.reading.next().await?;
         if record.is_some() {
-            self.rate.wait(self.bytes).await;
+            // Meanwhile the server is not read from, and so sends no more.
+            self.swarm.wait_to_download(self.bytes).await;
         }
         Ok(record)
     }

@@ -5,7 +5,6 @@
 //! go on, and after a while the mirror is asked again.
 
 mod file;
-mod rate;
 mod trouble;
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_swarm::quic::{FetchProgress, Outside};
+use cairn_swarm::quic::{FetchProgress, Outside, Swarm};
 use cairn_web_seed::{Options, SeedFile, WebSeed, without_secrets};
 use futures::future::join_all;
 use tokio::sync::watch;
@@ -22,7 +21,6 @@ use tokio::time::Instant;
 use super::sink::ArchiveSink;
 use file::{FileDropped, Filling};
 
-pub(crate) use rate::MirrorRate;
 pub(super) use trouble::Troubles;
 pub use trouble::{MirrorTrouble, TroubleKind};
 
@@ -40,7 +38,7 @@ pub(super) async fn keep_filling(
     urls: Vec<String>,
     sink: Arc<ArchiveSink>,
     outside: Outside,
-    rate: MirrorRate,
+    swarm: Swarm,
     progress: watch::Receiver<FetchProgress>,
     troubles: Troubles,
 ) {
@@ -50,7 +48,7 @@ pub(super) async fn keep_filling(
             url,
             sink: Arc::clone(&sink),
             outside: outside.clone(),
-            rate: rate.clone(),
+            swarm: swarm.clone(),
             dropped: HashMap::new(),
             said: HashSet::new(),
         };
@@ -89,7 +87,7 @@ struct AskedMirror {
     shown: String,
     sink: Arc<ArchiveSink>,
     outside: Outside,
-    rate: MirrorRate,
+    swarm: Swarm,
     /// Files that are damaged or gave something wrong, when that was, and what it was.
     dropped: HashMap<String, (Instant, MirrorTrouble)>,
     said: HashSet<String>,
@@ -145,8 +143,8 @@ impl AskedMirror {
 
     async fn take_from(&self, seed: &WebSeed, name: &str) -> Result<(), FileDropped> {
         let archive = seed.archive(name).await?;
-        let (sink, outside, rate) = (Arc::clone(&self.sink), self.outside.clone(), self.rate.clone());
-        Filling { archive, sink, outside, rate }.run().await
+        let (sink, outside, swarm) = (Arc::clone(&self.sink), self.outside.clone(), self.swarm.clone());
+        Filling { archive, sink, outside, swarm }.run().await
     }
 
     /// Says what is wrong, but nothing twice: a mirror is asked again and again.

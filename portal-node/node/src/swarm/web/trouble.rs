@@ -72,7 +72,8 @@ impl Troubles {
 
     /// The mirror `at` is being asked. What it answered before counts until it has answered again.
     pub(super) fn asking(&self, at: usize, shown: &str) {
-        let silent = || MirrorTrouble { kind: TroubleKind::Unreachable, why: format!("{shown}: no answer yet") };
+        let silent =
+            || MirrorTrouble { kind: TroubleKind::Unreachable, why: format!("{shown}: it has given nothing yet") };
         self.0.lock().entry(at).or_insert_with(silent);
     }
 }
