@@ -20,6 +20,7 @@ mod socket;
 mod swarm;
 mod trace;
 mod under_way;
+mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;

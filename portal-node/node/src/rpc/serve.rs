@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use super::gate::GateLayer;
 use super::socket::OwnSocket;
 use super::under_way::{CallsLayer, RequestsLayer};
+use super::upgrade::UpgradeLayer;
 use crate::placed::PlacedStream;
 
 /// How long a connection may stand still before somebody else gets its place.
@@ -100,10 +101,11 @@ where
     let stream = PlacedStream::new(stream, Arc::clone(&place), None);
     let calls = CallsLayer::new(place, stream.is_unread());
     let Service { methods, config, gate } = service;
+    let requests = tower::ServiceBuilder::new().layer(RequestsLayer::new()).option_layer(gate).layer(UpgradeLayer);
     let built = jsonrpsee::server::ServerBuilder::with_config(config)
         .to_service_builder()
         .set_rpc_middleware(RpcServiceBuilder::new().layer(calls))
-        .set_http_middleware(tower::ServiceBuilder::new().layer(RequestsLayer::new()).option_layer(gate))
+        .set_http_middleware(requests)
         .build(methods, stop.clone());
     if let Err(error) = serve_with_graceful_shutdown(stream, built, stop.shutdown()).await {
         tracing::debug!(%error, "a connection to the JSON-RPC ended");
@@ -246,6 +248,30 @@ mod tests {
         let answer = received(world.send("now", 10).await).await;
         assert!(answer.contains(r#""result":1"#), "{answer}");
         assert_eq!(idle.answer().await, None, "its place was somebody else's");
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_is_refused_has_the_status_of_a_refusal() {
+        let world = TcpWorld::new().await;
+        let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for (headers, status) in [
+            (format!("{key}sec-websocket-version: 13\r\n"), "101 Switching Protocols"),
+            (format!("{key}sec-websocket-version: 8\r\n"), "426 Upgrade Required"),
+            (key.to_owned(), "400 Bad Request"),
+            ("sec-websocket-version: 13\r\n".to_owned(), "400 Bad Request"),
+            ("sec-websocket-key: short\r\nsec-websocket-version: 13\r\n".to_owned(), "400 Bad Request"),
+        ] {
+            let mut stream = TcpStream::connect(world.address).await.unwrap();
+            let head = format!(
+                "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n{headers}\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 1024];
+            let read = stream.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+            assert!(answer.starts_with(&format!("http/1.1 {}\r\n", status.to_lowercase())), "{headers}: {answer}");
+            assert_eq!(answer.contains("sec-websocket-version: 13\r\n"), status.starts_with("426"), "{answer}");
+        }
     }
 
     #[tokio::test]
