@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use cairn_archive::{Format, MAX_BLOCKS};
 use cairn_node::ranges;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reqwest::Url;
 
 use crate::{
     flags::{GlobalArgs, NetworkArgs, NodeArgs},
@@ -262,6 +263,9 @@ pub(crate) struct VerifyArgs {
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = values::read::<NonZeroUsize>)]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// JSON-RPC of an execution client that you trust: it vouches for headers that no list or proof proves
+    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) headers_from: Option<Url>,
 }
 
 /// An archive format.

@@ -225,6 +225,9 @@ pub enum ArchiveRule {
     /// A header is proved by the trust roots.
     #[error("the header is not proved: {0}")]
     Proof(#[source] Box<HeaderError>),
+    /// A header is that of the block which a witness knows at this place.
+    #[error("the header is another block's than the one that is vouched for: {0}")]
+    OtherBlock(Box<Mismatch<B256>>),
     /// What is in an archive can be proved.
     #[error("{0}")]
     Unproved(&'static str),

@@ -1,13 +1,17 @@
-//! `cairn verify`: archives against the chain, down to the last byte. Three verdicts: an archive is intact, or sound in itself
-//! while nothing here proves its headers, or damaged.
+//! `cairn verify`: archives against the chain, down to the last byte. An archive is intact, or sound in itself while nothing here
+//! proves its headers, or damaged; or it is right if an execution client is, which the person believes.
 
 use std::{num::NonZeroUsize, thread};
 
 use cairn_archive::{
     Component,
-    verify::{FolderReport, Progress, Report, Verdict, verify_files},
+    verify::{FolderReport, Progress, Report, Verdict, Witness, verify_files_with},
 };
-use cairn_node::trust::TrustStore;
+use cairn_node::{
+    headers::{ClientError, ClientWitness},
+    trust::TrustStore,
+    without_secrets,
+};
 use content_types::HeaderVerifier;
 use serde_json::json;
 
@@ -22,47 +26,60 @@ const SHOWN_FINDINGS: usize = 10;
 
 pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), Failure> {
     let paths = files::archives(&args.paths)?;
-    let verifier = verifier(settings)?;
+    let verifier = verifier(settings, args.headers_from.is_some())?;
+    let witness = args.headers_from.clone().map(ClientWitness::new).transpose();
+    let witness = witness.map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
+    let vouching = args.headers_from.map(|url| without_secrets(url.as_str()));
     let threads = args.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let report = blocking(move || {
+    let (report, refusal) = blocking(move || {
         let bar = progress::bytes(0, "verifying");
         let tell = |done: Progress| {
             bar.set_length(done.total_bytes);
             bar.set_position(done.bytes);
         };
-        let report = verify_files(&paths, &verifier, threads, tell).map_err(|error| Failure::archive(&error))?;
+        let asked = witness.as_ref().map(|witness| witness as &dyn Witness);
+        let report = verify_files_with(&paths, &verifier, asked, threads, tell);
         bar.finish_and_clear();
-        Ok(report)
+        Ok((report.map_err(|error| Failure::archive(&error))?, witness.and_then(ClientWitness::into_failure)))
     })
     .await?;
+    let client = vouching.as_deref();
     if settings.json {
-        print_json(&report)?
+        print_json(&report, client)?
     } else {
-        print_text(&report)?
+        print_text(&report, client)?
     }
-    outcome(&report)
+    outcome(&report, client.zip(refusal.as_ref()))
 }
 
 /// A verifier with the lists that are there. Where nothing of a chain can be proved, archives are checked for what can be told
-/// without.
-fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
+/// without; where a client vouches for headers, lists may be missing.
+fn verifier(settings: &Settings, has_witness: bool) -> Result<HeaderVerifier, Failure> {
     let store = TrustStore::open(settings.trust_dir()?, settings.chain()?).map_err(trust::failure)?;
     if is_without_trust(&store) {
         output::remark(without_roots(store.chain()));
         return Ok(store.verifier());
     }
+    if has_witness {
+        return Ok(store.verifier());
+    }
     trust::verifier(settings)
 }
 
-fn outcome(report: &FolderReport) -> Result<(), Failure> {
+/// What it comes to; `refusal` is the client that was to vouch for headers and why it did not.
+fn outcome(report: &FolderReport, refusal: Option<(&str, &ClientError)>) -> Result<(), Failure> {
     let count = |verdict: Verdict| report.files.iter().filter(|file| file.verdict() == verdict).count();
     let (damaged, unproved) = (report.unreadable.len() + count(Verdict::Damaged), count(Verdict::Unproved));
     let are = |count: usize| if count == 1 { "one archive is".to_owned() } else { format!("{count} archives are") };
-    let sound = format!("{} sound, but no list or proof that is here proves the headers", are(unproved));
-    match (damaged, unproved) {
-        (0, 0) => Ok(()),
-        (0, _) => Err(Failure::Unproved(sound)),
-        (_, 0) => Err(Failure::Invalid(format!("{} damaged", are(damaged)))),
+    let mut sound = format!("{} sound, but no list or proof that is here proves the headers", are(unproved));
+    if let Some((client, why)) = refusal {
+        sound.push_str(&format!(", and {client} does not vouch for them: {why}"));
+    }
+    match (damaged, unproved, refusal) {
+        (0, 0, _) => Ok(()),
+        (0, _, Some((_, ClientError::Http(_)))) => Err(Failure::Network(sound)),
+        (0, _, _) => Err(Failure::Unproved(sound)),
+        (_, 0, _) => Err(Failure::Invalid(format!("{} damaged", are(damaged)))),
         _ => Err(Failure::Invalid(format!("{} damaged; {sound}", are(damaged)))),
     }
 }
@@ -70,12 +87,13 @@ fn outcome(report: &FolderReport) -> Result<(), Failure> {
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Proved => "intact",
+        Verdict::Vouched => "sound, headers not proved but vouched for",
         Verdict::Unproved => "sound, headers not proved",
         Verdict::Damaged => "DAMAGED",
     }
 }
 
-fn print_text(report: &FolderReport) -> Result<(), Failure> {
+fn print_text(report: &FolderReport, client: Option<&str>) -> Result<(), Failure> {
     for error in &report.unreadable {
         output::line(with_advice(error))?;
     }
@@ -101,8 +119,13 @@ fn print_text(report: &FolderReport) -> Result<(), Failure> {
         let total = file.blocks.end() - file.blocks.start() + 1;
         let good: Vec<_> =
             components(file).map(|component| format!("{component} {}/{total}", file.good_count(component))).collect();
+        // What rests on somebody's word is never called proved.
+        let by = match client.filter(|_| file.is_vouched) {
+            Some(client) => format!("good by the word of {client}"),
+            None => "proved".to_owned(),
+        };
         output::line(format_args!(
-            "{}: {verdict}, blocks {} to {}, proved: {}",
+            "{}: {verdict}, blocks {} to {}, {by}: {}",
             file.archive,
             file.blocks.start(),
             file.blocks.end(),
@@ -123,7 +146,7 @@ fn print_text(report: &FolderReport) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_json(report: &FolderReport) -> Result<(), Failure> {
+fn print_json(report: &FolderReport, client: Option<&str>) -> Result<(), Failure> {
     let files: Vec<_> = report
         .files
         .iter()
@@ -140,9 +163,11 @@ fn print_json(report: &FolderReport) -> Result<(), Failure> {
                 "intact": file.is_intact(),
                 "verdict": match file.verdict() {
                     Verdict::Proved => "intact",
+                    Verdict::Vouched => "vouched",
                     Verdict::Unproved => "unproved",
                     Verdict::Damaged => "damaged",
                 },
+                "vouchedBy": client.filter(|_| file.is_vouched),
                 "properName": file.proper_name,
                 "firstBlock": file.blocks.start(),
                 "lastBlock": file.blocks.end(),

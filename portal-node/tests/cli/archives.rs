@@ -2,9 +2,13 @@
 
 use std::{fs, path::Path};
 
+use cairn_synthetic::SyntheticConfig;
 use serde_json::Value;
 
-use crate::support::{Call, World};
+use crate::{
+    client,
+    support::{Call, World},
+};
 
 #[test]
 fn an_intact_archive_is_proved() {
@@ -165,6 +169,48 @@ fn an_archive_that_nothing_proves_is_sound_and_not_damaged() {
     fs::write(&world.archives[0], &bytes[..bytes.len() / 2]).unwrap();
     let both = world.trusting("data").arg("verify").arg(&bare).arg(&world.archives[0]);
     both.end().exits(5).says("one archive is damaged; one archive is sound");
+}
+
+#[test]
+fn an_execution_client_vouches_for_what_nothing_proves() {
+    let world = World::new();
+    let convert = world.trusting("data").args(["convert", "--to", "ere", "--json", "--no-proofs", "--out"]);
+    let bare = convert.arg(world.path("bare")).arg(&world.archives[0]).end().json()["to"].as_str().unwrap().to_owned();
+    let url = client::serve(&world.chain);
+    let with_secret = url.replace("http://", "http://user:hidden@");
+    let told = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+
+    let verify = |call: Call, url: &str, path: &str| call.args(["verify", "--headers-from", url, path]);
+    let text = told(&verify(world.trusting("data"), &with_secret, &bare).end().bytes());
+    assert!(text.contains("headers not proved but vouched for"), "{text}");
+    assert!(text.contains(&format!("good by the word of {url}")) && text.contains("header 96/96"), "{text}");
+    assert!(!text.contains("intact") && !text.contains("hidden"), "{text}");
+    let report = verify(world.trusting("data"), &url, &bare).arg("--json").end().json();
+    let file = &report["files"][0];
+    assert_eq!(
+        (&report["intact"], &file["intact"], &file["verdict"]),
+        (&false.into(), &false.into(), &"vouched".into())
+    );
+    assert!(file["vouchedBy"].as_str().unwrap().starts_with(&url), "{file}");
+
+    // Proofs that no list reaches, and total difficulties that begin with the first block, are no obstacle.
+    let original = world.archives[0].to_str().unwrap();
+    verify(world.cairn("data"), &url, original).end().exits(0);
+    let before = World::before_the_merge();
+    let era1 = before.archives[0].to_str().unwrap();
+    let other = client::serve(&before.chain);
+    verify(before.cairn("data"), &other, era1).end().exits(0);
+    // Who is not needed is not asked.
+    let text = told(&verify(world.trusting("data"), "http://127.0.0.1:9", original).end().bytes());
+    assert!(text.contains(": intact,"), "{text}");
+
+    // Another chain's client, and one that is not there.
+    let elsewhere = World::of(SyntheticConfig { block_size: 3000, ..SyntheticConfig::small() });
+    let elsewhere = client::serve(&elsewhere.chain);
+    let text = told(&verify(before.cairn("data"), &elsewhere, era1).end().exits(5).out());
+    assert!(text.contains("another block's than the one that is vouched for"), "{text}");
+    verify(world.trusting("data"), "http://127.0.0.1:9", &bare).end().exits(7).ends_with("does not vouch for them");
+    verify(world.trusting("data"), &other, &bare).end().exits(8).ends_with("it does not have the block");
 }
 
 #[test]

@@ -12,9 +12,11 @@ use crate::e2store::RecordType;
 use crate::error::{ArchivePlace, ArchiveRule, Mismatch};
 use crate::name::ArchiveName;
 
+use super::Trusted;
 use super::blocks::BlockFacts;
 use super::difficulty;
 use super::report::Report;
+use super::witness::{KnownBlock, Witness};
 
 /// Checks what joins the blocks and enters the outcome, with what is good, into the report. `last_hash` is the hash of
 /// the last block, if a proved header of another file names it.
@@ -22,16 +24,21 @@ pub(super) fn check(
     archive: &Archive,
     facts: &[BlockFacts],
     last_hash: Option<B256>,
-    verifier: &HeaderVerifier,
+    Trusted { verifier, witness }: Trusted<'_>,
     report: &mut Report,
 ) {
     let difficulties = difficulty::agreed(facts);
     let proved = facts.iter().map(|block| block.proof).collect();
-    let mut chain = ChainCheck { archive, facts, last_hash, verifier, report, difficulties, proved, anchored: false };
+    let vouched = vec![false; facts.len()];
+    let mut chain =
+        ChainCheck { archive, facts, last_hash, verifier, report, difficulties, proved, vouched, anchored: false };
     chain.check_links();
     chain.check_total_difficulties();
     let epoch_root = chain.check_epoch();
     chain.prove_backwards();
+    if let Some(witness) = witness {
+        chain.ask(witness);
+    }
     chain.report_unproved();
     chain.check_name(epoch_root);
     chain.enter_good();
@@ -48,8 +55,10 @@ struct ChainCheck<'a> {
     difficulties: Vec<U256>,
     /// Whether something outside the file vouches for the agreed total difficulties.
     anchored: bool,
-    /// Which headers are proved.
+    /// Which headers are the chain's: proved, or vouched for.
     proved: Vec<bool>,
+    /// Which of them a witness vouched for alone.
+    vouched: Vec<bool>,
 }
 
 impl ChainCheck<'_> {
@@ -183,6 +192,45 @@ impl ChainCheck<'_> {
         }
     }
 
+    /// Asks a witness for the blocks whose headers are not proved. What it says counts for the blocks that it named and for no
+    /// others, in this file or another: nothing is proved by it.
+    fn ask(&mut self, witness: &dyn Witness) {
+        let is_open = |nth: &usize| self.hash(*nth).is_some() && !self.proved[*nth];
+        let Some(first) = (0..self.facts.len()).find(is_open) else { return };
+        let last = (first..self.facts.len()).rfind(is_open).unwrap_or(first);
+        let Some(known) = witness.blocks(self.number(first)..=self.number(last)) else { return };
+        for (nth, known) in (first..=last).zip(known) {
+            self.hear(nth, known);
+        }
+        let (start, vouched) = (*self.archive.blocks().start(), &self.vouched);
+        self.report.is_vouched = vouched.contains(&true);
+        // That proofs cannot be checked matters no more.
+        self.report.forget_unproved(|block| {
+            let nth = block.checked_sub(start).and_then(|nth| usize::try_from(nth).ok());
+            nth.and_then(|nth| vouched.get(nth)) == Some(&true)
+        });
+    }
+
+    fn hear(&mut self, nth: usize, known: KnownBlock) {
+        let Some(hash) = self.hash(nth).filter(|_| !self.proved[nth]) else { return };
+        if hash != known.hash {
+            let place = self.place(nth, Component::Header);
+            return self.report.add(place.broken(ArchiveRule::OtherBlock(Mismatch::new(known.hash, hash))));
+        }
+        (self.proved[nth], self.vouched[nth]) = (true, true);
+        let Some(agreed) = self.difficulties.get(nth).copied() else { return };
+        // The sum begins with the first block, whoever tells it or not.
+        let genesis = self.facts[nth].header.filter(|_| self.number(nth) == 0).map(|header| header.difficulty);
+        match known.total_difficulty.or(genesis) {
+            Some(known) if known == agreed => self.anchored = true,
+            Some(known) => {
+                let place = self.place(nth, Component::TotalDifficulty);
+                self.report.add(place.broken(ArchiveRule::TotalDifficulty(Mismatch::new(known, agreed))));
+            }
+            None => {}
+        }
+    }
+
     /// Says once why headers that can be read are not proved. Those that their child contradicts were reported.
     fn report_unproved(&mut self) {
         let fits = |nth: usize| self.named_hash(nth).is_none_or(|named| self.hash(nth) == Some(named));
@@ -248,7 +296,8 @@ impl ChainCheck<'_> {
             let good = (0..self.facts.len()).filter(|nth| self.is_good(*nth, component));
             self.report.good[component.slot()] = crate::ranges::of(good.map(|nth| self.number(nth)));
         }
-        let first = self.facts.first().and_then(|block| block.header).filter(|_| self.proved[0]);
+        let is_proved = self.proved.first() == Some(&true) && self.vouched.first() != Some(&true);
+        let first = self.facts.first().and_then(|block| block.header).filter(|_| is_proved);
         self.report.first_parent = first.map(|header| header.parent_hash);
     }
 

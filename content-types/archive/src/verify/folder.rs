@@ -11,7 +11,8 @@ use crate::error::{ArchiveError, ArchivePlace};
 use crate::name::ArchiveName;
 
 use super::report::{Progress, Report};
-use super::verify_before;
+use super::witness::Witness;
+use super::{Trusted, verify_before};
 
 /// The outcome of verifying many archives.
 #[derive(Debug)]
@@ -67,6 +68,22 @@ pub fn verify_files(
     threads: usize,
     progress: impl Fn(Progress) + Sync,
 ) -> Result<FolderReport, ArchiveError> {
+    verify_files_with(paths, verifier, None, threads, progress)
+}
+
+/// The same, with somebody who is asked for blocks that nothing proves.
+///
+/// # Errors
+///
+/// As [`verify_files`].
+pub fn verify_files_with(
+    paths: &[impl AsRef<Path>],
+    verifier: &HeaderVerifier,
+    witness: Option<&dyn Witness>,
+    threads: usize,
+    progress: impl Fn(Progress) + Sync,
+) -> Result<FolderReport, ArchiveError> {
+    let trusted = Trusted { verifier, witness };
     let mut report = FolderReport { files: Vec::new(), unreadable: Vec::new(), missing_eras: Vec::new() };
     let mut archives = Vec::new();
     for path in archives_of(paths)? {
@@ -94,7 +111,7 @@ pub fn verify_files(
                 total_bytes,
             });
         };
-        match verify_before(archive, last_hash, verifier, threads, &tell) {
+        match verify_before(archive, last_hash, trusted, threads, &tell) {
             Ok(file) => {
                 first_parents.extend(file.first_parent.map(|parent| (*archive.blocks().start(), parent)));
                 report.files.push(file);

@@ -9,7 +9,8 @@
 //!
 //! What is wrong ends up in [`Report::findings`] with record, block, offset and rule, and does not keep the rest from
 //! being checked: [`Report::good`] says what can still be relied on. That something cannot be proved with what is here is a finding
-//! too, and no damage: [`Report::verdict`] tells the two apart.
+//! too, and no damage: [`Report::verdict`] tells the two apart, and what somebody vouches for whom the caller believes
+//! ([`Witness`]).
 
 mod blocks;
 mod chain;
@@ -18,6 +19,7 @@ mod difficulty;
 mod folder;
 mod layout;
 mod report;
+mod witness;
 
 use alloy_primitives::B256;
 use content_types::HeaderVerifier;
@@ -25,8 +27,9 @@ use content_types::HeaderVerifier;
 use crate::archive::Archive;
 use crate::error::ArchiveError;
 
-pub use folder::{FolderReport, verify_files};
+pub use folder::{FolderReport, verify_files, verify_files_with};
 pub use report::{MAX_FINDINGS, Progress, Report, Verdict};
+pub use witness::{KnownBlock, Witness};
 
 /// Verifies an archive on `threads` threads, and calls `progress` from any of them now and then.
 ///
@@ -39,24 +42,32 @@ pub fn verify_archive(
     threads: usize,
     progress: impl Fn(Progress) + Sync,
 ) -> Result<Report, ArchiveError> {
-    verify_before(archive, None, verifier, threads, &progress)
+    verify_before(archive, None, Trusted { verifier, witness: None }, threads, &progress)
+}
+
+/// What headers are held against.
+#[derive(Clone, Copy)]
+struct Trusted<'a> {
+    verifier: &'a HeaderVerifier,
+    /// Asked for what the verifier cannot prove.
+    witness: Option<&'a dyn Witness>,
 }
 
 /// Verifies an archive, of whose last block a proved header of the next file tells the hash.
 fn verify_before(
     archive: &Archive,
     last_hash: Option<B256>,
-    verifier: &HeaderVerifier,
+    trusted: Trusted<'_>,
     threads: usize,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Report, ArchiveError> {
     let archive = archive.pinned()?;
     let layout = layout::check(&archive);
-    let blocks = blocks::check(&archive, &layout.positions, verifier, threads, progress)?;
+    let blocks = blocks::check(&archive, &layout.positions, trusted.verifier, threads, progress)?;
     let mut report = Report::new(&archive);
     layout.findings.into_iter().chain(blocks.findings).for_each(|finding| report.add(finding));
     report.add_unlisted(blocks.unlisted);
     blocks.compression.judge(&mut report);
-    chain::check(&archive, &blocks.facts, last_hash, verifier, &mut report);
+    chain::check(&archive, &blocks.facts, last_hash, trusted, &mut report);
     Ok(report)
 }

@@ -31,6 +31,8 @@ pub struct Progress {
 pub enum Verdict {
     /// Everything in it is right, and proved to be of the chain.
     Proved,
+    /// Everything in it is right, and the headers that nothing proves are the chain's by the word of a witness.
+    Vouched,
     /// It is sound in itself: bodies and receipts are those of its headers, and each header names the one before. Whether the
     /// headers are the chain's cannot be told: proofs are missing, or the lists to prove them against.
     Unproved,
@@ -63,6 +65,8 @@ pub struct Report {
     pub proper_name: Option<Box<str>>,
     /// The parent of the first block, as a proved header names it.
     pub first_parent: Option<B256>,
+    /// Whether headers count as the chain's because a witness said so.
+    pub is_vouched: bool,
     pub(super) good: [Vec<RangeInclusive<u64>>; Component::COUNT],
     seen: HashSet<String>,
 }
@@ -80,20 +84,22 @@ impl Report {
             foreign_compression: 0,
             proper_name: None,
             first_parent: None,
+            is_vouched: false,
             good: Default::default(),
             seen: HashSet::new(),
         }
     }
 
-    /// Whether nothing at all is wrong with the file.
+    /// Whether nothing at all is wrong with the file, and everything is proved.
     pub fn is_intact(&self) -> bool {
-        self.findings.is_empty()
+        self.verdict() == Verdict::Proved
     }
 
     /// What that comes to.
     pub fn verdict(&self) -> Verdict {
         let is_damaged = self.findings.iter().any(|finding| !finding.rule.is_unproved());
         match self.findings.len() {
+            0 if self.is_vouched => Verdict::Vouched,
             0 => Verdict::Proved,
             _ if is_damaged || self.more_findings > 0 => Verdict::Damaged,
             _ => Verdict::Unproved,
@@ -118,6 +124,11 @@ impl Report {
         } else if self.seen.insert(finding.to_string()) {
             self.findings.push(finding);
         }
+    }
+
+    /// Takes back that blocks are not proved.
+    pub(super) fn forget_unproved(&mut self, is_known: impl Fn(u64) -> bool) {
+        self.findings.retain(|finding| !finding.rule.is_unproved() || !finding.place.block.is_some_and(&is_known));
     }
 
     pub(super) fn add_unlisted(&mut self, count: u64) {

@@ -9,3 +9,4 @@ mod files;
 mod layouts;
 mod profiles;
 mod resume;
+mod witness;

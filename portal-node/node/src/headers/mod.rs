@@ -17,6 +17,7 @@ mod proving;
 mod reach;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -53,6 +54,7 @@ pub(crate) use asker::Asker;
 pub(crate) use lineage::Lineage;
 pub(crate) use prover::ArchiveProver;
 pub use proving::ProvingError;
+pub use witness::ClientWitness;
 
 /// Proved headers kept in memory. Each takes about 1.5 kB.
 const CACHED_HEADERS: usize = 4096;

@@ -1,0 +1,64 @@
+//! An execution client that is believed: `cairn verify --headers-from`. Everywhere else what it sends is proved; here a person says
+//! that it knows the chain where no list or proof reaches.
+
+use std::ops::RangeInclusive;
+
+use cairn_archive::verify::{KnownBlock, Witness};
+use parking_lot::Mutex;
+use reqwest::Url;
+use tokio::runtime::Handle;
+
+use super::answers::ClientError;
+use super::client::ExecutionClient;
+use crate::http::HttpError;
+
+/// Tells which blocks are the chain's as an execution client knows it. It is asked from a thread that may block.
+pub struct ClientWitness {
+    client: ExecutionClient,
+    runtime: Handle,
+    failed: Mutex<Option<ClientError>>,
+}
+
+impl ClientWitness {
+    /// A client that was asked nothing yet; it is asked on the runtime that this is called in.
+    ///
+    /// # Errors
+    /// [`HttpError`] if TLS cannot be set up.
+    pub fn new(url: Url) -> Result<Self, HttpError> {
+        Ok(Self { client: ExecutionClient::new(url)?, runtime: Handle::current(), failed: Mutex::default() })
+    }
+
+    /// Why it did not tell of blocks that it was asked for, the first time that happened.
+    pub fn into_failure(self) -> Option<ClientError> {
+        self.failed.into_inner()
+    }
+}
+
+impl Witness for ClientWitness {
+    fn blocks(&self, blocks: RangeInclusive<u64>) -> Option<Vec<KnownBlock>> {
+        // Who cannot be reached is not asked again: each time would take until the time-out.
+        if matches!(&*self.failed.lock(), Some(ClientError::Http(_))) {
+            return None;
+        }
+        match self.runtime.block_on(self.client.headers(*blocks.start()..blocks.end().saturating_add(1))) {
+            Ok(headers) => {
+                let known = |claimed: super::answers::ClaimedHeader| KnownBlock {
+                    hash: claimed.header.hash(),
+                    total_difficulty: claimed.total_difficulty,
+                };
+                Some(headers.into_iter().map(known).collect())
+            }
+            Err(error) => {
+                tracing::debug!(%error, ?blocks, "the execution client does not tell of all blocks");
+                self.failed.lock().get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for ClientWitness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientWitness")
+    }
+}
