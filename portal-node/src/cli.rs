@@ -37,7 +37,7 @@ Exit codes:
   6    a file that cannot be read or written
   7    a peer, mirror or node that cannot be reached; no peer answered
   8    sound and not proved: archives without proofs, blocks beyond the trust lists
-  9    a mirror that was named refuses, or is none
+  9    a mirror or bucket that was named refuses, or is none
   130  interrupted
   141  nobody reads the output any more, as after `| head`";
 

@@ -40,7 +40,7 @@ pub(crate) enum Failure {
     /// reach.
     #[error("{0}")]
     Unproved(String),
-    /// A source that was named and refuses, or is none.
+    /// A mirror or bucket that was named and refuses, or is none.
     #[error("{0}")]
     Refused(String),
     /// The person pressed Ctrl-C.
@@ -111,6 +111,7 @@ impl Failure {
                 Self::Invalid(error.to_string())
             }
             ArchiveRule::Io(_) | ArchiveRule::Vanished => Self::of_files(error),
+            ArchiveRule::InUse => Self::Io(format!("{error}: wait for that, or write into another folder")),
             _ => Self::Invalid(error.to_string()),
         }
     }
@@ -160,5 +161,22 @@ pub(crate) fn cannot_listen(what: &str, address: impl std::fmt::Display, setting
             format!("{what} {address} may not be listened on by this user: choose another with --{setting}, above 1023")
         }
         _ => format!("{what} {address} cannot be listened on ({error}): choose another with --{setting}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_archive::ArchivePlace;
+
+    use super::*;
+
+    #[test]
+    fn an_archive_that_somebody_else_writes_is_not_damaged() {
+        let place = ArchivePlace { archive: "a.ere".into(), record: None, block: None, offset: None };
+        let failure = |rule| Failure::archive(&ArchiveError { place: place.clone(), rule });
+        assert!(
+            matches!(failure(ArchiveRule::InUse), Failure::Io(why) if why.contains("a.ere") && why.contains("wait"))
+        );
+        assert!(matches!(failure(ArchiveRule::NoVersion), Failure::Invalid(_)));
     }
 }

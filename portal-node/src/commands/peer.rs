@@ -203,7 +203,7 @@ pub(crate) async fn check_seeds(seeds: &[PathBuf]) -> Result<(), Failure> {
                 )));
             }
             Ok(_) => {}
-            Err(error) if error.is_settled() => return Err(Failure::Network(error.to_string())),
+            Err(error) if error.is_settled() => return Err(Failure::Refused(error.to_string())),
             Err(error) => tracing::warn!(%error, "not to be seeded now: it is tried again every minute"),
         }
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cairn_node::{
-    Node,
+    HttpError, Node,
     rpc::TrustSearch,
     trust::{MirrorError, TrustStore, TrustStoreError},
 };
@@ -156,6 +156,9 @@ async fn from_mirror(settings: &Settings, mirror: &Url) -> Result<(), Failure> {
     match store.fetch_from_mirror(mirror).await {
         Ok(_) => Ok(()),
         Err(error @ MirrorError::Refused { .. }) => Err(Failure::Invalid(error.to_string())),
+        Err(error @ MirrorError::Http { source: HttpError::Status(_), .. }) => {
+            Err(Failure::Refused(format!("{error}: check the URL of --from, which is that of a folder with the lists")))
+        }
         Err(MirrorError::Save(error)) => Err(failure(error)),
         Err(error) => Err(Failure::Network(error.to_string())),
     }

@@ -133,11 +133,11 @@ fn what_is_wrong_with_a_bucket_is_one_line_that_says_what_to_do() {
     let (_, endpoint) = Bucket::serve(&world.archives);
     let seed = |url: &str| with_keys(world.trusting("seeder").arg("seed").arg(url).alone(), &endpoint);
     seed("s3://").end().exits(3).says("names no bucket");
-    seed("s3://other/").end().exits(7).says("no such bucket: check its name");
+    seed("s3://other/").end().exits(9).says("no such bucket: check its name");
     seed("s3://eras/")
         .env("AWS_ACCESS_KEY_ID", "another")
         .end()
-        .exits(7)
+        .exits(9)
         .says("InvalidAccessKeyId): check the credentials");
     let (_, empty) = Bucket::serve(&[] as &[&Path]);
     seed("s3://eras/").env("AWS_ENDPOINT_URL", empty).end().exits(6).says("no .era1, .ere or .erae file is listed");

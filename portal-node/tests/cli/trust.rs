@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Call, Peer, World};
+use crate::{
+    mirror,
+    support::{Call, Peer, World},
+};
 
 fn held(world: &World, data: &str) -> usize {
     let shown = world.cairn(data).args(["trust", "show", "--json"]).end().json();
@@ -71,6 +74,14 @@ fn a_chain_without_roots_says_what_that_means() {
     }
     let shown = sepolia().args(["trust", "show", "--json"]).end().says("no trust roots compiled in").json();
     assert!(shown["lists"].as_array().unwrap().iter().all(|list| list["root"].is_null()), "{shown}");
+}
+
+#[test]
+fn a_mirror_of_lists_that_refuses_is_told_from_one_that_is_not_there() {
+    let world = World::new();
+    let fetch = |from: &str| world.cairn("new").args(["trust", "fetch", "--from", from]).end();
+    fetch(&mirror::refusing("404 Not Found")).exits(9).ends_with("404").ends_with("check the URL of --from");
+    fetch("http://127.0.0.1:9/").exits(7);
 }
 
 #[test]
