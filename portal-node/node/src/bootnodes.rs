@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use content_types::NodeId;
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use overlay::{Discovery, Enr};
+use parking_lot::Mutex;
 
 use crate::networks::Network;
 
 /// Pauses before each attempt: peers that were started together find each other first.
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(15)];
+/// Pauses before the attempts that follow when none of them was there.
+const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(30)];
+/// The pause before each further one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What has been seen of a bootnode, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,51 +29,86 @@ enum Answer {
     Speaks,
 }
 
-/// Says which of the bootnodes are of no use, once.
-pub(crate) async fn look_after(bootnodes: Vec<Enr>, discovery: Discovery, networks: Vec<Arc<Network>>) {
-    let own = discovery.node_id();
-    let mut open: Vec<_> = bootnodes
-        .into_iter()
-        .filter(|enr| NodeId::from(enr.node_id().raw()) != own)
-        .map(|enr| (enr, Answer::Silent))
-        .collect();
-    let mut is_anybody_there = open.is_empty();
-    for pause in PAUSES {
-        tokio::time::sleep(pause).await;
-        let asked: FuturesUnordered<_> = open
-            .into_iter()
-            .map(|(enr, before)| {
-                let (discovery, networks) = (&discovery, &networks);
-                async move {
-                    let answer = ask(&enr, discovery, networks).await.max(before);
-                    (enr, answer)
-                }
-            })
-            .collect();
-        let asked: Vec<_> = asked.collect().await;
-        is_anybody_there |= asked.iter().any(|(_, answer)| *answer == Answer::Speaks);
-        open = asked.into_iter().filter(|(_, answer)| *answer < Answer::Speaks).collect();
-        if open.is_empty() {
-            break;
-        }
-    }
-    for (enr, answer) in &open {
-        let what = match answer {
-            Answer::OtherNetwork => {
+impl Answer {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Silent => "does not answer",
+            Self::OtherNetwork => {
                 "answers, and has nothing to do with this chain's history: it may be of another chain"
             }
-            _ => "does not answer",
-        };
-        let (v4, v6) = (enr.udp4_socket(), enr.udp6_socket());
-        let at =
-            v4.map(|at| at.to_string()).or_else(|| v6.map(|at| at.to_string())).unwrap_or_else(|| "no address".into());
-        // With others there it is a remark; alone it is the reason why nobody is found.
-        if is_anybody_there {
-            tracing::info!(node_id = %enr.node_id(), at, "a bootnode {what}");
-        } else {
-            tracing::warn!(node_id = %enr.node_id(), at, "a bootnode {what}");
+            Self::Speaks => "answers",
         }
     }
+}
+
+/// What has become of the peers to start from. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bootnodes {
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Bootnodes {
+    /// Why they are of no use, while none of them is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
+
+    /// Says which of them are of no use, once, and while none of them is goes on asking: a peer that has never answered is no longer
+    /// in any table by then, and nothing else would find one that comes up later.
+    pub(crate) async fn look_after(self, records: Vec<Enr>, discovery: Discovery, networks: Vec<Arc<Network>>) {
+        let own = discovery.node_id();
+        let others = records.into_iter().filter(|enr| NodeId::from(enr.node_id().raw()) != own);
+        let mut open: Vec<_> = others.map(|enr| (enr, Answer::Silent)).collect();
+        let mut is_anybody_there = open.is_empty();
+        for pause in PAUSES {
+            tokio::time::sleep(pause).await;
+            open = ask_all(open, &discovery, &networks).await;
+            is_anybody_there |= open.iter().any(|(_, answer)| *answer == Answer::Speaks);
+            open.retain(|(_, answer)| *answer < Answer::Speaks);
+            if open.is_empty() {
+                break;
+            }
+        }
+        if !is_anybody_there {
+            let each = open.iter().map(|(enr, answer)| format!("{} {}", address_of(enr), answer.words()));
+            *self.trouble.lock() = Some(each.collect::<Vec<_>>().join("; "));
+        }
+        for (enr, answer) in &open {
+            // With others there it is a remark; alone it is the reason why nobody is found.
+            let (node_id, at, what) = (enr.node_id(), address_of(enr), answer.words());
+            if is_anybody_there {
+                tracing::info!(%node_id, at, "a bootnode {what}");
+            } else {
+                tracing::warn!(%node_id, at, "a bootnode {what}");
+            }
+        }
+        if is_anybody_there {
+            return;
+        }
+        for pause in AGAIN.into_iter().chain(std::iter::repeat(LONGEST_PAUSE)) {
+            tokio::time::sleep(pause).await;
+            open = ask_all(open, &discovery, &networks).await;
+            if let Some((enr, _)) = open.iter().find(|(_, answer)| *answer == Answer::Speaks) {
+                *self.trouble.lock() = None;
+                tracing::info!(node_id = %enr.node_id(), at = address_of(enr), "a bootnode answers now");
+                return;
+            }
+        }
+    }
+}
+
+fn address_of(enr: &Enr) -> String {
+    let v6 = || enr.udp6_socket().map(|at| at.to_string());
+    enr.udp4_socket().map(|at| at.to_string()).or_else(v6).unwrap_or_else(|| "no address".into())
+}
+
+/// The same bootnodes, with the best that was seen of each.
+async fn ask_all(open: Vec<(Enr, Answer)>, discovery: &Discovery, networks: &[Arc<Network>]) -> Vec<(Enr, Answer)> {
+    let asked = open.into_iter().map(|(enr, before)| async move {
+        let answer = ask(&enr, discovery, networks).await.max(before);
+        (enr, answer)
+    });
+    join_all(asked).await
 }
 
 async fn ask(enr: &Enr, discovery: &Discovery, networks: &[Arc<Network>]) -> Answer {

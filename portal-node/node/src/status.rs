@@ -8,6 +8,7 @@ use std::time::Instant;
 use overlay::{Discovery, Transport};
 use serde::{Deserialize, Serialize};
 
+use crate::bootnodes::Bootnodes;
 use crate::headers::HeaderSource;
 use crate::metrics::{Health, NetworkState, Snapshot};
 use crate::networks::Network;
@@ -32,6 +33,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Peers in the base protocol's table that are connected.
     pub discovery_peers: usize,
+    /// Why no bootnode is of any use, while none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_bootnode: Option<String>,
     /// Each sub-network.
     pub networks: Vec<NetworkStatus>,
     /// Why nothing can be stored, when nothing can.
@@ -108,6 +112,7 @@ struct Parts {
     trust: Arc<TrustStore>,
     headers: Arc<HeaderSource>,
     archives: Arc<Archives>,
+    bootnodes: Bootnodes,
     started: Instant,
 }
 
@@ -119,13 +124,14 @@ impl StatusSource {
         trust: Arc<TrustStore>,
         headers: Arc<HeaderSource>,
         archives: Arc<Archives>,
+        bootnodes: Bootnodes,
     ) -> Self {
         let started = Instant::now();
-        Self(Arc::new(Parts { client_version, discovery, networks, trust, headers, archives, started }))
+        Self(Arc::new(Parts { client_version, discovery, networks, trust, headers, archives, bootnodes, started }))
     }
 
     pub(crate) fn status(&self) -> Status {
-        let Parts { client_version, discovery, networks, trust, headers, archives, started } = &*self.0;
+        let Parts { client_version, discovery, networks, trust, headers, archives, bootnodes, started } = &*self.0;
         Status {
             client_version: client_version.clone(),
             chain: trust.chain().name().to_owned(),
@@ -134,6 +140,7 @@ impl StatusSource {
             listen: discovery.listen_addresses().to_vec(),
             uptime_seconds: started.elapsed().as_secs(),
             discovery_peers: discovery.connected_peers(),
+            no_bootnode: bootnodes.trouble(),
             networks: networks.iter().map(|network| network_status(network)).collect(),
             not_storing: self.not_storing(),
             archives: archives.count(),

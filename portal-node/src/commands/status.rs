@@ -18,6 +18,9 @@ pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), 
     output::line(format_args!("record                 {}", status.enr))?;
     output::line(format_args!("listens on             {}", listen.join(", ")))?;
     output::line(format_args!("discv5                 {} peers", status.discovery_peers))?;
+    if let Some(why) = &status.no_bootnode {
+        output::line(format_args!("NO BOOTNODE            {why}"))?;
+    }
     if let Some(why) = &status.not_storing {
         output::line(format_args!("NOTHING IS STORED      {why}"))?;
     }

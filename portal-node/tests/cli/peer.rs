@@ -30,6 +30,28 @@ fn a_peer_announces_itself_answers_and_stops_on_either_signal() {
 }
 
 #[test]
+fn a_peer_whose_bootnodes_are_all_down_says_so_once_and_joins_when_one_comes_up() {
+    let world = World::new();
+    let bootnode = world.run("bootnode", "none");
+    let (enr, at) = (bootnode.enr(), bootnode.announced("listen")[0].as_str().unwrap().to_owned());
+    assert_eq!(bootnode.stop("TERM").0.code(), Some(0));
+    let mut peer = world.run("peer", &enr);
+    assert!(peer.wait_for_log("a bootnode does not answer").contains(&at));
+    let url = peer.rpc_url();
+    let status = |flags: &[&str]| world.cairn("other").args(["status", "--rpc", &url]).args(flags).end();
+    let text = status(&[]).text();
+    assert!(text.contains("NO BOOTNODE") && text.contains(&format!("{at} does not answer")), "{text}");
+
+    // On the same port with the same key, as after an outage.
+    let _bootnode = Peer::start_at(&at, world.trusting("bootnode").arg("run"), "none");
+    let lines = peer.log_until("a bootnode answers now");
+    assert!(!lines.iter().any(|line| line.contains("does not answer")), "it was said before: {lines:?}");
+    let report = status(&["--json"]).json();
+    assert!(report["noBootnode"].is_null(), "{report}");
+    assert!(report["networks"].as_array().unwrap().iter().any(|network| network["peers"] == 1), "{report}");
+}
+
+#[test]
 fn the_announcement_has_what_a_script_needs() {
     let world = World::new();
     let peer = Peer::start(world.trusting("peer").args(["run", "--metrics", "127.0.0.1:0"]), "none");

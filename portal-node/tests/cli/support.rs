@@ -253,7 +253,13 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts `call` with JSON-RPC on a free port and waits until the peer has announced itself.
     pub(crate) fn start(call: Call, bootnodes: &str) -> Self {
-        let mut command = call.alone().args(["--rpc", "127.0.0.1:0", "--json", "--bootnodes", bootnodes]).0;
+        Self::start_at("127.0.0.1:0", call, bootnodes)
+    }
+
+    /// The same with discv5 at an address.
+    pub(crate) fn start_at(listen: &str, call: Call, bootnodes: &str) -> Self {
+        let call = call.args(["--listen", listen, "--nat", "none", "--rpc", "127.0.0.1:0", "--json"]);
+        let mut command = call.args(["--bootnodes", bootnodes]).0;
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut log = child.stderr.take().map(BufReader::new);
@@ -307,17 +313,23 @@ impl Peer {
 
     /// Reads the log until a line says `text`; that line.
     pub(crate) fn wait_for_log(&mut self, text: &'static str) -> String {
+        self.log_until(text).pop().unwrap_or_default()
+    }
+
+    /// Reads the log until a line says `text`; all lines up to that one.
+    pub(crate) fn log_until(&mut self, text: &'static str) -> Vec<String> {
         let mut log = self.log.take().unwrap();
-        let (log, line) = in_time(text, move || {
-            let mut line = String::new();
-            while !line.contains(text) {
-                line.clear();
+        let (log, lines) = in_time(text, move || {
+            let mut lines: Vec<String> = Vec::new();
+            while !lines.last().is_some_and(|line| line.contains(text)) {
+                let mut line = String::new();
                 assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ended before {text:?}");
+                lines.push(line);
             }
-            (log, line)
+            (log, lines)
         });
         self.log = Some(log);
-        line
+        lines
     }
 
     /// Sends a signal and waits for the end: how it ended, and what it printed after the announcement.

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use super::Node;
 use super::running::Running;
 use super::stop::close;
-use crate::bootnodes;
+use crate::bootnodes::Bootnodes;
 use crate::config::NodeConfig;
 use crate::express::Express;
 use crate::fetch::Fetcher;
@@ -306,6 +306,7 @@ async fn start_on(
         Arc::clone(&headers),
         workers.clone(),
     ));
+    let bootnodes = Bootnodes::default();
     let status = StatusSource::new(
         client_version(),
         discovery.clone(),
@@ -313,6 +314,7 @@ async fn start_on(
         Arc::clone(&trust),
         Arc::clone(&headers),
         Arc::clone(&archives),
+        bootnodes.clone(),
     );
     metrics.watch(status.snapshot());
     let peers = quic.as_ref().map(|(swarm, _)| KnownPeers {
@@ -381,7 +383,7 @@ async fn start_on(
             run(keep.boxed());
         }
     }
-    run(bootnodes::look_after(config.bootnodes.clone(), discovery.clone(), networks.clone()).boxed());
+    run(bootnodes.look_after(config.bootnodes.clone(), discovery.clone(), networks.clone()).boxed());
     run(tasks::save_bars(book, config.data_dir.clone(), workers.clone()).boxed());
     run(tasks::save_record(discovery, config.data_dir.clone(), workers.clone()).boxed());
     if config.fetch_trust {
