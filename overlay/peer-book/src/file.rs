@@ -122,6 +122,20 @@ mod tests {
         assert!(Book::from_text(&text, now, wall + LIE_BAR).0.is_empty());
     }
 
+    #[test]
+    fn a_clock_that_was_ahead_bars_nobody_for_longer_than_any_bar_and_one_that_was_behind_frees_sooner() {
+        let (now, wall) = (Instant::now(), UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let mut book = Book::default();
+        book.handle_offence(now, &Who::new([3; 32].into(), [8, 8, 8, 8].into()), Offence::Lie);
+        let left = |written: SystemTime| {
+            let text = book.to_text(now, written);
+            Book::from_text(&text, now, wall).0.barred_for(now, &[3; 32].into(), None)
+        };
+        assert_eq!(left(wall), Some(LIE_BAR));
+        assert_eq!(left(wall + 366 * MAX_BAR), Some(MAX_BAR));
+        assert_eq!(left(wall - Duration::from_secs(3600)), None);
+    }
+
     /// Offences of a few peers in a few subnets, one of them of a local network, and the seconds before each.
     fn offences() -> impl Strategy<Value = Vec<(u64, Who, Offence)>> {
         let ips = ["8.8.8.8", "8.8.4.4", "2001:db8::1", "192.168.0.1"].map(|text| text.parse::<IpAddr>().unwrap());

@@ -253,6 +253,22 @@ fn a_clock_that_goes_backwards_makes_nothing_immortal() {
     assert_eq!(records.insert(key(2), record(1, 1, NOW), NOW + LIFETIME), Err(RecordRefused::Expired));
 }
 
+#[test]
+fn a_clock_that_jumps_loses_no_record() {
+    let mut records = records(SMALL);
+    let (ahead, behind) = (NOW + 3600, NOW + 3600 - 24 * 3600);
+    records.insert(key(1), record(1, 1, NOW), NOW).unwrap();
+    records.insert(key(1), record(2, 2, ahead), ahead).unwrap();
+    for now in [ahead, behind] {
+        assert_eq!(providers(&records, 1, now).len(), 2, "at {now}");
+    }
+    // Who announces anew after it went back stays as long as anybody, and the other leaves a day late at most.
+    records.insert(key(1), record(1, 1, behind), behind).unwrap();
+    assert_eq!(providers(&records, 1, behind + LIFETIME - 1).len(), 2);
+    assert_eq!(providers(&records, 1, behind + LIFETIME), [2].into());
+    assert!(providers(&records, 1, ahead + LIFETIME).is_empty());
+}
+
 proptest! {
     #[test]
     fn every_bound_holds_and_the_indices_agree(
