@@ -1,14 +1,13 @@
 //! `cairn coverage`: how many peers hold each era and run, as far as a running peer can see.
 
-use cairn_node::swarm::Coverage;
-use serde_json::json;
+use cairn_node::rpc::calls::GetCoverage;
 
 use super::running::RunningPeer;
 use crate::{cli::StatusArgs, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn coverage(settings: &Settings, args: StatusArgs) -> Result<(), Failure> {
     let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
-    let coverage: Coverage = peer.ask("cairn_coverage", json!([])).await?;
+    let coverage = peer.ask(GetCoverage {}).await?;
     if settings.json {
         return output::json(&coverage);
     }

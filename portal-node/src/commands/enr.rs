@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use cairn_node::identity;
+use cairn_node::{identity, rpc::calls::OwnRecord};
 use overlay::Enr;
 use serde_json::json;
 
@@ -18,8 +18,8 @@ pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failur
     let record = match (args.decode, args.rpc) {
         (Some(text), _) => peer::record(&text)?,
         (None, Some(url)) => {
-            let info: serde_json::Value = RunningPeer::at(&url)?.ask("discv5_nodeInfo", json!([])).await?;
-            peer::record(info.get("enr").and_then(|enr| enr.as_str()).unwrap_or_default())?
+            let own = RunningPeer::at(&url)?.ask(OwnRecord {}).await?;
+            peer::record(&own.enr)?
         }
         (None, None) => {
             let data_dir = settings.data_dir()?;

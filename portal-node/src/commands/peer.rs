@@ -9,7 +9,7 @@ use std::{
 
 use cairn_node::{
     Node, NodeConfig, RpcConfig, StartError,
-    rpc::{RpcError, SOCKET_FILE},
+    rpc::{RpcError, SOCKET_FILE, calls::GetPeers},
     seeding,
     swarm::{Limits, quic},
     trust::TrustStoreError,
@@ -21,7 +21,6 @@ use overlay::{
     discovery::{self, ListenAddresses, Nat},
 };
 use reqwest::Url;
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::{running::RunningPeer, without_trust};
@@ -156,7 +155,7 @@ pub(crate) async fn start_passing(
     // A peer that runs on the data folder serves what it has, and knows others: with them it takes no time to find anybody.
     if !is_told_of_peers && let Some(running) = RunningPeer::on_folder(settings).await? {
         // It does without, too: that peer may be busy, or of another version.
-        let known: Vec<String> = running.ask("cairn_peers", json!([])).await.unwrap_or_else(|error| {
+        let known = running.ask(GetPeers {}).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the peer that runs on the data folder names no peers");
             Vec::new()
         });

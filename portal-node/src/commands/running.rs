@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use cairn_node::{
-    HttpError, NotFoundCause, Status,
-    rpc::{AskError, DEFAULT_RPC_PORT, PeerClient, RpcRefusal, error},
+    HttpError, NotFoundCause,
+    rpc::{AskError, Call, DEFAULT_RPC_PORT, PeerClient, RpcRefusal, calls::GetStatus, error},
     without_secrets,
 };
 use reqwest::Url;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::Deserialize;
 
 use crate::{failure::Failure, output, settings::Settings, values::Setting};
 
@@ -51,7 +50,7 @@ impl RunningPeer {
         let client = PeerClient::on_folder(&data_dir).map_err(|error| Failure::Internal(error.to_string()))?;
         let Some(client) = client else { return Ok(None) };
         let peer = Self { client, at: data_dir.display().to_string() };
-        match peer.client.ask::<Status>("cairn_status", json!([]), HELLO_TIMEOUT).await {
+        match peer.client.ask(&GetStatus {}, HELLO_TIMEOUT).await {
             Ok(status) if status.chain == settings.chain()?.name() => Ok(Some(peer)),
             Ok(_) => Ok(None),
             Err(error) => {
@@ -62,20 +61,15 @@ impl RunningPeer {
         }
     }
 
-    /// Calls a method that costs the peer nothing.
-    pub(crate) async fn ask<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, Failure> {
-        self.ask_within(ANSWER_TIMEOUT, method, params).await
+    /// Makes a call that costs the peer nothing.
+    pub(crate) async fn ask<C: Call>(&self, call: C) -> Result<C::Answer, Failure> {
+        self.ask_within(ANSWER_TIMEOUT, call).await
     }
 
-    /// Calls a method, for `limit` at most.
-    pub(crate) async fn ask_within<T: DeserializeOwned>(
-        &self,
-        limit: Duration,
-        method: &str,
-        params: Value,
-    ) -> Result<T, Failure> {
-        let at = &self.at;
-        self.client.ask(method, params, limit).await.map_err(|error| match error {
+    /// Makes a call, for `limit` at most.
+    pub(crate) async fn ask_within<C: Call>(&self, limit: Duration, call: C) -> Result<C::Answer, Failure> {
+        let (at, method) = (&self.at, C::NAME);
+        self.client.ask(&call, limit).await.map_err(|error| match error {
             AskError::Unreachable(error) => unreachable(at, &error),
             AskError::Refused(refusal) => refused(at, method, &refusal),
             AskError::Unknown(error) => {
@@ -116,27 +110,30 @@ fn refused(at: &str, method: &str, refusal: &RpcRefusal) -> Failure {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use cairn_node::rpc::calls::GetBlock;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn an_error_of_the_peer_is_the_failure_that_its_own_peer_would_give_the_command() {
         let failure = |code| {
             let refusal = RpcRefusal { code, message: "why".to_owned(), data: Value::Null };
-            refused("here", "cairn_block", &refusal)
+            refused("here", GetBlock::NAME, &refusal)
         };
         assert!(matches!(failure(error::CONTENT_NOT_FOUND_WITH_TRACE), Failure::NotFound(why) if why == "why"));
         assert!(matches!(failure(error::NO_SUCH_FORM), Failure::Invalid(why) if why == "why"));
         assert!(matches!(failure(error::DISK_FAILED), Failure::Io(why) if why == "why"));
         assert!(matches!(failure(error::STOPPING), Failure::Internal(why) if why == "why"));
         assert!(matches!(failure(error::INTERNAL), Failure::Internal(why) if why == "why"));
-        assert!(matches!(failure(error::TOO_MANY_CALLS), Failure::Network(why) if why.contains("cairn_block")));
+        assert!(matches!(failure(error::TOO_MANY_CALLS), Failure::Network(why) if why.contains(GetBlock::NAME)));
     }
 
     #[tokio::test]
     async fn a_port_that_says_nothing_is_not_waited_for_for_ever() {
         let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let peer = RunningPeer::at(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
-        let answer = peer.ask_within::<Value>(Duration::from_millis(50), "cairn_status", json!([])).await;
+        let answer = peer.ask_within(Duration::from_millis(50), GetStatus {}).await;
         assert!(matches!(answer, Err(Failure::Network(why)) if why.contains("time-out")));
     }
 }

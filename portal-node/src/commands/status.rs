@@ -1,14 +1,14 @@
 //! `cairn status`: what a running peer says of itself.
 
 use bytesize::ByteSize;
-use cairn_node::Status;
+use cairn_node::rpc::calls::GetStatus;
 
 use super::running::RunningPeer;
 use crate::{cli::StatusArgs, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), Failure> {
     let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
-    let status: Status = peer.ask("cairn_status", serde_json::json!([])).await?;
+    let status = peer.ask(GetStatus {}).await?;
     if settings.json {
         return output::json(&status);
     }

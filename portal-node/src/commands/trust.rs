@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cairn_node::{
     HttpError, Node,
-    rpc::TrustSearch,
+    rpc::{TrustSearch, calls::FetchTrust},
     trust::{MirrorError, TrustStore, TrustStoreError},
 };
 use content_types::HeaderVerifier;
@@ -124,7 +124,7 @@ async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure>
         && let Some(peer) = RunningPeer::on_folder(settings).await?
     {
         // It has the lists in use, and takes what it finds in at once.
-        let searches: Vec<TrustSearch> = peer.ask_within(SEARCH_TIMEOUT, "cairn_fetchTrust", json!([])).await?;
+        let searches = peer.ask_within(SEARCH_TIMEOUT, FetchTrust {}).await?;
         let missing = |search: &TrustSearch| format!("no peer of {} has the {}", search.asked, search.list);
         let failed: Vec<_> = searches.iter().filter(|search| !search.found).map(missing).collect();
         if !failed.is_empty() {

@@ -5,7 +5,7 @@ use alloy_rlp::Header as RlpHeader;
 use alloy_rpc_types_eth::{Block, TransactionReceipt};
 use bytes::Bytes;
 use content_types::ProvedHeader;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BlobFees, Body, PresentError, Shown, block, body, fields_of, header, receipts};
 use crate::fetch::{FetchError, Fetcher};
@@ -13,7 +13,8 @@ use crate::headers::BlockId;
 use crate::workers::{Stopping, Workers};
 
 /// What of a block is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum What {
     /// Header, body and receipts. In RLP, `[header, transactions, ommers, withdrawals?]`: there are no receipts in it.
     Block,
@@ -26,7 +27,8 @@ pub enum What {
 }
 
 /// The form in which it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PieceForm {
     /// A JSON object: of a block what `eth_getBlockByNumber` gives with whole transactions, and `receipts` as
     /// `eth_getBlockReceipts` gives them; of a body or receipts alone, number and hash of the block and those.

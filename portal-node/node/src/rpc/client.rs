@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use reqwest::{Client, Url};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::calls::Call;
 use crate::http::{self, HttpError};
 
 /// The socket's name in a data folder.
@@ -87,8 +87,8 @@ impl PeerClient {
     ///
     /// # Errors
     /// [`AskError`].
-    pub async fn ask<T: DeserializeOwned>(&self, method: &str, params: Value, limit: Duration) -> Result<T, AskError> {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    pub async fn ask<C: Call>(&self, call: &C, limit: Duration) -> Result<C::Answer, AskError> {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": C::NAME, "params": call.params() });
         let sent = self.http.post(self.url.clone()).timeout(limit).json(&request).send().await;
         let body = http::read_bounded(sent.map_err(HttpError::from)?, MAX_ANSWER_BYTES).await?;
         let RpcResponse { result, error } = serde_json::from_slice(&body)?;

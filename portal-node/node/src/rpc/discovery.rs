@@ -7,9 +7,10 @@ use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use overlay::{Discovery, Enr, Transport};
 
+use super::calls::{NodeInfo, OwnRecord, serve};
 use super::error::{RpcResult, invalid_params, peer_failed, record_not_found};
 use super::params::{Arguments, Distances};
-use super::results::{DiscoveryPong, NodeInfo, RoutingTableInfo, UpdatedNodeInfo, bytes32, hex_string};
+use super::results::{DiscoveryPong, RoutingTableInfo, UpdatedNodeInfo, bytes32, hex_string};
 
 pub(super) fn node_id(id: B256) -> NodeId {
     NodeId::from(id.0)
@@ -19,8 +20,7 @@ pub(super) fn node_id(id: B256) -> NodeId {
 pub(super) fn module(discovery: Discovery) -> Result<RpcModule<Discovery>, RegisterMethodError> {
     let mut module = RpcModule::new(discovery);
 
-    module.register_method("discv5_nodeInfo", |params, discovery, _| -> RpcResult<_> {
-        Arguments::new(&params, &[])?;
+    serve(&mut module, |OwnRecord {}, discovery: &Discovery| {
         let enr = discovery.local_enr().to_base64();
         Ok(NodeInfo { enr, node_id: bytes32(&discovery.node_id()) })
     })?;

@@ -1,28 +1,20 @@
 //! What only commands of the same user may ask of a peer that runs: over the socket in its data folder, never over TCP. It costs the
 //! peer's processor or its lines, or it touches files.
-//!
-//! | method | what |
-//! |---|---|
-//! | `cairn_block` | a block or a part of it, fetched and proved, as JSON or RLP |
-//! | `cairn_peers` | records of this peer and of some that it knows to be there, to start another one from |
-//! | `cairn_fetchTrust` | peers are asked for the trust lists that are missing |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jsonrpsee::RpcModule;
-use jsonrpsee::core::{RegisterMethodError, RpcResult};
+use jsonrpsee::core::RegisterMethodError;
 use overlay::Discovery;
 use overlay::transport::Transport as _;
-use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use super::error::{disk_failed, internal, no_such_form, not_fetched, stopping};
-use super::params::{Arguments, Misfit, Parameter, text};
+use super::calls::{FetchTrust, GetBlock, GetPeers, TrustSearch, serve, serve_later};
+use super::error::{RpcResult, disk_failed, internal, no_such_form, not_fetched, stopping};
 use super::results::hex_string;
 use crate::fetch::{FetchError, Fetcher};
-use crate::headers::BlockId;
 use crate::networks::Network;
 use crate::present::{self, BlobFees, PieceError, PieceForm, What};
 use crate::trust_fetcher::TrustFetcher;
@@ -38,7 +30,7 @@ pub(crate) struct Local {
     pub(crate) networks: Vec<Arc<Network>>,
 }
 
-/// Records that `cairn_peers` gives at most.
+/// Records that [`GetPeers`] gives at most.
 const MAX_PEERS: usize = 64;
 
 impl Local {
@@ -52,68 +44,15 @@ impl Local {
     }
 }
 
-/// How the search for one trust list among peers went: the answer of `cairn_fetchTrust` is a list of these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TrustSearch {
-    /// The list's name.
-    pub list: String,
-    /// Whether it was found and is in use.
-    pub found: bool,
-    /// Peers asked.
-    pub asked: usize,
-    /// What each peer that did not help answered, as a line.
-    pub failures: Vec<String>,
-}
-
-impl Parameter for BlockId {
-    const EXPECTED: &'static str = "a block number, or a block hash as a hex string of 32 bytes";
-
-    fn parse(value: &Value) -> Result<Self, Misfit> {
-        match value {
-            Value::String(written) => written.parse().map_err(Misfit::because),
-            number => u64::parse(number).map(Self::Number),
-        }
-    }
-}
-
-impl Parameter for What {
-    const EXPECTED: &'static str = "one of block, header, body, receipts";
-
-    fn parse(value: &Value) -> Result<Self, Misfit> {
-        Ok(match text(value)? {
-            "block" => Self::Block,
-            "header" => Self::Header,
-            "body" => Self::Body,
-            "receipts" => Self::Receipts,
-            _ => return Err(Misfit::because("there is no such part")),
-        })
-    }
-}
-
-impl Parameter for PieceForm {
-    const EXPECTED: &'static str = "one of json, rlp";
-
-    fn parse(value: &Value) -> Result<Self, Misfit> {
-        match text(value)? {
-            "json" => Ok(Self::Json),
-            "rlp" => Ok(Self::Rlp),
-            _ => Err(Misfit::because("there is no such form")),
-        }
-    }
-}
-
 /// The methods.
 ///
 /// # Errors
 /// When two of them have the same name.
 pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodError> {
     let mut module = RpcModule::new(local);
-    module.register_async_method("cairn_block", |params, local, _| async move {
-        let arguments = Arguments::new(&params, &["block", "what", "form"])?;
-        let (id, what) = (arguments.required("block")?, arguments.optional("what")?.unwrap_or(What::Block));
-        let form = arguments.optional("form")?.unwrap_or(PieceForm::Json);
-        let piece = present::piece(&local.fetcher, &local.workers, local.fees.clone(), id, what, form)
+    serve_later(&mut module, |GetBlock { block, what, form }, local: Arc<Local>| async move {
+        let (what, form) = (what.unwrap_or(What::Block), form.unwrap_or(PieceForm::Json));
+        let piece = present::piece(&local.fetcher, &local.workers, local.fees.clone(), block, what, form)
             .await
             .map_err(refused)?;
         match form {
@@ -122,16 +61,15 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
             PieceForm::Rlp => raw(json!(hex_string(piece)).to_string()),
         }
     })?;
-    module.register_method("cairn_peers", |params, local, _| Arguments::new(&params, &[]).map(|_| local.peers()))?;
-    module.register_async_method("cairn_fetchTrust", |params, local, _| async move {
-        Arguments::new(&params, &[])?;
+    serve(&mut module, |GetPeers {}, local: &Local| Ok(local.peers()))?;
+    serve_later(&mut module, |FetchTrust {}, local: Arc<Local>| async move {
         let searches = local.trust.fetch_missing().await.into_iter().map(|search| TrustSearch {
             list: search.kind.to_string(),
             found: search.found,
             asked: search.asked,
             failures: search.failures.iter().map(|(peer, why)| format!("{}: {why}", peer.node_id())).collect(),
         });
-        RpcResult::Ok(searches.collect::<Vec<_>>())
+        Ok(searches.collect())
     })?;
     Ok(module)
 }
@@ -156,6 +94,7 @@ fn refused(error: PieceError) -> jsonrpsee::types::ErrorObjectOwned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers::BlockId;
     use crate::present::PresentError;
     use crate::rpc::error::{NO_SUCH_FORM, STOPPING};
     use crate::workers::Stopping;

@@ -1,10 +1,10 @@
 //! JSON-RPC over HTTP and WebSocket: the methods of the specification's OpenRPC (`jsonrpc/src/methods`) for every
-//! sub-network of the registry, `discv5_*`, `web3_clientVersion`, `cairn_status` for the command line, and what is moved
-//! over QUIC (`swarm`).
+//! sub-network of the registry, `discv5_*`, `web3_clientVersion`, and Cairn's own (`calls`).
 //!
 //! A method takes its parameters (`params`), calls the service, and gives the result its shape (`results`): nothing
 //! lies between the request and the sub-network. Web pages are kept out unless they are allowed (`access`, `gate`).
 
+pub mod calls;
 pub mod client;
 mod config;
 mod discovery;
@@ -30,25 +30,24 @@ use std::sync::Arc;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::server::{BatchRequestConfig, ServerConfig, ServerHandle, StopHandle, stop_channel};
-use jsonrpsee::types::ErrorObjectOwned;
 use overlay::Discovery;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::networks::Network;
-use crate::status::{Status, StatusSource};
+use crate::status::StatusSource;
 use crate::swarm::StoreFetches;
+use calls::{ClientVersion, GetStatus, serve};
 use gate::GateLayer;
 use local::Local;
-use params::Arguments;
 use serve::Service;
 use socket::OwnSocket;
 
 pub use crate::access::{AllowedHost, AllowedOrigin, ParseAccessError};
+pub use calls::{Call, TrustSearch};
 pub use client::{AskError, PeerClient, RpcRefusal, SOCKET_FILE};
 pub use config::{DEFAULT_RPC_PORT, RpcConfig};
-pub use local::TrustSearch;
 
 /// Why the JSON-RPC server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -152,13 +151,8 @@ pub(crate) fn methods(
     fetches: Option<&StoreFetches>,
 ) -> Result<RpcModule<()>, RegisterMethodError> {
     let mut methods = RpcModule::new(());
-    methods.register_method("web3_clientVersion", move |params, (), _| {
-        Arguments::new(&params, &[]).map(|_| client_version.clone())
-    })?;
-    methods.register_method("cairn_status", move |params, (), _| -> Result<Status, ErrorObjectOwned> {
-        Arguments::new(&params, &[])?;
-        Ok(status.status())
-    })?;
+    serve(&mut methods, move |ClientVersion {}, ()| Ok(client_version.clone()))?;
+    serve(&mut methods, move |GetStatus {}, ()| Ok(status.status()))?;
     methods.merge(discovery::module(discovery)?)?;
     for network in networks {
         methods.merge(portal::module(Arc::clone(network))?)?;

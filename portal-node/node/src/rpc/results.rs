@@ -26,14 +26,6 @@ pub(super) fn uint256(big_endian: &[u8; 32]) -> String {
     }
 }
 
-/// Node record and node ID of this node.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NodeInfo {
-    pub(super) enr: String,
-    pub(super) node_id: String,
-}
-
 /// Result of `discv5_updateNodeInfo`, which names the node ID otherwise than `discv5_nodeInfo` does.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,56 +1,26 @@
-//! `cairn_swarm`, `cairn_limits`, `cairn_setLimits`, `cairn_coverage` and `cairn_fetch`: what is moved over QUIC, who holds
-//! what, and ranges into this node's store.
+//! What is moved over QUIC and within which limits, who holds what, and ranges into this node's store.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_swarm::quic::{Limits, Session, Swarm};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
-use jsonrpsee::types::ErrorObjectOwned;
-use serde::Serialize;
 
+use super::calls::{
+    FetchIntoStore, GetCoverage, GetLimits, GetSwarm, LimitsResult, PeerResult, SetLimits, SwarmResult, serve,
+};
 use super::error::{fetch_not_begun, invalid_params};
-use super::params::{Arguments, Rate};
-use crate::swarm::{NotBegun, StoreFetchState, StoreFetches, StoreRange, coverage};
+use super::params::Rate;
+use crate::swarm::{NotBegun, StoreFetches, StoreRange, coverage};
 
-/// How long `cairn_fetch` waits while nobody serves what is missing, in seconds, unless told otherwise.
+/// How long [`FetchIntoStore`] waits while nobody serves what is missing, in seconds, unless told otherwise.
 const PATIENCE_SECONDS: u16 = 60;
-
-/// Limits, in bytes a second; `null` is none.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LimitsResult {
-    upload_limit: Option<u64>,
-    download_limit: Option<u64>,
-    max_peers: usize,
-}
 
 impl From<Limits> for LimitsResult {
     fn from(limits: Limits) -> Self {
         Self { upload_limit: limits.upload, download_limit: limits.download, max_peers: limits.max_peers }
     }
-}
-
-/// A peer that is connected over QUIC.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PeerResult {
-    node_id: String,
-    address: SocketAddr,
-    client: String,
-    rtt_micros: u64,
-    serves_us: bool,
-}
-
-/// What was moved over QUIC since the start, in bytes of answers, and the peers.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SwarmResult {
-    uploaded: u64,
-    downloaded: u64,
-    peers: Vec<PeerResult>,
 }
 
 impl SwarmResult {
@@ -75,40 +45,30 @@ pub(crate) fn module(fetches: &StoreFetches) -> Result<RpcModule<()>, RegisterMe
     let mut module = RpcModule::new(());
     let swarm = fetches.swarm();
     let of = swarm.clone();
-    module.register_method("cairn_swarm", move |params, (), _| {
-        Arguments::new(&params, &[]).map(|_| SwarmResult::of(&of))
-    })?;
+    serve(&mut module, move |GetSwarm {}, ()| Ok(SwarmResult::of(&of)))?;
     let of = swarm.clone();
-    module.register_method("cairn_limits", move |params, (), _| -> Result<LimitsResult, ErrorObjectOwned> {
-        Arguments::new(&params, &[])?;
-        Ok(of.limits().into())
-    })?;
+    serve(&mut module, move |GetLimits {}, ()| Ok(of.limits().into()))?;
     let of = swarm.clone();
-    module.register_method("cairn_setLimits", move |params, (), _| -> Result<LimitsResult, ErrorObjectOwned> {
-        let arguments = Arguments::new(&params, &["uploadLimit", "downloadLimit", "maxPeers"])?;
+    serve(&mut module, move |SetLimits { upload_limit, download_limit, max_peers }, ()| {
         let mut limits = of.limits();
-        let rate = |name| arguments.optional::<Rate>(name);
-        if let Some(Rate(upload)) = rate("uploadLimit")? {
+        if let Some(Rate(upload)) = upload_limit {
             limits.upload = upload;
         }
-        if let Some(Rate(download)) = rate("downloadLimit")? {
+        if let Some(Rate(download)) = download_limit {
             limits.download = download;
         }
-        if let Some(peers) = arguments.optional::<u16>("maxPeers")? {
+        if let Some(peers) = max_peers {
             limits.max_peers = usize::from(peers);
         }
         of.set_limits(limits);
         Ok(limits.into())
     })?;
     let of = swarm.clone();
-    module
-        .register_method("cairn_coverage", move |params, (), _| Arguments::new(&params, &[]).map(|_| coverage(&of)))?;
+    serve(&mut module, move |GetCoverage {}, ()| Ok(coverage(&of)))?;
     let fetches = fetches.clone();
-    module.register_method("cairn_fetch", move |params, (), _| -> Result<StoreFetchState, ErrorObjectOwned> {
-        let arguments = Arguments::new(&params, &["first", "last", "patience"])?;
-        let range = StoreRange { first: arguments.required("first")?, last: arguments.required("last")? };
-        let patience = arguments.optional::<u16>("patience")?.unwrap_or(PATIENCE_SECONDS);
-        fetches.ask(range, Duration::from_secs(patience.into())).map_err(|error| match error {
+    serve(&mut module, move |FetchIntoStore { first, last, patience }, ()| {
+        let patience = Duration::from_secs(patience.unwrap_or(PATIENCE_SECONDS).into());
+        fetches.ask(StoreRange { first, last }, patience).map_err(|error| match error {
             NotBegun::Empty => invalid_params(error.to_string()),
             NotBegun::TooMany | NotBegun::Stopping => fetch_not_begun(error),
         })

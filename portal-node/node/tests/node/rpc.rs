@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use cairn_node::rpc::{AskError, PeerClient, SOCKET_FILE, TrustSearch, error};
+use cairn_node::BlockId;
+use cairn_node::present::{PieceForm, What};
+use cairn_node::rpc::calls::{FetchTrust, GetBlock, GetPeers, GetStatus};
+use cairn_node::rpc::{AskError, PeerClient, SOCKET_FILE, error};
 use content_types::{ContentKey, Key as _, SubNetwork, history, legacy_history};
 use serde_json::{Value, json};
 
@@ -417,19 +420,22 @@ async fn the_peer_on_a_data_folder_is_asked_over_its_socket() {
     let client = PeerClient::on_folder(&folder).unwrap().expect("a socket");
     let limit = Duration::from_secs(60);
 
-    let status: cairn_node::Status = client.ask("cairn_status", json!([]), limit).await.unwrap();
+    let status = client.ask(&GetStatus {}, limit).await.unwrap();
     assert_eq!(status.node_id, node.node_id().to_string());
-    let block: Value = client.ask("cairn_block", json!([5]), limit).await.unwrap();
+    let get = |number| GetBlock { block: BlockId::Number(number), what: None, form: None };
+    let block = client.ask(&get(5), limit).await.unwrap();
+    let block: Value = serde_json::from_str(block.get()).unwrap();
     assert_eq!(block["hash"], json!(world.chain.block_hash(5).unwrap()));
-    let body: String = client.ask("cairn_block", json!([5, "body", "rlp"]), limit).await.unwrap();
-    assert_eq!(body, hex(world.chain.block(5).unwrap().body));
-    match client.ask::<Value>("cairn_block", json!([1_000_000]), limit).await {
+    let body = GetBlock { what: Some(What::Body), form: Some(PieceForm::Rlp), ..get(5) };
+    let body = client.ask(&body, limit).await.unwrap();
+    assert_eq!(body.get(), json!(hex(world.chain.block(5).unwrap().body)).to_string());
+    match client.ask(&get(1_000_000), limit).await {
         Err(AskError::Refused(refusal)) => assert_eq!(refusal.code, error::CONTENT_NOT_FOUND_WITH_TRACE),
         other => panic!("{other:?}"),
     }
-    let peers: Vec<String> = client.ask("cairn_peers", json!([]), limit).await.unwrap();
+    let peers = client.ask(&GetPeers {}, limit).await.unwrap();
     assert_eq!(peers, [node.enr().to_base64(), seeder.enr().to_base64()]);
-    let searches: Vec<TrustSearch> = client.ask("cairn_fetchTrust", json!([]), limit).await.unwrap();
+    let searches = client.ask(&FetchTrust {}, limit).await.unwrap();
     assert_eq!(searches, [], "nothing is missing");
     assert_eq!(Rpc::of(&node).error("cairn_block", json!([5])).await.0, METHOD_NOT_FOUND);
 

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::Path as UrlPath;
 use axum::routing::get;
 use cairn_node::rpc::PeerClient;
+use cairn_node::rpc::calls::ClientVersion;
 use cairn_node::trust::{MirrorError, TrustStore, TrustStoreError, file_name};
 use content_types::ChainSpec;
 use content_types::trust::{HistoricalSummariesWithProof, TrustListKind};
@@ -137,7 +138,7 @@ async fn json_rpc_is_asked_where_it_is_said_to_be_and_nowhere_else() {
     let limit = std::time::Duration::from_secs(60);
     let ask = async |url: Url| {
         let client = PeerClient::at(url).unwrap();
-        client.ask::<String>("web3_clientVersion", serde_json::json!([]), limit).await
+        client.ask(&ClientVersion {}, limit).await
     };
     ask(rpc.clone()).await.unwrap();
     let refused = ask(redirecting(rpc).await.join("0/x").unwrap()).await.unwrap_err();

@@ -3,9 +3,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cairn_node::swarm::{StoreFetchPhase, StoreFetchState};
+use cairn_node::{
+    rpc::calls::FetchIntoStore,
+    swarm::{StoreFetchPhase, StoreFetchState},
+};
 use indicatif::HumanBytes;
-use serde_json::json;
 
 use crate::{
     cli::FetchArgs,
@@ -22,11 +24,11 @@ const ASK_INTERVAL: Duration = Duration::from_millis(300);
 pub(super) async fn fetch(settings: &Settings, args: &FetchArgs) -> Result<(), Failure> {
     let range = args.range();
     let patience = u16::try_from(args.from_peers.timeout).unwrap_or(u16::MAX);
-    let params = json!({ "first": range.first, "last": range.last, "patience": patience });
+    let call = FetchIntoStore { first: range.first, last: range.last, patience: Some(patience) };
     let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
     let mut board = Board::new(args.from_peers.per_peer);
     let state = loop {
-        let state: StoreFetchState = peer.ask("cairn_fetch", params.clone()).await?;
+        let state = peer.ask(call).await?;
         if state.phase != StoreFetchPhase::Running {
             break state;
         }

@@ -15,10 +15,10 @@ use cairn_node::{
     BlockId, Node,
     present::{self, PieceError},
     ranges::in_order,
+    rpc::calls::GetBlock,
     swarm::WantedArchive,
 };
 use indicatif::ProgressBar;
-use serde_json::{json, value::RawValue};
 use tokio::sync::mpsc;
 
 use super::{
@@ -214,23 +214,23 @@ async fn piece(
     format: FetchFormat,
     limit: Duration,
 ) -> Result<Vec<u8>, Failure> {
-    let (what, what_name) = match what {
-        WhatArg::Block => (present::What::Block, "block"),
-        WhatArg::Header => (present::What::Header, "header"),
-        WhatArg::Body => (present::What::Body, "body"),
-        WhatArg::Receipts => (present::What::Receipts, "receipts"),
+    let what = match what {
+        WhatArg::Block => present::What::Block,
+        WhatArg::Header => present::What::Header,
+        WhatArg::Body => present::What::Body,
+        WhatArg::Receipts => present::What::Receipts,
     };
-    let (form, form_name) = match format {
-        FetchFormat::Json => (present::PieceForm::Json, "json"),
-        FetchFormat::Rlp => (present::PieceForm::Rlp, "rlp"),
+    let form = match format {
+        FetchFormat::Json => present::PieceForm::Json,
+        FetchFormat::Rlp => present::PieceForm::Rlp,
     };
+    let block = BlockId::Number(number);
     let node = match source {
         FetchedBy::Own(node) => node,
         FetchedBy::Running(peer) => {
-            let params = json!([number, what_name, form_name]);
             // The pace gives it up; this is for a socket that hangs.
-            let answer: Box<RawValue> =
-                peer.ask_within(limit.saturating_add(ANSWER_TIMEOUT), "cairn_block", params).await?;
+            let limit = limit.saturating_add(ANSWER_TIMEOUT);
+            let answer = peer.ask_within(limit, GetBlock { block, what: Some(what), form: Some(form) }).await?;
             return match format {
                 FetchFormat::Json => Ok(String::from(Box::<str>::from(answer)).into_bytes()),
                 FetchFormat::Rlp => rlp(answer.get()).ok_or_else(|| {
@@ -239,7 +239,7 @@ async fn piece(
             };
         }
     };
-    node.present(BlockId::Number(number), what, form, limit).await.map_err(|error| match error {
+    node.present(block, what, form, limit).await.map_err(|error| match error {
         PieceError::Fetch(error) => missing(error),
         PieceError::Form { .. } => Failure::Invalid(error.to_string()),
         PieceError::Stopping(_) => Failure::Internal(error.to_string()),

@@ -177,14 +177,19 @@ impl Parameter for bool {
 
 /// A limit in bytes a second; `None` lifts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate(pub(crate) Option<u64>);
+pub struct Rate(pub Option<u64>);
+
+impl Rate {
+    /// What stands for no limit.
+    pub(crate) const NONE: &'static str = "none";
+}
 
 impl Parameter for Rate {
     const EXPECTED: &'static str = "bytes a second as a whole number, or \"none\"";
 
     fn parse(value: &Value) -> Result<Self, Misfit> {
         match value.as_str() {
-            Some("none") => Ok(Self(None)),
+            Some(Self::NONE) => Ok(Self(None)),
             _ => value.as_u64().map(|rate| Self(Some(rate))).ok_or(Misfit(None)),
         }
     }
