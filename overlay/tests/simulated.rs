@@ -348,7 +348,7 @@ async fn what_no_copy_of_could_be_verified_is_downloaded_once() {
     }
     let error = seeker.overlay.lookup_content(key).await.unwrap_err();
     let LookupError::Unverifiable(error) = error else { panic!("{error}") };
-    assert_eq!(error.reason, "no header");
+    assert_eq!(error.reason.to_string(), "no header");
     let rejected = error.trace.responses.iter().filter(|it| matches!(it.answer, TracedAnswer::Rejected(_)));
     assert_eq!(rejected.count(), 1);
     assert_eq!(seeker.overlay.peer_count(), holders.len(), "nobody is to blame");

@@ -12,7 +12,7 @@ use cairn_proto::wire::{AcceptCode, ErrorCode, MessageType, PayloadError, PingPa
 use content_types::{ContentId, Distance, NodeId};
 use thiserror::Error;
 
-use super::Rejection;
+use super::{Cause, Rejection};
 use crate::transfer::TransferError;
 use crate::transport::{Enr, TalkError};
 
@@ -110,7 +110,8 @@ pub struct NotFound {
 #[error("content {} cannot be verified here: {reason}", trace.target)]
 pub struct Unverifiable {
     /// What is missing to judge it.
-    pub reason: String,
+    #[source]
+    pub reason: Cause,
     /// Who was asked and what each answered.
     pub trace: LookupTrace,
 }

@@ -1,6 +1,10 @@
 //! What a sub-network's service asks of the node that hosts it: content IDs, stored content, and the verdict on offers and
 //! arrivals.
 
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cairn_limits::{Holder, Subnet};
 pub use cairn_proto::gossip::OfferVerdict;
@@ -99,19 +103,50 @@ pub struct Admitted {
 }
 
 /// A value that was not let in.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum Rejection {
     /// The value is not what the key stands for: who sent it is wrong or lies.
     #[error("invalid content: {0}")]
-    Invalid(String),
+    Invalid(#[source] Cause),
     /// What is needed to judge any value of this key, such as its header, is not at hand. Nobody is to blame, and a lookup
     /// ends: so say this only of what the value itself has no part in, or one peer could end the lookups of others.
     #[error("content that cannot be verified now: {0}")]
-    Unverifiable(String),
+    Unverifiable(#[source] Cause),
     /// This value cannot be judged by what it says of itself; another peer's may be.
     #[error("content that cannot be told from invalid: {0}")]
-    Doubtful(String),
+    Doubtful(#[source] Cause),
     /// It is valid, yet this node failed to keep it.
     #[error("content not stored: {0}")]
-    Storage(String),
+    Storage(#[source] Cause),
+}
+
+/// The handler's own error behind a [`Rejection`]. It is shared, since a rejection goes to several; whoever
+/// follows [`source`](std::error::Error::source) comes to the error itself.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Cause {
+    fn from(error: E) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl Deref for Cause {
+    type Target = dyn std::error::Error + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
 }

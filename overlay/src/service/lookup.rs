@@ -110,7 +110,10 @@ impl RunningOverlay {
                     Rejection::Unverifiable(reason) => Some(reason.clone()),
                     _ => None,
                 });
-                Err(Unverifiable { reason: reason.unwrap_or_default(), trace }.into())
+                Err(match reason {
+                    Some(reason) => Unverifiable { reason, trace }.into(),
+                    None => NotFound { trace }.into(),
+                })
             }
             _ => Err(NotFound { trace }.into()),
         }
@@ -292,7 +295,7 @@ impl ContentSearch {
                 Ok(_) => Ok(()),
                 // Valid all the same: whoever asked for it may have it.
                 Err(Rejection::Storage(reason)) => {
-                    tracing::warn!(reason, "content found but not stored");
+                    tracing::warn!(%reason, "content found but not stored");
                     Ok(())
                 }
                 Err(rejection) => Err(rejection),

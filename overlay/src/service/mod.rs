@@ -20,6 +20,6 @@ pub use answers::{
     TableEntry, TableSnapshot, TracedAnswer, TracedResponse, Unverifiable,
 };
 pub use config::SubNetworkConfig;
-pub use handler::{Admitted, Busy, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
+pub use handler::{Admitted, Busy, Cause, ContentHandler, ContentSource, OfferVerdict, Reader, Rejection};
 pub use observer::{Flow, LookupOutcome, Observer, RequestKind, TransferFailure, Unobserved};
 pub use overlay::Overlay;

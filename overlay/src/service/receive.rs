@@ -247,12 +247,12 @@ impl RunningOverlay {
             // SSZ of no receipts at all.
             Err(Rejection::Invalid(_)) if value.is_empty() => Err(NotDelivered),
             Err(Rejection::Invalid(reason)) => {
-                tracing::info!(%peer, reason, "peer sent invalid content");
+                tracing::info!(%peer, %reason, "peer sent invalid content");
                 self.punish(peer);
                 Err(NotDelivered)
             }
             Err(Rejection::Doubtful(reason)) => {
-                tracing::debug!(%peer, reason, "offered content not judged");
+                tracing::debug!(%peer, %reason, "offered content not judged");
                 Err(NotDelivered)
             }
             Err(rejection) => {

@@ -31,6 +31,11 @@ const SHORT: &[u8] = b"short";
 
 const LONGEST_OF_SHORT: usize = 3080;
 
+/// Why a value is not let in.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotAdmitted(&'static str);
+
 /// A key made of text.
 pub(crate) fn key(text: impl AsRef<[u8]>) -> Bytes {
     Bytes::copy_from_slice(text.as_ref())
@@ -142,11 +147,11 @@ impl ContentHandler for Memory {
     fn admit(&self, key: Bytes, value: Bytes, from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
         let id = ContentId::sha256(&key);
         let verdict = if key.starts_with(UNVERIFIABLE) {
-            Err(Rejection::Unverifiable("no header".to_owned()))
+            Err(Rejection::Unverifiable(NotAdmitted("no header").into()))
         } else if value.starts_with(DOUBTFUL) {
-            Err(Rejection::Doubtful("no telling".to_owned()))
+            Err(Rejection::Doubtful(NotAdmitted("no telling").into()))
         } else if !value.starts_with(id.as_bytes()) {
-            Err(Rejection::Invalid("not its content ID".to_owned()))
+            Err(Rejection::Invalid(NotAdmitted("not its content ID").into()))
         } else {
             let wanted = self.node_id.distance(&id) <= self.radius();
             let stored = wanted && self.values.lock().insert(key.clone(), value).is_none();

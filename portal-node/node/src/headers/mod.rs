@@ -30,7 +30,7 @@ use content_types::verify::{self, Unverified};
 use content_types::{ContentKey, ProvedHeader, legacy_history};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use overlay::service::LookupTrace;
+use overlay::service::{Cause, LookupTrace};
 use parking_lot::Mutex;
 use reqwest::Url;
 use tokio::runtime::Handle;
@@ -139,7 +139,7 @@ pub enum NoHeader {
     },
     /// A peer had it, and it cannot be proved here.
     #[error("found, but not to be proved here: {0}")]
-    Unverifiable(String),
+    Unverifiable(#[source] Cause),
     /// The execution client gave none that could be proved.
     #[error(transparent)]
     Client(#[from] Arc<ProvingError>),

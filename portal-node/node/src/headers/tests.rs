@@ -41,7 +41,7 @@ impl ContentHandler for Reads {
     }
 
     fn admit(&self, _: Bytes, _: Bytes, _: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
-        async move { Err(Rejection::Unverifiable("nothing is let in".to_owned())) }.boxed()
+        async move { Err(Rejection::Unverifiable(Stopping.into())) }.boxed()
     }
 }
 

@@ -55,7 +55,7 @@ impl ContentNetworkHandler {
             ContentSource::Offer { peer, subnet } => Asker::Peer { id: peer, subnet },
             ContentSource::Lookup(_) | ContentSource::Local => Asker::User,
         };
-        let key = ContentKey::decode(self.network, &key).map_err(|error| Rejection::Invalid(error.to_string()))?;
+        let key = ContentKey::decode(self.network, &key).map_err(|error| Rejection::Invalid(error.into()))?;
         let content = self.pipeline.validate_for(asker, key, from.form(), value).await?;
         self.store(content).await
     }
@@ -70,7 +70,7 @@ impl ContentNetworkHandler {
                 } else {
                     tracing::warn!(network = %self.network, %error, "content not stored");
                 }
-                Err(Rejection::Storage(error.to_string()))
+                Err(Rejection::Storage(error.into()))
             }
         }
     }
@@ -129,6 +129,7 @@ impl ContentHandler for ContentNetworkHandler {
 mod tests {
     use cairn_limits::Holder;
     use content_types::{history, legacy_history};
+    use overlay::service::Cause;
     use parking_lot::Mutex;
 
     use super::*;
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(handler.get(key.clone(), Reader::Own).await, Ok(Some(value.clone())));
         let offered =
             handler.admit(key.clone(), value.clone(), ContentSource::Offer { peer: node_id, subnet: None }).await;
-        let says_why = |why: &str| why.contains("too much is being read");
+        let says_why = |why: &Cause| why.to_string().contains("too much is being read");
         assert!(matches!(&offered, Err(Rejection::Unverifiable(why)) if says_why(why)), "{offered:?}");
         let found = handler.admit(key.clone(), value.clone(), ContentSource::Lookup(node_id)).await;
         assert!(found.is_ok(), "{found:?}");
@@ -225,7 +226,7 @@ mod tests {
         for (number, stored) in [(5, true), (4, false), (6, true)] {
             let (key, value) = header(number);
             let admitted = handler.admit(key, value, ContentSource::Offer { peer: node_id, subnet: None }).await;
-            assert_eq!(admitted, Ok(Admitted { stored }), "{number}");
+            assert_eq!(admitted.unwrap(), Admitted { stored }, "{number}");
         }
         assert_eq!(
             verdicts().await,

@@ -33,6 +33,11 @@ fn root(key: &[u8]) -> Option<B256> {
     (selector == LIST_BY_ROOT).then_some(root)?.try_into().ok()
 }
 
+/// A list that nothing in the chain's specification vouches for.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the root is none of this chain's")]
+struct UnknownRoot;
+
 /// The [`ContentHandler`] of the trust sub-network.
 pub(crate) struct TrustNetworkHandler {
     trust: Arc<TrustStore>,
@@ -72,17 +77,15 @@ impl ContentHandler for TrustNetworkHandler {
 
     fn admit(&self, key: Bytes, value: Bytes, _from: ContentSource) -> BoxFuture<'_, Result<Admitted, Rejection>> {
         async move {
-            let kind = self
-                .kind(&key)
-                .ok_or_else(|| Rejection::Unverifiable("the root is none of this chain's".to_owned()))?;
+            let kind = self.kind(&key).ok_or_else(|| Rejection::Unverifiable(UnknownRoot.into()))?;
             let trust = Arc::clone(&self.trust);
             let saved = self
                 .workers
                 .write(move || trust.import(kind, &value))
                 .await
-                .map_err(|stopping| Rejection::Unverifiable(stopping.to_string()))?
-                .map_err(|error| Rejection::Invalid(error.to_string()))?;
-            saved.map_err(|error| Rejection::Storage(error.to_string()))?;
+                .map_err(|stopping| Rejection::Unverifiable(stopping.into()))?
+                .map_err(|error| Rejection::Invalid(error.into()))?;
+            saved.map_err(|error| Rejection::Storage(error.into()))?;
             Ok(Admitted { stored: true })
         }
         .boxed()

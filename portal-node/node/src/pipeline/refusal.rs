@@ -69,19 +69,23 @@ impl Refusal {
 
 impl From<Refusal> for overlay::service::Rejection {
     fn from(refusal: Refusal) -> Self {
-        let reason = refusal.to_string();
-        let Refusal::Content(unverified) = refusal else { return Self::Unverifiable(reason) };
-        match unverified.fault() {
-            Fault::Sender => Self::Invalid(reason),
+        let fault = match &refusal {
+            Refusal::Content(unverified) => unverified.fault(),
+            _ => Fault::Own,
+        };
+        match fault {
+            Fault::Sender => Self::Invalid(refusal.into()),
             // What time a header claims, and so which list it needs, was written by whoever sends it.
-            Fault::Lists => Self::Doubtful(reason),
-            Fault::Own => Self::Unverifiable(reason),
+            Fault::Lists => Self::Doubtful(refusal.into()),
+            Fault::Own => Self::Unverifiable(refusal.into()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use content_types::HeaderError;
     use content_types::trust::TrustListKind;
     use overlay::service::Rejection;
@@ -97,5 +101,14 @@ mod tests {
         assert!(matches!(rejection(Unverified::NotExamined), Rejection::Unverifiable(_)));
         assert!(!Refusal::from(Unverified::NotExamined).is_invalid());
         assert!(matches!(Rejection::from(Refusal::Busy), Rejection::Unverifiable(_)));
+    }
+
+    #[test]
+    fn what_is_behind_a_rejection_is_said_once_and_found_as_what_it_is() {
+        let short = Unverified::TooShort { actual: 1, needed: 2 };
+        let rejection = Rejection::from(Refusal::from(short.clone()));
+        assert_eq!(rejection.to_string(), format!("invalid content: {short}"));
+        let refusal = rejection.source().and_then(|cause| cause.downcast_ref::<Refusal>());
+        assert!(matches!(refusal, Some(Refusal::Content(why)) if *why == short), "{refusal:?}");
     }
 }
