@@ -148,6 +148,13 @@ impl Paths {
         Self { dir: dir.to_owned(), spool: path("spool"), journal: path("journal"), target: path("tmp") }
     }
 
+    /// Bytes of the longer of the two files that hold what was put; 0 where there is none.
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        let length =
+            |path| std::fs::symlink_metadata(path).map_or(0, |there| if there.is_file() { there.len() } else { 0 });
+        length(&self.target).max(length(&self.spool))
+    }
+
     /// Opens the journal, made if there is none, and keeps every other writer away from it until it is closed. `None`
     /// when another has it.
     pub(crate) fn lock(&self) -> io::Result<Option<File>> {

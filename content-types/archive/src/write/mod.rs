@@ -38,9 +38,17 @@ use crate::e2store::RecordType;
 use crate::error::{ArchiveError, ArchivePlace, ArchiveRule, Mismatch};
 use crate::proof_record;
 use crate::snappy::{self, Encoder};
+use journal::Paths;
 use spool::Spool;
 
 pub use plan::Plan;
+
+/// Bytes that stand in the folder `dir` of the archive that `plan` describes and that is not whole yet, at the least: what is in
+/// its place and what waits for that lie in two files, and much of the one may be in the other too. 0 if nothing was begun that
+/// [`ArchiveWriter::resume`] could go on with.
+pub fn spooled_bytes(dir: impl AsRef<Path>, plan: &Plan) -> u64 {
+    Paths::of(dir.as_ref(), plan).spooled_bytes()
+}
 
 /// What is remembered of each block: enough to check that the blocks make up a chain, and for the accumulator.
 #[derive(Debug, Clone, Copy, Default)]

@@ -44,7 +44,8 @@ impl Plan {
         self.blocks.clone()
     }
 
-    pub(crate) fn era(&self) -> u64 {
+    /// The era that its blocks lie in.
+    pub fn era(&self) -> u64 {
         self.blocks.start() / MAX_BLOCKS
     }
 

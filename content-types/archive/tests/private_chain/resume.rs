@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cairn_archive::e2store::split_record;
-use cairn_archive::write::{ArchiveWriter, Plan};
+use cairn_archive::write::{ArchiveWriter, Plan, spooled_bytes};
 use cairn_archive::{Archive, ArchiveRule, Component, Format};
 use proptest::prelude::*;
 
@@ -176,6 +176,23 @@ fn what_fails_at_the_end_can_be_made_good() {
     assert_eq!(writer.missing(Component::Header), [0..=0]);
     put_missing(&chain, &mut writer);
     writer.finish().unwrap();
+}
+
+#[test]
+fn what_stands_of_a_file_is_told_of_its_own_plan_alone() {
+    let chain = Chain::before_merge(4);
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = |plan: &Plan| spooled_bytes(dir.path(), plan);
+    let (plan, others) = (chain.era1(), [chain.ere([]), chain.ere([Component::Receipts])]);
+    assert_eq!(bytes(&plan), 0);
+    let mut writer = ArchiveWriter::resume(dir.path(), plan.clone()).unwrap();
+    put_missing(&chain, &mut writer);
+    writer.flush().unwrap();
+    let longest = spool_journal_target(dir.path()).map(|path| fs::metadata(path).unwrap().len());
+    assert_eq!(bytes(&plan), longest[0].max(longest[2]));
+    assert_eq!(others.each_ref().map(bytes), [0, 0]);
+    writer.finish().unwrap();
+    assert_eq!(bytes(&plan), 0);
 }
 
 #[test]

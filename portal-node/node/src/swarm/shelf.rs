@@ -6,8 +6,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use cairn_archive::write::Plan;
-use cairn_archive::{Archive, ArchiveError, ArchiveName, Component, Format, MAX_BLOCKS};
+use cairn_archive::write::{Plan, spooled_bytes};
+use cairn_archive::{Archive, ArchiveError, ArchiveName, Component, Format};
 use cairn_swarm::download::Order;
 
 use crate::seeding::archive_files;
@@ -18,8 +18,6 @@ const SLOT_LEN: u64 = 8;
 /// about one size.
 const LEAST_ROOM_PERCENT: u64 = 80;
 
-/// Endings of the hidden files that hold what is there of an archive.
-const SUFFIXES: [&str; 2] = [".tmp", ".spool"];
 /// Scatters what it is multiplied with: 2^64 divided by the golden ratio.
 const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -43,7 +41,7 @@ impl Shelf {
     /// # Errors
     /// What the system says of the folder.
     pub(super) fn look(folder: &Path, network: &str, plans: &[Plan]) -> io::Result<Self> {
-        let wanted: BTreeMap<u64, &Plan> = plans.iter().map(|plan| (era_of(plan), plan)).collect();
+        let wanted: BTreeMap<u64, &Plan> = plans.iter().map(|plan| (plan.era(), plan)).collect();
         let mut shelf = Self::default();
         for path in archive_files(folder)? {
             let size = fs::metadata(&path)?.len();
@@ -63,7 +61,7 @@ impl Shelf {
         }
         let is_begun = |era: &u64| !shelf.there.contains_key(era);
         let plans = wanted.into_iter().filter(|(era, _)| is_begun(era));
-        shelf.begun = plans.filter(|(_, plan)| spooled(folder, plan) > 0).map(|(era, _)| era).collect();
+        shelf.begun = plans.filter(|(_, plan)| spooled_bytes(folder, plan) > 0).map(|(era, _)| era).collect();
         Ok(shelf)
     }
 }
@@ -73,7 +71,7 @@ impl Shelf {
 /// # Errors
 /// What the system says of the folder.
 pub(crate) fn archive_there(folder: &Path, network: &str, plan: &Plan) -> io::Result<Option<PathBuf>> {
-    Ok(Shelf::look(folder, network, std::slice::from_ref(plan))?.there.remove(&era_of(plan)))
+    Ok(Shelf::look(folder, network, std::slice::from_ref(plan))?.there.remove(&plan.era()))
 }
 
 /// Why an archive that is named after a plan is not the one it describes.
@@ -116,38 +114,16 @@ fn check(path: &Path, name: &ArchiveName, plan: &Plan) -> Result<(), NotThere> {
     Ok(())
 }
 
-pub(super) fn era_of(plan: &Plan) -> u64 {
-    plan.blocks().start() / MAX_BLOCKS
-}
-
 fn is_named_after(name: &ArchiveName, plan: &Plan) -> bool {
     let holds = |component| plan.components().has(component);
     let is_profile = || name.proofs == holds(Component::Proof) && name.receipts == holds(Component::Receipts);
     name.format == plan.format() && (name.format == Format::Era1 || is_profile())
 }
 
-/// Bytes that were put aside for an archive that is not whole yet, at the least: what is in its place and what waits for that
-/// lie in two files, and much of the one may be in the other too.
-pub(super) fn spooled(folder: &Path, plan: &Plan) -> u64 {
-    let blocks = plan.blocks();
-    let format = if plan.format() == Format::Era1 { "era1" } else { "ere" };
-    // As `cairn_archive::write` names them; the chain's name and what the file is to hold stand at the ends.
-    let middle = format!("-{:05}-{}-{}-{format}", era_of(plan), blocks.start(), blocks.end());
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let sizes = entries.filter_map(Result::ok).filter_map(|entry| {
-        let name = entry.file_name();
-        let name = name.to_str()?;
-        let is_it =
-            name.starts_with(".cairn-") && name.contains(&middle) && SUFFIXES.iter().any(|of| name.ends_with(of));
-        if is_it { entry.metadata().ok().map(|of| of.len()) } else { None }
-    });
-    sizes.max().unwrap_or(0)
-}
-
-/// About what an archive takes at the least of which so many bytes were put aside.
-pub(super) fn size_of(plan: &Plan, spooled: u64) -> u64 {
+/// About what the archive takes at the least that is being put together in `folder`. Blocks.
+pub(super) fn least_size(folder: &Path, plan: &Plan) -> u64 {
     let blocks = plan.blocks().end() - plan.blocks().start() + 1;
-    spooled.saturating_add(blocks * SLOT_LEN)
+    spooled_bytes(folder, plan).saturating_add(blocks * SLOT_LEN)
 }
 
 /// A budget of disk for a folder's archives.
@@ -365,7 +341,7 @@ mod tests {
         }
         writer.flush().unwrap();
         assert_eq!(Shelf::look(folder.path(), chain.spec().name(), std::slice::from_ref(&plan)).unwrap().begun, [0]);
-        let least = size_of(&plan, spooled(folder.path(), &plan));
+        let least = least_size(folder.path(), &plan);
         let size = fs::metadata(writer.finish().unwrap()).unwrap().len();
         assert!(least <= size && least > size / 3, "{least} {size}");
     }

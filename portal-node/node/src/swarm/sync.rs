@@ -22,7 +22,7 @@ use super::coverage::{holders, holdings};
 use super::fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 use super::patience::Patience;
 use super::peers::KnownPeers;
-use super::shelf::{DiskRoom, EraCandidate, Shelf, era_of, next, size_of, spooled};
+use super::shelf::{DiskRoom, EraCandidate, Shelf, least_size, next};
 use super::tracker::providers;
 use super::web::MirrorTrouble;
 use crate::seeding::Archives;
@@ -171,8 +171,8 @@ impl EraSync {
             looked.map_err(|source| FetchArchiveError::Folder { folder, source })?;
         *shared.room.lock() = DiskRoom::new(shared.capacity, used, sizes);
         progress.send_replace(SyncProgress { used, running: Vec::new() });
-        let pending = plans.into_iter().filter(|plan| !there.contains_key(&era_of(plan)));
-        let pending: BTreeMap<u64, Plan> = pending.map(|plan| (era_of(&plan), plan)).collect();
+        let pending = plans.into_iter().filter(|plan| !there.contains_key(&plan.era()));
+        let pending: BTreeMap<u64, Plan> = pending.map(|plan| (plan.era(), plan)).collect();
         for (era, path) in there {
             // Who does not listen any more has stopped this, too.
             let _ = ends.send((era, EraEnd::There(path)));
@@ -239,7 +239,7 @@ impl RunningSync {
             }
             tokio::select! {
                 Some((era, end)) = self.fetching.next() => {
-                    self.running.retain(|running| era_of(&running.plan) != era);
+                    self.running.retain(|running| running.plan.era() != era);
                     self.is_full |= matches!(end, EraEnd::NoRoom);
                     let _ = self.ends.send((era, end));
                 }
@@ -266,7 +266,7 @@ impl RunningSync {
     fn begin_next(&mut self, stop: &CancellationToken) -> bool {
         let candidates = self.shared.candidates(&self.pending, &self.begun);
         let Some(era) = next(self.shared.order, &candidates, rand::random()) else { return false };
-        let coming = self.running.iter().map(|running| self.shared.room.lock().expected(era_of(&running.plan))).sum();
+        let coming = self.running.iter().map(|running| self.shared.room.lock().expected(running.plan.era())).sum();
         if !self.shared.room.lock().may_take(era, coming) {
             self.is_full = true;
             return false;
@@ -286,17 +286,17 @@ impl RunningSync {
         if plans.is_empty() {
             return;
         }
-        let size = move |plan: &Plan| (era_of(plan), size_of(plan, spooled(&folder, plan)));
+        let size = move |plan: &Plan| (plan.era(), least_size(&folder, plan));
         let Ok(sizes) = blocking(move || plans.iter().map(size).collect::<Vec<_>>()).await else { return };
         let Some(era) = self.shared.room.lock().first_too_much(sizes) else { return };
-        let too_much = self.running.iter().find(|running| era_of(&running.plan) == era);
+        let too_much = self.running.iter().find(|running| running.plan.era() == era);
         too_much.iter().for_each(|running| running.too_much.cancel());
     }
 
     fn tell(&self) {
         let of = |running: &Arc<RunningEra>| {
             let progress = running.progress.lock().as_ref().map(|progress| progress.borrow().clone());
-            (era_of(&running.plan), progress.unwrap_or_default())
+            (running.plan.era(), progress.unwrap_or_default())
         };
         let used = self.shared.room.lock().used();
         self.progress.send_replace(SyncProgress { used, running: self.running.iter().map(of).collect() });
@@ -367,7 +367,7 @@ impl SyncShared {
         let (progress, troubles) = (fetch.progress(), fetch.troubles());
         *running.progress.lock() = Some(progress.clone());
         let (ending, dialling) = (running.too_much.child_token(), running.too_much.child_token());
-        let era = era_of(&plan);
+        let era = plan.era();
         let dialler = tokio::spawn(self.peers.clone().keep_dialling_providers(era..=era, dialling.clone()));
         let mut fetching = std::pin::pin!(fetch.fetch(&ending));
         let fetched = tokio::select! {
@@ -386,7 +386,7 @@ impl SyncShared {
                 let folder = self.folder.clone();
                 let sized = {
                     let plan = plan.clone();
-                    blocking(move || size_of(&plan, spooled(&folder, &plan))).await
+                    blocking(move || least_size(&folder, &plan)).await
                 };
                 let Ok(size) = sized else { return EraEnd::Failed(FetchArchiveError::Stopping(crate::Stopping)) };
                 if !self.room.lock().take(era, size) {
