@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let node = Node::start(config).await?;
 
     // The lists that headers are proved with; each is checked against a root that is compiled in.
-    node.fetch_trust_from_peers().await;
+    node.prepare_to_fetch().await;
 
     // What comes back was checked: the header by its proof, body and receipts by the header.
     match node.fetch().block(BlockId::Number(number)).await {

@@ -69,10 +69,7 @@ pub(crate) async fn sync(settings: &Settings, args: SyncArgs) -> Result<(), Fail
 }
 
 async fn sync_with(node: &Node, settings: &Settings, options: SyncOptions, per_peer: bool) -> Result<(), Failure> {
-    node.archives().wait_until_scanned().await;
-    if node.trust().status().iter().all(|list| list.entries.is_none()) {
-        node.fetch_trust_from_peers().await;
-    }
+    node.prepare_to_fetch().await;
     let (folder, capacity) = (options.folder.clone(), options.capacity);
     let sync = node.sync(options).map_err(failure)?;
     let progress = sync.progress();

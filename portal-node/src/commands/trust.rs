@@ -37,7 +37,7 @@ pub(crate) async fn trust(settings: &Settings, command: TrustCommand) -> Result<
 /// A verifier with the lists that are there, for commands that cannot do without.
 pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
     let store = open(settings)?;
-    if store.status().iter().all(|list| list.entries.is_none()) {
+    if !store.has_lists() {
         if is_without_trust(&store) {
             return Err(Failure::Configuration(without_roots(store.chain())));
         }

@@ -10,7 +10,7 @@ pub(super) fn has_no_roots(chain: &ChainSpec) -> bool {
 
 /// Whether nothing of a chain can be proved, nor lists be had that change that.
 pub(super) fn is_without_trust(store: &TrustStore) -> bool {
-    has_no_roots(store.chain()) && store.status().iter().all(|list| list.entries.is_none())
+    has_no_roots(store.chain()) && !store.has_lists()
 }
 
 /// What a storage peer does without for now, and how to change that; `None` if it has every list that there is.

@@ -156,6 +156,15 @@ impl Node {
         self.trust_fetcher.fetch_missing().await
     }
 
+    /// What comes before anything is fetched: the archives are looked through, since what they hold is fetched from nobody, and
+    /// a node without any trust list asks its peers for them, since nothing can be proved without.
+    pub async fn prepare_to_fetch(&self) {
+        self.archives.wait_until_scanned().await;
+        if !self.trust.has_lists() {
+            self.fetch_trust_from_peers().await;
+        }
+    }
+
     /// Offers what the archives hold to the peers whose radius covers it, until all was offered or the handle is
     /// stopped.
     pub fn offer_archives(&self, options: SeedOptions) -> SeedHandle {

@@ -162,7 +162,7 @@ impl TrustStore {
     }
 
     /// Whether any list is there, so that some header can be proved.
-    pub(crate) fn has_lists(&self) -> bool {
+    pub fn has_lists(&self) -> bool {
         let lists = self.lists.read();
         TrustListKind::ALL.into_iter().any(|kind| lists.entries(kind).is_some())
     }

@@ -54,10 +54,7 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
 }
 
 async fn fetch_with(node: &Node, settings: &Settings, args: &FetchArgs, target: FetchTarget) -> Result<(), Failure> {
-    node.archives().wait_until_scanned().await;
-    if node.trust().status().iter().all(|list| list.entries.is_none()) {
-        node.fetch_trust_from_peers().await;
-    }
+    node.prepare_to_fetch().await;
     match target {
         FetchTarget::Pieces(to, format) => pieces_to(&FetchedBy::Own(node), args, &to, format).await,
         FetchTarget::Archive(wanted) => ranges::fetch_range(node, settings, args, wanted).await,
