@@ -267,7 +267,7 @@ fn measure(files: &[PathBuf]) -> Result<(Vec<u64>, u64), DemoError> {
 
 fn peer_report(network: &LocalNetwork, index: usize, outcomes: &[SampleOutcome]) -> Option<PeerReport> {
     let node = network.peer(index)?.node();
-    let usage = [SubNetwork::History, SubNetwork::LegacyHistory].map(|of| node.store().usage(of));
+    let usage = SubNetwork::ALL.map(|of| node.store().usage(of));
     let status = node.status();
     let id = node.node_id();
     Some(PeerReport {

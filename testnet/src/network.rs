@@ -176,7 +176,7 @@ impl LocalNetwork {
         let others = self.living().count().saturating_sub(1);
         let wanted = wanted.min(others);
         for (index, peer) in self.living() {
-            for network in [SubNetwork::History, SubNetwork::LegacyHistory] {
+            for network in SubNetwork::ALL {
                 loop {
                     let found = peer.node.overlay(network).map_or(0, |overlay| overlay.peer_count());
                     if found >= wanted {

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_archive::Component;
 use cairn_limits::Holder;
 use cairn_store::{Item, Placement, ReadCost, Store, StoreError};
-use content_types::{ContentId, ContentKey, Distance, NodeId, SubNetwork, history, legacy_history};
+use cairn_swarm::geometry::Component;
+use content_types::{ContentId, ContentKey, Distance, NodeId, SubNetwork};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::parts::{key_of, record_of};
 use crate::verified::VerifiedContent;
 use crate::workers::{PeerRead, Stopping, Workers};
 
@@ -47,23 +48,6 @@ pub(crate) struct WantedPart {
     pub(crate) takes_compressed: bool,
     /// Bytes at which the answer ends.
     pub(crate) max_bytes: usize,
-}
-
-impl WantedPart {
-    /// The key of one of its pieces in the encoding that ranges are made of.
-    fn key(&self, number: u64) -> Option<ContentKey> {
-        part_key(self.component, number)
-    }
-}
-
-/// The key of a piece of a range: headers by number, bodies as RLP and slim receipts.
-pub(crate) fn part_key(component: Component, number: u64) -> Option<ContentKey> {
-    Some(match component {
-        Component::Header => legacy_history::ContentKey::HeaderByNumber(number).into(),
-        Component::Body => history::ContentKey::BlockBody { number }.into(),
-        Component::Receipts => history::ContentKey::BlockReceipts { number }.into(),
-        Component::TotalDifficulty | Component::Proof => return None,
-    })
 }
 
 /// Store and archives. Cheap to clone.
@@ -113,21 +97,22 @@ impl Holdings {
     /// [`HoldingsError::Busy`] when it would have to wait.
     pub(crate) async fn part_for_peer(&self, peer: Holder, part: WantedPart) -> Result<Pieces, HoldingsError> {
         let none = Pieces { is_compressed: false, items: Vec::new() };
-        let Some(first) = part.key(part.blocks.start) else { return Ok(none) };
+        let first = key_of(part.component, part.blocks.start);
         let read = move |store: &Store, cost: ReadCost| {
             let WantedPart { component, blocks, takes_compressed, max_bytes } = &part;
+            let record = record_of(*component);
             if cost != ReadCost::Stored {
                 if *takes_compressed {
-                    let items = store.compressed(*component, blocks.clone(), *max_bytes);
+                    let items = store.compressed(record, blocks.clone(), *max_bytes);
                     if !items.is_empty() {
                         return Ok(Pieces { is_compressed: true, items });
                     }
                 }
-                let items = store.from_archive(*component, blocks.clone(), *max_bytes);
+                let items = store.from_archive(record, blocks.clone(), *max_bytes);
                 return Ok(Pieces { is_compressed: false, items });
             }
             let (mut items, mut bytes) = (Vec::new(), 0);
-            for key in blocks.clone().map_while(|number| part.key(number)) {
+            for key in blocks.clone().map(|number| key_of(*component, number)) {
                 let Some(item) = store.get_by_id(key.sub_network(), &key.content_id())? else { break };
                 bytes += item.len();
                 items.push(item);
@@ -242,6 +227,7 @@ mod tests {
     use std::pin::pin;
 
     use cairn_archive::{Archive, Format};
+    use content_types::{history, legacy_history};
 
     use super::*;
     use crate::testing::Fixture;
@@ -257,7 +243,7 @@ mod tests {
 
         let peer = Holder::peer([7; 32], [127, 0, 0, 1].into());
         let part =
-            |blocks| WantedPart { component: Component::Body, blocks, takes_compressed: false, max_bytes: 1 << 20 };
+            |blocks| WantedPart { component: Component::Bodies, blocks, takes_compressed: false, max_bytes: 1 << 20 };
         assert_eq!(holdings.get_for_peer(peer, &archived).await.unwrap(), header);
         let bodies: Vec<_> = (5..8).map(|number| chain.block(number).unwrap().body).collect();
         assert_eq!(holdings.part_for_peer(peer, part(5..8)).await.unwrap().items, bodies);

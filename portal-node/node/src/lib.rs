@@ -20,6 +20,7 @@
 //! | `express` | single items over QUIC, for lookups |
 //! | `trust_fetcher` | trust lists from peers |
 //! | `holdings` | store and archives as one |
+//! | `parts` | what ranges are made of |
 //! | `workers` | threads for what would hold up the reactor |
 
 mod access;
@@ -38,6 +39,7 @@ pub mod identity;
 pub mod metrics;
 mod networks;
 pub mod node;
+mod parts;
 pub mod pipeline;
 mod placed;
 pub mod present;

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use alloy_primitives::{Bytes, hex};
-use content_types::{ChainSpec, ContentKey, HeaderWithProof, SubNetwork, history, legacy_history};
+use content_types::{ChainSpec, ContentKey, HeaderWithProof, history, legacy_history};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -90,14 +90,10 @@ fn headers_with_proof(folder: &Path) -> HashMap<Bytes, (u64, Bytes)> {
 
 /// Puts content in through a peer's JSON-RPC; tells to how many peers it was offered.
 pub(crate) async fn put(url: &str, key: ContentKey, value: &[u8]) -> u64 {
-    let namespace = match key.sub_network() {
-        SubNetwork::History => "portal_history",
-        _ => "portal_legacyHistory",
-    };
     let request = serde_json::json!({
         "jsonrpc": "2.0",
         "id": 1,
-        "method": format!("{namespace}PutContent"),
+        "method": key.sub_network().spec().methods.put_content,
         "params": [hex::encode_prefixed(key.encode()), hex::encode_prefixed(value)],
     });
     let answer = reqwest::Client::new().post(url).json(&request).send().await.unwrap();

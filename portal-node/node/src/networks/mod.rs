@@ -142,6 +142,11 @@ impl Network {
     }
 }
 
+/// The one where headers with their proofs are found.
+pub(crate) fn of_headers(networks: &[Arc<Network>]) -> Option<&Arc<Network>> {
+    networks.iter().find(|network| network.spec().has_headers)
+}
+
 fn gossip_width(spread: Spread) -> GossipWidth {
     let near = GossipWidth::default();
     match spread {

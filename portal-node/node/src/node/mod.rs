@@ -17,7 +17,7 @@ use crate::fetch::Fetcher;
 use crate::headers::{BlockId, HeaderSource};
 use crate::holdings::Holdings;
 use crate::metrics::{Metrics, MetricsServer};
-use crate::networks::Network;
+use crate::networks::{self, Network};
 use crate::pipeline::Refusal;
 use crate::present::{self, BlobFees, PieceError, PieceForm, What};
 use crate::ranges::{EraFetches, RangeFetch, RangeSource, WantedEras, Ways};
@@ -201,9 +201,9 @@ impl Node {
     }
 
     fn range_source(&self) -> RangeSource {
-        let legacy_history = self.networks.iter().find(|of| of.sub_network() == SubNetwork::LegacyHistory).cloned();
+        let header_network = networks::of_headers(&self.networks).cloned();
         let (peers, fetcher) = (self.peers.clone(), self.fetcher.clone());
-        RangeSource { peers, verifier: self.trust.verifier(), fetcher, legacy_history }
+        RangeSource { peers, verifier: self.trust.verifier(), fetcher, header_network }
     }
 
     /// Fetches ranges into this node's own store; `None` if this node does not speak QUIC.

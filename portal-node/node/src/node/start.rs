@@ -362,8 +362,8 @@ async fn start_on(
         let stop = running.stop.clone();
         running.tasks.spawn(async move { stop.run_until_cancelled(task).await });
     };
-    if let Some(legacy) = networks.iter().find(|network| network.spec().has_headers) {
-        run(networks::answer_header_queries(legacy.overlay().clone(), header_queries).boxed());
+    if let Some(of_headers) = networks::of_headers(&networks) {
+        run(networks::answer_header_queries(of_headers.overlay().clone(), header_queries).boxed());
     }
     for network in &networks {
         let hand_over = HandOver {

@@ -83,7 +83,7 @@ async fn header_with_proof(
     block: u64,
     patience: Duration,
 ) -> Result<HeaderWithProof, RangeError> {
-    let network = source.legacy_history.as_ref().ok_or(RangeError::NoLegacyHistory)?;
+    let network = source.header_network.as_ref().ok_or(RangeError::NoLegacyHistory)?;
     let key = legacy_history::ContentKey::HeaderByNumber(block);
     let look_up = || network.overlay().lookup_content(key.encode());
     let is_settled = |error: &LookupError| match error {

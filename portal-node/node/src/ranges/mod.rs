@@ -111,5 +111,5 @@ pub(crate) struct RangeSource {
     pub(crate) peers: Option<KnownPeers>,
     pub(crate) verifier: HeaderVerifier,
     pub(crate) fetcher: Fetcher,
-    pub(crate) legacy_history: Option<Arc<Network>>,
+    pub(crate) header_network: Option<Arc<Network>>,
 }

@@ -25,7 +25,7 @@ use super::refused::RefusedBlocks;
 use super::shelf::Served;
 use super::slow::SlowPeers;
 use super::terms::{SeedOptions, SeedProgress};
-use crate::networks::Network;
+use crate::networks::{self, Network};
 use crate::pipeline::Pipeline;
 use crate::trust::TrustStore;
 use crate::verified::VerifiedContent;
@@ -197,7 +197,7 @@ impl Offering {
         let Some(lineage) = served.lineage.as_ref().filter(|lineage| lineage.unproved_count() > 0) else {
             return Ok(());
         };
-        if let Some(network) = self.source.networks.iter().find(|network| network.spec().has_headers) {
+        if let Some(network) = networks::of_headers(&self.source.networks) {
             offer::wait_for_peers(network.overlay()).await;
         }
         self.source.archives.prove(lineage).await

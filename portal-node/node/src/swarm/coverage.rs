@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cairn_archive::MAX_BLOCKS;
 use cairn_archive::write::Plan;
-use cairn_archive::{Component as Record, MAX_BLOCKS};
 use cairn_swarm::geometry::{Component, RUN_BLOCKS};
 use cairn_swarm::quic::{Held, Swarm};
 use content_types::NodeId;
 use serde::{Deserialize, Serialize};
+
+use crate::parts::record_of;
 
 /// Runs of an era.
 const ERA_RUNS: u64 = MAX_BLOCKS / RUN_BLOCKS;
@@ -78,13 +80,8 @@ pub(super) fn holdings(swarm: &Swarm) -> BTreeMap<NodeId, Arc<Held>> {
 /// How many peers hold the scarcest run of an archive, and how many the most common one.
 pub(super) fn holders<'a>(plan: &Plan, held: impl Iterator<Item = &'a Arc<Held>> + Clone) -> (u32, u32) {
     let runs = plan.blocks().start() / RUN_BLOCKS..=plan.blocks().end() / RUN_BLOCKS;
-    let kinds = [
-        (Component::Headers, Record::Header),
-        (Component::Bodies, Record::Body),
-        (Component::Receipts, Record::Receipts),
-    ];
-    let wanted = kinds.into_iter().filter(|(_, record)| plan.components().has(*record));
-    let counts = wanted.flat_map(|(component, _)| {
+    let wanted = Component::ALL.into_iter().filter(|component| plan.components().has(record_of(*component)));
+    let counts = wanted.flat_map(|component| {
         let held = held.clone();
         let count = move |run| held.clone().filter(|held| held[component.index()].contains(run)).count() as u32;
         runs.clone().map(count)

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_archive::Component as Record;
 use cairn_limits::Holder;
 use cairn_swarm::geometry::{Component, Part, RUN_BLOCKS, RunSet};
 use cairn_swarm::quic::{Held, Items, Library, NotServed};
 use cairn_swarm::wire::{Encoding, Encodings};
-use content_types::{ContentKey, Key as _, SubNetwork, history, legacy_history};
+use content_types::{ContentKey, Key as _, SubNetwork, history};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::holdings::{Holdings, HoldingsError, Pieces, WantedPart};
+use crate::parts::record_of;
 use crate::seeding::Archives;
 use crate::workers::Workers;
 
@@ -39,23 +39,6 @@ impl NodeLibrary {
     }
 }
 
-/// The key of an item in the encoding that ranges are made of.
-pub(super) fn key_of(component: Component, number: u64) -> ContentKey {
-    match component {
-        Component::Headers => legacy_history::ContentKey::HeaderByNumber(number).into(),
-        Component::Bodies => history::ContentKey::BlockBody { number }.into(),
-        Component::Receipts => history::ContentKey::BlockReceipts { number }.into(),
-    }
-}
-
-const fn record_of(component: Component) -> Record {
-    match component {
-        Component::Headers => Record::Header,
-        Component::Bodies => Record::Body,
-        Component::Receipts => Record::Receipts,
-    }
-}
-
 impl Library for NodeLibrary {
     fn held(&self) -> watch::Receiver<Arc<Held>> {
         self.held.subscribe()
@@ -69,7 +52,7 @@ impl Library for NodeLibrary {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<Items, NotServed>> {
         let part = WantedPart {
-            component: record_of(part.component),
+            component: part.component,
             blocks: part.blocks(),
             takes_compressed: encodings.has(Encoding::Snappy),
             max_bytes,
@@ -124,12 +107,8 @@ pub(crate) async fn keep_held(library: Arc<NodeLibrary>, archives: Arc<Archives>
 fn in_archives(archives: &Archives) -> Held {
     let mut held = Held::default();
     for archive in archives.list() {
-        for (component, record) in [
-            (Component::Headers, Record::Header),
-            (Component::Bodies, Record::Body),
-            (Component::Receipts, Record::Receipts),
-        ] {
-            for blocks in archive.held(record) {
+        for component in Component::ALL {
+            for blocks in archive.held(record_of(component)) {
                 held[component.index()].insert(blocks.start() / RUN_BLOCKS..blocks.end() / RUN_BLOCKS + 1);
             }
         }

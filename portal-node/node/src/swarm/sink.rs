@@ -19,6 +19,8 @@ use content_types::verify::{self, Fault, Unverified};
 use content_types::{BlockId, HeaderProof, HeaderVerifier, HeaderWithProof};
 use parking_lot::{Mutex, RwLock};
 
+use crate::parts::record_of;
+
 /// What a kill may lose of what was put, in bytes.
 const FLUSH_BYTES: usize = 128 << 10;
 
@@ -71,11 +73,7 @@ impl ArchiveSink {
     pub(crate) fn wanted(&self) -> Vec<(Component, Range<u64>)> {
         let assembly = self.assembly.lock();
         let Some(writer) = &assembly.writer else { return Vec::new() };
-        let kinds = [
-            (Component::Headers, Record::Header),
-            (Component::Bodies, Record::Body),
-            (Component::Receipts, Record::Receipts),
-        ];
+        let kinds = Component::ALL.map(|component| (component, record_of(component)));
         let held = kinds.into_iter().filter(|(_, record)| writer.plan().components().has(*record));
         held.flat_map(|(component, record)| {
             writer
@@ -103,11 +101,7 @@ impl ArchiveSink {
 
     /// Whether an item belongs into the archive, and is missing.
     pub(crate) fn wants(&self, component: Component, number: u64) -> bool {
-        let record = match component {
-            Component::Headers => Record::Header,
-            Component::Bodies => Record::Body,
-            Component::Receipts => Record::Receipts,
-        };
+        let record = record_of(component);
         let assembly = self.assembly.lock();
         let is_missing = |writer: &ArchiveWriter| {
             writer.plan().components().has(record) && self.blocks.contains(&number) && !writer.holds(number, record)

@@ -12,8 +12,8 @@ use cairn_swarm::quic::{PutError, Sink};
 use content_types::{ContentKey, ProvedHeader};
 use parking_lot::RwLock;
 
-use super::library::key_of;
 use crate::holdings::{Holdings, is_held};
+use crate::parts::key_of;
 use crate::pipeline::{Pipeline, Refusal};
 
 /// The store, as somewhere to put a range of blocks. It takes what lies within the radius; a header that does not is kept as

@@ -21,7 +21,6 @@ use tempfile::TempDir;
 pub(crate) use crate::waiting::until;
 
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-pub(crate) const NETWORKS: [SubNetwork; 2] = [SubNetwork::History, SubNetwork::LegacyHistory];
 
 /// A chain with a few blocks of every fork, and folders with its archives and trust lists.
 pub(crate) struct World {
@@ -108,7 +107,7 @@ impl World {
 /// Makes two nodes know each other in every sub-network. Only one of them calls: when both do at the same moment,
 /// discv5 forgets the request of one, and it takes seconds until that is found out.
 pub(crate) async fn connect(caller: &Node, called: &Node) {
-    for network in NETWORKS {
+    for network in SubNetwork::ALL {
         let (caller_side, called_side) = (caller.overlay(network).unwrap(), called.overlay(network).unwrap());
         caller_side.add_enr(called.enr());
         until("peers in both tables", || knows(caller_side, called) && knows(called_side, caller)).await;
