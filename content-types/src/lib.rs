@@ -30,6 +30,7 @@ pub mod merkle;
 pub mod room;
 pub mod state;
 pub mod sub_network;
+pub mod trie;
 pub mod trust;
 pub mod verify;
 

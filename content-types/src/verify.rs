@@ -16,6 +16,7 @@ use crate::{
         BodyEncoding, BodyRoots, ReceiptsEncoding, ReceiptsRoots, transcode,
         validate::{self, BodyError, ReceiptsError},
     },
+    trie::ProofError,
 };
 
 /// Whose fault it is that something was refused.
@@ -61,9 +62,12 @@ pub enum Unverified {
     /// The receipts are not those of the header.
     #[error(transparent)]
     Receipts(#[from] ReceiptsError),
-    /// A part of the state, or its proof, breaks a rule.
+    /// A container whose parts do not lie in it as its type says.
+    #[error("malformed SSZ: {0}")]
+    Layout(&'static str),
+    /// A part of the state is another than its key says, or its proof leads elsewhere.
     #[error(transparent)]
-    StateProof(#[from] crate::state::StateError),
+    StateProof(#[from] ProofError),
     /// The proof leads to another state than that of the header.
     #[error("a proof of the state {actual}, where the header has {expected}")]
     State {
@@ -88,6 +92,7 @@ impl Unverified {
             | Self::OtherBlock(_)
             | Self::Body(_)
             | Self::Receipts(_)
+            | Self::Layout(_)
             | Self::StateProof(_)
             | Self::State { .. } => Fault::Sender,
             Self::NotExamined => Fault::Own,

@@ -8,8 +8,8 @@ use alloy_primitives::{B256, keccak256};
 use alloy_trie::proof::ProofRetainer;
 use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder};
 use bytes::Bytes;
-use content_types::state::proof::{account, locate, look_up};
-use content_types::state::{Nibbles, NodeError, ProofError};
+use content_types::trie::proof::{account, locate, look_up};
+use content_types::trie::{Nibbles, NodeError, ProofError};
 use proptest::prelude::*;
 
 /// What a trie has under which key.

@@ -5,12 +5,10 @@
 use alloy_primitives::B256;
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::nibbles::Nibbles;
-use super::value::{self, Bare, Proved};
-use crate::BlockId;
-use crate::limits::{MAX_CODE_LENGTH, MAX_STATE_PROOF_LENGTH, MAX_TRIE_NODE_LENGTH, OFFSET_LENGTH};
-use crate::room::{Evidence, Form, Key, KeyError, Subject};
-use crate::verify::{Examined, Unverified};
+use crate::limits::OFFSET_LENGTH;
+use crate::room::KeyError;
+use crate::trie::Nibbles;
+use crate::trie::nibbles::MAX_PACKED;
 
 const ACCOUNT_TRIE_NODE: u8 = 0x20;
 const STORAGE_TRIE_NODE: u8 = 0x21;
@@ -20,6 +18,9 @@ const HASH_LENGTH: usize = B256::len_bytes();
 /// Where the path begins in a key of an account trie node, and in one of a storage trie node, in bytes behind the selector.
 const ACCOUNT_PATH_AT: usize = OFFSET_LENGTH + HASH_LENGTH;
 const STORAGE_PATH_AT: usize = HASH_LENGTH + OFFSET_LENGTH + HASH_LENGTH;
+
+/// Its name in flags, configuration and messages.
+const NAME: &str = "state";
 
 /// A content key of the state network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,8 +50,13 @@ pub enum ContentKey {
     },
 }
 
-impl Key for ContentKey {
-    fn decode(key: &[u8]) -> Result<Self, KeyError> {
+impl ContentKey {
+    /// Decodes selector and container.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] says which rule the bytes break.
+    pub fn decode(key: &[u8]) -> Result<Self, KeyError> {
         let (&selector, rest) = key.split_first().ok_or(KeyError::Empty)?;
         let fields = Fields { selector, rest };
         match selector {
@@ -66,18 +72,14 @@ impl Key for ContentKey {
             CODE if rest.len() == 2 * HASH_LENGTH => {
                 Ok(Self::Code { address_hash: fields.hash(0)?, code_hash: fields.hash(HASH_LENGTH)? })
             }
-            CODE => Err(KeyError::Length {
-                network: super::NAME,
-                selector,
-                expected: 1 + 2 * HASH_LENGTH,
-                actual: key.len(),
-            }),
-            _ => Err(KeyError::UnknownSelector { network: super::NAME, selector }),
+            CODE => Err(KeyError::Length { network: NAME, selector, expected: 1 + 2 * HASH_LENGTH, actual: key.len() }),
+            _ => Err(KeyError::UnknownSelector { network: NAME, selector }),
         }
     }
 
-    fn encode(&self) -> Bytes {
-        let mut key = BytesMut::with_capacity(1 + STORAGE_PATH_AT + super::nibbles::MAX_PACKED);
+    /// Selector, then the SSZ container.
+    pub fn encode(&self) -> Bytes {
+        let mut key = BytesMut::with_capacity(1 + STORAGE_PATH_AT + MAX_PACKED);
         match self {
             Self::AccountTrieNode { path, node_hash } => {
                 key.put_u8(ACCOUNT_TRIE_NODE);
@@ -99,53 +101,6 @@ impl Key for ContentKey {
             }
         }
         key.freeze()
-    }
-
-    fn max_value_len(&self, form: Form) -> usize {
-        let proofs = |count: usize| count * (OFFSET_LENGTH + MAX_STATE_PROOF_LENGTH) + HASH_LENGTH;
-        match (self, form) {
-            (Self::AccountTrieNode { .. } | Self::StorageTrieNode { .. }, Form::Stored) => {
-                OFFSET_LENGTH + MAX_TRIE_NODE_LENGTH
-            }
-            (Self::Code { .. }, Form::Stored) => OFFSET_LENGTH + MAX_CODE_LENGTH,
-            (Self::AccountTrieNode { .. }, Form::Offered) => proofs(1),
-            (Self::StorageTrieNode { .. }, Form::Offered) => proofs(2),
-            (Self::Code { .. }, Form::Offered) => OFFSET_LENGTH + MAX_CODE_LENGTH + proofs(1),
-        }
-    }
-
-    /// The same node may belong to the states of many blocks: the key names none.
-    fn subject(&self) -> Subject {
-        Subject::Other
-    }
-
-    fn label(&self) -> &'static str {
-        match self {
-            Self::AccountTrieNode { .. } => "state_account_trie_node",
-            Self::StorageTrieNode { .. } => "state_storage_trie_node",
-            Self::Code { .. } => "state_code",
-        }
-    }
-
-    /// What is stored has the hash in its key. What is offered says of which block it is a part, and the header of that proves it.
-    fn evidence(&self, form: Form, value: &[u8]) -> Result<Evidence, Unverified> {
-        match form {
-            Form::Stored => Ok(Evidence::Key),
-            Form::Offered => Ok(Evidence::Header(BlockId::Hash(value::block_hash(self, value)?))),
-        }
-    }
-
-    fn examine(&self, form: Form, value: Bytes) -> Result<Examined, Unverified> {
-        match form {
-            Form::Stored => {
-                Bare::decode(self, &value)?.check(self)?;
-                Ok(Examined::by_key(value))
-            }
-            Form::Offered => {
-                let (state_root, bare) = Proved::decode(self, &value)?.check(self)?;
-                Ok(Examined::of_state(state_root, bare.encode()))
-            }
-        }
     }
 }
 
@@ -172,7 +127,7 @@ impl Fields<'_> {
     }
 
     fn layout(&self, rule: &'static str) -> KeyError {
-        KeyError::Layout { network: super::NAME, selector: self.selector, rule }
+        KeyError::Layout { network: NAME, selector: self.selector, rule }
     }
 }
 
@@ -196,7 +151,7 @@ mod tests {
 
     #[test]
     fn malformed_keys() {
-        let network = super::super::NAME;
+        let network = NAME;
         assert_eq!(ContentKey::decode(&[]), Err(KeyError::Empty));
         assert_eq!(ContentKey::decode(&[0x23; 65]), Err(KeyError::UnknownSelector { network, selector: 0x23 }));
         for actual in [1, 64, 66] {

@@ -7,23 +7,13 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`nibbles`] | the way from a root to a node |
 //! | [`key`] | content keys |
 //! | [`value`] | both forms of a value |
-//! | [`proof`] | proofs, of nodes and of what lies under a key |
-//! | `trie` | one node, and where a way goes on from it |
+//! | `check` | what a value takes to be judged, and the check |
 
+mod check;
 pub mod key;
-pub mod nibbles;
-pub mod proof;
-mod trie;
 pub mod value;
 
 pub use key::ContentKey;
-pub use nibbles::Nibbles;
-pub use proof::ProofError;
-pub use trie::NodeError;
-pub use value::{Bare, Proved, StateError};
-
-/// Its name in flags, configuration and messages.
-const NAME: &str = "state";
+pub use value::{Bare, Proved};

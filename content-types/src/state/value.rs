@@ -6,38 +6,11 @@ use alloy_primitives::{B256, keccak256};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::key::ContentKey;
-use super::proof::{self, ProofError};
 use crate::limits::{MAX_CODE_LENGTH, MAX_TRIE_NODE_LENGTH, MAX_TRIE_PROOF_NODES, OFFSET_LENGTH};
+use crate::trie::{ProofError, proof};
 use crate::verify::Unverified;
 
 const HASH_LENGTH: usize = B256::len_bytes();
-
-/// A value that breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StateError {
-    /// It is not the SSZ encoding of its type.
-    #[error("malformed SSZ: {0}")]
-    Ssz(&'static str),
-    /// A node or a code is longer than it may be.
-    #[error("{actual} bytes of {what}, more than the {limit} allowed")]
-    TooLong {
-        /// What it is.
-        what: &'static str,
-        /// Bytes that there are.
-        actual: usize,
-        /// Bytes that are allowed.
-        limit: usize,
-    },
-    /// A proof has more nodes than a way can have.
-    #[error("a proof of more than {MAX_TRIE_PROOF_NODES} nodes")]
-    TooManyNodes,
-    /// The proof of the account that the storage, or the code, belongs to.
-    #[error("the account: {0}")]
-    AccountProof(ProofError),
-    /// The proof of the node, or the code.
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-}
 
 /// `content_for_retrieval`: a node's RLP, or code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +21,8 @@ impl Bare {
     ///
     /// # Errors
     ///
-    /// [`StateError::Ssz`] and [`StateError::TooLong`].
-    pub fn decode(key: &ContentKey, value: &Bytes) -> Result<Self, StateError> {
+    /// [`Unverified::Layout`] and [`Unverified::TooLong`].
+    pub fn decode(key: &ContentKey, value: &Bytes) -> Result<Self, Unverified> {
         let [part] = parts::<1>(value, 0)?;
         limited(key, part.len())?;
         Ok(Self(part))
@@ -67,8 +40,8 @@ impl Bare {
     ///
     /// # Errors
     ///
-    /// [`StateError::Proof`].
-    pub fn check(&self, key: &ContentKey) -> Result<(), StateError> {
+    /// [`Unverified::StateProof`].
+    pub fn check(&self, key: &ContentKey) -> Result<(), Unverified> {
         let actual = keccak256(&self.0);
         match key {
             ContentKey::AccountTrieNode { node_hash: expected, .. }
@@ -125,8 +98,8 @@ impl Proved {
     ///
     /// # Errors
     ///
-    /// [`StateError::Ssz`], [`StateError::TooLong`] and [`StateError::TooManyNodes`].
-    pub fn decode(key: &ContentKey, value: &Bytes) -> Result<Self, StateError> {
+    /// [`Unverified::Layout`] and [`Unverified::TooLong`].
+    pub fn decode(key: &ContentKey, value: &Bytes) -> Result<Self, Unverified> {
         Ok(match key {
             ContentKey::AccountTrieNode { .. } => {
                 let [proof] = parts::<1>(value, HASH_LENGTH)?;
@@ -161,18 +134,19 @@ impl Proved {
     }
 
     /// Walks through the proofs. They lead from the state root that comes with what is proved, which the header of
-    /// [`block_hash`](block_hash) has to have.
+    /// `block_hash` has to have.
     ///
     /// # Errors
     ///
-    /// [`StateError`] says where they lead elsewhere.
-    pub fn check(self, key: &ContentKey) -> Result<(B256, Bare), StateError> {
+    /// [`Unverified::StateProof`] says where they lead elsewhere.
+    pub fn check(self, key: &ContentKey) -> Result<(B256, Bare), Unverified> {
         let root = |proof: &[Bytes]| proof.first().map(keccak256).ok_or(ProofError::TooShort(0));
         let last = |proof: &[Bytes]| proof.last().cloned().map(Bare).ok_or(ProofError::TooShort(0));
         let account = |address_hash: &B256, proof: &[Bytes]| {
-            let state_root = root(proof).map_err(StateError::AccountProof)?;
-            let account = proof::account(state_root, address_hash, proof).map_err(StateError::AccountProof)?;
-            Ok::<_, StateError>((state_root, account))
+            let of_account = |error| ProofError::Account(Box::new(error));
+            let state_root = root(proof).map_err(of_account)?;
+            let account = proof::account(state_root, address_hash, proof).map_err(of_account)?;
+            Ok::<_, Unverified>((state_root, account))
         };
         match (self, key) {
             (Self::AccountTrieNode { proof, .. }, ContentKey::AccountTrieNode { path, node_hash }) => {
@@ -197,7 +171,7 @@ impl Proved {
                 bare.check(key)?;
                 Ok((state_root, bare))
             }
-            _ => Err(StateError::Ssz("a value of another type than its key's")),
+            _ => Err(Unverified::Layout("a value of another type than its key's")),
         }
     }
 }
@@ -215,27 +189,27 @@ pub(super) fn block_hash(key: &ContentKey, value: &[u8]) -> Result<B256, Unverif
     hash_at(value, at).map_err(|_| Unverified::TooShort { actual: value.len(), needed: at + HASH_LENGTH })
 }
 
-fn hash_at(value: &[u8], at: usize) -> Result<B256, StateError> {
-    let hash = value.get(at..at + HASH_LENGTH).ok_or(StateError::Ssz("the block hash is cut off"))?;
+fn hash_at(value: &[u8], at: usize) -> Result<B256, Unverified> {
+    let hash = value.get(at..at + HASH_LENGTH).ok_or(Unverified::Layout("the block hash is cut off"))?;
     Ok(B256::from_slice(hash))
 }
 
 /// The `N` parts of variable length of a container, behind their offsets and `fixed` bytes more.
-fn parts<const N: usize>(value: &Bytes, fixed: usize) -> Result<[Bytes; N], StateError> {
+fn parts<const N: usize>(value: &Bytes, fixed: usize) -> Result<[Bytes; N], Unverified> {
     let begins = N * OFFSET_LENGTH + fixed;
     let offset = |nth: usize| {
         let bytes = value.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
-        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(StateError::Ssz("an offset is cut off"))
+        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(Unverified::Layout("an offset is cut off"))
     };
     if offset(0)? != begins {
-        return Err(StateError::Ssz("the first part does not follow the offsets"));
+        return Err(Unverified::Layout("the first part does not follow the offsets"));
     }
     let mut parts = [const { Bytes::new() }; N];
     for (nth, part) in parts.iter_mut().enumerate() {
         let start = offset(nth)?;
         let end = if nth + 1 == N { value.len() } else { offset(nth + 1)? };
         if start > end || end > value.len() {
-            return Err(StateError::Ssz("the parts do not follow each other"));
+            return Err(Unverified::Layout("the parts do not follow each other"));
         }
         *part = value.slice(start..end);
     }
@@ -243,10 +217,10 @@ fn parts<const N: usize>(value: &Bytes, fixed: usize) -> Result<[Bytes; N], Stat
 }
 
 /// `List(TrieNode, limit=65)`.
-fn nodes(part: &Bytes) -> Result<Vec<Bytes>, StateError> {
+fn nodes(part: &Bytes) -> Result<Vec<Bytes>, Unverified> {
     let offset = |nth: usize| {
         let bytes = part.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
-        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(StateError::Ssz("an offset is cut off"))
+        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(Unverified::Layout("an offset is cut off"))
     };
     if part.is_empty() {
         return Ok(Vec::new());
@@ -254,21 +228,21 @@ fn nodes(part: &Bytes) -> Result<Vec<Bytes>, StateError> {
     let first = offset(0)?;
     let count = first / OFFSET_LENGTH;
     if first == 0 || !first.is_multiple_of(OFFSET_LENGTH) {
-        return Err(StateError::Ssz("the first node does not follow the offsets"));
+        return Err(Unverified::Layout("the first node does not follow the offsets"));
     }
     if count > MAX_TRIE_PROOF_NODES {
-        return Err(StateError::TooManyNodes);
+        return Err(Unverified::Layout("a proof of more nodes than a way can have"));
     }
     (0..count)
         .map(|nth| {
             let start = offset(nth)?;
             let end = if nth + 1 == count { part.len() } else { offset(nth + 1)? };
             if start > end || end > part.len() {
-                return Err(StateError::Ssz("the nodes do not follow each other"));
+                return Err(Unverified::Layout("the nodes do not follow each other"));
             }
             let (actual, limit) = (end - start, MAX_TRIE_NODE_LENGTH);
             if actual > limit {
-                return Err(StateError::TooLong { what: "a trie node", actual, limit });
+                return Err(Unverified::TooLong { actual, limit });
             }
             Ok(part.slice(start..end))
         })
@@ -299,12 +273,10 @@ fn container(parts: &[Vec<u8>], block_hash: &B256) -> Bytes {
 }
 
 /// Whether a bare node or code may have so many bytes.
-fn limited(key: &ContentKey, actual: usize) -> Result<(), StateError> {
-    let (what, limit) = match key {
-        ContentKey::AccountTrieNode { .. } | ContentKey::StorageTrieNode { .. } => {
-            ("a trie node", MAX_TRIE_NODE_LENGTH)
-        }
-        ContentKey::Code { .. } => ("code", MAX_CODE_LENGTH),
+fn limited(key: &ContentKey, actual: usize) -> Result<(), Unverified> {
+    let limit = match key {
+        ContentKey::AccountTrieNode { .. } | ContentKey::StorageTrieNode { .. } => MAX_TRIE_NODE_LENGTH,
+        ContentKey::Code { .. } => MAX_CODE_LENGTH,
     };
-    if actual > limit { Err(StateError::TooLong { what, actual, limit }) } else { Ok(()) }
+    if actual > limit { Err(Unverified::TooLong { actual, limit }) } else { Ok(()) }
 }

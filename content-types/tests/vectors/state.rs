@@ -7,7 +7,8 @@ use cairn_vectors::VectorTest;
 use content_types::block_id::BlockId;
 use content_types::header::DecodedHeader;
 use content_types::room::{Evidence, Form, Key as _};
-use content_types::state::{ContentKey, Nibbles, Proved, proof};
+use content_types::state::{ContentKey, Proved};
+use content_types::trie::{Nibbles, proof};
 use serde::Deserialize;
 
 use super::yaml;

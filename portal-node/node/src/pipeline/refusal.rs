@@ -1,7 +1,6 @@
 //! Why a value was not let in: the rule it breaks, or what was missing to judge it.
 
 use content_types::block::validate::{BodyError, ReceiptsError};
-use content_types::state::StateError;
 use content_types::verify::{Fault, Unverified};
 
 use crate::headers::{BlockId, HeaderUnavailable};
@@ -53,8 +52,8 @@ impl Refusal {
                 }
                 Unverified::Body(_) => "other_body",
                 Unverified::Receipts(_) => "other_receipts",
-                Unverified::StateProof(StateError::AccountProof(_) | StateError::Proof(_)) => "invalid_state_proof",
-                Unverified::StateProof(_) => "malformed",
+                Unverified::Layout(_) => "malformed",
+                Unverified::StateProof(_) => "invalid_state_proof",
                 Unverified::State { .. } => "other_state",
                 Unverified::NotExamined => "not_block_data",
             },

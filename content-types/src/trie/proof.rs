@@ -9,7 +9,7 @@ use alloy_rlp::Decodable as _;
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 
 use super::nibbles::Nibbles;
-use super::trie::{NodeError, Step, step};
+use super::node::{NodeError, Step, step};
 
 /// A proof that proves nothing, or something else.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,10 @@ pub enum ProofError {
     NoAccount,
     /// What stands in the account trie is no account.
     #[error("a malformed account: {0}")]
-    Account(alloy_rlp::Error),
+    MalformedAccount(alloy_rlp::Error),
+    /// The proof of the account that the storage, or the code, belongs to.
+    #[error("the proof of the account: {0}")]
+    Account(#[source] Box<ProofError>),
     /// The node at that place is another.
     #[error("the node that is proved has the hash {actual}, and not {expected}")]
     OtherNode {
@@ -147,8 +150,8 @@ pub fn look_up<'a, N: AsRef<[u8]>>(root: B256, key: &B256, proof: &'a [N]) -> Re
 /// [`ProofError::NoAccount`] if the state has none, and as [`look_up`].
 pub fn account<N: AsRef<[u8]>>(state_root: B256, address_hash: &B256, proof: &[N]) -> Result<TrieAccount, ProofError> {
     let mut found = look_up(state_root, address_hash, proof)?.ok_or(ProofError::NoAccount)?;
-    let account = TrieAccount::decode(&mut found).map_err(ProofError::Account)?;
-    if found.is_empty() { Ok(account) } else { Err(ProofError::Account(alloy_rlp::Error::UnexpectedLength)) }
+    let account = TrieAccount::decode(&mut found).map_err(ProofError::MalformedAccount)?;
+    if found.is_empty() { Ok(account) } else { Err(ProofError::MalformedAccount(alloy_rlp::Error::UnexpectedLength)) }
 }
 
 fn linked(position: usize, expected: B256, node: &[u8]) -> Result<(), ProofError> {
