@@ -235,7 +235,10 @@ impl ContentSearch {
         match report {
             WorkReport::Answer(Ok(asked)) => match asked.content {
                 Content::ConnectionId(id) => {
-                    self.announced.streams.insert(peer, (asked.contact, id));
+                    // One that was asked again, its first stream having grown too old.
+                    if let Some((contact, old)) = self.announced.streams.insert(peer, (asked.contact, id)) {
+                        self.inner.transfers.decline(&contact, old);
+                    }
                     self.lookup.handle_connection_id(now, &peer, id);
                 }
                 Content::Enrs(encoded) => {

@@ -69,7 +69,14 @@ impl WebArchive {
         let url = &self.file.remote.url;
         let extents = blocking(url, move || extents(&archive, components, blocks)).await?;
         let extents = extents.map_err(|error| self.file.note(error))?;
-        Ok(Reading { file: self.file.clone(), format: self.archive.format(), components, extents, current: None })
+        Ok(Reading {
+            file: self.file.clone(),
+            format: self.archive.format(),
+            components,
+            extents,
+            current: None,
+            received: 0,
+        })
     }
 }
 
@@ -101,12 +108,19 @@ pub struct Reading {
     components: Components,
     extents: VecDeque<Extent>,
     current: Option<(RangeDownload, RecordParser)>,
+    received: u64,
 }
 
 impl Reading {
     /// Bytes that are still to be asked for: all of them before the first record is read.
     pub fn pending_bytes(&self) -> u64 {
         self.extents.iter().map(|extent| extent.bytes()).map(|range| range.end - range.start).sum()
+    }
+
+    /// Bytes that have come since this was last asked, with what nobody wants of them. Unlike
+    /// [`pending_bytes`](Self::pending_bytes) this is nothing that the mirror only claims.
+    pub const fn take_received(&mut self) -> u64 {
+        std::mem::replace(&mut self.received, 0)
     }
 
     /// The next record, or `None` when all have been read. After an error there are no more.
@@ -142,7 +156,10 @@ impl Reading {
             }
             let block = parser.block();
             match download.next().await.map_err(|error| Error { block: Some(block), ..error })? {
-                Some(bytes) => parser.push(bytes)?,
+                Some(bytes) => {
+                    self.received += bytes.len() as u64;
+                    parser.push(bytes)?;
+                }
                 None => self.current = None,
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long is waited before the next try.
+/// How long is waited before the next try, more or less a quarter.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
@@ -20,7 +20,8 @@ pub(crate) async fn until_settled<T, E, F: Future<Output = Result<T, E>>>(
     for pause in PAUSES {
         match ask().await {
             Err(failure) if !is_settled(&failure) && begun.elapsed() + pause < patience => {
-                tokio::time::sleep(pause).await;
+                // Many who failed together do not come back together.
+                tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
             }
             outcome => return outcome,
         }
@@ -45,13 +46,14 @@ mod tests {
             async move { outcome }
         };
         assert_eq!(until_settled(LONG, || ask(2), |_| false).await, Ok(3));
-        assert_eq!(begun.elapsed(), PAUSES[0] + PAUSES[1]);
+        let paused = PAUSES[0] + PAUSES[1];
+        assert!((paused * 3 / 4..paused * 5 / 4).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         asked.set(0);
         assert_eq!(until_settled(LONG, || ask(usize::MAX), |_| false).await, Err("silent"));
         assert_eq!(asked.replace(0), PAUSES.len() + 1);
         assert_eq!(until_settled(LONG, || ask(usize::MAX), |_| true).await, Err("silent"));
         assert_eq!(asked.replace(0), 1);
-        let patience = PAUSES[0] + PAUSES[1];
+        let patience = PAUSES[1];
         assert_eq!(until_settled(patience, || ask(usize::MAX), |_| false).await, Err("silent"));
         assert_eq!(asked.get(), 2, "the second pause would not end in time");
     }

@@ -1,6 +1,7 @@
 //! Headers, bodies, receipts and whole blocks by number or hash, each proved: from what this node holds, then from the
 //! networks. What was not found comes with who was asked and what each answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode}
 use content_types::room::{BlockPart, Subject};
 use content_types::{ContentKey, ProvedHeader, SubNetwork, history, legacy_history};
 use overlay::service::{LookupError, LookupTrace, TracedAnswer};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::again::until_settled;
@@ -239,10 +241,17 @@ impl Fetcher {
     }
 
     async fn part(&self, header: &ProvedHeader, part: FetchedPart) -> Result<Bytes, FetchError> {
-        until_settled(self.patience, || self.part_once(header, part), FetchError::is_settled).await
+        // What each sub-network said last. One whose answer settles it is not asked again because of the other's.
+        let said = Mutex::default();
+        until_settled(self.patience, || self.part_once(header, part, &said), FetchError::is_settled).await
     }
 
-    async fn part_once(&self, header: &ProvedHeader, part: FetchedPart) -> Result<Bytes, FetchError> {
+    async fn part_once(
+        &self,
+        header: &ProvedHeader,
+        part: FetchedPart,
+        said: &Mutex<BTreeMap<SubNetwork, LookupTrace>>,
+    ) -> Result<Bytes, FetchError> {
         let keys = [part.history_key(header.number()), part.legacy_key(header.hash())];
         for key in &keys {
             // What the store gives out was checked on its way in, or against the chain when it was read from an
@@ -251,20 +260,24 @@ impl Fetcher {
                 return self.encode(key, value).await;
             }
         }
-        let mut traces = Vec::new();
         for key in &keys {
             let sub_network = key.sub_network();
+            if said.lock().get(&sub_network).is_some_and(LookupTrace::most_answered) {
+                continue;
+            }
             let Some(network) = self.networks.iter().find(|network| network.sub_network() == sub_network) else {
                 continue;
             };
-            match network.overlay().lookup_content(key.encode()).await {
+            let trace = match network.overlay().lookup_content(key.encode()).await {
                 // The sub-network's handler let it in, so it is proved.
                 Ok(found) => return self.encode(key, found.value).await,
-                Err(LookupError::NotFound(missing)) => traces.push((sub_network, missing.trace)),
-                Err(LookupError::Unverifiable(unverifiable)) => traces.push((sub_network, unverifiable.trace)),
-                Err(LookupError::Key) => {}
-            }
+                Err(LookupError::NotFound(missing)) => missing.trace,
+                Err(LookupError::Unverifiable(unverifiable)) => unverifiable.trace,
+                Err(LookupError::Key) => continue,
+            };
+            said.lock().insert(sub_network, trace);
         }
+        let traces = said.lock().clone().into_iter().collect();
         Err(FetchError::NotFound { what: part, number: header.number(), hash: header.hash(), traces })
     }
 

@@ -31,7 +31,8 @@ pub struct Progress {
 pub enum Verdict {
     /// Everything in it is right, and proved to be of the chain.
     Proved,
-    /// Everything in it is right, and the headers that nothing proves are the chain's by the word of a witness.
+    /// It is sound in itself, and the headers that nothing proves are the chain's by the word of a witness. Proofs that lead beyond the
+    /// lists were not checked.
     Vouched,
     /// It is sound in itself: bodies and receipts are those of its headers, and each header names the one before. Whether the
     /// headers are the chain's cannot be told: proofs are missing, or the lists to prove them against.

@@ -45,6 +45,14 @@ impl<S> Candidate<S> {
         matches!(self.progress, CandidateProgress::Asked { .. } | CandidateProgress::Overdue)
     }
 
+    /// Since when it is waited for, unless that was given up.
+    pub(super) fn awaited_since(&self) -> Option<Instant> {
+        match self.progress {
+            CandidateProgress::Asked { since } => Some(since),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_new(&self) -> bool {
         matches!(self.progress, CandidateProgress::New)
     }

@@ -23,7 +23,7 @@ use crate::record::{self, Enr};
 /// A connection ID older than this is not used any more: the peer may have stopped to listen. It is asked again.
 const CONNECTION_ID_LIFETIME: Duration = Duration::from_secs(5);
 
-/// How often busy peers are asked again in all, so that a crowd that says so does not use up the lookup's questions.
+/// How often busy peers are asked a third time or later in all, so that a crowd that says so does not use up the lookup's questions.
 const MAX_RETRIES: usize = 16;
 
 /// What the driver is to do for a content lookup.
@@ -120,6 +120,8 @@ pub struct ContentLookup {
     asked_again: Vec<NodeId>,
     /// Who said that it was busy, each time once.
     busy: Vec<NodeId>,
+    /// How often that was not the first time.
+    busy_again: usize,
     streamed: Vec<NodeId>,
     found: Option<NodeId>,
     is_unverifiable: bool,
@@ -147,6 +149,7 @@ impl ContentLookup {
             asked_interested: false,
             asked_again: Vec::new(),
             busy: Vec::new(),
+            busy_again: 0,
             streamed: Vec::new(),
             found: None,
             is_unverifiable: false,
@@ -206,17 +209,25 @@ impl ContentLookup {
         if !self.candidates.get(from).is_some_and(Candidate::is_awaited) {
             return;
         }
-        self.candidates.learn(from, enrs);
-        let LookupConfig { busy_pause, busy_retries, .. } = self.candidates.config;
+        let LookupConfig { busy_pause, busy_retries, stall_after, .. } = self.candidates.config;
+        // Who takes its time to say so may only want to be waited for. An honest one waits a moment for a place first.
+        let since = self.candidates.get(from).and_then(Candidate::awaited_since);
+        let is_prompt = since.is_some_and(|since| now.duration_since(since) < 2 * stall_after);
         let times = self.busy.iter().filter(|id| *id == from).count();
+        if times == 0 {
+            self.candidates.learn(from, enrs);
+        }
+        // The first time is everybody's own: a crowd takes it from nobody.
+        let is_left = times == 0 || self.busy_again < MAX_RETRIES;
         let Some(peer) = self.candidates.get_mut(from) else { return };
         // What it answered last, should it not be asked again.
         peer.fail(now, PeerFailure::Busy);
-        if times < usize::from(busy_retries) && self.busy.len() < MAX_RETRIES {
+        if is_prompt && is_left && times < usize::from(busy_retries) {
             // Lookups that met the same peer at the same moment do not all come back at the same moment.
             let spread = busy_pause / 256 * u32::from(peer.distance.to_le_bytes()[0]);
             let pause = (busy_pause * 3 / 4 + spread / 2).saturating_mul(1 << times.min(16));
             peer.progress = CandidateProgress::Answered(Answered::Busy { until: now + pause });
+            self.busy_again += usize::from(times > 0);
             self.busy.push(*from);
         }
     }

@@ -158,11 +158,8 @@ impl Filling {
     }
 
     async fn read(&self, components: Components, blocks: RangeInclusive<u64>) -> Result<PacedReading, FileDropped> {
-        let records = components.iter().count() as u64 * (blocks.end() - blocks.start() + 1);
         let reading = self.archive.read(components, blocks).await?;
-        // Of an era1 file what nobody wants comes along.
-        let bytes = reading.pending_bytes().div_ceil(records.max(1));
-        Ok(PacedReading { reading, bytes, swarm: self.swarm.clone() })
+        Ok(PacedReading { reading, swarm: self.swarm.clone() })
     }
 
     fn wrong(&self, number: u64, why: &dyn std::fmt::Display) -> FileDropped {
@@ -228,19 +225,19 @@ impl Filling {
 /// Records at the pace that the limit on all downloads leaves.
 struct PacedReading {
     reading: Reading,
-    /// What a record takes on its way, on average.
-    bytes: u64,
     swarm: Swarm,
 }
 
 impl PacedReading {
     async fn next(&mut self) -> Result<Option<WebRecord>, FileDropped> {
-        let record = self.reading.next().await?;
-        if record.is_some() {
-            // Meanwhile the server is not read from, and so sends no more.
-            self.swarm.wait_to_download(self.bytes).await;
+        let record = self.reading.next().await;
+        // What came, and not what the mirror's index says would: the limit is everybody's. Meanwhile the server is not read from, and
+        // so sends no more.
+        let received = self.reading.take_received();
+        if received > 0 {
+            self.swarm.wait_to_download(received).await;
         }
-        Ok(record)
+        Ok(record?)
     }
 }
 
