@@ -194,13 +194,16 @@ fn hash_at(value: &[u8], at: usize) -> Result<B256, Unverified> {
     Ok(B256::from_slice(hash))
 }
 
+/// Where the `nth` part of variable length begins, as its offset says.
+fn offset_of(nth: usize, whole: &[u8]) -> Result<usize, Unverified> {
+    let bytes = whole.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
+    bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(Unverified::Layout("an offset is cut off"))
+}
+
 /// The `N` parts of variable length of a container, behind their offsets and `fixed` bytes more.
 fn parts<const N: usize>(value: &Bytes, fixed: usize) -> Result<[Bytes; N], Unverified> {
     let begins = N * OFFSET_LENGTH + fixed;
-    let offset = |nth: usize| {
-        let bytes = value.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
-        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(Unverified::Layout("an offset is cut off"))
-    };
+    let offset = |nth| offset_of(nth, value);
     if offset(0)? != begins {
         return Err(Unverified::Layout("the first part does not follow the offsets"));
     }
@@ -218,10 +221,7 @@ fn parts<const N: usize>(value: &Bytes, fixed: usize) -> Result<[Bytes; N], Unve
 
 /// `List(TrieNode, limit=65)`.
 fn nodes(part: &Bytes) -> Result<Vec<Bytes>, Unverified> {
-    let offset = |nth: usize| {
-        let bytes = part.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
-        bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(Unverified::Layout("an offset is cut off"))
-    };
+    let offset = |nth| offset_of(nth, part);
     if part.is_empty() {
         return Ok(Vec::new());
     }
