@@ -72,7 +72,7 @@ pub enum SnappyError {
 }
 
 /// The largest stream that may hold content of `limit` bytes: room for a writer that uses small chunks.
-pub(crate) const fn max_stream_len(limit: usize) -> u64 {
+pub const fn max_stream_len(limit: usize) -> u64 {
     1024 + limit as u64 + limit as u64 / 4
 }
 
@@ -134,23 +134,61 @@ pub fn decode(stream: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
         if kind > UNCOMPRESSED {
             return Err(SnappyError::ReservedChunk { offset, kind });
         }
-        let (checksum, data) = data.split_first_chunk().ok_or(SnappyError::ChunkLength { offset })?;
-        let length = content_len(kind, data, offset)?;
-        let start = content.len();
-        if length > limit - start {
-            return Err(SnappyError::TooLong { limit });
-        }
-        if kind == COMPRESSED {
-            content.resize(start + length, 0);
-            decoder.decompress(data, &mut content[start..]).map_err(|reason| SnappyError::Chunk { offset, reason })?;
-        } else {
-            content.extend_from_slice(data);
-        }
-        if masked_crc32c(&content[start..]) != u32::from_le_bytes(*checksum) {
-            return Err(SnappyError::Checksum { offset });
-        }
+        append_content(&mut decoder, &Chunk { offset, kind, data }, &mut content, limit)?;
     }
     Ok(content)
+}
+
+/// Decodes a data chunk behind what there is of its stream's content, of which there may be `limit` bytes.
+fn append_content(
+    decoder: &mut Decoder,
+    &Chunk { offset, kind, data }: &Chunk<'_>,
+    content: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), SnappyError> {
+    let (checksum, data) = data.split_first_chunk().ok_or(SnappyError::ChunkLength { offset })?;
+    let length = content_len(kind, data, offset)?;
+    let start = content.len();
+    if length > limit - start {
+        return Err(SnappyError::TooLong { limit });
+    }
+    if kind == COMPRESSED {
+        content.resize(start + length, 0);
+        decoder.decompress(data, &mut content[start..]).map_err(|reason| SnappyError::Chunk { offset, reason })?;
+    } else {
+        content.extend_from_slice(data);
+    }
+    if masked_crc32c(&content[start..]) != u32::from_le_bytes(*checksum) {
+        return Err(SnappyError::Checksum { offset });
+    }
+    Ok(())
+}
+
+/// The content of a stream's first chunk, at most 64 KiB, as soon as the whole chunk is there; `None` until then. What comes
+/// before the first content, as padding, is refused: none of the common writers puts anything there.
+///
+/// # Errors
+///
+/// Any [`SnappyError`], with as few of the first bytes as show it.
+pub fn first_content(begun: &[u8]) -> Result<Option<Vec<u8>>, SnappyError> {
+    let identified = begun.len().min(STREAM_IDENTIFIER.len());
+    if begun[..identified] != STREAM_IDENTIFIER[..identified] {
+        return Err(SnappyError::NoStreamIdentifier);
+    }
+    let offset = STREAM_IDENTIFIER.len();
+    let chunk = begun.get(offset..).and_then(<[u8]>::split_first_chunk::<CHUNK_HEADER_LEN>);
+    let Some(([kind, length @ ..], rest)) = chunk else { return Ok(None) };
+    if *kind > UNCOMPRESSED {
+        return Err(SnappyError::ReservedChunk { offset, kind: *kind });
+    }
+    let length = u24(*length);
+    if length > CHECKSUM_LEN + max_compress_len(MAX_CHUNK_CONTENT) {
+        return Err(SnappyError::ChunkLength { offset });
+    }
+    let Some(data) = rest.get(..length) else { return Ok(None) };
+    let mut content = Vec::new();
+    append_content(&mut Decoder::new(), &Chunk { offset, kind: *kind, data }, &mut content, MAX_CHUNK_CONTENT)?;
+    Ok(Some(content))
 }
 
 /// Length of a data chunk's content; `data` is what follows the checksum, or at least its first bytes.
@@ -291,6 +329,15 @@ mod tests {
         }
 
         #[test]
+        fn the_first_content_is_there_with_its_chunk(content in content(), cut: proptest::sample::Index) {
+            let stream = encode(&content);
+            let whole = first_content(&stream).unwrap();
+            prop_assert_eq!(whole.as_deref(), content.chunks(MAX_CHUNK_CONTENT).next());
+            let begun = first_content(&stream[..cut.index(stream.len())]).unwrap();
+            prop_assert!(begun.is_none() || begun == whole);
+        }
+
+        #[test]
         fn arbitrary_bytes_decode_as_in_the_reference_or_not_at_all(mut bytes: Vec<u8>, identified: bool) {
             if identified {
                 bytes.splice(0..0, STREAM_IDENTIFIER);
@@ -331,6 +378,16 @@ mod tests {
         stream.extend_from_slice(&[0xfe, 2, 0, 0, 9, 9]);
         assert_eq!(decode(&stream, 100).unwrap(), b"content");
         assert!(!is_plain(&stream));
+    }
+
+    #[test]
+    fn a_stream_that_begins_with_anything_but_content_is_refused_by_as_much_as_shows_it() {
+        let begun = |rest: &[u8]| first_content(&[&STREAM_IDENTIFIER, rest].concat());
+        assert_eq!(first_content(b"\xff\x07"), Err(SnappyError::NoStreamIdentifier));
+        assert_eq!(begun(&[0xfe, 0, 0]), Ok(None));
+        assert_eq!(begun(&[0xfe, 0, 0, 1]), Err(SnappyError::ReservedChunk { offset: 10, kind: 0xfe }));
+        assert_eq!(begun(&[UNCOMPRESSED, 0, 0, 2]), Err(SnappyError::ChunkLength { offset: 10 }));
+        assert_eq!(begun(&[UNCOMPRESSED, 5, 0, 0, 1, 2, 3, 4, 5]), Err(SnappyError::Checksum { offset: 10 }));
     }
 
     #[test]

@@ -15,16 +15,19 @@ use cairn_swarm::geometry::{Component, MAX_BLOCK, Part};
 use cairn_swarm::quic::{
     Config, Fetch, FetchOptions, Identity, ItemError, PeerAddress, PutError, Sink, Swarm, SwarmFetchError,
 };
-use cairn_swarm::wire::{ALPN, AnswerStatus, Control, Encodings, Hello, Predict, SwarmRequest, frame_head};
+use cairn_swarm::wire::{ALPN, AnswerStatus, Control, Encodings, Have, Hello, Predict, SwarmRequest, frame_head};
 use cairn_tls::Certificate;
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start};
 use content_types::{ContentKey, Distance, history};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, Endpoint, SendStream, TransportConfig, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, SendStream, TransportConfig, VarInt};
 use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The code that a connection is closed with when its peer is barred (`PROTOCOL.md`, "Finding and connecting").
+const BARRED: VarInt = VarInt::from_u32(6);
 
 /// A peer without manners: a bare QUIC connection with a certificate, and its control stream.
 struct Rogue {
@@ -67,6 +70,25 @@ impl Rogue {
         for _ in 0..times / 1024 {
             if self.control.write_all(&messages).await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Says that it holds the bodies and serves, and answers requests with the beginning of one item, until the connection
+    /// ends.
+    async fn boast(&mut self, begun: &Bytes, length: u32) -> ConnectionError {
+        let have = Control::Have(Have { component: Component::Bodies.code(), first_run: 0, runs: vec![0xff] });
+        self.control.write_all(&[framed(&have), framed(&Control::Unchoke)].concat()).await.unwrap();
+        let answer = [&[0, 0], frame_head(length).as_bytes(), begun].concat();
+        // Both ends of a stream are kept, so that nothing tells of an end.
+        let mut streams = Vec::new();
+        loop {
+            match self.connection.accept_bi().await {
+                Ok((mut send, receive)) => {
+                    let _ = send.write_all(&answer).await;
+                    streams.push((send, receive));
+                }
+                Err(end) => break end,
             }
         }
     }
@@ -154,6 +176,29 @@ async fn answers_that_nobody_reads_hold_up_nobody_else() {
     fetch(&swarm, kept.clone(), &options()).await.unwrap();
     assert_eq!(kept.0.lock().len() as u64, 3 * BLOCKS);
     drop(rogues);
+}
+
+/// They would be found out when they are whole, which they never are; and nobody waits for their silence here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_begins_as_no_item_can_bars_its_sender_before_it_is_whole() {
+    const CLAIMED: u32 = 16 << 20;
+    let (swarm, address) = start(9, Blocks::new(0..0, None));
+    let sink: Arc<dyn Sink> = Arc::new(Kept::default());
+    let bodies = [(Component::Bodies, 0..BLOCKS)];
+    let mut options = options();
+    options.download.request_timeout = 10 * PATIENCE;
+    let (fetch, stop) =
+        (Fetch::new(swarm.clone(), &options, bodies, std::iter::once(0..BLOCKS), &sink), CancellationToken::new());
+    let rogues = async {
+        for (number, begun) in (30..).zip([Bytes::from_static(&[0; 4000]), item(Component::Bodies, 250)]) {
+            let mut rogue = Rogue::dial(number, address, false).await;
+            let end = soon("the bar", rogue.boast(&begun, CLAIMED)).await;
+            assert!(matches!(&end, ConnectionError::ApplicationClosed(close) if close.error_code == BARRED), "{end}");
+        }
+        stop.cancel();
+    };
+    let (outcome, ()) = tokio::join!(fetch.run(&stop), rogues);
+    assert!(matches!(outcome, Err(SwarmFetchError::Stopped)), "nobody had anything");
 }
 
 fn config() -> Config {

@@ -72,6 +72,8 @@ pub enum End {
     Busy,
     /// The stream broke, the answer was malformed, or the peer calls the request so.
     Broken,
+    /// What came was seen to be no item before it was whole.
+    Invalid,
 }
 
 /// A request that is under way, and what is still hoped of it.
@@ -264,6 +266,10 @@ impl Download {
             End::Broken => {
                 peer.pause(now);
                 self.charge(key, Offence::Broken);
+            }
+            End::Invalid => {
+                peer.pause(now);
+                self.charge(key, Offence::Lie);
             }
         }
     }

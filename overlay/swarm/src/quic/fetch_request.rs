@@ -12,7 +12,7 @@ use super::{Session, Swarm};
 use crate::{
     download::{End, RequestId},
     geometry::Part,
-    wire::{AnswerHead, AnswerStatus, Encoding, Encodings, FrameReader, SwarmRequest},
+    wire::{AnswerHead, AnswerStatus, Claim, Encoding, Encodings, FrameReader, SwarmRequest},
 };
 
 /// Chunks that are taken from QUIC at once.
@@ -145,6 +145,8 @@ impl PartRequest {
         let mut room: Option<Permit> = None;
         let mut frames = FrameReader::new(encoding.max_item_len(self.part.component));
         let mut numbers = self.part.blocks();
+        // Whether the item that has begun was seen to begin as one can. It is looked at once only.
+        let mut is_possible = false;
         let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
         loop {
             if let Some(room) = &room {
@@ -172,6 +174,7 @@ impl PartRequest {
                             // More items than were asked for: no answer to this request.
                             let Some(number) = numbers.next() else { return End::Broken };
                             whole.push((number, item));
+                            is_possible = false;
                         }
                         Ok(None) => break,
                         Err(_) => return End::Broken,
@@ -179,6 +182,17 @@ impl PartRequest {
                 }
                 // Held by the frame that it is part of, if by any.
                 *chunk = Bytes::new();
+            }
+            if !is_possible && let Some((length, begun)) = frames.begun() {
+                match Claim::of(self.part.component, encoding, length, begun) {
+                    Claim::Open => {}
+                    Claim::Possible => is_possible = true,
+                    Claim::Impossible => {
+                        let (peer, component) = (self.session.node_id(), self.part.component);
+                        tracing::warn!(%peer, ?component, length, "a peer sent what begins as no item does");
+                        return End::Invalid;
+                    }
+                }
             }
             if let Some(room) = &room {
                 room.progress(bytes);

@@ -85,6 +85,11 @@ impl FrameReader {
         self.frame.len()
     }
 
+    /// The frame that has begun and is not whole: how long it says that it is, and what has come of it.
+    pub fn begun(&self) -> Option<(usize, &[u8])> {
+        self.missing.map(|missing| (self.frame.len() + missing, &self.frame[..]))
+    }
+
     /// The stream has ended.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! What goes over the streams of a connection, as `PROTOCOL.md` says.
 
 mod answer;
+mod claim;
 mod control;
 mod frames;
 mod request;
 
 pub use answer::{AnswerHead, AnswerStatus};
+pub use claim::Claim;
 pub use control::{Control, ControlError, Have, Hello, MAX_PEERS, Peers, Predict};
 pub use frames::{FrameError, FrameReader, frame_head};
 pub use request::{Encoding, Encodings, ItemKey, SwarmRequest, SwarmRequestError};

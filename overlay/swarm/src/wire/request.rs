@@ -40,9 +40,14 @@ impl Encoding {
 
     /// The longest item of a component, in bytes.
     pub const fn max_item_len(self, component: Component) -> usize {
+        self.max_len(plain_limit(component))
+    }
+
+    /// The most bytes that an item of so many is written in.
+    pub const fn max_len(self, plain: usize) -> usize {
         match self {
-            Self::Plain => plain_limit(component),
-            Self::Snappy => plain_limit(component) + plain_limit(component) / 4 + 1024,
+            Self::Plain => plain,
+            Self::Snappy => snappy::max_stream_len(plain) as usize,
         }
     }
 

@@ -34,7 +34,17 @@ pub(crate) fn item(component: Component, number: u64) -> Bytes {
         Component::Bodies => 200 + number as usize * 97 % 30_000,
         Component::Receipts => number as usize % 5_000,
     };
-    (0..length).map(|at| (at as u64 * 31 + number * 7 + u64::from(component.code())) as u8).collect()
+    let bytes: Vec<u8> =
+        (0..length).map(|at| (at as u64 * 31 + number * 7 + u64::from(component.code())) as u8).collect();
+    match component {
+        Component::Headers => bytes.into(),
+        // No more than this is looked at before an item is whole.
+        Component::Bodies | Component::Receipts => {
+            let mut list = Vec::new();
+            alloy_rlp::Header { list: true, payload_length: length }.encode(&mut list);
+            [list, bytes].concat().into()
+        }
+    }
 }
 
 pub(crate) fn compressed(item: &Bytes) -> Bytes {
