@@ -37,8 +37,8 @@ struct Hold {
     /// Since when it has not made [`MIN_PROGRESS`].
     marked: Instant,
     progress: u64,
-    /// Whether it may be lost: what waits for this node itself is not idle.
-    yields: bool,
+    /// Since when its time stands still: what waits for this node itself is not idle, and not lost.
+    kept_since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -188,6 +188,7 @@ impl Ledger {
         if hold.progress >= MIN_PROGRESS {
             hold.progress = 0;
             hold.marked = now;
+            hold.kept_since = hold.kept_since.map(|_| now);
         }
     }
 
@@ -211,12 +212,15 @@ impl Ledger {
     }
 
     /// Whether a hold may be lost for want of progress. While its peer waits for this node, rather than this node for the
-    /// peer, it should not; its idle time begins anew after that.
+    /// peer, it should not: its time stands still, and goes on from there. It does not begin anew, or a byte now and then, each
+    /// of which this node looks at for a moment, would keep a hold for ever.
     pub fn set_yielding(&mut self, now: Instant, hold: HoldId, yields: bool) {
-        if let Some(hold) = self.holds.get_mut(&hold)
-            && std::mem::replace(&mut hold.yields, yields) != yields
-        {
-            (hold.marked, hold.progress) = (now, 0);
+        if let Some(hold) = self.holds.get_mut(&hold) {
+            if !yields {
+                hold.kept_since.get_or_insert(now);
+            } else if let Some(since) = hold.kept_since.take() {
+                hold.marked += now.saturating_duration_since(since);
+            }
         }
         self.serve_waiting(now);
     }
@@ -242,7 +246,7 @@ impl Ledger {
         let of = self.holds.get_mut(&hold)?;
         let amount = amount.min(of.amount);
         of.amount -= amount;
-        let part = Hold { holder: of.holder, amount, marked: of.marked, progress: 0, yields: of.yields };
+        let part = Hold { holder: of.holder, amount, marked: of.marked, progress: 0, kept_since: of.kept_since };
         let id = HoldId(self.draw());
         self.holds.insert(id, part);
         Some(id)
@@ -272,7 +276,7 @@ impl Ledger {
     /// When the next hold will have stood still for too long.
     pub fn next_idle(&self, now: Instant) -> Option<Instant> {
         let idle = self.quota.yields_after?;
-        let yielding = self.holds.values().filter(|hold| hold.yields);
+        let yielding = self.holds.values().filter(|hold| hold.kept_since.is_none());
         yielding.map(|hold| hold.marked + idle).filter(|at| *at > now).min()
     }
 
@@ -350,7 +354,7 @@ impl Ledger {
     /// of it.
     fn idle_enough(&self, now: Instant, holder: &Holder, amount: u64) -> Option<Vec<HoldId>> {
         let idle = self.quota.yields_after?;
-        let is_idle = |hold: &Hold| hold.yields && now.saturating_duration_since(hold.marked) >= idle;
+        let is_idle = |hold: &Hold| hold.kept_since.is_none() && now.saturating_duration_since(hold.marked) >= idle;
         let holds = self.holds.iter().filter(|(_, hold)| is_idle(hold));
         let mut candidates: Vec<Idle> = holds
             .map(|(id, hold)| Idle { id: *id, holder: hold.holder, amount: hold.amount, marked: hold.marked })
@@ -378,7 +382,7 @@ impl Ledger {
     fn hold(&mut self, now: Instant, holder: Holder, amount: u64) -> HoldId {
         let id = HoldId(self.draw());
         self.counts.add(&holder, amount);
-        self.holds.insert(id, Hold { holder, amount, marked: now, progress: 0, yields: true });
+        self.holds.insert(id, Hold { holder, amount, marked: now, progress: 0, kept_since: None });
         id
     }
 

@@ -93,12 +93,29 @@ fn what_waits_for_this_node_itself_is_not_idle() {
     assert_eq!(ledger.next_idle(begun), None);
     assert_eq!(ledger.could_take(now, &local(2), 1), Err(Full::Total(2)));
     ledger.set_yielding(now, held[1], true);
-    assert_eq!(ledger.next_idle(now), Some(now + IDLE), "its idle time begins anew");
+    assert_eq!(ledger.next_idle(now), Some(now + IDLE), "its time stood still");
     assert_eq!(ledger.take(now, local(2), 1), Err(Full::Total(2)));
     assert_eq!(ledger.could_take(now + IDLE, &local(2), 1), Ok(()));
     assert_eq!((ledger.total(), ledger.poll_output()), (2, None), "asking takes nothing");
     assert!(ledger.take(now + IDLE, local(2), 1).is_ok());
     assert_eq!(ledger.poll_output(), Some(Decision::Revoked(held[1])));
+}
+
+/// A byte now and then is looked at for a moment each time.
+#[test]
+fn a_trickle_that_this_node_looks_at_is_no_progress_either() {
+    let begun = Instant::now();
+    let mut ledger = Ledger::new(Quota::new(1).yields_after(IDLE));
+    let held = fill(&mut ledger, begun, local(1))[0];
+    for quarter in 1..4 {
+        let now = begun + IDLE * quarter / 4;
+        ledger.set_yielding(now, held, false);
+        ledger.progress(now, held, 1);
+        ledger.set_yielding(now, held, true);
+        assert_eq!(ledger.could_take(now, &local(2), 1), Err(Full::Total(1)));
+    }
+    assert_eq!(ledger.next_idle(begun), Some(begun + IDLE));
+    assert!(ledger.take(begun + IDLE, local(2), 1).is_ok());
 }
 
 #[test]

@@ -226,9 +226,14 @@ impl Download {
     /// Something of a peer was checked and kept: it is one that delivers.
     pub fn handle_delivered(&mut self, now: Instant, peer: PeerKey) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.last_delivery = now;
+            peer.handle_delivered(now);
             self.picker.believe(peer, true);
         }
+    }
+
+    /// Whether anything of a peer was ever checked and kept.
+    pub fn has_delivered(&self, peer: PeerKey) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.has_delivered)
     }
 
     /// An item of so many bytes was checked and kept. False if it was here before.

@@ -10,6 +10,10 @@ use super::{DownloadConfig, RequestId, bitmap::Bitmap, window::Window};
 /// How long a peer is left alone that refused a request, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Requests to a peer of which nothing was checked and kept yet. Whatever it sends until then may be for nothing, and what it
+/// claims to send may be long. An honest peer loses nothing: its slow start begins with as many.
+const STRANGERS_REQUESTS: usize = 2;
+
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -24,6 +28,8 @@ pub(super) struct DownloadPeer {
     pub(super) is_credible: bool,
     /// When something of it was checked and kept last, or when it was connected.
     pub(super) last_delivery: Instant,
+    /// Whether anything of it ever was.
+    pub(super) has_delivered: bool,
     pub(super) is_choked: bool,
     pub(super) window: Window,
     /// The requests to it that are under way, the oldest first.
@@ -49,6 +55,7 @@ impl DownloadPeer {
             denied: Bitmap::new(runs),
             is_credible: true,
             last_delivery: now,
+            has_delivered: false,
             is_choked: true,
             window,
             requests: VecDeque::new(),
@@ -66,7 +73,7 @@ impl DownloadPeer {
     pub(super) fn has_room(&self, now: Instant) -> bool {
         !self.is_choked
             && self.paused_until.is_none_or(|until| now >= until)
-            && self.requests.len() < self.max_requests
+            && self.requests.len() < if self.has_delivered { self.max_requests } else { STRANGERS_REQUESTS }
             && self.in_flight < self.window.bytes()
     }
 
@@ -90,6 +97,12 @@ impl DownloadPeer {
         self.received = self.received.saturating_add(bytes);
         self.in_flight = self.in_flight.saturating_sub(expected);
         self.window.handle_bytes(bytes, config);
+    }
+
+    /// Something of it was checked and kept.
+    pub(super) fn handle_delivered(&mut self, now: Instant) {
+        self.last_delivery = now;
+        self.has_delivered = true;
     }
 
     /// It answered a request in full.

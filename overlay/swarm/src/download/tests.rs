@@ -235,6 +235,7 @@ fn simulate(peers: &[SimulatedPeer], order: Order, seed: u64) -> (Outcome, Downl
                     download.handle_disconnected(PeerKey(key));
                 } else {
                     assert!(download.handle_verified(component, number, bytes), "{component:?} {number} came twice");
+                    download.handle_delivered(at(now), PeerKey(key));
                     outcome.useful_bytes += bytes;
                     outcome.kept += 1;
                     book.handle_verified(at(now), &node_id(key), bytes);
@@ -288,6 +289,28 @@ proptest! {
         let honest = outcome.barred.iter().find(|key| peers[**key as usize].nature == Nature::Honest && peers[**key as usize].rate > 100_000);
         prop_assert_eq!(honest, None);
     }
+}
+
+#[test]
+fn a_stranger_is_asked_for_little_until_something_of_it_was_kept_whatever_it_sends() {
+    let now = Instant::now();
+    let mut download = Download::new(now, DownloadConfig::default(), [(Component::Headers, 0..BLOCKS)], [], 1);
+    let peer = PeerKey(1);
+    assert!(download.handle_connected(now, peer, 16, Duration::ZERO));
+    download.handle_have(peer, Component::Headers, &all_runs());
+    download.handle_choke(peer, false);
+    let mut asked = Vec::new();
+    let mut ask = |download: &mut Download| {
+        while let Output::Request { id, .. } = download.poll_output(now) {
+            asked.push(id);
+            // As much as an item that is not whole brings: its slow start is over.
+            download.handle_bytes(now, id, 16 << 20);
+        }
+        asked.len()
+    };
+    assert_eq!(ask(&mut download), 2);
+    download.handle_delivered(now, peer);
+    assert!(ask(&mut download) > 2);
 }
 
 #[test]

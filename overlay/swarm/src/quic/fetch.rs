@@ -33,12 +33,16 @@ use crate::{
 /// Events of requests that wait to be taken note of; what they carry is bounded by the buffer.
 const EVENTS: usize = 256;
 
-/// Bytes of items that are not whole, of all requests together. What has come counts from its first byte: a length is only a
-/// claim.
-const MAX_PARTIAL: u64 = 64 << 20;
+/// Bytes of items that are not whole, of all requests to peers that have delivered something. What has come counts from its
+/// first byte: a length is only a claim.
+const MAX_PARTIAL: u64 = 48 << 20;
 
 /// Bytes of items of one peer that are not whole: the longest item, and some.
 const MAX_PARTIAL_OF_PEER: u64 = MAX_RECEIPTS_LENGTH as u64 + (4 << 20);
+
+/// The same of all requests to peers that have delivered nothing yet. Apart, so that whoever only claims to send much keeps
+/// nobody from sending that does.
+const MAX_PARTIAL_OF_STRANGERS: u64 = MAX_PARTIAL_OF_PEER;
 
 /// A request that has brought next to nothing for so long loses its room to others that wait for some.
 const PARTIAL_IDLE: Duration = Duration::from_secs(2);
@@ -198,7 +202,8 @@ pub struct Fetch {
     under_way: BTreeMap<RequestId, RequestUnderWay>,
     buffer: Arc<Semaphore>,
     buffer_bytes: usize,
-    partial: Limiter,
+    /// Room for items that are not whole: for strangers, and for who has delivered something.
+    partial: [Limiter; 2],
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     to_check: Option<mpsc::UnboundedSender<ToCheck>>,
@@ -252,12 +257,10 @@ impl Fetch {
             under_way: BTreeMap::new(),
             buffer: Arc::new(Semaphore::new(buffer)),
             buffer_bytes: buffer,
-            partial: Limiter::new(
-                Quota::new(MAX_PARTIAL)
-                    .of_peer(MAX_PARTIAL_OF_PEER)
-                    .of_subnet(MAX_PARTIAL_OF_PEER)
-                    .yields_after(PARTIAL_IDLE),
-            ),
+            partial: [MAX_PARTIAL_OF_STRANGERS, MAX_PARTIAL].map(|bytes| {
+                let quota = Quota::new(bytes).of_peer(MAX_PARTIAL_OF_PEER).of_subnet(MAX_PARTIAL_OF_PEER);
+                Limiter::new(quota.yields_after(PARTIAL_IDLE))
+            }),
             tell,
             told,
             to_check: Some(to_check),
@@ -406,7 +409,7 @@ impl Fetch {
                     tell: self.tell.clone(),
                     buffer: Arc::clone(&self.buffer),
                     buffer_bytes: self.buffer_bytes,
-                    partial: self.partial.clone(),
+                    partial: self.partial[usize::from(self.download.has_delivered(peer))].clone(),
                     cancel: cancel.clone(),
                 };
                 self.under_way.insert(id, RequestUnderWay { peer, component: part.component, cancel });

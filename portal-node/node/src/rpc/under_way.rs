@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderValue, StatusCode, header};
-use cairn_limits::Permit;
+use cairn_limits::{Permit, quota::MIN_PROGRESS};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use jsonrpsee::core::middleware::{Batch, Notification, RpcServiceT};
@@ -150,6 +150,8 @@ impl Drop for CallUnderWay {
         let mut worked_on = self.0.worked_on.lock();
         *worked_on -= 1;
         if *worked_on == 0 {
+            // A call that was answered is what a connection is for.
+            self.0.place.progress(MIN_PROGRESS);
             self.0.place.set_yielding(true);
         }
     }
