@@ -47,6 +47,7 @@ fn validation(criterion: &mut Criterion) {
         capella_blocks: 0,
         deneb_blocks: BLOCKS,
         block_size: BLOCK_SIZE,
+        accounts: 0,
     };
     let chain = SyntheticChain::new(config).expect("a valid configuration");
     let blocks: Vec<Block> = chain.blocks().skip(1).collect();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::room::{Evidence, Form, Key as _, KeyError, Spec, Subject};
 use crate::verify::{Examined, Unverified};
-use crate::{ContentId, history, legacy_history};
+use crate::{ContentId, history, legacy_history, state};
 
 macro_rules! registry {
     ($($(#[$doc:meta])* $network:ident => $room:ident,)+) => {
@@ -130,6 +130,8 @@ registry! {
     History => history,
     /// Headers by hash and by number, block bodies and receipts by block hash, `0x500B`.
     LegacyHistory => legacy_history,
+    /// Nodes of the tries of accounts and storage, and code, `0x500A`.
+    State => state,
 }
 
 impl SubNetwork {

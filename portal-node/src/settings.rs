@@ -255,7 +255,7 @@ mod tests {
         for (file, line, said) in [
             ("log = 'info'\n[node]\ncapacity = 'much'\n", 3, "50GB"),
             ("[node]\nrpc = 'localhost'\n", 2, "ADDR:PORT"),
-            ("[node]\nshares = ['history=1',\n'state=1']\n", 3, "NETWORK=SHARE"),
+            ("[node]\nshares = ['history=1',\n'moon=1']\n", 3, "NETWORK=SHARE"),
             ("[network]\n\nnat = 'magic'\n", 3, "extip:ADDRESS"),
             ("[network]\nbootnodes = ['enr:nonsense']\n", 2, "enr:nonsense"),
             ("[network]\nmax-inbound = 0\n", 2, "from 1 on"),

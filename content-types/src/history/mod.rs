@@ -22,6 +22,7 @@ pub const SPEC: Spec = Spec {
     ping_extensions: &[ping_extension::BASIC_RADIUS],
     retention: Retention::Nearest(RadiusSteps::Runs),
     spread: Spread::Neighbourhood,
+    default_share: 1,
     stored: StoredForm::AsOffered,
     pokes: true,
     has_headers: false,

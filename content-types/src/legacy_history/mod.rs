@@ -21,6 +21,7 @@ pub const SPEC: Spec = Spec {
     ping_extensions: &[ping_extension::HISTORY_RADIUS],
     retention: Retention::Nearest(RadiusSteps::Items),
     spread: Spread::Neighbourhood,
+    default_share: 1,
     stored: StoredForm::AsOffered,
     pokes: true,
     has_headers: true,

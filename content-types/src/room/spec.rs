@@ -34,6 +34,9 @@ pub struct Spec {
     pub retention: Retention,
     /// To whom new content goes.
     pub spread: Spread,
+    /// Its share of a peer's capacity where nothing else is said, in proportion to the others'. 0: who wants to keep some of it says
+    /// so.
+    pub default_share: u32,
     /// What form of it is stored.
     pub stored: StoredForm,
     /// Whether what a lookup found is offered, as it was found, to the peers on the way that lack it.

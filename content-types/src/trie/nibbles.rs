@@ -101,6 +101,17 @@ impl Nibbles {
         self.nibbles.get(..self.len()).unwrap_or_default()
     }
 
+    /// The first `len` of them, or all.
+    #[must_use]
+    pub fn prefix(&self, len: usize) -> Self {
+        let mut way = *self;
+        way.len = len.min(self.len()) as u8;
+        if let Some(behind) = way.nibbles.get_mut(len..) {
+            behind.fill(0);
+        }
+        way
+    }
+
     /// How many there are.
     pub const fn len(&self) -> usize {
         self.len as usize

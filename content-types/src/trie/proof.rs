@@ -6,10 +6,11 @@
 
 use alloy_primitives::{B256, keccak256};
 use alloy_rlp::Decodable as _;
-use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
+use alloy_trie::TrieAccount;
 
 use super::nibbles::Nibbles;
 use super::node::{NodeError, Step, step};
+use super::walk::{Reached, Walk};
 
 /// A proof that proves nothing, or something else.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,9 @@ pub enum ProofError {
     /// What stands in the account trie is no account.
     #[error("a malformed account: {0}")]
     MalformedAccount(alloy_rlp::Error),
+    /// What stands in a storage trie is no number of 256 bits.
+    #[error("a malformed slot: {0}")]
+    MalformedSlot(alloy_rlp::Error),
     /// The proof of the account that the storage, or the code, belongs to.
     #[error("the proof of the account: {0}")]
     Account(#[source] Box<ProofError>),
@@ -113,34 +117,19 @@ pub fn locate<N: AsRef<[u8]>>(root: B256, way: &Nibbles, node_hash: B256, proof:
 ///
 /// [`ProofError`] where it shows neither, or more than it takes.
 pub fn look_up<'a, N: AsRef<[u8]>>(root: B256, key: &B256, proof: &'a [N]) -> Result<Option<&'a [u8]>, ProofError> {
-    if root == EMPTY_ROOT_HASH && proof.is_empty() {
-        return Ok(None);
-    }
-    let way = Nibbles::of_key(key);
-    let (mut next, mut rest, mut position) = (Step::Hash(root), way.as_slice(), 0);
-    let found = loop {
-        let node = match next {
-            Step::Value(value) => break Some(value),
-            Step::Nothing => break None,
-            // It is shorter than the node that it stands in, so this ends.
-            Step::Embedded(node) => node,
-            Step::Hash(expected) => {
-                let node = proof.get(position).ok_or(ProofError::TooShort(position))?.as_ref();
-                linked(position, expected, node)?;
-                position += 1;
-                node
-            }
-        };
-        let in_proof = position.saturating_sub(1);
-        let taken;
-        (taken, next) = step(node, rest).map_err(|source| ProofError::Node { position: in_proof, source })?;
-        // What a node takes beyond the key's end leads nowhere, and then `next` says so.
-        rest = rest.get(taken..).unwrap_or_default();
+    let extraneous = |more: usize| if more == 0 { Ok(()) } else { Err(ProofError::Extraneous(more)) };
+    let Some(mut walk) = Walk::new(root, key) else {
+        return extraneous(proof.len()).map(|()| None);
     };
-    match proof.len() - position {
-        0 => Ok(found),
-        more => Err(ProofError::Extraneous(more)),
+    for (position, node) in proof.iter().enumerate() {
+        let found = match walk.handle_node(node.as_ref())? {
+            Reached::Node => continue,
+            Reached::Value(value) => Some(value),
+            Reached::Nothing => None,
+        };
+        return extraneous(proof.len() - position - 1).map(|()| found);
     }
+    Err(ProofError::TooShort(proof.len()))
 }
 
 /// The account under the hash of its address.
@@ -149,9 +138,17 @@ pub fn look_up<'a, N: AsRef<[u8]>>(root: B256, key: &B256, proof: &'a [N]) -> Re
 ///
 /// [`ProofError::NoAccount`] if the state has none, and as [`look_up`].
 pub fn account<N: AsRef<[u8]>>(state_root: B256, address_hash: &B256, proof: &[N]) -> Result<TrieAccount, ProofError> {
-    let mut found = look_up(state_root, address_hash, proof)?.ok_or(ProofError::NoAccount)?;
-    let account = TrieAccount::decode(&mut found).map_err(ProofError::MalformedAccount)?;
-    if found.is_empty() { Ok(account) } else { Err(ProofError::MalformedAccount(alloy_rlp::Error::UnexpectedLength)) }
+    decode_account(look_up(state_root, address_hash, proof)?.ok_or(ProofError::NoAccount)?)
+}
+
+/// An account as it stands in the account trie.
+///
+/// # Errors
+///
+/// [`ProofError::MalformedAccount`].
+pub fn decode_account(mut value: &[u8]) -> Result<TrieAccount, ProofError> {
+    let account = TrieAccount::decode(&mut value).map_err(ProofError::MalformedAccount)?;
+    if value.is_empty() { Ok(account) } else { Err(ProofError::MalformedAccount(alloy_rlp::Error::UnexpectedLength)) }
 }
 
 fn linked(position: usize, expected: B256, node: &[u8]) -> Result<(), ProofError> {

@@ -93,6 +93,8 @@ pub struct FoundContent {
     pub from: NodeId,
     /// Whether it came over a uTP stream.
     pub utp: bool,
+    /// Those on the way who lack it.
+    pub lacking: Vec<Arc<Enr>>,
     /// How it was found.
     pub trace: LookupTrace,
 }

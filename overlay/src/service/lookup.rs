@@ -66,7 +66,7 @@ impl RunningOverlay {
         let id = self.handler.content_id(&key).ok_or(LookupError::Key)?;
         if let Ok(Some(value)) = self.handler.get(key.clone(), Reader::Own).await {
             let trace = LookupTrace::local(self.local_id, id, SystemTime::now());
-            return Ok(FoundContent { value, from: self.local_id, utp: false, trace });
+            return Ok(FoundContent { value, from: self.local_id, utp: false, lacking: Vec::new(), trace });
         }
         self.search_content(key).await
     }
@@ -103,7 +103,8 @@ impl RunningOverlay {
                 if self.config.pokes {
                     self.poke(id, key, value.clone(), &result.lacking);
                 }
-                Ok(FoundContent { value, from: record::node_id(&from), utp: streamed, trace })
+                let from = record::node_id(&from);
+                Ok(FoundContent { value, from, utp: streamed, lacking: result.lacking, trace })
             }
             (Outcome::Unverifiable, _) => {
                 let reason = rejections.iter().rev().find_map(|(_, rejection)| match rejection {

@@ -185,6 +185,15 @@ impl Overlay {
         self.inner.put(key, value).await
     }
 
+    /// Offers what a lookup found to those on its way who lack it although they want it
+    /// ([`FoundContent::lacking`](super::FoundContent::lacking)), in the form that it is offered in. Returns at once. A sub-network that
+    /// [pokes](super::SubNetworkConfig::pokes) does so by itself.
+    pub fn poke(&self, key: Bytes, value: Bytes, lacking: &[Arc<Enr>]) {
+        if let Some(id) = self.inner.handler.content_id(&key) {
+            self.inner.poke(id, key, value, lacking);
+        }
+    }
+
     /// The routing table as it is now.
     pub fn routing_table(&self) -> TableSnapshot {
         let table = self.inner.table.lock();

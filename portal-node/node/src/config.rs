@@ -108,7 +108,8 @@ impl NodeConfig {
     pub(crate) fn budget(&self, network: SubNetwork) -> u64 {
         let weight = |of: SubNetwork| match of.spec().retention {
             Retention::Nearest(_) => {
-                self.shares.iter().find(|(named, _)| *named == of).map_or(1, |(_, weight)| u128::from(*weight))
+                let named = self.shares.iter().find(|(named, _)| *named == of).map(|(_, weight)| *weight);
+                u128::from(named.unwrap_or(of.spec().default_share))
             }
             Retention::Newest => 0,
         };
@@ -126,9 +127,10 @@ mod tests {
     fn budgets_follow_the_weights_and_never_pass_the_capacity() {
         let mut config = NodeConfig::new(Arc::new(ChainSpec::mainnet()), "nowhere");
         let budgets = |config: &NodeConfig| SubNetwork::ALL.map(|network| config.budget(network));
-        let count = SubNetwork::ALL.len() as u64;
+        let count = SubNetwork::ALL.map(|network| u64::from(network.spec().default_share)).iter().sum::<u64>();
         config.capacity = 500 * count + 1;
-        assert!(budgets(&config).iter().all(|budget| *budget == 500));
+        let equal = |network: SubNetwork| config.budget(network) == 500 * u64::from(network.spec().default_share);
+        assert!(SubNetwork::ALL.into_iter().all(equal));
         config.capacity = 250 * (count + 2);
         config.shares = vec![(SubNetwork::History, 3)];
         assert_eq!(config.budget(SubNetwork::History), 750);

@@ -9,6 +9,7 @@
 //! | [`headers`] | where proved headers come from |
 //! | [`trust`] | the lists behind the chain's trust roots |
 //! | [`fetch`] | headers, bodies, receipts and blocks, verified |
+//! | [`state`] | accounts, storage and code at a block, proved |
 //! | [`present`] | blocks and parts of them as JSON and RLP |
 //! | [`seeding`] | archives: served in place, offered to the network |
 //! | [`swarm`] | ranges over QUIC: served, and fetched into archives |
@@ -47,6 +48,7 @@ mod quic_address;
 pub mod ranges;
 pub mod rpc;
 pub mod seeding;
+pub mod state;
 pub mod status;
 pub mod swarm;
 mod tasks;

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::{ConfigError, Fork, SyntheticConfig};
 use crate::contents::Contents;
 use crate::random::{Purpose, Random};
+use crate::state::State;
 use crate::trust::{CHAIN_ID, Trust};
 
 /// Gas limit of each block that uses no more.
@@ -122,6 +123,11 @@ impl SyntheticChain {
         })
     }
 
+    /// The state of a block, which is that of its header if the chain has [accounts](SyntheticConfig::accounts).
+    pub fn state(&self, number: u64) -> State {
+        State::new(self.config.seed, self.config.accounts, number)
+    }
+
     /// All blocks in ascending order, each made when it is its turn.
     pub fn blocks(&self) -> impl Iterator<Item = Block> {
         (0..self.config.blocks()).map_while(|number| self.block(number))
@@ -197,7 +203,7 @@ fn header(config: &SyntheticConfig, number: u64, parent_hash: B256, contents: &C
         parent_hash,
         ommers_hash: body.ommers_hash,
         beneficiary: random.address(),
-        state_root: random.hash(),
+        state_root: state_root(config, number, random.hash()),
         transactions_root: body.transactions,
         receipts_root: receipts.root,
         withdrawals_root: body.withdrawals,
@@ -217,6 +223,11 @@ fn header(config: &SyntheticConfig, number: u64, parent_hash: B256, contents: &C
         extra_data: b"synthetic".as_slice().into(),
         ..Header::default()
     })
+}
+
+/// The root of the block's state, or what stands for it in a chain that has none.
+fn state_root(config: &SyntheticConfig, number: u64, arbitrary: B256) -> B256 {
+    if config.accounts == 0 { arbitrary } else { State::new(config.seed, config.accounts, number).root() }
 }
 
 fn parameters(config: &SyntheticConfig, genesis_hash: B256, trust: &Trust) -> ChainParameters {

@@ -21,6 +21,8 @@ pub struct SyntheticConfig {
     /// Body and slim receipts of a block, together, in bytes: the average over the chain. Single blocks have from half to
     /// one and a half times that.
     pub block_size: usize,
+    /// Accounts of the chain's state; 0 for none, and state roots that are those of nothing.
+    pub accounts: usize,
 }
 
 impl SyntheticConfig {
@@ -33,6 +35,7 @@ impl SyntheticConfig {
             capella_blocks: 16,
             deneb_blocks: 16,
             block_size: 2_000,
+            accounts: 0,
         }
     }
 
@@ -46,6 +49,7 @@ impl SyntheticConfig {
             capella_blocks: quarter,
             deneb_blocks: quarter,
             block_size,
+            accounts: 0,
         }
     }
 

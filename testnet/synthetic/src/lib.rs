@@ -2,7 +2,8 @@
 //!
 //! Everything about it is well-formed and everything verifies: transactions of every type, logs and their blooms, ommers,
 //! withdrawals, header proofs of all four kinds under the chain's own trust roots. Nothing was executed and
-//! nobody signed: state roots are arbitrary numbers, and so is whom a signature is recovered to.
+//! nobody signed: it is an arbitrary number whom a signature is recovered to. So are state roots, unless the chain is to have a
+//! state, which then is one of its own: what its transactions say does not come about in it.
 //!
 //! | module | what |
 //! |---|---|
@@ -11,6 +12,7 @@
 //! | `contents`, `transactions`, `signatures`, `receipts`, `ommers` | what is in a block, from the seed and the number alone |
 //! | `clock` | which slot a block has, and when it was made |
 //! | `trust` | epochs, beacon periods and the proofs from them |
+//! | [`state`] | accounts, storage and code at each block, with their proofs |
 //! | [`chain`] | the chain: headers in memory, contents made anew whenever a block is asked for |
 //! | `archives` | the chain as era1 and ere files |
 //!
@@ -32,8 +34,10 @@ mod ommers;
 mod random;
 mod receipts;
 mod signatures;
+pub mod state;
 mod transactions;
 mod trust;
 
 pub use chain::{Block, SyntheticChain, SyntheticError};
 pub use config::{ConfigError, SyntheticConfig};
+pub use state::{State, StateAccount};

@@ -14,6 +14,8 @@ pub(crate) enum Purpose {
     Header,
     /// The beacon block around the block.
     Beacon,
+    /// Accounts of the state.
+    State,
 }
 
 /// A sequence of numbers.
@@ -58,6 +60,11 @@ impl Random {
         let mut hash = B256::ZERO;
         self.fill(hash.as_mut_slice());
         hash
+    }
+
+    /// A hash that belongs to `nth` of this sequence's, whatever was drawn of the others.
+    pub(crate) fn hash_of(&self, nth: u64) -> B256 {
+        Self(self.0 ^ nth.wrapping_mul(0xd134_2543_de82_ef95)).hash()
     }
 
     pub(crate) fn address(&mut self) -> Address {

@@ -13,6 +13,7 @@ fn chain(pre_merge_blocks: u64, later: u64) -> SyntheticChain {
         capella_blocks: later,
         deneb_blocks: later,
         block_size: 300,
+        accounts: 0,
     };
     SyntheticChain::new(config).unwrap()
 }

@@ -55,6 +55,7 @@ fn any_fork_can_be_left_out() {
             capella_blocks: blocks(2, 4),
             deneb_blocks: blocks(3, 5),
             block_size: 600,
+            accounts: 40,
         };
         verify_all(config);
     }
@@ -69,6 +70,7 @@ fn periods_and_epochs_may_be_whole() {
         capella_blocks: 8000,
         deneb_blocks: 300,
         block_size: 0,
+        accounts: 0,
     };
     let chain = SyntheticChain::new(config.clone()).unwrap();
     let verifier = chain.verifier();

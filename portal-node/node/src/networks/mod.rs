@@ -116,6 +116,11 @@ impl Network {
         &self.pipeline
     }
 
+    /// This node's ID.
+    pub(crate) fn local_id(&self) -> NodeId {
+        self.discovery.node_id()
+    }
+
     /// Room for content, in bytes.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity

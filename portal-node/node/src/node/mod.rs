@@ -23,6 +23,7 @@ use crate::present::{self, BlobFees, PieceError, PieceForm, What};
 use crate::ranges::{EraFetches, RangeFetch, RangeSource, WantedEras, Ways};
 use crate::rpc::RpcServer;
 use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
+use crate::state::StateReader;
 use crate::status::{Status, StatusSource};
 use crate::swarm::{ArchiveFetch, EraSync, FetchArchiveError, KnownPeers, StoreFetches, SyncOptions, WantedArchive};
 use crate::trust::TrustStore;
@@ -47,6 +48,7 @@ pub struct Node {
     holdings: Holdings,
     archives: Arc<Archives>,
     fetcher: Fetcher,
+    state: StateReader,
     workers: Workers,
     metrics: Arc<Metrics>,
     status: StatusSource,
@@ -95,6 +97,11 @@ impl Node {
     /// Fetches verified headers, bodies, receipts and blocks.
     pub fn fetch(&self) -> &Fetcher {
         &self.fetcher
+    }
+
+    /// Reads accounts, storage and code at a block, verified.
+    pub fn state(&self) -> &StateReader {
+        &self.state
     }
 
     /// Fetches a block or a part of it, verified, and writes it as JSON or RLP, for somebody who waits so long.

@@ -33,6 +33,7 @@ use crate::present::BlobFees;
 use crate::rpc::local::Local;
 use crate::rpc::{self, RpcError, RpcServer};
 use crate::seeding::{Archives, HandOver, SeedOptions};
+use crate::state::StateReader;
 use crate::status::StatusSource;
 use crate::swarm::{
     self, KnownPeers, NodeLibrary, PORT_ABOVE, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
@@ -333,6 +334,7 @@ async fn start_on(
     let trust_fetcher =
         TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes.clone());
     let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
+    let state = StateReader::new(fetcher.clone(), &networks);
     if config.rpc.is_some() || config.socket.is_some() {
         let methods =
             rpc::methods(discovery.clone(), &networks, status.clone(), client_version(), store_fetches.as_ref());
@@ -399,6 +401,7 @@ async fn start_on(
         holdings,
         archives,
         fetcher,
+        state,
         workers,
         metrics,
         status,

@@ -30,11 +30,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_accounts(0)
+    }
+
+    /// The same with so many accounts in its state.
+    pub(crate) fn with_accounts(accounts: usize) -> Self {
         let config = SyntheticConfig {
             pre_merge_blocks: 12,
             bellatrix_blocks: 4,
             capella_blocks: 4,
             deneb_blocks: 4,
+            accounts,
             ..SyntheticConfig::small()
         };
         let world = Self { chain: SyntheticChain::new(config).unwrap(), dir: tempfile::tempdir().unwrap() };

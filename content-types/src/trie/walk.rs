@@ -1,0 +1,79 @@
+//! The way down a trie, node by node: for who has a proof at hand, and for who has to ask for each node.
+
+use alloy_primitives::{B256, keccak256};
+use alloy_trie::EMPTY_ROOT_HASH;
+
+use super::nibbles::Nibbles;
+use super::node::{Step, step};
+use super::proof::ProofError;
+
+/// A way from a root to what lies under a key, as far as it has been gone. It is told of nodes and asks for none itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk {
+    way: Nibbles,
+    /// Nibbles of the way that lie behind.
+    taken: usize,
+    /// The hash of the node that comes next.
+    expected: B256,
+    /// Nodes that were gone through.
+    position: usize,
+}
+
+/// Where a walk has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached<'a> {
+    /// At another node, [`Walk::next`].
+    Node,
+    /// At its end.
+    Value(&'a [u8]),
+    /// Where nothing goes on: the trie has nothing under the key.
+    Nothing,
+}
+
+impl Walk {
+    /// The way to a hashed key. `None` in an empty trie, which has nothing under any.
+    pub fn new(root: B256, key: &B256) -> Option<Self> {
+        (root != EMPTY_ROOT_HASH).then(|| Self { way: Nibbles::of_key(key), taken: 0, expected: root, position: 0 })
+    }
+
+    /// The node that comes next: its place in the trie, and its hash.
+    pub fn next(&self) -> (Nibbles, B256) {
+        (self.way.prefix(self.taken), self.expected)
+    }
+
+    /// Nodes that were gone through.
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Goes through the next node. After a [`Reached::Value`] or [`Reached::Nothing`] there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofError::NotLinked`] and [`ProofError::Node`]: it is another node, or none. The walk stays where it was.
+    pub fn handle_node<'a>(&mut self, node: &'a [u8]) -> Result<Reached<'a>, ProofError> {
+        let (position, expected, actual) = (self.position, self.expected, keccak256(node));
+        if actual != expected {
+            return Err(ProofError::NotLinked { position, expected, actual });
+        }
+        let (mut within, mut taken) = (node, self.taken);
+        let reached = loop {
+            // What a node takes beyond the key's end leads nowhere, and then `step` says so.
+            let rest = self.way.as_slice().get(taken..).unwrap_or_default();
+            let (own, next) = step(within, rest).map_err(|source| ProofError::Node { position, source })?;
+            taken += own;
+            match next {
+                Step::Value(value) => break Reached::Value(value),
+                Step::Nothing => break Reached::Nothing,
+                // It is shorter than the node that it stands in, so this ends.
+                Step::Embedded(node) => within = node,
+                Step::Hash(hash) => {
+                    self.expected = hash;
+                    break Reached::Node;
+                }
+            }
+        };
+        (self.taken, self.position) = (taken, position + 1);
+        Ok(reached)
+    }
+}

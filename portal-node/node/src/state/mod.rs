@@ -1,0 +1,217 @@
+//! Reads of the state: an account, a slot of its storage or its code, at a block, proved. It goes down the tries from the state root of
+//! the block's proved header, node by node ([`StateRead`]), and takes each node from what was read lately, from the store, or from the
+//! state network. What came from there is offered with its proof to those on the way that lack it (state network, "POKE
+//! Mechanism").
+
+mod cache;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256};
+use content_types::state::{self, Answer, Bare, Part, ReadOutput, StateRead};
+use content_types::trie::ProofError;
+use content_types::verify::Unverified;
+use content_types::{NodeId, ProvedHeader, SubNetwork};
+use overlay::service::{FoundContent, LookupError, LookupTrace};
+use parking_lot::Mutex;
+
+use self::cache::NodeCache;
+use crate::again::until_settled;
+use crate::fetch::{FetchError, Fetcher};
+use crate::headers::BlockId;
+use crate::networks::Network;
+
+/// Bytes of nodes that were read lately.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// For how long what was not found is asked for again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads the state. Cheap to clone.
+#[derive(Clone)]
+pub struct StateReader {
+    fetcher: Fetcher,
+    network: Option<Arc<Network>>,
+    cache: Arc<Mutex<NodeCache>>,
+    patience: Duration,
+}
+
+/// What a read came to, and how.
+#[derive(Debug, Clone)]
+pub struct StateAnswer {
+    /// What it is.
+    pub answer: Answer,
+    /// The header whose state root proves it.
+    pub header: ProvedHeader,
+    /// What was gone through, in order.
+    pub steps: Vec<StateStep>,
+}
+
+/// A node or a code that a read went through.
+#[derive(Debug, Clone)]
+pub struct StateStep {
+    /// What it is called on the state network.
+    pub key: state::ContentKey,
+    /// Where it came from.
+    pub origin: StateOrigin,
+    /// How long that took.
+    pub time: Duration,
+}
+
+/// Where a node or a code came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateOrigin {
+    /// It was read lately.
+    Cache,
+    /// This node's store.
+    Store,
+    /// A peer.
+    Peer(NodeId),
+}
+
+/// Why something was not read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StateError {
+    /// No proved header of the block.
+    #[error(transparent)]
+    Header(#[from] FetchError),
+    /// Nobody who was asked had a node or the code.
+    #[error("{} of the state of block {number} was not found, {} steps down: {} peers asked", described(.key), .steps.len(), trace.responses.len())]
+    NotFound {
+        /// The block's number.
+        number: u64,
+        /// What was missing.
+        key: Box<state::ContentKey>,
+        /// Who was asked for it.
+        trace: Box<LookupTrace>,
+        /// What was gone through until then.
+        steps: Vec<StateStep>,
+    },
+    /// A node or code came that cannot be read.
+    #[error(transparent)]
+    Content(#[from] Unverified),
+    /// This node does not speak the state network.
+    #[error("this node does not speak the state network")]
+    NotSpoken,
+}
+
+impl From<ProofError> for StateError {
+    fn from(error: ProofError) -> Self {
+        Self::Content(error.into())
+    }
+}
+
+impl StateError {
+    /// Whether it would be of no use to ask again in a moment.
+    fn is_settled(&self) -> bool {
+        match self {
+            Self::NotFound { trace, .. } => trace.most_answered(),
+            _ => true,
+        }
+    }
+}
+
+/// What is missing, for a person.
+fn described(key: &state::ContentKey) -> String {
+    match key {
+        state::ContentKey::AccountTrieNode { path, .. } => format!("the account trie's node at {path}"),
+        state::ContentKey::StorageTrieNode { address_hash, path, .. } => {
+            format!("the node at {path} of the storage of {address_hash}")
+        }
+        state::ContentKey::Code { code_hash, .. } => format!("the code {code_hash}"),
+    }
+}
+
+impl StateReader {
+    pub(crate) fn new(fetcher: Fetcher, networks: &[Arc<Network>]) -> Self {
+        let network = networks.iter().find(|network| network.sub_network() == SubNetwork::State).cloned();
+        let cache = Arc::new(Mutex::new(NodeCache::new(CACHE_BYTES)));
+        Self { fetcher, network, cache, patience: PATIENCE }
+    }
+
+    /// The same for somebody who waits so long: nothing is asked again after that.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.fetcher = self.fetcher.with_patience(patience);
+        self.patience = patience;
+        self
+    }
+
+    /// Reads a part of an account in the state behind a block.
+    ///
+    /// # Errors
+    /// [`StateError`] says what was missing, and who was asked for it.
+    pub async fn read(&self, block: BlockId, address: Address, part: Part) -> Result<StateAnswer, StateError> {
+        let network = self.network.as_deref().ok_or(StateError::NotSpoken)?;
+        let header = self.fetcher.header(block).await?;
+        let mut read = StateRead::new(header.header().state_root, &address, part);
+        let mut steps = Vec::new();
+        loop {
+            let key = match read.poll_output() {
+                ReadOutput::Ask(key) => key,
+                ReadOutput::Done(answer) => return Ok(StateAnswer { answer, header, steps }),
+            };
+            let begun = Instant::now();
+            // What is in the cache is found by its hash alone, whichever trie it was read from.
+            let cached = self.cache.lock().get(&hash_of(&key));
+            let (value, origin, lacking) = match cached {
+                Some(value) => (value, StateOrigin::Cache, Vec::new()),
+                None => {
+                    let looked_up = || self.look_up(network, &key, header.number(), &steps);
+                    let FoundContent { value, from, lacking, .. } =
+                        until_settled(self.patience, looked_up, StateError::is_settled).await?;
+                    let own = from == network.local_id();
+                    let origin = if own { StateOrigin::Store } else { StateOrigin::Peer(from) };
+                    (Bare::decode(&key, &value)?.0, origin, lacking)
+                }
+            };
+            read.handle_value(value.clone())?;
+            if origin != StateOrigin::Cache {
+                self.cache.lock().insert(hash_of(&key), value);
+            }
+            if !lacking.is_empty()
+                && let Some((key, proved)) = read.offer(header.hash())
+            {
+                network.overlay().poke(key.encode(), proved.encode(), &lacking);
+            }
+            steps.push(StateStep { key, origin, time: begun.elapsed() });
+        }
+    }
+
+    async fn look_up(
+        &self,
+        network: &Network,
+        key: &state::ContentKey,
+        number: u64,
+        steps: &[StateStep],
+    ) -> Result<FoundContent, StateError> {
+        match network.overlay().lookup_content(key.encode()).await {
+            Ok(found) => Ok(found),
+            Err(LookupError::NotFound(missing)) => Err(missing.trace),
+            Err(LookupError::Unverifiable(unverifiable)) => Err(unverifiable.trace),
+            Err(LookupError::Key) => return Err(Unverified::Layout("a key of the state network").into()),
+        }
+        .map_err(|trace| StateError::NotFound {
+            number,
+            key: Box::new(*key),
+            trace: Box::new(trace),
+            steps: steps.to_vec(),
+        })
+    }
+}
+
+fn hash_of(key: &state::ContentKey) -> B256 {
+    match key {
+        state::ContentKey::AccountTrieNode { node_hash, .. } | state::ContentKey::StorageTrieNode { node_hash, .. } => {
+            *node_hash
+        }
+        state::ContentKey::Code { code_hash, .. } => *code_hash,
+    }
+}
+
+impl std::fmt::Debug for StateReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StateReader")
+    }
+}
