@@ -129,6 +129,8 @@ fn an_empty_trie_has_an_empty_proof() {
     let none: [Bytes; 0] = [];
     assert_eq!(look_up(EMPTY_ROOT_HASH, &B256::ZERO, &none), Ok(None));
     assert_eq!(look_up(B256::ZERO, &B256::ZERO, &none), Err(ProofError::TooShort(0)));
+    // What its root is the hash of is no node.
+    assert_eq!(look_up(EMPTY_ROOT_HASH, &B256::ZERO, &[[0x80]]), Err(ProofError::Extraneous(1)));
     assert_eq!(account(EMPTY_ROOT_HASH, &B256::ZERO, &none), Err(ProofError::NoAccount));
     assert_eq!(locate(EMPTY_ROOT_HASH, &Nibbles::ROOT, EMPTY_ROOT_HASH, &none), Err(ProofError::TooShort(0)));
 }
@@ -171,7 +173,7 @@ fn nodes_that_no_trie_has_are_refused() {
         let is_passed_by = expected == ProofError::Node { position: 0, source: NodeError::Value };
         assert_eq!(found, if is_passed_by { Ok(None) } else { Err(expected) }, "{proof:?}");
     }
-    for node in [&[0x80][..], &[], &[0xf8, 0x02, 0x20, 0x20], &[0xc2, 0x20], &[0xc2, 0x20, 0x20, 0x20]] {
+    for node in [&[0x81, 0x80][..], &[], &[0xf8, 0x02, 0x20, 0x20], &[0xc2, 0x20], &[0xc2, 0x20, 0x20, 0x20]] {
         let proof = [node];
         let found = look_up(keccak256(node), &B256::ZERO, &proof);
         assert!(matches!(found, Err(ProofError::Node { source: NodeError::Rlp(_), .. })), "{node:?}: {found:?}");

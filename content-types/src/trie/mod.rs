@@ -6,14 +6,16 @@
 //! | [`nibbles`] | the way from a root to a node |
 //! | `node` | one node, and where a way goes on from it |
 //! | [`walk`] | the way down, node by node |
+//! | `error` | what is wrong with a proof |
 //! | [`proof`] | proofs, of nodes and of what lies under a key |
 
+mod error;
 pub mod nibbles;
 mod node;
 pub mod proof;
 pub mod walk;
 
+pub use error::ProofError;
 pub use nibbles::Nibbles;
 pub use node::NodeError;
-pub use proof::ProofError;
 pub use walk::{Reached, Walk};

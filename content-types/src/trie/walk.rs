@@ -3,9 +3,9 @@
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
 
+use super::error::ProofError;
 use super::nibbles::Nibbles;
 use super::node::{Step, step};
-use super::proof::ProofError;
 
 /// A way from a root to what lies under a key, as far as it has been gone. It is told of nodes and asks for none itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
