@@ -12,18 +12,23 @@
 //! | [`header`] | headers and the four kinds of proof that make one a [`ProvedHeader`] |
 //! | [`verify`] | the one verifier: what is checked is a type, what is refused says whose fault it is |
 //! | [`block_id`] | which block is meant |
+//! | [`state`], [`trie`] | a room for `0x500A`; Merkle Patricia tries, the way down them, and their proofs |
+//! | [`capsule`] | accounts of a block with everything that proves them, as one object |
 //! | [`merkle`] | SSZ merkle trees and branches |
+//! | [`layout`] | SSZ containers and lists of variable parts, under limits |
 //!
 //! Everything here is a pure function of its arguments: bytes and a [`ChainSpec`] in, a value or an error that names
 //! the broken rule out.
 
 pub mod block;
 pub mod block_id;
+pub mod capsule;
 pub mod chain;
 pub mod distance;
 pub mod header;
 pub mod history;
 pub mod id;
+pub mod layout;
 pub mod legacy_history;
 pub mod limits;
 pub mod merkle;

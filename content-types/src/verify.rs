@@ -16,6 +16,7 @@ use crate::{
         BodyEncoding, BodyRoots, ReceiptsEncoding, ReceiptsRoots, transcode,
         validate::{self, BodyError, ReceiptsError},
     },
+    layout::LayoutError,
     trie::ProofError,
 };
 
@@ -63,8 +64,8 @@ pub enum Unverified {
     #[error(transparent)]
     Receipts(#[from] ReceiptsError),
     /// A container whose parts do not lie in it as its type says.
-    #[error("malformed SSZ: {0}")]
-    Layout(&'static str),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// A part of the state is another than its key says, or its proof leads elsewhere.
     #[error(transparent)]
     StateProof(#[from] ProofError),

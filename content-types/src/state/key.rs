@@ -77,6 +77,15 @@ impl ContentKey {
         }
     }
 
+    /// Keccak-256 of the node's RLP, or of the code: what it stands for, whichever state it is found in.
+    pub const fn hash(&self) -> B256 {
+        match self {
+            Self::AccountTrieNode { node_hash: hash, .. }
+            | Self::StorageTrieNode { node_hash: hash, .. }
+            | Self::Code { code_hash: hash, .. } => *hash,
+        }
+    }
+
     /// Selector, then the SSZ container.
     pub fn encode(&self) -> Bytes {
         let mut key = BytesMut::with_capacity(1 + STORAGE_PATH_AT + MAX_PACKED);

@@ -173,7 +173,7 @@ fn behind(part: Part, account: TrieAccount) -> Stage {
 }
 
 /// A slot as it stands in a storage trie: RLP of a number.
-fn decode_slot(mut value: &[u8]) -> Result<U256, ProofError> {
+pub(crate) fn decode_slot(mut value: &[u8]) -> Result<U256, ProofError> {
     let slot = U256::decode(&mut value).map_err(ProofError::MalformedSlot)?;
     if value.is_empty() { Ok(slot) } else { Err(ProofError::MalformedSlot(alloy_rlp::Error::UnexpectedLength)) }
 }

@@ -6,6 +6,7 @@ use alloy_primitives::{B256, keccak256};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::key::ContentKey;
+use crate::layout::{LayoutError, container, list, list_of, parts};
 use crate::limits::{MAX_CODE_LENGTH, MAX_TRIE_NODE_LENGTH, MAX_TRIE_PROOF_NODES, OFFSET_LENGTH};
 use crate::trie::{ProofError, proof};
 use crate::verify::Unverified;
@@ -42,24 +43,14 @@ impl Bare {
     ///
     /// [`Unverified::StateProof`].
     pub fn check(&self, key: &ContentKey) -> Result<(), Unverified> {
-        let actual = keccak256(&self.0);
-        match key {
-            ContentKey::AccountTrieNode { node_hash: expected, .. }
-            | ContentKey::StorageTrieNode { node_hash: expected, .. } => {
-                if actual != *expected {
-                    return Err(ProofError::OtherNode { expected: *expected, actual }.into());
-                }
-            }
-            ContentKey::Code { code_hash: expected, .. } => {
-                if actual != *expected {
-                    return Err(ProofError::OtherCode { expected: *expected, actual }.into());
-                }
-                if self.0.is_empty() {
-                    return Err(ProofError::NoCode.into());
-                }
-            }
+        let (expected, actual) = (key.hash(), keccak256(&self.0));
+        let is_code = matches!(key, ContentKey::Code { .. });
+        match (actual == expected, is_code) {
+            (false, false) => Err(ProofError::OtherNode { expected, actual }.into()),
+            (false, true) => Err(ProofError::OtherCode { expected, actual }.into()),
+            (true, true) if self.0.is_empty() => Err(ProofError::NoCode.into()),
+            (true, _) => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -104,18 +95,22 @@ impl Proved {
             ContentKey::AccountTrieNode { .. } => {
                 let [proof] = parts::<1>(value, HASH_LENGTH)?;
                 let block_hash = hash_at(value, OFFSET_LENGTH)?;
-                Self::AccountTrieNode { proof: nodes(&proof)?, block_hash }
+                Self::AccountTrieNode { proof: proof_nodes(&proof)?, block_hash }
             }
             ContentKey::StorageTrieNode { .. } => {
                 let [storage, account] = parts::<2>(value, HASH_LENGTH)?;
                 let block_hash = hash_at(value, 2 * OFFSET_LENGTH)?;
-                Self::StorageTrieNode { storage_proof: nodes(&storage)?, account_proof: nodes(&account)?, block_hash }
+                Self::StorageTrieNode {
+                    storage_proof: proof_nodes(&storage)?,
+                    account_proof: proof_nodes(&account)?,
+                    block_hash,
+                }
             }
             ContentKey::Code { .. } => {
                 let [code, account] = parts::<2>(value, HASH_LENGTH)?;
                 limited(key, code.len())?;
                 let block_hash = hash_at(value, 2 * OFFSET_LENGTH)?;
-                Self::Code { code, account_proof: nodes(&account)?, block_hash }
+                Self::Code { code, account_proof: proof_nodes(&account)?, block_hash }
             }
         })
     }
@@ -123,12 +118,12 @@ impl Proved {
     /// The container.
     pub fn encode(&self) -> Bytes {
         match self {
-            Self::AccountTrieNode { proof, block_hash } => container(&[list(proof)], block_hash),
+            Self::AccountTrieNode { proof, block_hash } => container(&[list(proof)], block_hash.as_slice()),
             Self::StorageTrieNode { storage_proof, account_proof, block_hash } => {
-                container(&[list(storage_proof), list(account_proof)], block_hash)
+                container(&[list(storage_proof), list(account_proof)], block_hash.as_slice())
             }
             Self::Code { code, account_proof, block_hash } => {
-                container(&[code.to_vec(), list(account_proof)], block_hash)
+                container(&[code.to_vec(), list(account_proof)], block_hash.as_slice())
             }
         }
     }
@@ -171,7 +166,7 @@ impl Proved {
                 bare.check(key)?;
                 Ok((state_root, bare))
             }
-            _ => Err(Unverified::Layout("a value of another type than its key's")),
+            _ => Err(LayoutError::Offsets("a value of another type than its key's").into()),
         }
     }
 }
@@ -190,86 +185,13 @@ pub(super) fn block_hash(key: &ContentKey, value: &[u8]) -> Result<B256, Unverif
 }
 
 fn hash_at(value: &[u8], at: usize) -> Result<B256, Unverified> {
-    let hash = value.get(at..at + HASH_LENGTH).ok_or(Unverified::Layout("the block hash is cut off"))?;
+    let hash = value.get(at..at + HASH_LENGTH).ok_or(LayoutError::Offsets("the block hash is cut off"))?;
     Ok(B256::from_slice(hash))
 }
 
-/// Where the `nth` part of variable length begins, as its offset says.
-fn offset_of(nth: usize, whole: &[u8]) -> Result<usize, Unverified> {
-    let bytes = whole.get(nth * OFFSET_LENGTH..).and_then(<[u8]>::first_chunk::<OFFSET_LENGTH>);
-    bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize).ok_or(Unverified::Layout("an offset is cut off"))
-}
-
-/// The `N` parts of variable length of a container, behind their offsets and `fixed` bytes more.
-fn parts<const N: usize>(value: &Bytes, fixed: usize) -> Result<[Bytes; N], Unverified> {
-    let begins = N * OFFSET_LENGTH + fixed;
-    let offset = |nth| offset_of(nth, value);
-    if offset(0)? != begins {
-        return Err(Unverified::Layout("the first part does not follow the offsets"));
-    }
-    let mut parts = [const { Bytes::new() }; N];
-    for (nth, part) in parts.iter_mut().enumerate() {
-        let start = offset(nth)?;
-        let end = if nth + 1 == N { value.len() } else { offset(nth + 1)? };
-        if start > end || end > value.len() {
-            return Err(Unverified::Layout("the parts do not follow each other"));
-        }
-        *part = value.slice(start..end);
-    }
-    Ok(parts)
-}
-
 /// `List(TrieNode, limit=65)`.
-fn nodes(part: &Bytes) -> Result<Vec<Bytes>, Unverified> {
-    let offset = |nth| offset_of(nth, part);
-    if part.is_empty() {
-        return Ok(Vec::new());
-    }
-    let first = offset(0)?;
-    let count = first / OFFSET_LENGTH;
-    if first == 0 || !first.is_multiple_of(OFFSET_LENGTH) {
-        return Err(Unverified::Layout("the first node does not follow the offsets"));
-    }
-    if count > MAX_TRIE_PROOF_NODES {
-        return Err(Unverified::Layout("a proof of more nodes than a way can have"));
-    }
-    (0..count)
-        .map(|nth| {
-            let start = offset(nth)?;
-            let end = if nth + 1 == count { part.len() } else { offset(nth + 1)? };
-            if start > end || end > part.len() {
-                return Err(Unverified::Layout("the nodes do not follow each other"));
-            }
-            let (actual, limit) = (end - start, MAX_TRIE_NODE_LENGTH);
-            if actual > limit {
-                return Err(Unverified::TooLong { actual, limit });
-            }
-            Ok(part.slice(start..end))
-        })
-        .collect()
-}
-
-fn list(nodes: &[Bytes]) -> Vec<u8> {
-    let mut part = Vec::with_capacity(nodes.iter().map(|node| OFFSET_LENGTH + node.len()).sum());
-    let mut offset = nodes.len() * OFFSET_LENGTH;
-    for node in nodes {
-        part.put_u32_le(offset as u32);
-        offset += node.len();
-    }
-    nodes.iter().for_each(|node| part.extend_from_slice(node));
-    part
-}
-
-fn container(parts: &[Vec<u8>], block_hash: &B256) -> Bytes {
-    let mut offset = parts.len() * OFFSET_LENGTH + HASH_LENGTH;
-    let mut value = BytesMut::with_capacity(offset + parts.iter().map(Vec::len).sum::<usize>());
-    for part in parts {
-        value.put_u32_le(offset as u32);
-        offset += part.len();
-    }
-    value.put_slice(block_hash.as_slice());
-    parts.iter().for_each(|part| value.put_slice(part));
-    value.freeze()
+fn proof_nodes(part: &Bytes) -> Result<Vec<Bytes>, Unverified> {
+    Ok(list_of(part, MAX_TRIE_PROOF_NODES, MAX_TRIE_NODE_LENGTH)?)
 }
 
 /// Whether a bare node or code may have so many bytes.

@@ -1,6 +1,7 @@
 //! Why a value was not let in: the rule it breaks, or what was missing to judge it.
 
 use content_types::block::validate::{BodyError, ReceiptsError};
+use content_types::layout::LayoutError;
 use content_types::verify::{Fault, Unverified};
 
 use crate::headers::{BlockId, HeaderUnavailable};
@@ -42,7 +43,7 @@ impl Refusal {
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Content(unverified) => match unverified {
-                Unverified::TooLong { .. } => "too_long",
+                Unverified::TooLong { .. } | Unverified::Layout(LayoutError::TooLong { .. }) => "too_long",
                 Unverified::TooShort { .. } => "too_short",
                 Unverified::Header(error) if error.fault() == Fault::Lists => "header_beyond_trust",
                 Unverified::Header(_) => "invalid_header",

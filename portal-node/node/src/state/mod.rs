@@ -8,7 +8,7 @@ mod cache;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 use content_types::state::{self, Answer, Bare, Part, ReadOutput, StateRead};
 use content_types::trie::ProofError;
 use content_types::verify::Unverified;
@@ -154,7 +154,7 @@ impl StateReader {
             };
             let begun = Instant::now();
             // What is in the cache is found by its hash alone, whichever trie it was read from.
-            let cached = self.cache.lock().get(&hash_of(&key));
+            let cached = self.cache.lock().get(&key.hash());
             let (value, origin, lacking) = match cached {
                 Some(value) => (value, StateOrigin::Cache, Vec::new()),
                 None => {
@@ -168,7 +168,7 @@ impl StateReader {
             };
             read.handle_value(value.clone())?;
             if origin != StateOrigin::Cache {
-                self.cache.lock().insert(hash_of(&key), value);
+                self.cache.lock().insert(key.hash(), value);
             }
             if !lacking.is_empty()
                 && let Some((key, proved)) = read.offer(header.hash())
@@ -190,7 +190,8 @@ impl StateReader {
             Ok(found) => Ok(found),
             Err(LookupError::NotFound(missing)) => Err(missing.trace),
             Err(LookupError::Unverifiable(unverifiable)) => Err(unverifiable.trace),
-            Err(LookupError::Key) => return Err(Unverified::Layout("a key of the state network").into()),
+            // It knows every key of its own.
+            Err(LookupError::Key) => return Err(StateError::NotSpoken),
         }
         .map_err(|trace| StateError::NotFound {
             number,
@@ -198,15 +199,6 @@ impl StateReader {
             trace: Box::new(trace),
             steps: steps.to_vec(),
         })
-    }
-}
-
-fn hash_of(key: &state::ContentKey) -> B256 {
-    match key {
-        state::ContentKey::AccountTrieNode { node_hash, .. } | state::ContentKey::StorageTrieNode { node_hash, .. } => {
-            *node_hash
-        }
-        state::ContentKey::Code { code_hash, .. } => *code_hash,
     }
 }
 

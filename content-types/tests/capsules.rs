@@ -1,0 +1,149 @@
+//! Capsules of a synthetic chain's state: made, checked, and refused with anything about them changed.
+
+#![allow(clippy::unwrap_used)] // clippy's exception for tests covers only functions marked as such
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use alloy_primitives::{Address, U256};
+use bytes::Bytes;
+use cairn_synthetic::{State, SyntheticChain, SyntheticConfig};
+use content_types::capsule::{Capsule, CapsuleError, Claim, MakeError};
+use content_types::state::ContentKey;
+use content_types::{ContentId, Key as _};
+use proptest::prelude::*;
+
+const BLOCK: u64 = 60;
+
+struct World {
+    chain: SyntheticChain,
+    state: State,
+    held: HashMap<ContentId, Bytes>,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let chain = SyntheticChain::new(SyntheticConfig { accounts: 120, ..SyntheticConfig::small() }).unwrap();
+    let state = chain.state(BLOCK);
+    let block_hash = chain.block_hash(BLOCK).unwrap();
+    let bare = |(key, proved): (ContentKey, content_types::state::Proved)| {
+        let (_, bare) = proved.check(&key).unwrap();
+        (key.content_id(), bare.0)
+    };
+    let held = state.contents(block_hash).into_iter().map(bare).collect();
+    World { chain, state, held }
+});
+
+impl World {
+    fn make(&self, claims: Vec<Claim>) -> Capsule {
+        let block = self.chain.block(BLOCK).unwrap();
+        let get = |key: &ContentKey| self.held.get(&key.content_id()).cloned().ok_or("not held");
+        Capsule::make(&block.header, Some(&block.proof), claims, get).unwrap()
+    }
+}
+
+/// Some accounts that there are and some that there are not, with some of their slots.
+fn claims() -> impl Strategy<Value = Vec<Claim>> {
+    let claim = |(nth, slots, code): (usize, Vec<usize>, bool)| {
+        let accounts = WORLD.state.accounts();
+        let absent = Address::repeat_byte(nth as u8);
+        let (address, storage) =
+            accounts.get(nth).map_or((absent, &[][..]), |account| (account.address, &account.storage[..]));
+        let slot = |nth: &usize| storage.get(*nth).map_or(U256::from(*nth) << 200, |(slot, _)| *slot);
+        Claim { address, slots: slots.iter().map(slot).collect(), code }
+    };
+    let one = (0..150_usize, prop::collection::vec(0..60_usize, 0..8), any::<bool>()).prop_map(claim);
+    prop::collection::vec(one, 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_capsule_tells_what_the_state_is(claims in claims()) {
+        let capsule = WORLD.make(claims.clone());
+        let read = Capsule::decode(&capsule.encode()).unwrap();
+        prop_assert_eq!(&read, &capsule);
+        prop_assert_eq!(read.prove_header(&WORLD.chain.verifier()).unwrap().number(), BLOCK);
+        let opened = read.open().unwrap();
+        prop_assert_eq!(opened.header.hash(), WORLD.chain.block_hash(BLOCK).unwrap());
+        for Claim { address, slots, code } in claims {
+            let told = opened.accounts.iter().find(|account| account.address == address).unwrap();
+            let real = WORLD.state.accounts().iter().find(|account| account.address == address);
+            prop_assert_eq!(told.account, real.map(|real| real.account));
+            for slot in slots {
+                let told = told.slots.iter().find(|(of, _)| *of == slot).unwrap().1;
+                let real = real.and_then(|real| real.storage.iter().find(|(of, _)| *of == slot));
+                prop_assert_eq!(told, real.map_or(U256::ZERO, |(_, value)| *value));
+            }
+            if code {
+                let real = real.map(|real| real.code.clone()).unwrap_or_default();
+                prop_assert_eq!(told.code.clone().unwrap(), real);
+            }
+        }
+    }
+
+    #[test]
+    fn changed_in_any_byte_it_is_refused(claims in claims(), at: prop::sample::Index, bit in 0..8_u8) {
+        let capsule = WORLD.make(claims).encode();
+        let mut changed = capsule.to_vec();
+        changed[at.index(capsule.len())] ^= 1_u8 << bit;
+        let stands = |bytes: Vec<u8>| {
+            let capsule = Capsule::decode(&bytes.into()).ok()?;
+            capsule.prove_header(&WORLD.chain.verifier()).ok()?;
+            capsule.open().ok()
+        };
+        prop_assert!(stands(capsule.to_vec()).is_some());
+        prop_assert_eq!(stands(changed), None);
+        let cut = at.index(capsule.len());
+        prop_assert_eq!(stands(capsule[..cut].to_vec()), None);
+        prop_assert_eq!(stands([&capsule[..], &[0]].concat()), None);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_a_capsule_or_are_refused(bytes: Vec<u8>) {
+        if let Ok(capsule) = Capsule::decode(&bytes.clone().into()) {
+            prop_assert_eq!(capsule.encode(), bytes);
+            let _ = capsule.open();
+        }
+    }
+}
+
+/// Nothing can be left out, doubled or added: one set of claims has one capsule.
+#[test]
+fn a_capsule_has_each_node_once_and_in_its_place() {
+    let accounts = WORLD.state.accounts();
+    let rich = accounts.iter().max_by_key(|account| account.storage.len()).unwrap();
+    let slots = rich.storage.iter().map(|(slot, _)| *slot).collect();
+    let claim = Claim { address: rich.address, slots, code: true };
+    let other = Claim { address: accounts[5].address, slots: Vec::new(), code: false };
+    let capsule = WORLD.make(vec![claim.clone(), other, claim]);
+    assert_eq!(capsule.claims.len(), 2, "what is told twice is told once");
+    capsule.open().unwrap();
+
+    let refused = |change: &dyn Fn(&mut Capsule)| {
+        let mut changed = capsule.clone();
+        change(&mut changed);
+        changed.open().unwrap_err()
+    };
+    assert!(matches!(refused(&|of| drop(of.nodes.pop())), CapsuleError::Missing { what: "node", .. }));
+    assert!(matches!(refused(&|of| drop(of.codes.pop())), CapsuleError::Missing { what: "code", .. }));
+    assert_eq!(refused(&|of| of.nodes.push(of.nodes[0].clone())), CapsuleError::Extraneous(1));
+    assert_eq!(refused(&|of| of.codes.push(Bytes::new())), CapsuleError::Extraneous(1));
+    assert!(matches!(refused(&|of| of.nodes.swap(1, 2)), CapsuleError::Account { .. }));
+    assert!(matches!(refused(&|of| of.nodes[1] = of.nodes[0].clone()), CapsuleError::Account { .. }));
+    assert!(matches!(refused(&|of| of.codes[0] = Bytes::from_static(b"another")), CapsuleError::Account { .. }));
+    assert!(matches!(refused(&|of| of.claims.truncate(1)), CapsuleError::Extraneous(_)));
+
+    let unsorted = Capsule { claims: capsule.claims.iter().rev().cloned().collect(), ..capsule.clone() };
+    assert!(Capsule::decode(&unsorted.encode()).is_err(), "claims have one order");
+    let mut twice = capsule.clone();
+    let claim = twice.claims.iter_mut().find(|claim| !claim.slots.is_empty()).unwrap();
+    claim.slots.insert(0, claim.slots[0]);
+    assert!(Capsule::decode(&twice.encode()).is_err(), "a slot is told once");
+    let proofless = Capsule { header_proof: Bytes::new(), ..capsule.clone() };
+    assert_eq!(proofless.prove_header(&WORLD.chain.verifier()).unwrap_err(), CapsuleError::NoHeaderProof);
+    let block = WORLD.chain.block(BLOCK).unwrap();
+    let nobody = |_: &ContentKey| Err("nobody has it");
+    let error = Capsule::make(&block.header, None, capsule.claims, nobody).unwrap_err();
+    assert_eq!(error, MakeError::Source("nobody has it"));
+}
