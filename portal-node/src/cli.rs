@@ -142,7 +142,7 @@ pub(crate) struct FromPeersArgs {
 
 /// Flags of `cairn fetch`.
 #[derive(Debug, Args)]
-#[command(mut_arg("archive_format", |flag| flag.requires("era")), mut_arg("web_seed", |flag| flag.requires("out")))]
+#[command(mut_arg("archive_format", |flag| flag.requires("era")))]
 pub(crate) struct FetchArgs {
     /// A block number, or a range: 100..200 without 200, 100..=200 with it
     #[arg(value_name = "BLOCKS", required_unless_present = "era")]
@@ -157,7 +157,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<FetchFormat>,
     /// Put the range into the store of the running peer, as far as its radius and its capacity take it
-    #[arg(long, requires = "blocks", conflicts_with_all = ["era", "out", "what", "format", "web_seed", "parallel"])]
+    #[arg(long, requires = "blocks", conflicts_with_all = ["era", "out", "what", "format", "parallel"])]
     pub(crate) into_store: bool,
     /// JSON-RPC of that peer [default: the peer on the data folder, or http://127.0.0.1:8645]
     #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL")]
@@ -264,7 +264,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "N", value_parser = values::read::<NonZeroUsize>)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// JSON-RPC of an execution client that you trust: it vouches for headers that no list or proof proves
-    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
+    #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL", value_parser = values::read::<Url>)]
     pub(crate) headers_from: Option<Url>,
 }
 

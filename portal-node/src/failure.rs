@@ -9,7 +9,7 @@ use cairn_node::{
     swarm::{MirrorTrouble, TroubleKind},
 };
 
-use crate::advice::{advice, with_advice};
+use crate::advice::{advice, is_out_of_descriptors, with_advice};
 
 /// Mirrors of which a failure tells; of more it says how many there are.
 const SHOWN_MIRRORS: usize = 3;
@@ -24,6 +24,9 @@ pub(crate) enum Failure {
     /// listened on.
     #[error("{0}")]
     Configuration(String),
+    /// A command line that cannot be parsed.
+    #[error("{0}")]
+    Usage(String),
     /// What was asked for was not found on the network.
     #[error("{0}")]
     NotFound(String),
@@ -52,10 +55,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The exit code, as `cairn --help` lists it. 2 belongs to clap: a command line that cannot be parsed.
+    /// The exit code, as `cairn --help` lists it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Internal(_) => 1,
+            Self::Usage(_) => 2,
             Self::Configuration(_) => 3,
             Self::NotFound(_) => 4,
             Self::Invalid(_) => 5,
@@ -78,6 +82,9 @@ impl Failure {
             )),
             Some(NotFoundCause::NobodyAnswered) => Self::Network(format!(
                 "{message}; no peer answered: check the network, and that a peer of --bootnodes is up and of this chain"
+            )),
+            Some(NotFoundCause::ClientUnreachable) => Self::Network(format!(
+                "{message}; the client of --headers-from does not answer: check its URL and that it runs, or leave it out"
             )),
             Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(message),
         }
@@ -118,12 +125,13 @@ impl Failure {
 
     /// A failure of something that works with files, which says itself with which.
     pub(crate) fn of_files(error: &(dyn Error + 'static)) -> Self {
-        Self::Io(with_advice(error))
+        if is_out_of_descriptors(error) { Self::Internal(with_advice(error)) } else { Self::Io(with_advice(error)) }
     }
 
     /// A failure to read or write `path`.
     pub(crate) fn io(path: &std::path::Path, error: io::Error) -> Self {
-        Self::Io(format!("{}: {error}{}", path.display(), advice(&error)))
+        let text = format!("{}: {error}{}", path.display(), advice(&error));
+        if is_out_of_descriptors(&error) { Self::Internal(text) } else { Self::Io(text) }
     }
 }
 

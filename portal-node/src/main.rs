@@ -8,6 +8,7 @@ mod advice;
 mod bootnodes;
 mod cli;
 mod commands;
+mod descriptors;
 mod failure;
 mod files;
 mod flags;
@@ -18,6 +19,7 @@ mod panics;
 mod progress;
 mod settings;
 mod signals;
+mod usage;
 mod values;
 
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         Ok(cli) => run(cli),
         Err(error) => match origin::bad_value(&error) {
             Some(failure) => Err(failure),
+            None if error.use_stderr() => Err(usage::failure(&error)),
+            // Help, or the version.
             None => error.exit(),
         },
     };
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    descriptors::check()?;
     let settings = settings::Settings::load(cli.global, cli.command.default_log())?;
     // Dropped last of all: then what is still to be logged is written.
     let _log = log::start(&settings)?;

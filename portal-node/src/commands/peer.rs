@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use super::{running::RunningPeer, without_trust};
 use crate::{
-    advice::with_advice,
+    advice::{is_out_of_descriptors, with_advice},
     bootnodes,
     failure::{Failure, cannot_listen},
     files,
@@ -229,6 +229,8 @@ async fn start_any(config: NodeConfig) -> Result<Node, Failure> {
 fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -> Failure {
     let text = format!("the peer in {} did not start: {}", data_dir.display(), with_advice(error));
     match error {
+        // Neither another folder nor another address would help.
+        _ if is_out_of_descriptors(error) => Failure::Internal(text),
         StartError::Discovery(discovery::StartError::Bind(source)) => {
             Failure::Configuration(cannot_listen("UDP", listened(listen), "listen", source))
         }

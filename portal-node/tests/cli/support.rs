@@ -123,6 +123,15 @@ impl Call {
         self.args(ALONE)
     }
 
+    /// With so many file descriptors at most, the three of every process among them.
+    pub(crate) fn with_descriptors(self, limit: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.env_clear().args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).stdin(Stdio::null());
+        command.arg(self.0.get_program()).args(self.0.get_args());
+        command.envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self(command)
+    }
+
     /// With a pipe as standard output whose other end is closed.
     pub(crate) fn unread(mut self) -> Self {
         let (reader, writer) = io::pipe().unwrap();

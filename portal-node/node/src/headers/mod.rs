@@ -141,8 +141,13 @@ pub enum NoHeader {
     #[error("found, but not to be proved here: {0}")]
     Unverifiable(#[source] Cause),
     /// The execution client gave none that could be proved.
-    #[error(transparent)]
-    Client(#[from] Arc<ProvingError>),
+    #[error("{url}: {source}")]
+    Client {
+        /// Where it is, without secrets.
+        url: Arc<str>,
+        /// Why not.
+        source: Arc<ProvingError>,
+    },
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
@@ -336,7 +341,10 @@ impl HeaderSource {
             let child = |number| self.nearest_cached_descendant(number);
             match client.get(asker, id, &self.trust.verifier(), child).await {
                 Ok(header) => return Ok(self.found(header)),
-                Err(error) => attempts.push((HeaderOrigin::ExecutionClient, Arc::new(error).into())),
+                Err(error) => {
+                    let (url, source) = (Arc::clone(client.url()), Arc::new(error));
+                    attempts.push((HeaderOrigin::ExecutionClient, NoHeader::Client { url, source }));
+                }
             }
         }
         if let Some(trace) = &trace {

@@ -127,11 +127,12 @@ impl ArchiveFetch {
         stop: &CancellationToken,
     ) -> Result<PathBuf, FetchArchiveError> {
         let (ending, progress, troubles) = (stop.child_token(), self.progress(), self.troubles());
+        let peers = self.peers.clone();
         let mut running = pin!(self.run(&ending));
         tokio::select! {
             made = &mut running => made,
             unserved = patience.run_out(progress) => {
-                let unserved = Unserved { mirrors: troubles.all(), ..unserved };
+                let unserved = Unserved { cause: peers.why_unserved(), mirrors: troubles.all(), ..unserved };
                 ending.cancel();
                 match running.await {
                     Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) if !stop.is_cancelled() => Err(unserved.into()),

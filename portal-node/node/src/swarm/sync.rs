@@ -25,6 +25,7 @@ use super::peers::KnownPeers;
 use super::shelf::{DiskRoom, EraCandidate, Shelf, least_size, next};
 use super::tracker::providers;
 use super::web::MirrorTrouble;
+use crate::not_found::NotFoundCause;
 use crate::seeding::Archives;
 use crate::workers::blocking;
 
@@ -78,6 +79,8 @@ pub enum EraEnd {
         missing: u64,
         /// Items that were wanted this time; 0 if nobody was found who holds anything of it.
         wanted: u64,
+        /// Whether any peer is there at all.
+        cause: NotFoundCause,
         /// Why mirrors that were named gave no more.
         mirrors: Vec<MirrorTrouble>,
     },
@@ -256,7 +259,8 @@ impl RunningSync {
             let end = if self.is_full {
                 EraEnd::NoRoom
             } else {
-                EraEnd::Unserved { missing: 0, wanted: 0, mirrors: Vec::new() }
+                let cause = self.shared.peers.why_unserved();
+                EraEnd::Unserved { missing: 0, wanted: 0, cause, mirrors: Vec::new() }
             };
             let _ = self.ends.send((era, end));
         }
@@ -406,7 +410,8 @@ impl SyncShared {
             }
             Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) => {
                 let total = progress.borrow().total;
-                EraEnd::Unserved { missing: total.missing, wanted: total.wanted, mirrors: troubles.all() }
+                let (cause, mirrors) = (self.peers.why_unserved(), troubles.all());
+                EraEnd::Unserved { missing: total.missing, wanted: total.wanted, cause, mirrors }
             }
             Err(error) => EraEnd::Failed(error),
         }

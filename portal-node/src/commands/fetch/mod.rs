@@ -36,6 +36,7 @@ use common::{bar, missing, pace};
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
     if args.into_store {
+        refuse_mirrors()?;
         return into_store::fetch(settings, &args).await;
     }
     let target = FetchTarget::of(settings, &args)?;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path, pin::pin, time::Duration};
 
 use cairn_node::{
-    Node,
+    Node, NotFoundCause,
     ranges::{EraMade, Made, Pace, RangeError, RangeProgress, WantedEras, Ways},
     swarm::{FetchArchiveError, FetchProgress, WantedArchive, peers_of, quic::SwarmFetchError},
 };
@@ -155,10 +155,11 @@ pub(in crate::commands) fn stand(what: &str, now: &FetchProgress) -> Stand {
 }
 
 fn range_failure(what: &str, error: RangeError) -> Failure {
+    let cause = error.cause();
     match error {
         RangeError::Served(FetchArchiveError::Unserved(unserved)) => {
-            Failure::NotFound(format!("{what}: {unserved}; what came is kept, and the same command goes on with it"))
-                .with_mirrors(&unserved.mirrors)
+            let message = format!("{what}: {unserved}; what came is kept, and the same command goes on with it");
+            Failure::not_found(message, cause).with_mirrors(&unserved.mirrors)
         }
         RangeError::Mirrors { mirrors, instead } => range_failure(what, *instead).with_mirrors(&mirrors),
         RangeError::Served(error) => failure(error),
@@ -167,12 +168,13 @@ fn range_failure(what: &str, error: RangeError) -> Failure {
         RangeError::TookTooLong(error) => error.into(),
         RangeError::NoProof { is_kept, ref source, .. } => {
             tell(source.trace());
-            let instead = if is_kept {
-                "an .ere file does without proofs if you give --no-proofs"
-            } else {
-                "total difficulties begin with what it tells, except in a range that begins with block 0"
+            // Who does without the proof helps only where somebody has the rest.
+            let instead = match is_kept {
+                _ if cause != Some(NotFoundCause::NobodyHasIt) => "",
+                true => "; an .ere file does without proofs if you give --no-proofs",
+                false => "; total difficulties begin with what it tells, except in a range that begins with block 0",
             };
-            Failure::NotFound(format!("{error}; {instead}"))
+            Failure::not_found(format!("{error}{instead}"), cause)
         }
         RangeError::Proof { .. } | RangeError::OtherProof { .. } | RangeError::NoTotalDifficulty { .. } => {
             Failure::Invalid(error.to_string())
@@ -187,7 +189,9 @@ pub(in crate::commands) fn failure(error: FetchArchiveError) -> Failure {
         FetchArchiveError::Archive(error) => Failure::archive(error),
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
         FetchArchiveError::Folder { source, .. } => Failure::Io(format!("{error}{}", advice(source))),
-        FetchArchiveError::Unserved(unserved) => Failure::NotFound(error.to_string()).with_mirrors(&unserved.mirrors),
+        FetchArchiveError::Unserved(unserved) => {
+            Failure::not_found(error.to_string(), Some(unserved.cause)).with_mirrors(&unserved.mirrors)
+        }
         FetchArchiveError::Fetch(source @ SwarmFetchError::Unproved { .. }) => Failure::Unproved(format!(
             "{source}; what came is kept: `cairn trust show` tells how far the lists reach, `cairn trust import` takes newer ones"
         )),
