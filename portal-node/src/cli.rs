@@ -41,10 +41,10 @@ Exit codes:
   130  interrupted
   141  nobody reads the output any more, as after `| head`";
 
-/// What a storage peer logs unless told otherwise. discv5 warns of every peer that went away, libp2p tells an ID of its own.
-const STORAGE_PEER_LOG: &str = "info,discv5=error,libp2p_swarm=warn";
+/// What a storage peer logs unless told otherwise. libp2p tells an ID of its own.
+const STORAGE_PEER_LOG: &str = "info,libp2p_swarm=warn";
 /// What other commands log unless told otherwise: they print what they do.
-const OTHER_LOG: &str = "warn,discv5=error";
+const OTHER_LOG: &str = "warn";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -81,6 +81,15 @@ impl Command {
         match self {
             Self::Run(_) | Self::Seed(_) => STORAGE_PEER_LOG,
             _ => OTHER_LOG,
+        }
+    }
+
+    /// Whether it goes on where it stopped when it is given again after an interrupt.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self {
+            Self::Sync(_) => true,
+            Self::Fetch(fetch) => fetch.makes_archives() || fetch.into_store,
+            _ => false,
         }
     }
 }
@@ -178,6 +187,12 @@ pub(crate) struct FetchArgs {
 }
 
 impl FetchArgs {
+    /// Whether what it makes are archives, by the ending of `--out`.
+    pub(crate) fn makes_archives(&self) -> bool {
+        let ending = self.out.as_ref().and_then(|out| out.extension());
+        self.era.is_some() || ending.is_some_and(|ending| ["era1", "ere", "erae"].iter().any(|of| ending == *of))
+    }
+
     /// The blocks.
     pub(crate) fn range(&self) -> BlockRange {
         let of_eras = |eras: BlockRange| BlockRange {

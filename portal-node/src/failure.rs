@@ -14,6 +14,10 @@ use crate::advice::{advice, is_out_of_descriptors, with_advice};
 /// Mirrors of which a failure tells; of more it says how many there are.
 const SHOWN_MIRRORS: usize = 3;
 
+/// What to do about something that the peers that answered do not have.
+pub(crate) const ASK_AGAIN: &str =
+    ": ask again later or with a longer --timeout; `cairn coverage` shows what peers hold";
+
 /// A failed command. The message is one line that says what was wrong and, where there is something, what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -49,6 +53,9 @@ pub(crate) enum Failure {
     /// The person pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// The same, of work that goes on where it stopped.
+    #[error("interrupted; what came over QUIC is kept, and the same command goes on with it")]
+    Paused,
     /// Whoever read standard output has what it wanted, as in `cairn … | head`. Nobody is told.
     #[error("nobody reads the output any more")]
     Unread,
@@ -67,14 +74,14 @@ impl Failure {
             Self::Network(_) => 7,
             Self::Unproved(_) => 8,
             Self::Refused(_) => 9,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Paused => 130,
             // What a shell reports of a program that SIGPIPE ended.
             Self::Unread => 141,
         })
     }
 
-    /// Something that was not found, and what a person can do about that.
-    pub(crate) fn not_found(message: String, cause: Option<NotFoundCause>) -> Self {
+    /// Something that was not found, and what a person can do about that; `instead` where peers answered.
+    pub(crate) fn not_found(message: String, cause: Option<NotFoundCause>, instead: &str) -> Self {
         match cause {
             Some(NotFoundCause::BeyondTrust) => Self::Unproved(format!(
                 "{message}; the trust lists here do not reach that block: `cairn trust show` tells which there are, \
@@ -86,7 +93,7 @@ impl Failure {
             Some(NotFoundCause::ClientUnreachable) => Self::Network(format!(
                 "{message}; the client of --headers-from does not answer: check its URL and that it runs, or leave it out"
             )),
-            Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(message),
+            Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(format!("{message}{instead}")),
         }
     }
 
@@ -114,13 +121,15 @@ impl Failure {
     /// What is wrong with an archive: the disk, or what is on it. A file that ends too early is damaged.
     pub(crate) fn archive(error: &ArchiveError) -> Self {
         match &error.rule {
-            ArchiveRule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
-                Self::Invalid(error.to_string())
-            }
+            ArchiveRule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => Self::damaged(error),
             ArchiveRule::Io(_) | ArchiveRule::Vanished => Self::of_files(error),
             ArchiveRule::InUse => Self::Io(format!("{error}: wait for that, or write into another folder")),
-            _ => Self::Invalid(error.to_string()),
+            _ => Self::damaged(error),
         }
+    }
+
+    fn damaged(error: &ArchiveError) -> Self {
+        Self::Invalid(format!("{error}: `cairn verify` tells what of it is still good; fetch the rest anew"))
     }
 
     /// A failure of something that works with files, which says itself with which.

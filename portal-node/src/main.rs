@@ -59,10 +59,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     // rustls takes no provider of cryptography by itself, and reqwest asks for one even where no TLS is spoken.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Internal(format!("cannot start the asynchronous runtime: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::Internal(format!("cannot start the asynchronous runtime: {}", advice::with_advice(&error)))
+    })?;
     let outcome = runtime.block_on(commands::run(cli.command, settings, panics));
     // A blocking task (a disk read, a hash) may still be under way; the process does not wait for it for ever.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

@@ -43,6 +43,11 @@ impl Error {
         matches!(&self.reason, Reason::Costly { .. } | Reason::Archive(_))
     }
 
+    /// Whether the server says that there is nothing there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(&self.reason, Reason::NotFound)
+    }
+
     /// Whether it lies with what was asked for or with the credentials, which do not change by themselves as a rule.
     pub fn is_settled(&self) -> bool {
         matches!(

@@ -40,7 +40,11 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
     } else {
         print_table(&report)?
     }
-    if report.is_success() { Ok(()) } else { Err(Failure::NotFound("not everything was found and proved".into())) }
+    if report.is_success() {
+        Ok(())
+    } else {
+        Err(Failure::NotFound("not everything was found and proved: the table says what of it".into()))
+    }
 }
 
 fn failure(error: DemoError) -> Failure {

@@ -197,12 +197,16 @@ pub(crate) async fn check_seeds(seeds: &[PathBuf]) -> Result<(), Failure> {
         match seeding::count_at(url).await {
             Ok(0) => {
                 return Err(Failure::Io(format!(
-                    "{}: no .era1, .ere or .erae file is listed there",
+                    "{}: no .era1, .ere or .erae file is listed there: check the URL",
                     without_secrets(url)
                 )));
             }
             Ok(_) => {}
-            Err(error) if error.is_settled() => return Err(Failure::Refused(error.to_string())),
+            Err(error) if error.is_settled() => {
+                // What else is settled says itself what to do.
+                let instead = if error.is_not_found() { ": check the URL, which is that of a folder" } else { "" };
+                return Err(Failure::Refused(format!("{error}{instead}")));
+            }
             Err(error) => tracing::warn!(%error, "not to be seeded now: it is tried again every minute"),
         }
     }

@@ -38,7 +38,10 @@ const MAX_ERAS: u64 = 8192;
 
 pub(crate) async fn sync(settings: &Settings, args: SyncArgs) -> Result<(), Failure> {
     if args.eras.count() > MAX_ERAS {
-        return Err(Failure::Configuration(format!("--eras: {} eras are more than {MAX_ERAS}", args.eras.count())));
+        return Err(Failure::Configuration(format!(
+            "--eras: {} eras are more than {MAX_ERAS}: give fewer",
+            args.eras.count()
+        )));
     }
     let chain = settings.chain()?;
     let plan = |era| plan_of_era(&chain, args.from_peers.archive_format.into(), era, Profile::WHOLE);
@@ -217,7 +220,7 @@ impl Summary {
         if !unserved.is_empty() {
             let message =
                 format!("nobody serves all of {}; the same command goes on with what is missing", named(&unserved));
-            return Err(Failure::not_found(message, cause).with_mirrors(&mirrors));
+            return Err(Failure::not_found(message, cause, "").with_mirrors(&mirrors));
         }
         Ok(())
     }

@@ -57,9 +57,11 @@ fn open(settings: &Settings) -> Result<TrustStore, Failure> {
 /// What is wrong with the lists: the disk, or what is on it.
 pub(super) fn failure(error: TrustStoreError) -> Failure {
     match error {
-        TrustStoreError::Refused { .. } | TrustStoreError::NotSummaries { .. } | TrustStoreError::Damaged { .. } => {
-            Failure::Invalid(error.to_string())
+        TrustStoreError::Refused { .. } | TrustStoreError::NotSummaries { .. } => {
+            Failure::Invalid(format!("{error}: name another file, or the chain that it is of with --chain"))
         }
+        // It says itself what to do.
+        TrustStoreError::Damaged { .. } => Failure::Invalid(error.to_string()),
         TrustStoreError::File { .. } | TrustStoreError::Missing(_) => Failure::of_files(&error),
     }
 }
@@ -152,12 +154,16 @@ async fn from_mirror(settings: &Settings, mirror: &Url) -> Result<(), Failure> {
     let store = Arc::new(open(settings)?);
     match store.fetch_from_mirror(mirror).await {
         Ok(_) => Ok(()),
-        Err(error @ MirrorError::Refused { .. }) => Err(Failure::Invalid(error.to_string())),
+        Err(error @ MirrorError::Refused { .. }) => {
+            Err(Failure::Invalid(format!("{error}: it is not the chain's list, name another mirror with --from")))
+        }
         Err(error @ MirrorError::Http { source: HttpError::Status(_), .. }) => {
             Err(Failure::Refused(format!("{error}: check the URL of --from, which is that of a folder with the lists")))
         }
         Err(MirrorError::Save(error)) => Err(failure(error)),
-        Err(error) => Err(Failure::Network(error.to_string())),
+        Err(error) => {
+            Err(Failure::Network(format!("{error}: check the network and the URL of --from, or name another")))
+        }
     }
 }
 
@@ -176,7 +182,6 @@ fn all_found(missing: impl Iterator<Item = (String, usize, Option<NotFoundCause>
     // Where one peer answered, the network is there.
     let nobody = Some(NotFoundCause::NobodyAnswered);
     let cause = if missing.iter().all(|(_, _, cause)| *cause == nobody) { nobody } else { None };
-    let instead =
-        if cause == nobody { "" } else { ": `cairn trust import FILE` and `cairn trust fetch --from URL` do without" };
-    Err(Failure::not_found(format!("{}{instead}", named.join("; ")), cause))
+    let instead = ": `cairn trust import FILE` and `cairn trust fetch --from URL` do without";
+    Err(Failure::not_found(named.join("; "), cause, instead))
 }

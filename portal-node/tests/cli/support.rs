@@ -178,6 +178,24 @@ impl Call {
         self.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Sends it a signal once its log says `text`, and waits for its end.
+    pub(crate) fn signalled(mut self, signal: &'static str, text: &'static str) -> Ended {
+        let what = format!("{:?}", self.0);
+        let run = move || {
+            let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let (mut log, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+            while !said.contains(text) {
+                assert_ne!(log.read_line(&mut said).unwrap(), 0, "the log ended before {text:?}: {said}");
+            }
+            let kill = format!("kill -{signal} {}", child.id());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+            log.read_to_string(&mut said).unwrap();
+            (child.wait_with_output().unwrap(), said)
+        };
+        let (output, err) = in_time(&what, run);
+        Ended { err, ..Ended::of(output, what) }
+    }
+
     /// Runs it to its end.
     pub(crate) fn end(mut self) -> Ended {
         let what = format!("{:?}", self.0);

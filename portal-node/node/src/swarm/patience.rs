@@ -30,7 +30,7 @@ pub(crate) struct Patience {
 pub struct Unserved {
     /// Items that are missing.
     pub missing: u64,
-    /// Items that were wanted this time.
+    /// Items that there are, those that came before among them.
     pub wanted: u64,
     /// Peers that were connected.
     pub peers: usize,
@@ -45,7 +45,8 @@ pub struct Unserved {
 }
 
 impl Patience {
-    /// Returns when nobody has served what is missing for long enough. Of mirrors, and of peers without QUIC, it knows nothing.
+    /// Returns when nobody has served what is missing for long enough. Of mirrors, of peers without QUIC and of what
+    /// came before this time it knows nothing.
     pub(crate) async fn run_out(self, progress: watch::Receiver<FetchProgress>) -> Unserved {
         let mut last = (0, Instant::now());
         loop {

@@ -77,7 +77,7 @@ pub enum EraEnd {
     Unserved {
         /// Items that are missing.
         missing: u64,
-        /// Items that were wanted this time; 0 if nobody was found who holds anything of it.
+        /// Items that there are, those that came before among them; 0 if nobody was found who holds anything of it.
         wanted: u64,
         /// Whether any peer is there at all.
         cause: NotFoundCause,
@@ -368,7 +368,7 @@ impl SyncShared {
             Ok(fetch) => fetch,
             Err(error) => return EraEnd::Failed(error),
         };
-        let (progress, troubles) = (fetch.progress(), fetch.troubles());
+        let (progress, troubles, wanted) = (fetch.progress(), fetch.troubles(), fetch.items());
         *running.progress.lock() = Some(progress.clone());
         let (ending, dialling) = (running.too_much.child_token(), running.too_much.child_token());
         let era = plan.era();
@@ -409,9 +409,9 @@ impl SyncShared {
                 self.forget(plan).await
             }
             Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) => {
-                let total = progress.borrow().total;
+                let missing = progress.borrow().total.missing;
                 let (cause, mirrors) = (self.peers.why_unserved(), troubles.all());
-                EraEnd::Unserved { missing: total.missing, wanted: total.wanted, cause, mirrors }
+                EraEnd::Unserved { missing, wanted, cause, mirrors }
             }
             Err(error) => EraEnd::Failed(error),
         }
