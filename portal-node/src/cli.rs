@@ -41,10 +41,10 @@ Exit codes:
   130  interrupted
   141  nobody reads the output any more, as after `| head`";
 
-/// What a storage peer logs unless told otherwise. discv5 warns of every peer that went away, libp2p tells an ID of its own.
-const STORAGE_PEER_LOG: &str = "info,discv5=error,libp2p_swarm=warn";
+/// What a storage peer logs unless told otherwise. libp2p tells an ID of its own.
+const STORAGE_PEER_LOG: &str = "info,libp2p_swarm=warn";
 /// What other commands log unless told otherwise: they print what they do.
-const OTHER_LOG: &str = "warn,discv5=error";
+const OTHER_LOG: &str = "warn";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -81,6 +81,15 @@ impl Command {
         match self {
             Self::Run(_) | Self::Seed(_) => STORAGE_PEER_LOG,
             _ => OTHER_LOG,
+        }
+    }
+
+    /// Whether it goes on where it stopped when it is given again after an interrupt.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self {
+            Self::Sync(_) => true,
+            Self::Fetch(fetch) => fetch.makes_archives() || fetch.into_store,
+            _ => false,
         }
     }
 }
@@ -142,7 +151,7 @@ pub(crate) struct FromPeersArgs {
 
 /// Flags of `cairn fetch`.
 #[derive(Debug, Args)]
-#[command(mut_arg("archive_format", |flag| flag.requires("era")), mut_arg("web_seed", |flag| flag.requires("out")))]
+#[command(mut_arg("archive_format", |flag| flag.requires("era")))]
 pub(crate) struct FetchArgs {
     /// A block number, or a range: 100..200 without 200, 100..=200 with it
     #[arg(value_name = "BLOCKS", required_unless_present = "era")]
@@ -157,7 +166,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<FetchFormat>,
     /// Put the range into the store of the running peer, as far as its radius and its capacity take it
-    #[arg(long, requires = "blocks", conflicts_with_all = ["era", "out", "what", "format", "web_seed", "parallel"])]
+    #[arg(long, requires = "blocks", conflicts_with_all = ["era", "out", "what", "format", "parallel"])]
     pub(crate) into_store: bool,
     /// JSON-RPC of that peer [default: the peer on the data folder, or http://127.0.0.1:8645]
     #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL")]
@@ -178,6 +187,12 @@ pub(crate) struct FetchArgs {
 }
 
 impl FetchArgs {
+    /// Whether what it makes are archives, by the ending of `--out`.
+    pub(crate) fn makes_archives(&self) -> bool {
+        let ending = self.out.as_ref().and_then(|out| out.extension());
+        self.era.is_some() || ending.is_some_and(|ending| ["era1", "ere", "erae"].iter().any(|of| ending == *of))
+    }
+
     /// The blocks.
     pub(crate) fn range(&self) -> BlockRange {
         let of_eras = |eras: BlockRange| BlockRange {
@@ -264,7 +279,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "N", value_parser = values::read::<NonZeroUsize>)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// JSON-RPC of an execution client that you trust: it vouches for headers that no list or proof proves
-    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
+    #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL", value_parser = values::read::<Url>)]
     pub(crate) headers_from: Option<Url>,
 }
 

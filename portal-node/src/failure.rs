@@ -9,10 +9,14 @@ use cairn_node::{
     swarm::{MirrorTrouble, TroubleKind},
 };
 
-use crate::advice::{advice, with_advice};
+use crate::advice::{advice, is_out_of_descriptors, with_advice};
 
 /// Mirrors of which a failure tells; of more it says how many there are.
 const SHOWN_MIRRORS: usize = 3;
+
+/// What to do about something that the peers that answered do not have.
+pub(crate) const ASK_AGAIN: &str =
+    ": ask again later or with a longer --timeout; `cairn coverage` shows what peers hold";
 
 /// A failed command. The message is one line that says what was wrong and, where there is something, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,9 @@ pub(crate) enum Failure {
     /// listened on.
     #[error("{0}")]
     Configuration(String),
+    /// A command line that cannot be parsed.
+    #[error("{0}")]
+    Usage(String),
     /// What was asked for was not found on the network.
     #[error("{0}")]
     NotFound(String),
@@ -46,16 +53,20 @@ pub(crate) enum Failure {
     /// The person pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// The same, of work that goes on where it stopped.
+    #[error("interrupted; what came over QUIC is kept, and the same command goes on with it")]
+    Paused,
     /// Whoever read standard output has what it wanted, as in `cairn … | head`. Nobody is told.
     #[error("nobody reads the output any more")]
     Unread,
 }
 
 impl Failure {
-    /// The exit code, as `cairn --help` lists it. 2 belongs to clap: a command line that cannot be parsed.
+    /// The exit code, as `cairn --help` lists it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Internal(_) => 1,
+            Self::Usage(_) => 2,
             Self::Configuration(_) => 3,
             Self::NotFound(_) => 4,
             Self::Invalid(_) => 5,
@@ -63,14 +74,14 @@ impl Failure {
             Self::Network(_) => 7,
             Self::Unproved(_) => 8,
             Self::Refused(_) => 9,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Paused => 130,
             // What a shell reports of a program that SIGPIPE ended.
             Self::Unread => 141,
         })
     }
 
-    /// Something that was not found, and what a person can do about that.
-    pub(crate) fn not_found(message: String, cause: Option<NotFoundCause>) -> Self {
+    /// Something that was not found, and what a person can do about that; `instead` where peers answered.
+    pub(crate) fn not_found(message: String, cause: Option<NotFoundCause>, instead: &str) -> Self {
         match cause {
             Some(NotFoundCause::BeyondTrust) => Self::Unproved(format!(
                 "{message}; the trust lists here do not reach that block: `cairn trust show` tells which there are, \
@@ -79,7 +90,10 @@ impl Failure {
             Some(NotFoundCause::NobodyAnswered) => Self::Network(format!(
                 "{message}; no peer answered: check the network, and that a peer of --bootnodes is up and of this chain"
             )),
-            Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(message),
+            Some(NotFoundCause::ClientUnreachable) => Self::Network(format!(
+                "{message}; the client of --headers-from does not answer: check its URL and that it runs, or leave it out"
+            )),
+            Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(format!("{message}{instead}")),
         }
     }
 
@@ -107,23 +121,26 @@ impl Failure {
     /// What is wrong with an archive: the disk, or what is on it. A file that ends too early is damaged.
     pub(crate) fn archive(error: &ArchiveError) -> Self {
         match &error.rule {
-            ArchiveRule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
-                Self::Invalid(error.to_string())
-            }
+            ArchiveRule::Io(source) if source.kind() == io::ErrorKind::UnexpectedEof => Self::damaged(error),
             ArchiveRule::Io(_) | ArchiveRule::Vanished => Self::of_files(error),
             ArchiveRule::InUse => Self::Io(format!("{error}: wait for that, or write into another folder")),
-            _ => Self::Invalid(error.to_string()),
+            _ => Self::damaged(error),
         }
+    }
+
+    fn damaged(error: &ArchiveError) -> Self {
+        Self::Invalid(format!("{error}: `cairn verify` tells what of it is still good; fetch the rest anew"))
     }
 
     /// A failure of something that works with files, which says itself with which.
     pub(crate) fn of_files(error: &(dyn Error + 'static)) -> Self {
-        Self::Io(with_advice(error))
+        if is_out_of_descriptors(error) { Self::Internal(with_advice(error)) } else { Self::Io(with_advice(error)) }
     }
 
     /// A failure to read or write `path`.
     pub(crate) fn io(path: &std::path::Path, error: io::Error) -> Self {
-        Self::Io(format!("{}: {error}{}", path.display(), advice(&error)))
+        let text = format!("{}: {error}{}", path.display(), advice(&error));
+        if is_out_of_descriptors(&error) { Self::Internal(text) } else { Self::Io(text) }
     }
 }
 

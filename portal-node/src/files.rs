@@ -21,7 +21,10 @@ pub(crate) fn archives(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     for path in paths {
         let mut files = archive_files(path).map_err(|error| Failure::io(path, error))?;
         if files.is_empty() {
-            return Err(Failure::Io(format!("{}: no .era1, .ere or .erae file in this folder", path.display())));
+            return Err(Failure::Io(format!(
+                "{}: no .era1, .ere or .erae file in this folder: check the path",
+                path.display()
+            )));
         }
         found.append(&mut files);
     }

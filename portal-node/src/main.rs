@@ -8,6 +8,7 @@ mod advice;
 mod bootnodes;
 mod cli;
 mod commands;
+mod descriptors;
 mod failure;
 mod files;
 mod flags;
@@ -18,6 +19,7 @@ mod panics;
 mod progress;
 mod settings;
 mod signals;
+mod usage;
 mod values;
 
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         Ok(cli) => run(cli),
         Err(error) => match origin::bad_value(&error) {
             Some(failure) => Err(failure),
+            None if error.use_stderr() => Err(usage::failure(&error)),
+            // Help, or the version.
             None => error.exit(),
         },
     };
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    descriptors::check()?;
     let settings = settings::Settings::load(cli.global, cli.command.default_log())?;
     // Dropped last of all: then what is still to be logged is written.
     let _log = log::start(&settings)?;
@@ -54,10 +59,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
     // rustls takes no provider of cryptography by itself, and reqwest asks for one even where no TLS is spoken.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Internal(format!("cannot start the asynchronous runtime: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::Internal(format!("cannot start the asynchronous runtime: {}", advice::with_advice(&error)))
+    })?;
     let outcome = runtime.block_on(commands::run(cli.command, settings, panics));
     // A blocking task (a disk read, a hash) may still be under way; the process does not wait for it for ever.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

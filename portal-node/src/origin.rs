@@ -35,6 +35,15 @@ pub(crate) fn command() -> clap::Command {
     without_empty_variables(Cli::command())
 }
 
+/// The same without any variable.
+pub(crate) fn command_without_variables() -> clap::Command {
+    without_variables(Cli::command())
+}
+
+fn without_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| argument.env(None::<&'static str>)).mut_subcommands(without_variables)
+}
+
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty =
         |argument: &clap::Arg| argument.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());

@@ -4,7 +4,7 @@ use std::{fs, io};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{failure::Failure, panics::Panics};
+use crate::{advice::with_advice, failure::Failure, panics::Panics};
 
 /// What they are caught with, from the moment that this is made: none that comes between two waits is lost.
 pub(crate) struct Signals {
@@ -22,7 +22,8 @@ impl Signals {
     /// # Errors
     /// When the system does not let it.
     pub(crate) fn catch(panics: Panics) -> Result<Self, Failure> {
-        Self::register(panics).map_err(|error| Failure::Internal(format!("cannot catch signals: {error}")))
+        Self::register(panics)
+            .map_err(|error| Failure::Internal(format!("cannot catch signals: {}", with_advice(&error))))
     }
 
     fn register(panics: Panics) -> io::Result<Self> {

@@ -47,7 +47,8 @@ pub enum Step {
     },
 }
 
-/// Writes the blocks of `source` that lie in `blocks` into a file in the folder `dir`, and returns its path.
+/// Writes the blocks of `source` that lie in `blocks` into a file in the folder `dir`, and returns its path. A file of its name is
+/// replaced.
 ///
 /// # Errors
 ///
@@ -60,6 +61,23 @@ pub fn convert(
     network: &str,
     target: Target,
     dir: impl AsRef<Path>,
+    progress: impl FnMut(Step),
+) -> Result<PathBuf, ArchiveError> {
+    convert_beside(source, blocks, network, target, dir, |_| false, progress)
+}
+
+/// [`convert`], unless the file would get a name that `is_kept`.
+///
+/// # Errors
+///
+/// As [`convert`], and [`ArchiveRule::NameTaken`].
+pub fn convert_beside(
+    source: &Archive,
+    blocks: RangeInclusive<u64>,
+    network: &str,
+    target: Target,
+    dir: impl AsRef<Path>,
+    is_kept: impl FnOnce(&str) -> bool,
     mut progress: impl FnMut(Step),
 ) -> Result<PathBuf, ArchiveError> {
     let source = source.pinned()?;
@@ -71,6 +89,10 @@ pub fn convert(
     let plan = plan(&source, blocks, network, target)?;
     let mut writer = ArchiveWriter::create(dir, plan)?;
     copy(&source, &mut writer, &mut progress)?;
+    let name = writer.proper_name()?;
+    if is_kept(&name) {
+        return Err(source.place().broken(ArchiveRule::NameTaken(name)));
+    }
     writer.finish_with(|bytes, total| progress(Step::Written { bytes, total }))
 }
 

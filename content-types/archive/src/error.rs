@@ -263,6 +263,9 @@ pub enum ArchiveRule {
     /// The format has no place for blocks after the merge.
     #[error("an era1 file holds blocks before the merge only")]
     AfterMerge,
+    /// The name that the file would get is one that the caller keeps.
+    #[error("it would be called {0}, which is taken")]
+    NameTaken(String),
     /// A file of one format cannot be written from what is there.
     #[error("the file cannot be written: {0}")]
     Unwritable(&'static str),

@@ -123,7 +123,7 @@ pub enum TrustError {
     #[error("no root of the {0} is known for this chain")]
     NoRoot(TrustListKind),
     /// The list has another root than the trusted one.
-    #[error("the {list} have the root {actual}, but {expected} is trusted")]
+    #[error("the root of the {list} is {actual}, but {expected} is trusted")]
     WrongRoot {
         /// The list.
         list: TrustListKind,

@@ -40,11 +40,13 @@ impl Attempts {
             return Err(failure.reason);
         }
         let doubled = 2_u32.saturating_pow(self.failed - 1);
-        match failure.again {
-            Again::Never => Err(failure.reason),
-            Again::Later => Ok(options.back_off.saturating_mul(doubled).min(MAX_BACK_OFF)),
-            Again::After(wait) => Ok(wait),
-        }
+        let wait = match failure.again {
+            Again::Never => return Err(failure.reason),
+            Again::Later => options.back_off.saturating_mul(doubled).min(MAX_BACK_OFF),
+            Again::After(wait) => wait,
+        };
+        options.waiting.begin(&failure.reason);
+        Ok(wait)
     }
 }
 

@@ -43,12 +43,18 @@ impl Error {
         matches!(&self.reason, Reason::Costly { .. } | Reason::Archive(_))
     }
 
+    /// Whether the server says that there is nothing there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(&self.reason, Reason::NotFound)
+    }
+
     /// Whether it lies with what was asked for or with the credentials, which do not change by themselves as a rule.
     pub fn is_settled(&self) -> bool {
         matches!(
             &self.reason,
             Reason::Address(_)
                 | Reason::BuiltWithoutBuckets
+                | Reason::Forbidden(_)
                 | Reason::Denied { .. }
                 | Reason::NoBucket
                 | Reason::NoKey(_)
@@ -158,9 +164,12 @@ pub enum Reason {
     /// The file breaks a rule of its format.
     #[error("{}", .0.rule)]
     Archive(#[source] Box<ArchiveError>),
-    /// The server wants other credentials.
+    /// The web server wants credentials, or other ones.
+    #[error("access is refused (status {0}): check the user and password, or the query, in its URL")]
+    Forbidden(u16),
+    /// The bucket wants other credentials.
     #[error(
-        "access is refused ({code}): check the credentials, for a bucket AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and \
+        "access is refused ({code}): check the credentials AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and \
          AWS_DEFAULT_REGION; AWS_SKIP_SIGNATURE=true reads a public bucket without any"
     )]
     Denied {

@@ -52,7 +52,7 @@ pub use archive::{Reading, WebArchive};
 pub use depot::{Depot, Listed};
 pub use error::{Error, NoArchive, Reason};
 pub use location::without_secrets;
-pub use options::{Options, S3Options};
+pub use options::{Options, S3Options, Waiting};
 pub use pieces::PieceCache;
 pub use records::Record;
 pub use seed::{SeedFile, WebSeed};

@@ -150,7 +150,7 @@ impl Mirror {
             return Err(if changed { Reason::Changed } else { Reason::NoRanges }.into());
         }
         if body.status() != StatusCode::PARTIAL_CONTENT {
-            return Err(refusal(&body, known.is_some()));
+            return Err(refusal(&body, known.is_some(), self.bucket.is_some()));
         }
         let found = text(body.headers(), CONTENT_RANGE).unwrap_or_default();
         let Some((sent, len)) = content_range(&found) else { return Err(Reason::WrongRange { asked, found }.into()) };
@@ -174,7 +174,7 @@ impl Mirror {
         let request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         let mut body = self.send(request).await?;
         if body.status() != StatusCode::OK {
-            return Err(refusal(&body, false));
+            return Err(refusal(&body, false, self.bucket.is_some()));
         }
         let mut page = bytes::BytesMut::new();
         while let Some(bytes) = self.chunk(&mut body).await? {
@@ -187,10 +187,14 @@ impl Mirror {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, AttemptFailure> {
-        match timeout(self.options.stall, request.send()).await {
-            Ok(sent) => sent.map_err(transport),
-            Err(_) => Err(AttemptFailure::passing(Reason::TimeOut)),
+        let answer = match timeout(self.options.stall, request.send()).await {
+            Ok(sent) => sent.map_err(transport)?,
+            Err(_) => return Err(AttemptFailure::passing(Reason::TimeOut)),
+        };
+        if answer.status().is_success() {
+            self.options.waiting.end();
         }
+        Ok(answer)
     }
 
     /// The next bytes of a body.
@@ -218,13 +222,15 @@ fn transport(error: reqwest::Error) -> AttemptFailure {
 }
 
 /// What a status stands for that is neither 200 nor 206.
-fn refusal(answer: &Response, is_known: bool) -> AttemptFailure {
+fn refusal(answer: &Response, is_known: bool, is_bucket: bool) -> AttemptFailure {
     let status = answer.status();
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Reason::NotFound.into(),
         StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED if is_known => Reason::Changed.into(),
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-            Reason::Denied { code: format!("status {}", status.as_u16()) }.into()
+            let status = status.as_u16();
+            if is_bucket { Reason::Denied { code: format!("status {status}") } } else { Reason::Forbidden(status) }
+                .into()
         }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             // The header may also be a date; then the usual wait has to do.

@@ -1,6 +1,11 @@
 //! What a user may set about a mirror, and the limits that nobody sets.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::error::Reason;
 
 /// Redirects that are followed: a mirror behind a CDN takes one or two.
 pub(crate) const MAX_REDIRECTS: usize = 5;
@@ -26,7 +31,37 @@ pub struct Options {
     pub back_off: Duration,
     /// How buckets are reached.
     pub s3: S3Options,
+    /// Where it stands why a request is made again later.
+    pub waiting: Waiting,
 }
+
+/// Why a web server is waited for: it was asked, and is to be asked again. Whoever loses patience can tell that. Cheap to clone; clones
+/// are one.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting(Arc<Mutex<Option<Reason>>>);
+
+impl Waiting {
+    /// Why, if anything is waited for.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn begin(&self, reason: &Reason) {
+        *self.0.lock() = Some(reason.clone());
+    }
+
+    pub(crate) fn end(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Waiting {}
 
 impl Default for Options {
     fn default() -> Self {
@@ -36,6 +71,7 @@ impl Default for Options {
             attempts: 5,
             back_off: Duration::from_millis(500),
             s3: S3Options::Environment,
+            waiting: Waiting::default(),
         }
     }
 }
@@ -49,6 +85,7 @@ impl Options {
             attempts: 3,
             back_off: Duration::from_millis(200),
             s3: S3Options::Environment,
+            waiting: Waiting::default(),
         }
     }
 }

@@ -10,7 +10,8 @@ const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// What `ask` brings, which is asked again as long as its failure is not settled, there are tries left, and the pause before
-/// the next ends within `patience`: whoever waits no longer than that is told why it failed, rather than that it took too long.
+/// the next, and the next if it takes as long as this one, end within `patience`: whoever waits no longer than that is told why it
+/// failed, rather than that it took too long.
 pub(crate) async fn until_settled<T, E, F: Future<Output = Result<T, E>>>(
     patience: Duration,
     ask: impl Fn() -> F,
@@ -18,10 +19,11 @@ pub(crate) async fn until_settled<T, E, F: Future<Output = Result<T, E>>>(
 ) -> Result<T, E> {
     let begun = Instant::now();
     for pause in PAUSES {
+        // Many who failed together do not come back together.
+        let (pause, asked) = (pause.mul_f64(rand::random_range(0.75..1.25)), Instant::now());
         match ask().await {
-            Err(failure) if !is_settled(&failure) && begun.elapsed() + pause < patience => {
-                // Many who failed together do not come back together.
-                tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
+            Err(failure) if !is_settled(&failure) && begun.elapsed() + pause + asked.elapsed() < patience => {
+                tokio::time::sleep(pause).await;
             }
             outcome => return outcome,
         }
@@ -53,7 +55,7 @@ mod tests {
         assert_eq!(asked.replace(0), PAUSES.len() + 1);
         assert_eq!(until_settled(LONG, || ask(usize::MAX), |_| true).await, Err("silent"));
         assert_eq!(asked.replace(0), 1);
-        let patience = PAUSES[1];
+        let patience = PAUSES[0] + PAUSES[1] / 2;
         assert_eq!(until_settled(patience, || ask(usize::MAX), |_| false).await, Err("silent"));
         assert_eq!(asked.get(), 2, "the second pause would not end in time");
     }

@@ -10,14 +10,14 @@ use bytes::Bytes;
 use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode};
 use content_types::room::{BlockPart, Subject};
 use content_types::{ContentKey, ProvedHeader, SubNetwork, history, legacy_history};
-use overlay::service::{LookupError, LookupTrace, TracedAnswer};
+use overlay::service::{LookupError, LookupTrace};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::again::until_settled;
-use crate::headers::{BlockId, HeaderOrigin, HeaderSource, HeaderUnavailable, TrustReach};
+use crate::headers::{BlockId, HeaderSource, HeaderUnavailable, NoHeader, TrustReach};
 use crate::holdings::{Holdings, HoldingsError};
 use crate::networks::Network;
+use crate::not_found::NotFoundCause;
 use crate::pipeline::Pipeline;
 use crate::workers::{Stopping, Workers};
 
@@ -53,38 +53,30 @@ pub enum FetchError {
     Encoding(#[from] Malformed),
 }
 
-/// What is behind it that something was not found: who is told can do something else about each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum NotFoundCause {
-    /// Peers answered, and none had it.
-    NobodyHasIt,
-    /// No peer answered, or none is known.
-    NobodyAnswered,
-    /// No header of the block can be proved with the trust lists that are here, whoever has it.
-    BeyondTrust,
-}
-
 impl FetchError {
     /// What is behind it, if it is that something was not found.
     pub fn cause(&self) -> Option<NotFoundCause> {
-        let has_answered = |trace: &&LookupTrace| {
-            trace.responses.iter().any(|response| !matches!(response.answer, TracedAnswer::Failed(_)))
-        };
-        let is_answered = self.traces().iter().any(has_answered);
+        let among_peers = NotFoundCause::of_lookups(self.traces());
         match self {
             Self::Holdings(_) | Self::Stopping(_) | Self::Encoding(_) => None,
             Self::Header(error) if error.trust == TrustReach::Beyond => Some(NotFoundCause::BeyondTrust),
             // Peers would have given the lists, too.
-            Self::Header(error) if error.trust == TrustReach::NoLists && is_answered => {
+            Self::Header(error) if error.trust == TrustReach::NoLists && among_peers == NotFoundCause::NobodyHasIt => {
                 Some(NotFoundCause::BeyondTrust)
             }
             // A client that was asked has said more than that nobody answered.
-            Self::Header(error) if error.attempts.iter().any(|(from, _)| *from == HeaderOrigin::ExecutionClient) => {
-                Some(NotFoundCause::NobodyHasIt)
+            Self::Header(HeaderUnavailable { attempts, .. }) => {
+                let client = attempts.iter().find_map(|(_, why)| match why {
+                    NoHeader::Client { source, .. } => Some(source),
+                    _ => None,
+                });
+                Some(match client {
+                    Some(why) if why.is_unreachable() => NotFoundCause::ClientUnreachable,
+                    Some(_) => NotFoundCause::NobodyHasIt,
+                    None => among_peers,
+                })
             }
-            Self::Header(_) | Self::NotFound { .. } if is_answered => Some(NotFoundCause::NobodyHasIt),
-            Self::Header(_) | Self::NotFound { .. } => Some(NotFoundCause::NobodyAnswered),
+            Self::NotFound { .. } => Some(among_peers),
         }
     }
 
@@ -198,6 +190,11 @@ impl Fetcher {
 
     pub(crate) fn pipeline(&self) -> &Pipeline {
         &self.pipeline
+    }
+
+    /// Whether a header of this block could be proved by the trust lists that are there.
+    pub(crate) fn is_within_trust(&self, number: u64) -> bool {
+        self.headers.is_within_trust(&BlockId::Number(number))
     }
 
     /// The proved header of a block.

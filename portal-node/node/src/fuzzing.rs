@@ -3,6 +3,7 @@
 
 use alloy_primitives::B256;
 use bytes::Bytes;
+use content_types::BlockId;
 use content_types::header::DecodedHeader;
 use jsonrpsee::types::Params;
 use jsonrpsee::types::error::INVALID_PARAMS_CODE;
@@ -25,9 +26,10 @@ const NAMES: &[&str] = &["first", "second"];
 /// When it is not so.
 pub fn execution_client_answer(answer: &[u8]) {
     let _ = answers::headers(answer, 0..1);
-    let claimed = match answers::header(answer) {
+    let asked = BlockId::Number(0);
+    let claimed = match answers::header(answer, asked) {
         // No bytes hash to what they say by chance; the hash is put right to come to what lies behind the check.
-        Err(ClientError::Hash { computed, .. }) => answers::header(&with_hash(answer, computed)),
+        Err(ClientError::Hash { computed, .. }) => answers::header(&with_hash(answer, computed), asked),
         claimed => claimed,
     };
     match claimed {

@@ -20,6 +20,7 @@
 //! | [`verified`] | content that was checked, as a type |
 //! | `express` | single items over QUIC, for lookups |
 //! | `trust_fetcher` | trust lists from peers |
+//! | `not_found` | why something was not found |
 //! | `holdings` | store and archives as one |
 //! | `parts` | what ranges are made of |
 //! | `workers` | threads for what would hold up the reactor |
@@ -40,6 +41,7 @@ pub mod identity;
 pub mod metrics;
 mod networks;
 pub mod node;
+mod not_found;
 mod parts;
 pub mod pipeline;
 mod placed;
@@ -62,11 +64,12 @@ mod workers;
 /// A URL to be shown: without user, password, query and fragment.
 pub use cairn_web_seed::without_secrets;
 pub use config::NodeConfig;
-pub use fetch::{FetchError, Fetcher, NotFoundCause, ProvedBlock};
+pub use fetch::{FetchError, Fetcher, ProvedBlock};
 pub use headers::BlockId;
 pub use holdings::HoldingsError;
 pub use http::HttpError;
 pub use node::{Node, StartError};
+pub use not_found::NotFoundCause;
 pub use rpc::RpcConfig;
 pub use status::Status;
 pub use trust_fetcher::PeerFetch;

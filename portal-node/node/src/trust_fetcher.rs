@@ -12,6 +12,7 @@ use overlay::Enr;
 use overlay::service::{ContentSource, FindContentAnswer, RequestError};
 
 use crate::networks::{Network, TrustNetwork, trust_key};
+use crate::not_found::NotFoundCause;
 use crate::trust::TrustStore;
 use crate::trust::order::ask_order;
 
@@ -35,6 +36,8 @@ pub struct PeerFetch {
     pub found: bool,
     /// Peers asked.
     pub asked: usize,
+    /// Why it was not found.
+    pub cause: Option<NotFoundCause>,
     /// What each peer that did not help answered.
     pub failures: Vec<(Enr, String)>,
 }
@@ -81,7 +84,8 @@ impl TrustFetcher {
 
     async fn fetch(&self, kind: TrustListKind, root: &B256) -> PeerFetch {
         let key = trust_key(root);
-        let mut result = PeerFetch { kind, found: false, asked: 0, failures: Vec::new() };
+        let mut result = PeerFetch { kind, found: false, asked: 0, cause: None, failures: Vec::new() };
+        let mut is_anybody_there = false;
         let mut waiting = self.known_peers().into_iter().take(MAX_ASKED);
         let mut requests = FuturesUnordered::new();
         loop {
@@ -92,9 +96,17 @@ impl TrustFetcher {
                 let answer = self.network.overlay.find_content(peer.clone(), key.clone());
                 requests.push(async move { (value_of(answer).await, peer) });
             }
-            let Some((answer, peer)) = requests.next().await else { return result };
+            let Some((answer, peer)) = requests.next().await else {
+                result.cause = Some(NotFoundCause::among_peers(is_anybody_there));
+                return result;
+            };
             let failure = match answer {
-                Ok(value) => {
+                Ok(None) => {
+                    is_anybody_there = true;
+                    "does not have it".to_owned()
+                }
+                Ok(Some(value)) => {
+                    is_anybody_there = true;
                     let from = ContentSource::Lookup(peer.node_id().raw().into());
                     match self.network.handler.admit(key.clone(), value, from).await {
                         Ok(_) => {
@@ -119,11 +131,13 @@ impl TrustFetcher {
     }
 }
 
-/// The list in a peer's answer, if that comes within [`PATIENCE`]; or what to say of the peer.
-async fn value_of(answer: impl Future<Output = Result<FindContentAnswer, RequestError>>) -> Result<Bytes, String> {
+/// The list in a peer's answer, if it has one and that comes within [`PATIENCE`]; or why there is no answer.
+async fn value_of(
+    answer: impl Future<Output = Result<FindContentAnswer, RequestError>>,
+) -> Result<Option<Bytes>, String> {
     match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(FindContentAnswer::Content { value, .. })) => Ok(value),
-        Ok(Ok(FindContentAnswer::Enrs(_))) => Err("does not have it".to_owned()),
+        Ok(Ok(FindContentAnswer::Content { value, .. })) => Ok(Some(value)),
+        Ok(Ok(FindContentAnswer::Enrs(_))) => Ok(None),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("took longer than {} s", PATIENCE.as_secs())),
     }

@@ -1,13 +1,14 @@
 //! `cairn convert`: archives from one format into the other. One that cannot be converted keeps no other from it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use cairn_archive::{
     Archive, ArchiveError, ArchiveRule, Component, Components,
-    convert::{Step, Target, convert as convert_archive},
+    convert::{Step, Target, convert_beside as convert_archive},
 };
 use cairn_node::ranges::PlanError;
 use serde_json::json;
@@ -32,10 +33,15 @@ pub(crate) async fn convert(settings: &Settings, args: ConvertArgs) -> Result<()
     blocking(move || {
         fs::create_dir_all(&args.out).map_err(|error| Failure::io(&args.out, error))?;
         let mut failures = Vec::new();
+        // What was made now, and of what. The same blocks have the same name, and one would go over the other.
+        let mut made = BTreeMap::<String, PathBuf>::new();
         for path in &paths {
             let is_only = paths.len() == 1;
-            match convert_one(path, &network, target, &args.out) {
+            match convert_one(path, &network, target, &args.out, &made) {
                 Ok(converted) => {
+                    if let Some(name) = converted.path.file_name() {
+                        made.insert(name.to_string_lossy().into_owned(), path.clone());
+                    }
                     converted.report(json)?;
                     if let Some(cut) = converted.cut() {
                         output::remark(format_args!("not all of it converted: {cut}"));
@@ -102,8 +108,13 @@ struct NotConverted {
 
 impl NotConverted {
     /// `held`: which parts the archive's blocks have, where that is known.
-    fn new(error: &ArchiveError, held: Option<Components>) -> Self {
+    fn new(error: &ArchiveError, held: Option<Components>, made: &BTreeMap<String, PathBuf>) -> Self {
         let failure = match &error.rule {
+            ArchiveRule::NameTaken(name) => {
+                let of = made.get(name).map(|path| format!(" by what was made of {}", path.display()));
+                let of = of.unwrap_or_default();
+                Failure::Io(format!("{error}{of}: leave one of the two out, or convert it into another folder"))
+            }
             ArchiveRule::AfterMerge => Failure::Configuration(format!("{error}: convert it to ere")),
             // A profile, and no damage: no block of the file has it.
             ArchiveRule::Missing(component) if held.is_some_and(|held| !held.has(*component)) => {
@@ -120,8 +131,14 @@ impl NotConverted {
     }
 }
 
-fn convert_one(path: &Path, network: &str, target: Target, out: &Path) -> Result<Converted, NotConverted> {
-    let unreadable = |error: ArchiveError| NotConverted::new(&error, None);
+fn convert_one(
+    path: &Path,
+    network: &str,
+    target: Target,
+    out: &Path,
+    made: &BTreeMap<String, PathBuf>,
+) -> Result<Converted, NotConverted> {
+    let unreadable = |error: ArchiveError| NotConverted::new(&error, None, made);
     let source = Archive::open(path).map_err(unreadable)?;
     let bar = progress::items(0, &format!("converting {}", path.display()));
     let tell = |step| match step {
@@ -131,11 +148,12 @@ fn convert_one(path: &Path, network: &str, target: Target, out: &Path) -> Result
         }
         Step::Written { .. } => bar.tick(),
     };
-    let made = convert_archive(&source, source.blocks(), network, target, out, tell);
+    let is_kept = |name: &str| made.contains_key(name);
+    let converted = convert_archive(&source, source.blocks(), network, target, out, is_kept, tell);
     bar.finish_and_clear();
     // Of a file whose records were walked over, what was not found may have been there.
     let held = source.damage().is_none().then(|| source.components());
-    let path = made.map_err(|error| NotConverted::new(&error, held))?;
+    let path = converted.map_err(|error| NotConverted::new(&error, held, made))?;
     let made = Archive::open(&path).map_err(unreadable)?;
     Ok(Converted { source, made, path })
 }
@@ -150,7 +168,12 @@ fn summary(failures: &[Failure], all: usize) -> Result<(), Failure> {
         [(damaged, "damaged"), (unread, "not readable or writable"), (unsuited, "not of a kind for this format")];
     let kinds: Vec<_> =
         kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    let text = format!("{} of {all} archives were not, or not wholly, converted: {}", failures.len(), kinds.join(", "));
+    let were = if failures.len() == 1 { "was" } else { "were" };
+    let text = format!(
+        "{} of {all} archives {were} not, or not wholly, converted: {}; the line of each says why",
+        failures.len(),
+        kinds.join(", ")
+    );
     match (damaged, unread, unsuited) {
         (0, 0, 0) => Ok(()),
         (0, 0, _) => Err(Failure::Configuration(text)),

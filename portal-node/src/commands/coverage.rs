@@ -20,6 +20,9 @@ pub(crate) async fn coverage(settings: &Settings, args: StatusArgs) -> Result<()
         let cells = [&era.headers, &era.bodies, &era.receipts].map(|runs| span(runs));
         output::line(format_args!("{:>6}  {:>9}  {:>9}  {:>9}", era.era, cells[0], cells[1], cells[2]))?;
     }
+    if coverage.eras.is_empty() {
+        output::remark("nobody holds a whole run of 256 blocks, this peer included; what is less is not counted");
+    }
     Ok(())
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
     } else {
         let files = files::archives(&args.archive)?;
         // Said now rather than by twelve peers.
-        trust::verifier(settings)?;
+        trust::verifier(settings, "")?;
         SampleSource::Archives { chain: settings.chain()?, trust_dir: settings.trust_dir()?, files }
     };
     let config = DemoConfig { peers: args.peers, source, sample: args.sample, random_seed: args.random_seed };
@@ -40,7 +40,11 @@ pub(crate) async fn demo(settings: &Settings, args: DemoArgs) -> Result<(), Fail
     } else {
         print_table(&report)?
     }
-    if report.is_success() { Ok(()) } else { Err(Failure::NotFound("not everything was found and proved".into())) }
+    if report.is_success() {
+        Ok(())
+    } else {
+        Err(Failure::NotFound("not everything was found and proved: the table says what of it".into()))
+    }
 }
 
 fn failure(error: DemoError) -> Failure {

@@ -24,10 +24,16 @@ pub(crate) async fn run(command: Command, settings: Settings, panics: Panics) ->
         // A running peer stops by itself, cleanly, when it is told to.
         Command::Run(flags) => run::run(&settings, flags, &mut signals).await,
         Command::Seed(flags) => run::seed(&settings, flags, &mut signals).await,
-        other => tokio::select! {
-            outcome = short(other, &settings) => outcome,
-            ended = signals.next() => Err(ended),
-        },
+        other => {
+            let goes_on = other.goes_on();
+            tokio::select! {
+                outcome = short(other, &settings) => outcome,
+                ended = signals.next() => Err(match ended {
+                    Failure::Interrupted if goes_on => Failure::Paused,
+                    ended => ended,
+                }),
+            }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use super::{running::RunningPeer, without_trust};
 use crate::{
-    advice::with_advice,
+    advice::{is_out_of_descriptors, with_advice},
     bootnodes,
     failure::{Failure, cannot_listen},
     files,
@@ -197,12 +197,16 @@ pub(crate) async fn check_seeds(seeds: &[PathBuf]) -> Result<(), Failure> {
         match seeding::count_at(url).await {
             Ok(0) => {
                 return Err(Failure::Io(format!(
-                    "{}: no .era1, .ere or .erae file is listed there",
+                    "{}: no .era1, .ere or .erae file is listed there: check the URL",
                     without_secrets(url)
                 )));
             }
             Ok(_) => {}
-            Err(error) if error.is_settled() => return Err(Failure::Refused(error.to_string())),
+            Err(error) if error.is_settled() => {
+                // What else is settled says itself what to do.
+                let instead = if error.is_not_found() { ": check the URL, which is that of a folder" } else { "" };
+                return Err(Failure::Refused(format!("{error}{instead}")));
+            }
             Err(error) => tracing::warn!(%error, "not to be seeded now: it is tried again every minute"),
         }
     }
@@ -229,6 +233,8 @@ async fn start_any(config: NodeConfig) -> Result<Node, Failure> {
 fn start_failure(data_dir: &Path, listen: ListenAddresses, error: &StartError) -> Failure {
     let text = format!("the peer in {} did not start: {}", data_dir.display(), with_advice(error));
     match error {
+        // Neither another folder nor another address would help.
+        _ if is_out_of_descriptors(error) => Failure::Internal(text),
         StartError::Discovery(discovery::StartError::Bind(source)) => {
             Failure::Configuration(cannot_listen("UDP", listened(listen), "listen", source))
         }

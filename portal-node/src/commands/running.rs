@@ -10,7 +10,12 @@ use cairn_node::{
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::{failure::Failure, output, settings::Settings, values::Setting};
+use crate::{
+    failure::{ASK_AGAIN, Failure},
+    output,
+    settings::Settings,
+    values::Setting,
+};
 
 /// Longest wait for an answer that costs the peer nothing.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,9 +77,9 @@ impl RunningPeer {
         self.client.ask(&call, limit).await.map_err(|error| match error {
             AskError::Unreachable(error) => unreachable(at, &error),
             AskError::Refused(refusal) => refused(at, method, &refusal),
-            AskError::Unknown(error) => {
-                Failure::Network(format!("{at} answers {method} with something unknown: {error}"))
-            }
+            AskError::Unknown(error) => Failure::Network(format!(
+                "{at} answers {method} with something unknown: {error}: it may be of another version"
+            )),
         })
     }
 }
@@ -96,7 +101,7 @@ fn refused(at: &str, method: &str, refusal: &RpcRefusal) -> Failure {
         error::CONTENT_NOT_FOUND_WITH_TRACE => {
             let Asked { asked, cause } = serde_json::from_value(refusal.data.clone()).unwrap_or_default();
             asked.iter().for_each(output::remark);
-            Failure::not_found(refusal.message.clone(), cause)
+            Failure::not_found(refusal.message.clone(), cause, ASK_AGAIN)
         }
         // The same as of a peer that the command starts itself.
         error::NO_SUCH_FORM => Failure::Invalid(refusal.message.clone()),
@@ -121,7 +126,9 @@ mod tests {
             let refusal = RpcRefusal { code, message: "why".to_owned(), data: Value::Null };
             refused("here", GetBlock::NAME, &refusal)
         };
-        assert!(matches!(failure(error::CONTENT_NOT_FOUND_WITH_TRACE), Failure::NotFound(why) if why == "why"));
+        assert!(
+            matches!(failure(error::CONTENT_NOT_FOUND_WITH_TRACE), Failure::NotFound(why) if why.starts_with("why: ask again"))
+        );
         assert!(matches!(failure(error::NO_SUCH_FORM), Failure::Invalid(why) if why == "why"));
         assert!(matches!(failure(error::DISK_FAILED), Failure::Io(why) if why == "why"));
         assert!(matches!(failure(error::STOPPING), Failure::Internal(why) if why == "why"));

@@ -11,7 +11,7 @@ use std::{
 use bytesize::ByteSize;
 use cairn_archive::write::Plan;
 use cairn_node::{
-    Node,
+    Node, NotFoundCause,
     ranges::{Profile, plan_of_era},
     swarm::{EraEnd, MirrorTrouble, Order, PeerState, SyncOptions, SyncProgress, peers_of},
 };
@@ -38,7 +38,10 @@ const MAX_ERAS: u64 = 8192;
 
 pub(crate) async fn sync(settings: &Settings, args: SyncArgs) -> Result<(), Failure> {
     if args.eras.count() > MAX_ERAS {
-        return Err(Failure::Configuration(format!("--eras: {} eras are more than {MAX_ERAS}", args.eras.count())));
+        return Err(Failure::Configuration(format!(
+            "--eras: {} eras are more than {MAX_ERAS}: give fewer",
+            args.eras.count()
+        )));
     }
     let chain = settings.chain()?;
     let plan = |era| plan_of_era(&chain, args.from_peers.archive_format.into(), era, Profile::WHOLE);
@@ -134,6 +137,8 @@ struct Summary {
     unserved: Vec<u64>,
     failed: Vec<u64>,
     failure: Option<Failure>,
+    /// Why nobody serves them: that no peer answers counts where it is so of each.
+    cause: Option<NotFoundCause>,
     /// Why mirrors gave nothing of eras that nobody serves, each reason once.
     mirrors: Vec<MirrorTrouble>,
 }
@@ -164,8 +169,11 @@ impl Summary {
                 self.no_room.push(era);
                 nothing("noRoom")
             }
-            EraEnd::Unserved { missing, wanted, mirrors } => {
+            EraEnd::Unserved { missing, wanted, cause, mirrors } => {
                 self.unserved.push(era);
+                if self.cause.is_none() || cause == NotFoundCause::NobodyHasIt {
+                    self.cause = Some(cause);
+                }
                 let is_new = |mirror: &MirrorTrouble| !self.mirrors.contains(mirror);
                 let new: Vec<_> = mirrors.into_iter().filter(is_new).collect();
                 self.mirrors.extend(new);
@@ -188,7 +196,7 @@ impl Summary {
 
     /// Says how it went; an era that could not be had is a failure, one that does not fit is as was asked for.
     fn tell(self, settings: &Settings, folder: &Path, capacity: Option<u64>) -> Result<(), Failure> {
-        let Self { there, fetched, used, mut no_room, mut unserved, mut failed, failure, mirrors } = self;
+        let Self { there, fetched, used, mut no_room, mut unserved, mut failed, failure, cause, mirrors } = self;
         [&mut no_room, &mut unserved, &mut failed].into_iter().for_each(|eras| eras.sort_unstable());
         if settings.json {
             output::json(&json!({
@@ -210,11 +218,9 @@ impl Summary {
             return Err(failure);
         }
         if !unserved.is_empty() {
-            return Err(Failure::NotFound(format!(
-                "nobody serves all of {}; the same command goes on with what is missing",
-                named(&unserved)
-            ))
-            .with_mirrors(&mirrors));
+            let message =
+                format!("nobody serves all of {}; the same command goes on with what is missing", named(&unserved));
+            return Err(Failure::not_found(message, cause, "").with_mirrors(&mirrors));
         }
         Ok(())
     }

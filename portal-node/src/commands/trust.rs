@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cairn_node::{
-    HttpError, Node,
+    HttpError, Node, NotFoundCause,
     rpc::{TrustSearch, calls::FetchTrust},
     trust::{MirrorError, TrustStore, TrustStoreError},
 };
@@ -34,8 +34,8 @@ pub(crate) async fn trust(settings: &Settings, command: TrustCommand) -> Result<
     }
 }
 
-/// A verifier with the lists that are there, for commands that cannot do without.
-pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
+/// A verifier with the lists that are there, for commands that cannot do without, or only in a way that `instead` names.
+pub(crate) fn verifier(settings: &Settings, instead: &str) -> Result<HeaderVerifier, Failure> {
     let store = open(settings)?;
     if !store.has_lists() {
         if is_without_trust(&store) {
@@ -43,7 +43,7 @@ pub(crate) fn verifier(settings: &Settings) -> Result<HeaderVerifier, Failure> {
         }
         return Err(Failure::Configuration(format!(
             "no trust list in {}: get them with `cairn trust fetch` or `cairn trust import FILE`, or say with --trust \
-             where they lie",
+             where they lie{instead}",
             settings.trust_dir()?.display()
         )));
     }
@@ -57,9 +57,11 @@ fn open(settings: &Settings) -> Result<TrustStore, Failure> {
 /// What is wrong with the lists: the disk, or what is on it.
 pub(super) fn failure(error: TrustStoreError) -> Failure {
     match error {
-        TrustStoreError::Refused { .. } | TrustStoreError::NotSummaries { .. } | TrustStoreError::Damaged { .. } => {
-            Failure::Invalid(error.to_string())
+        TrustStoreError::Refused { .. } | TrustStoreError::NotSummaries { .. } => {
+            Failure::Invalid(format!("{error}: name another file, or the chain that it is of with --chain"))
         }
+        // It says itself what to do.
+        TrustStoreError::Damaged { .. } => Failure::Invalid(error.to_string()),
         TrustStoreError::File { .. } | TrustStoreError::Missing(_) => Failure::of_files(&error),
     }
 }
@@ -125,11 +127,8 @@ async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure>
     {
         // It has the lists in use, and takes what it finds in at once.
         let searches = peer.ask_within(SEARCH_TIMEOUT, FetchTrust {}).await?;
-        let missing = |search: &TrustSearch| format!("no peer of {} has the {}", search.asked, search.list);
-        let failed: Vec<_> = searches.iter().filter(|search| !search.found).map(missing).collect();
-        if !failed.is_empty() {
-            return Err(Failure::NotFound(failed.join("; ")));
-        }
+        let missing = searches.into_iter().filter(|search| !search.found);
+        all_found(missing.map(|TrustSearch { list, asked, cause, .. }| (list, asked, cause)))?;
         // It may have its lists elsewhere, and miss none.
         if open(settings).is_ok_and(|store| store.missing().is_empty()) {
             return show(settings);
@@ -155,22 +154,34 @@ async fn from_mirror(settings: &Settings, mirror: &Url) -> Result<(), Failure> {
     let store = Arc::new(open(settings)?);
     match store.fetch_from_mirror(mirror).await {
         Ok(_) => Ok(()),
-        Err(error @ MirrorError::Refused { .. }) => Err(Failure::Invalid(error.to_string())),
+        Err(error @ MirrorError::Refused { .. }) => {
+            Err(Failure::Invalid(format!("{error}: it is not the chain's list, name another mirror with --from")))
+        }
         Err(error @ MirrorError::Http { source: HttpError::Status(_), .. }) => {
             Err(Failure::Refused(format!("{error}: check the URL of --from, which is that of a folder with the lists")))
         }
         Err(MirrorError::Save(error)) => Err(failure(error)),
-        Err(error) => Err(Failure::Network(error.to_string())),
+        Err(error) => {
+            Err(Failure::Network(format!("{error}: check the network and the URL of --from, or name another")))
+        }
     }
 }
 
 async fn from_peers(node: &Node) -> Result<(), Failure> {
-    let failed: Vec<_> = node
-        .fetch_trust_from_peers()
-        .await
-        .into_iter()
-        .filter(|fetch| !fetch.found)
-        .map(|fetch| format!("no peer of {} has the {}", fetch.asked, fetch.kind))
-        .collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failure::NotFound(failed.join("; "))) }
+    let missing = node.fetch_trust_from_peers().await.into_iter().filter(|fetch| !fetch.found);
+    all_found(missing.map(|fetch| (fetch.kind.to_string(), fetch.asked, fetch.cause)))
+}
+
+/// The failure that lists are missing, each with how many peers were asked for it, and why none gave it.
+fn all_found(missing: impl Iterator<Item = (String, usize, Option<NotFoundCause>)>) -> Result<(), Failure> {
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<_> = missing.iter().map(|(list, asked, _)| format!("no peer of {asked} has the {list}")).collect();
+    // Where one peer answered, the network is there.
+    let nobody = Some(NotFoundCause::NobodyAnswered);
+    let cause = if missing.iter().all(|(_, _, cause)| *cause == nobody) { nobody } else { None };
+    let instead = ": `cairn trust import FILE` and `cairn trust fetch --from URL` do without";
+    Err(Failure::not_found(named.join("; "), cause, instead))
 }

@@ -26,10 +26,12 @@ const SHOWN_FINDINGS: usize = 10;
 
 pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), Failure> {
     let paths = files::archives(&args.paths)?;
-    let verifier = verifier(settings, args.headers_from.is_some())?;
-    let witness = args.headers_from.clone().map(ClientWitness::new).transpose();
+    let headers_from = settings.headers_from(args.headers_from);
+    let verifier = verifier(settings, headers_from.is_some())?;
+    let chain = settings.chain()?;
+    let witness = headers_from.clone().map(|url| ClientWitness::new(url, chain)).transpose();
     let witness = witness.map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
-    let vouching = args.headers_from.map(|url| without_secrets(url.as_str()));
+    let vouching = headers_from.map(|url| without_secrets(url.as_str()));
     let threads = args.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let (report, refusal) = blocking(move || {
         let bar = progress::bytes(0, "verifying");
@@ -63,7 +65,7 @@ fn verifier(settings: &Settings, has_witness: bool) -> Result<HeaderVerifier, Fa
     if has_witness {
         return Ok(store.verifier());
     }
-    trust::verifier(settings)
+    trust::verifier(settings, ", or name a client that you trust with --headers-from")
 }
 
 /// What it comes to; `refusal` is the client that was to vouch for headers and why it did not.
@@ -72,15 +74,26 @@ fn outcome(report: &FolderReport, refusal: Option<(&str, &ClientError)>) -> Resu
     let (damaged, unproved) = (report.unreadable.len() + count(Verdict::Damaged), count(Verdict::Unproved));
     let are = |count: usize| if count == 1 { "one archive is".to_owned() } else { format!("{count} archives are") };
     let mut sound = format!("{} sound, but no list or proof that is here proves the headers", are(unproved));
-    if let Some((client, why)) = refusal {
-        sound.push_str(&format!(", and {client} does not vouch for them: {why}"));
+    match refusal {
+        Some((client, why)) => {
+            let instead = match why {
+                ClientError::Http(_) => "check its URL and that it runs",
+                _ => "name another client with --headers-from, or bring newer lists with `cairn trust import`",
+            };
+            sound.push_str(&format!(", and {client} does not vouch for them: {why}: {instead}"));
+        }
+        None => sound.push_str(
+            ": `cairn trust import` takes newer lists, and --headers-from URL asks an execution client that you trust",
+        ),
     }
+    let anew = "fetch what is damaged anew";
     match (damaged, unproved, refusal) {
         (0, 0, _) => Ok(()),
         (0, _, Some((_, ClientError::Http(_)))) => Err(Failure::Network(sound)),
+        (0, _, Some((_, ClientError::OtherChain { .. }))) => Err(Failure::Invalid(sound)),
         (0, _, _) => Err(Failure::Unproved(sound)),
-        (_, 0, _) => Err(Failure::Invalid(format!("{} damaged", are(damaged)))),
-        _ => Err(Failure::Invalid(format!("{} damaged; {sound}", are(damaged)))),
+        (_, 0, _) => Err(Failure::Invalid(format!("{} damaged: {anew}", are(damaged)))),
+        _ => Err(Failure::Invalid(format!("{} damaged: {anew}; {sound}", are(damaged)))),
     }
 }
 
@@ -91,6 +104,21 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Unproved => "sound, headers not proved",
         Verdict::Damaged => "DAMAGED",
     }
+}
+
+/// The verdict for programs.
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Proved => "intact",
+        Verdict::Vouched => "vouched",
+        Verdict::Unproved => "unproved",
+        Verdict::Damaged => "damaged",
+    }
+}
+
+/// Whether it ends with exit code 0.
+fn is_good(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Proved | Verdict::Vouched)
 }
 
 fn print_text(report: &FolderReport, client: Option<&str>) -> Result<(), Failure> {
@@ -160,13 +188,8 @@ fn print_json(report: &FolderReport, client: Option<&str>) -> Result<(), Failure
                 .collect();
             json!({
                 "archive": &*file.archive,
-                "intact": file.is_intact(),
-                "verdict": match file.verdict() {
-                    Verdict::Proved => "intact",
-                    Verdict::Vouched => "vouched",
-                    Verdict::Unproved => "unproved",
-                    Verdict::Damaged => "damaged",
-                },
+                "intact": is_good(file.verdict()),
+                "verdict": name(file.verdict()),
                 "vouchedBy": client.filter(|_| file.is_vouched),
                 "properName": file.proper_name,
                 "firstBlock": file.blocks.start(),
@@ -179,8 +202,11 @@ fn print_json(report: &FolderReport, client: Option<&str>) -> Result<(), Failure
             })
         })
         .collect();
+    let unreadable = (!report.unreadable.is_empty()).then_some(Verdict::Damaged);
+    let worst = report.files.iter().map(Report::verdict).chain(unreadable).max().unwrap_or(Verdict::Proved);
     output::json(&json!({
-        "intact": report.is_intact(),
+        "intact": is_good(worst),
+        "verdict": name(worst),
         "files": files,
         "unreadable": report.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "missingEras": report.missing_eras.iter().map(|eras| [*eras.start(), *eras.end()]).collect::<Vec<_>>(),

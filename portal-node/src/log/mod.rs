@@ -33,7 +33,7 @@ pub(crate) struct Log(LineWriter);
 /// # Errors
 /// When `--log` cannot be read, or no thread can be started.
 pub(crate) fn start(settings: &Settings) -> Result<Log, Failure> {
-    let wanted = EnvFilter::try_new(&settings.log)
+    let wanted = EnvFilter::try_new(filter(&settings.log))
         .map_err(|error| Failure::Configuration(format!("--log {:?}: {error}", settings.log)))?;
     let repeats = Repeats::default();
     let count = {
@@ -52,6 +52,12 @@ pub(crate) fn start(settings: &Settings) -> Result<Log, Failure> {
         LogFormat::Json => registry.with(lines.json().with_filter(limit)).init(),
     }
     Ok(Log(writer))
+}
+
+/// What is logged by `--log`. discv5 warns of every peer that went away and of every call that nobody waits for any more, which is of
+/// interest to whoever names it.
+fn filter(wanted: &str) -> String {
+    if wanted.contains("discv5") { wanted.to_owned() } else { format!("discv5=error,{wanted}") }
 }
 
 impl Drop for Log {
@@ -76,5 +82,22 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Filter<S> for NoRepeats {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         self.0.admit(event, Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_of_discv5_are_for_who_names_it() {
+        for (wanted, filter_of_it) in [
+            ("info", "discv5=error,info"),
+            ("info,discv5=debug", "info,discv5=debug"),
+            ("info,discv5::service=warn", "info,discv5::service=warn"),
+        ] {
+            assert_eq!(filter(wanted), filter_of_it);
+            assert!(EnvFilter::try_new(filter(wanted)).is_ok(), "{wanted}");
+        }
     }
 }

@@ -12,14 +12,38 @@ use serde_json::{Value, json};
 
 /// Starts it; its URL. It answers until the tests end.
 pub(crate) fn serve(chain: &SyntheticChain) -> String {
-    let blocks: Arc<[Value]> = chain.blocks().map(|block| answer(block.header.header(), block.header.hash())).collect();
+    Client::of(chain).serve()
+}
+
+/// What it answers with.
+pub(crate) struct Client {
+    pub(crate) blocks: Vec<Value>,
+    pub(crate) chain_id: u64,
+    /// The error that batches are refused with.
+    pub(crate) refusal: Option<String>,
+}
+
+impl Client {
+    /// One that knows all of a chain.
+    pub(crate) fn of(chain: &SyntheticChain) -> Self {
+        let blocks = chain.blocks().map(|block| answer(block.header.header(), block.header.hash())).collect();
+        Self { blocks, chain_id: chain.spec().chain_id(), refusal: None }
+    }
+
+    /// Starts it; its URL.
+    pub(crate) fn serve(self) -> String {
+        listen(Arc::new(self))
+    }
+}
+
+fn listen(client: Arc<Client>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let blocks = Arc::clone(&blocks);
+            let client = Arc::clone(&client);
             // Whoever asked and went away is none of the client's business.
-            thread::spawn(move || drop(converse(stream, &blocks)));
+            thread::spawn(move || drop(converse(stream, &client)));
         }
     });
     url
@@ -35,7 +59,7 @@ fn answer(header: &impl serde::Serialize, hash: alloy_primitives::B256) -> Value
 }
 
 /// One request, one answer.
-fn converse(stream: io::Result<TcpStream>, blocks: &[Value]) -> io::Result<()> {
+fn converse(stream: io::Result<TcpStream>, client: &Client) -> io::Result<()> {
     let mut stream = BufReader::new(stream?);
     let (mut line, mut length) = (String::new(), 0);
     while stream.read_line(&mut line)? > 2 {
@@ -46,16 +70,22 @@ fn converse(stream: io::Result<TcpStream>, blocks: &[Value]) -> io::Result<()> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    let answer = match serde_json::from_slice(&body)? {
-        Value::Array(requests) => requests.iter().map(|request| result(request, blocks)).collect(),
-        request => result(&request, blocks),
+    let answer = match (serde_json::from_slice(&body)?, &client.refusal) {
+        (Value::Array(_), Some(why)) => {
+            json!({ "jsonrpc": "2.0", "id": null, "error": { "code": -32005, "message": why } })
+        }
+        (Value::Array(requests), None) => requests.iter().map(|request| result(request, client)).collect(),
+        (request, _) => result(&request, client),
     };
     let answer = answer.to_string();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
     stream.get_mut().write_all(format!("{head}{answer}").as_bytes())
 }
 
-fn result(request: &Value, blocks: &[Value]) -> Value {
+fn result(request: &Value, Client { blocks, chain_id, .. }: &Client) -> Value {
+    if request["method"] == "eth_chainId" {
+        return json!({ "jsonrpc": "2.0", "id": request["id"], "result": format!("{chain_id:#x}") });
+    }
     assert_eq!(request["method"], "eth_getBlockByNumber");
     let number = request["params"][0].as_str().and_then(|text| text.strip_prefix("0x")).unwrap();
     let block = blocks.get(usize::from_str_radix(number, 16).unwrap());

@@ -123,6 +123,15 @@ impl Call {
         self.args(ALONE)
     }
 
+    /// With so many file descriptors at most, the three of every process among them.
+    pub(crate) fn with_descriptors(self, limit: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.env_clear().args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).stdin(Stdio::null());
+        command.arg(self.0.get_program()).args(self.0.get_args());
+        command.envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self(command)
+    }
+
     /// With a pipe as standard output whose other end is closed.
     pub(crate) fn unread(mut self) -> Self {
         let (reader, writer) = io::pipe().unwrap();
@@ -167,6 +176,24 @@ impl Call {
     /// Starts it, with nobody to listen to it.
     pub(crate) fn spawn(mut self) -> Child {
         self.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Sends it a signal once its log says `text`, and waits for its end.
+    pub(crate) fn signalled(mut self, signal: &'static str, text: &'static str) -> Ended {
+        let what = format!("{:?}", self.0);
+        let run = move || {
+            let mut child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let (mut log, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+            while !said.contains(text) {
+                assert_ne!(log.read_line(&mut said).unwrap(), 0, "the log ended before {text:?}: {said}");
+            }
+            let kill = format!("kill -{signal} {}", child.id());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+            log.read_to_string(&mut said).unwrap();
+            (child.wait_with_output().unwrap(), said)
+        };
+        let (output, err) = in_time(&what, run);
+        Ended { err, ..Ended::of(output, what) }
     }
 
     /// Runs it to its end.

@@ -139,7 +139,9 @@ fn a_sync_that_was_killed_goes_on_and_its_peer_serves_what_came() {
     drop(seeder);
     let own = world.run("own", "none");
     let again = world.path("again");
-    world.fetch(&own).args(["--era", "0", "--as", "era1", "--out"]).arg(&again).end().exits(0);
+    let fetch = || world.fetch(&own).args(["--era", "0", "--as", "era1", "--out"]).arg(&again).end();
+    let made = fetch().text();
+    assert_eq!(fetch().says("is there already").text(), made);
     assert_eq!(fs::read(&files(&again)[0]).unwrap(), fs::read(&world.archives[0]).unwrap());
 }
 

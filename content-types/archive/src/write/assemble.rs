@@ -42,6 +42,16 @@ impl ArchiveWriter {
         self.write(Some(name), &mut |_, _| {})
     }
 
+    /// The name that the file gets by its content, once everything was given.
+    ///
+    /// # Errors
+    ///
+    /// As [`ArchiveWriter::finish`].
+    pub fn proper_name(&self) -> Result<String, ArchiveError> {
+        self.check_complete()?;
+        Ok(self.file_name(self.accumulator()?).to_string())
+    }
+
     fn write(&mut self, name: Option<&str>, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, ArchiveError> {
         self.check_complete()?;
         self.check_chain()?;

@@ -51,8 +51,8 @@ const SERVER_NAME: &str = "peer";
 /// Why a connection, or the port for it, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
-    /// The socket.
-    #[error(transparent)]
+    /// The socket. The system's error is behind this one, for whoever looks for it.
+    #[error("{0}")]
     Io(#[from] io::Error),
     /// The dial could not begin.
     #[error(transparent)]

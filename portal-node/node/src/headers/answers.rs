@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use alloy_consensus::Header;
 use alloy_primitives::{B256, U256};
+use content_types::BlockId;
 use content_types::header::{DecodedHeader, HeaderError};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::http::HttpError;
 
@@ -53,8 +55,18 @@ pub enum ClientError {
         message: String,
     },
     /// The client has no such block.
-    #[error("it does not have the block")]
-    Unknown,
+    #[error("it does not have {0}")]
+    Unknown(BlockId),
+    /// The client knows another chain than the one that is meant.
+    #[error("it is a client of another chain than {chain}: {told} instead of {expected}")]
+    OtherChain {
+        /// The chain that is meant.
+        chain: String,
+        /// What the client says of itself.
+        told: String,
+        /// What it would say as a client of that chain.
+        expected: String,
+    },
     /// A batch was answered with another number of results than asked for.
     #[error("{got} answers to a batch of {asked}")]
     Batch {
@@ -93,6 +105,17 @@ struct ClientAnswer {
     error: Option<AnswerError>,
 }
 
+/// An answer that says of a request, or of a batch as a whole, that it is refused. Which request it belongs to may be left open.
+#[derive(Deserialize)]
+struct Refusal {
+    error: AnswerError,
+}
+
+#[derive(Deserialize)]
+struct ChainIdAnswer {
+    result: U256,
+}
+
 #[derive(Deserialize)]
 struct AnswerError {
     code: i64,
@@ -109,12 +132,34 @@ struct ClaimedBlock {
     header: Header,
 }
 
+impl From<AnswerError> for ClientError {
+    fn from(AnswerError { code, message }: AnswerError) -> Self {
+        Self::Refused { code, message }
+    }
+}
+
+/// An answer of one form, unless it is an error, which has another.
+fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(answer).map_err(|unreadable| match serde_json::from_slice::<Refusal>(answer) {
+        Ok(Refusal { error }) => error.into(),
+        Err(_) => unreadable.into(),
+    })
+}
+
+/// The chain's ID in the answer to `eth_chainId`.
+///
+/// # Errors
+/// [`ClientError`] when there is none that can be read.
+pub(super) fn chain_id(answer: &[u8]) -> Result<U256, ClientError> {
+    read(answer).map(|ChainIdAnswer { result }| result)
+}
+
 impl ClientAnswer {
-    fn into_header(self) -> Result<ClaimedHeader, ClientError> {
-        if let Some(AnswerError { code, message }) = self.error {
-            return Err(ClientError::Refused { code, message });
+    fn into_header(self, asked: BlockId) -> Result<ClaimedHeader, ClientError> {
+        if let Some(error) = self.error {
+            return Err(error.into());
         }
-        let ClaimedBlock { hash, total_difficulty, header } = self.result.ok_or(ClientError::Unknown)?;
+        let ClaimedBlock { hash, total_difficulty, header } = self.result.ok_or(ClientError::Unknown(asked))?;
         let header = DecodedHeader::decode(alloy_rlp::encode(&header).into())?;
         if header.hash() != hash {
             return Err(ClientError::Hash { number: header.number(), claimed: hash, computed: header.hash() });
@@ -127,23 +172,25 @@ impl ClientAnswer {
 ///
 /// # Errors
 /// [`ClientError`] when there is none that can be read.
-pub(crate) fn header(answer: &[u8]) -> Result<ClaimedHeader, ClientError> {
-    serde_json::from_slice::<ClientAnswer>(answer)?.into_header()
+pub(crate) fn header(answer: &[u8], asked: BlockId) -> Result<ClaimedHeader, ClientError> {
+    read::<ClientAnswer>(answer)?.into_header(asked)
 }
 
 /// The headers in the answer to a batch, in the order of `blocks`, whose numbers are the requests' ids: a client may
-/// answer in any order.
+/// answer in any order, or all of it with one error.
 ///
 /// # Errors
 /// [`ClientError`] for the first block whose header is not there.
 pub(crate) fn headers(answer: &[u8], blocks: Range<u64>) -> Result<Vec<ClaimedHeader>, ClientError> {
-    let mut answers: Vec<ClientAnswer> = serde_json::from_slice(answer)?;
+    let mut answers: Vec<ClientAnswer> = read(answer)?;
     let asked = usize::try_from(blocks.end.saturating_sub(blocks.start)).unwrap_or(usize::MAX);
     if answers.len() != asked {
         return Err(ClientError::Batch { asked, got: answers.len() });
     }
     answers.sort_by_key(|answer| answer.id);
-    blocks.zip(answers).map(|(number, answer)| answer.into_header()?.expect_number(number)).collect()
+    let header =
+        |(number, answer): (u64, ClientAnswer)| answer.into_header(BlockId::Number(number))?.expect_number(number);
+    blocks.zip(answers).map(header).collect()
 }
 
 #[cfg(test)]
@@ -178,6 +225,25 @@ mod tests {
         assert!(matches!(short, ClientError::Batch { asked, got } if asked + 1 == got), "{short}");
         let beside = super::headers(batch.as_bytes(), 1..last + 1).unwrap_err();
         assert!(matches!(beside, ClientError::Other { number: 0, .. }), "{beside}");
+    }
+
+    #[test]
+    fn an_error_is_read_whether_it_is_of_a_request_or_of_the_whole_batch() {
+        let error = json!({ "code": -32005, "message": "too many requests in a batch" });
+        for id in [json!(null), json!(3)] {
+            let answer = json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string();
+            let of_batch = headers(answer.as_bytes(), 3..9).unwrap_err();
+            let of_one = header(answer.as_bytes(), BlockId::Number(3)).unwrap_err();
+            for refused in [of_batch, of_one, chain_id(answer.as_bytes()).unwrap_err()] {
+                assert_eq!(refused.to_string(), "error -32005: too many requests in a batch");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_that_the_client_lacks_is_named() {
+        let batch = json!([ANSWERS[3], { "jsonrpc": "2.0", "id": 4, "result": null }]).to_string();
+        assert_eq!(headers(batch.as_bytes(), 3..5).unwrap_err().to_string(), "it does not have block 4");
     }
 
     /// What a field may be replaced with.

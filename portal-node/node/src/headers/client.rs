@@ -1,11 +1,12 @@
-//! Headers from an execution client's JSON-RPC (`eth_getBlockByNumber`, `eth_getBlockByHash`).
+//! Headers from an execution client's JSON-RPC (`eth_getBlockByNumber`, `eth_getBlockByHash`), and which chain it is of.
 //!
 //! What comes from here is only bytes: [`super::HeaderSource`] proves a header before anything uses it.
 
 use std::ops::Range;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use bytes::Bytes;
+use content_types::{BlockId, ChainSpec};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
@@ -33,11 +34,30 @@ impl ExecutionClient {
     }
 
     pub(crate) async fn header_by_number(&self, number: u64) -> Result<ClaimedHeader, ClientError> {
-        self.one(by_number(0, number)).await?.expect_number(number)
+        self.one(BlockId::Number(number), by_number(0, number)).await?.expect_number(number)
     }
 
     pub(crate) async fn header_by_hash(&self, hash: B256) -> Result<ClaimedHeader, ClientError> {
-        self.one(request(0, "eth_getBlockByHash", &json!(hash))).await?.expect_hash(hash)
+        let request = request(0, "eth_getBlockByHash", &json!([hash, false]));
+        self.one(BlockId::Hash(hash), request).await?.expect_hash(hash)
+    }
+
+    /// Checks that the client knows a chain, by the chain's ID and its first block. Of another chain it could tell anything.
+    pub(super) async fn check_chain(&self, chain: &ChainSpec) -> Result<(), ClientError> {
+        let other = |what: &str, told: String, expected: String| ClientError::OtherChain {
+            chain: chain.name().to_owned(),
+            told: format!("{what} {told}"),
+            expected,
+        };
+        let id = answers::chain_id(&self.post(&request(0, "eth_chainId", &json!([]))).await?)?;
+        if id != U256::from(chain.chain_id()) {
+            return Err(other("its chain ID is", id.to_string(), chain.chain_id().to_string()));
+        }
+        let genesis = self.header_by_number(0).await?.header.hash();
+        if genesis != chain.genesis_hash() {
+            return Err(other("its block 0 is", genesis.to_string(), chain.genesis_hash().to_string()));
+        }
+        Ok(())
     }
 
     /// The headers of a range of blocks, in order.
@@ -50,8 +70,8 @@ impl ExecutionClient {
         Ok(parts.into_iter().flatten().collect())
     }
 
-    async fn one(&self, request: Value) -> Result<ClaimedHeader, ClientError> {
-        answers::header(&self.post(&request).await?)
+    async fn one(&self, asked: BlockId, request: Value) -> Result<ClaimedHeader, ClientError> {
+        answers::header(&self.post(&request).await?, asked)
     }
 
     async fn batch(&self, blocks: Range<u64>) -> Result<Vec<ClaimedHeader>, ClientError> {
@@ -67,9 +87,9 @@ impl ExecutionClient {
 }
 
 fn by_number(id: u64, number: u64) -> Value {
-    request(id, "eth_getBlockByNumber", &json!(format!("{number:#x}")))
+    request(id, "eth_getBlockByNumber", &json!([format!("{number:#x}"), false]))
 }
 
-fn request(id: u64, method: &str, block: &Value) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": [block, false] })
+fn request(id: u64, method: &str, params: &Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
 }

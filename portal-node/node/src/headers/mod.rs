@@ -22,6 +22,7 @@ mod witness;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -141,8 +142,13 @@ pub enum NoHeader {
     #[error("found, but not to be proved here: {0}")]
     Unverifiable(#[source] Cause),
     /// The execution client gave none that could be proved.
-    #[error(transparent)]
-    Client(#[from] Arc<ProvingError>),
+    #[error("{url}: {source}")]
+    Client {
+        /// Where it is, without secrets.
+        url: Arc<str>,
+        /// Why not.
+        source: Arc<ProvingError>,
+    },
     /// The node stops.
     #[error(transparent)]
     Stopping(#[from] Stopping),
@@ -166,6 +172,8 @@ pub struct HeaderSource {
     network: Option<HeaderNetwork>,
     network_turns: NetworkTurns,
     client: Option<ClientProver>,
+    /// It gave no header, and that was said.
+    is_client_missed: AtomicBool,
     cache: Mutex<HeaderCache>,
     /// By whom they are for: a search for one would wait for the turn of another.
     searches: Mutex<HashMap<(BlockId, Asker), WeakShared<Search>>>,
@@ -199,6 +207,7 @@ impl HeaderSource {
             network,
             network_turns: NetworkTurns::default(),
             client,
+            is_client_missed: AtomicBool::new(false),
             cache: Mutex::new(HeaderCache::new(CACHED_HEADERS)),
             searches: Mutex::new(HashMap::new()),
             misses: Misses::new(),
@@ -336,7 +345,15 @@ impl HeaderSource {
             let child = |number| self.nearest_cached_descendant(number);
             match client.get(asker, id, &self.trust.verifier(), child).await {
                 Ok(header) => return Ok(self.found(header)),
-                Err(error) => attempts.push((HeaderOrigin::ExecutionClient, Arc::new(error).into())),
+                Err(error) => {
+                    let (url, source) = (Arc::clone(client.url()), Arc::new(error));
+                    // Who named it wants to know; of what peers ask for it may well have nothing.
+                    let is_said = source.is_unreachable() || asker == Asker::User;
+                    if is_said && !self.is_client_missed.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(client = %url, error = %source, "no header from the execution client: it has to come from peers");
+                    }
+                    attempts.push((HeaderOrigin::ExecutionClient, NoHeader::Client { url, source }));
+                }
             }
         }
         if let Some(trace) = &trace {

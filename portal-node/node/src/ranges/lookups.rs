@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Pace, RangeError, RangeProgress, RangeSource, in_order};
 use crate::again::until_settled;
 use crate::headers::BlockId;
+use crate::not_found::NotFoundCause;
 use crate::swarm::WantedArchive;
 
 /// Fetches the blocks and writes the archive; returns its path.
@@ -90,9 +91,14 @@ async fn header_with_proof(
         LookupError::NotFound(missing) => missing.trace.most_answered(),
         LookupError::Unverifiable(_) | LookupError::Key => true,
     };
+    let is_within_trust = source.fetcher.is_within_trust(block);
     let found = until_settled(patience, look_up, is_settled).await.map_err(|source| {
         let is_kept = plan.components().has(Component::Proof);
-        RangeError::NoProof { block, is_kept, source: Box::new(source) }
+        let cause = match source.trace() {
+            _ if !is_within_trust => NotFoundCause::BeyondTrust,
+            trace => NotFoundCause::of_lookups(trace),
+        };
+        RangeError::NoProof { block, is_kept, cause, source: Box::new(source) }
     })?;
     HeaderWithProof::decode(&found.value, source.verifier.chain()).map_err(|source| RangeError::Proof { block, source })
 }

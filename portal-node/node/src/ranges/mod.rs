@@ -25,6 +25,7 @@ use overlay::service::LookupError;
 
 use crate::fetch::{FetchError, Fetcher};
 use crate::networks::Network;
+use crate::not_found::NotFoundCause;
 use crate::swarm::{FetchArchiveError, KnownPeers, MirrorTrouble};
 use crate::workers::Stopping;
 
@@ -59,6 +60,8 @@ pub enum RangeError {
         block: u64,
         /// Whether the archive takes the proof itself; else its total difficulties begin with what that tells.
         is_kept: bool,
+        /// What is behind it.
+        cause: NotFoundCause,
         /// Who was asked, and what each answered.
         source: Box<LookupError>,
     },
@@ -99,6 +102,17 @@ pub enum RangeError {
 }
 
 impl RangeError {
+    /// What is behind it, if it is that something was not found.
+    pub fn cause(&self) -> Option<NotFoundCause> {
+        match self {
+            Self::Served(FetchArchiveError::Unserved(unserved)) => Some(unserved.cause),
+            Self::Piece(error) => error.cause(),
+            Self::NoProof { cause, .. } => Some(*cause),
+            Self::Mirrors { instead, .. } => instead.cause(),
+            _ => None,
+        }
+    }
+
     /// The same, if there were mirrors that gave nothing before.
     fn after(self, mirrors: Vec<MirrorTrouble>) -> Self {
         if mirrors.is_empty() { self } else { Self::Mirrors { mirrors, instead: Box::new(self) } }

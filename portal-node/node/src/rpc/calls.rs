@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::RpcResult;
 use super::params::{Arguments, Misfit, Parameter, text};
+use crate::not_found::NotFoundCause;
 use crate::present::{PieceForm, What};
 use crate::status::Status;
 use crate::swarm::{Coverage, StoreFetchState};
@@ -247,6 +248,9 @@ pub struct TrustSearch {
     pub found: bool,
     /// Peers asked.
     pub asked: usize,
+    /// Why it was not found.
+    #[serde(default)]
+    pub cause: Option<NotFoundCause>,
     /// What each peer that did not help answered, as a line.
     pub failures: Vec<String>,
 }

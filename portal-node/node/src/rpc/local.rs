@@ -67,6 +67,7 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
             list: search.kind.to_string(),
             found: search.found,
             asked: search.asked,
+            cause: search.cause,
             failures: search.failures.iter().map(|(peer, why)| format!("{}: {why}", peer.node_id())).collect(),
         });
         Ok(searches.collect())

@@ -98,6 +98,11 @@ impl ArchiveFetch {
         self.fetch.progress()
     }
 
+    /// How many items the archive has, those that came before among them.
+    pub(super) fn items(&self) -> u64 {
+        self.sink.items()
+    }
+
     /// Why mirrors that were named give nothing, as it is at any time.
     pub(super) fn troubles(&self) -> web::Troubles {
         self.troubles.clone()
@@ -127,11 +132,13 @@ impl ArchiveFetch {
         stop: &CancellationToken,
     ) -> Result<PathBuf, FetchArchiveError> {
         let (ending, progress, troubles) = (stop.child_token(), self.progress(), self.troubles());
+        let (peers, wanted) = (self.peers.clone(), self.items());
         let mut running = pin!(self.run(&ending));
         tokio::select! {
             made = &mut running => made,
             unserved = patience.run_out(progress) => {
-                let unserved = Unserved { mirrors: troubles.all(), ..unserved };
+                let (cause, mirrors) = (peers.why_unserved(), troubles.all());
+                let unserved = Unserved { wanted, cause, mirrors, ..unserved };
                 ending.cancel();
                 match running.await {
                     Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) if !stop.is_cancelled() => Err(unserved.into()),

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::web::MirrorTrouble;
+use crate::not_found::NotFoundCause;
 
 /// How often it is looked at what goes on.
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,7 +30,7 @@ pub(crate) struct Patience {
 pub struct Unserved {
     /// Items that are missing.
     pub missing: u64,
-    /// Items that were wanted this time.
+    /// Items that there are, those that came before among them.
     pub wanted: u64,
     /// Peers that were connected.
     pub peers: usize,
@@ -37,12 +38,15 @@ pub struct Unserved {
     pub kept: u64,
     /// How long it was waited.
     pub waited: Duration,
+    /// Whether any peer is there at all.
+    pub cause: NotFoundCause,
     /// Why mirrors that were named gave no more.
     pub mirrors: Vec<MirrorTrouble>,
 }
 
 impl Patience {
-    /// Returns when nobody has served what is missing for long enough. Of mirrors it knows nothing.
+    /// Returns when nobody has served what is missing for long enough. Of mirrors, of peers without QUIC and of what
+    /// came before this time it knows nothing.
     pub(crate) async fn run_out(self, progress: watch::Receiver<FetchProgress>) -> Unserved {
         let mut last = (0, Instant::now());
         loop {
@@ -56,7 +60,8 @@ impl Patience {
             if last.1.elapsed() > waited {
                 let (missing, wanted) = (now.total.missing, now.total.wanted);
                 let (peers, kept) = (now.peers.len(), now.kept);
-                return Unserved { missing, wanted, peers, kept, waited, mirrors: Vec::new() };
+                let cause = NotFoundCause::among_peers(peers > 0);
+                return Unserved { missing, wanted, peers, kept, waited, cause, mirrors: Vec::new() };
             }
         }
     }
@@ -79,7 +84,8 @@ mod tests {
         for (kept, waited) in [(0, patience.nobody), (7, patience.nothing)] {
             let (_sender, progress) = watch::channel(state(kept, 8));
             let (begun, unserved) = (Instant::now(), patience.run_out(progress).await);
-            let expected = Unserved { missing: 8, wanted: 10, peers: 0, kept, waited, mirrors: Vec::new() };
+            let cause = NotFoundCause::NobodyAnswered;
+            let expected = Unserved { missing: 8, wanted: 10, peers: 0, kept, waited, cause, mirrors: Vec::new() };
             assert_eq!(unserved, expected);
             assert!(begun.elapsed() >= waited && begun.elapsed() < waited + LOOK * 3);
         }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tracker::providers;
 use crate::networks::Network;
+use crate::not_found::NotFoundCause;
 use crate::quic_address::address_of;
 
 /// How often peers are sought while there is something to fetch.
@@ -71,6 +72,14 @@ impl KnownPeers {
             }
             tokio::time::sleep(ASK_TRACKER_INTERVAL).await;
         }
+    }
+
+    /// What it means that nobody serves something: it makes a difference whether any peer answers, over QUIC or not.
+    pub(crate) fn why_unserved(&self) -> NotFoundCause {
+        let mut tables = self.networks.iter().map(|network| network.overlay().routing_table());
+        let has_answered = !self.swarm.sessions().is_empty()
+            || tables.any(|table| table.buckets.iter().flatten().any(|entry| entry.live));
+        NotFoundCause::among_peers(has_answered)
     }
 
     async fn dial_known(&self) {

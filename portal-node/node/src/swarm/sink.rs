@@ -84,6 +84,14 @@ impl ArchiveSink {
         .collect()
     }
 
+    /// How many items the archive has.
+    pub(crate) fn items(&self) -> u64 {
+        let assembly = self.assembly.lock();
+        let Some(writer) = &assembly.writer else { return 0 };
+        let parts = Component::ALL.iter().filter(|part| writer.plan().components().has(record_of(**part))).count();
+        (self.blocks.end() - self.blocks.start()).saturating_add(1).saturating_mul(parts as u64)
+    }
+
     /// The archive's blocks.
     pub(crate) const fn plan_blocks(&self) -> &RangeInclusive<u64> {
         &self.blocks

@@ -25,6 +25,7 @@ use super::peers::KnownPeers;
 use super::shelf::{DiskRoom, EraCandidate, Shelf, least_size, next};
 use super::tracker::providers;
 use super::web::MirrorTrouble;
+use crate::not_found::NotFoundCause;
 use crate::seeding::Archives;
 use crate::workers::blocking;
 
@@ -76,8 +77,10 @@ pub enum EraEnd {
     Unserved {
         /// Items that are missing.
         missing: u64,
-        /// Items that were wanted this time; 0 if nobody was found who holds anything of it.
+        /// Items that there are, those that came before among them; 0 if nobody was found who holds anything of it.
         wanted: u64,
+        /// Whether any peer is there at all.
+        cause: NotFoundCause,
         /// Why mirrors that were named gave no more.
         mirrors: Vec<MirrorTrouble>,
     },
@@ -256,7 +259,8 @@ impl RunningSync {
             let end = if self.is_full {
                 EraEnd::NoRoom
             } else {
-                EraEnd::Unserved { missing: 0, wanted: 0, mirrors: Vec::new() }
+                let cause = self.shared.peers.why_unserved();
+                EraEnd::Unserved { missing: 0, wanted: 0, cause, mirrors: Vec::new() }
             };
             let _ = self.ends.send((era, end));
         }
@@ -364,7 +368,7 @@ impl SyncShared {
             Ok(fetch) => fetch,
             Err(error) => return EraEnd::Failed(error),
         };
-        let (progress, troubles) = (fetch.progress(), fetch.troubles());
+        let (progress, troubles, wanted) = (fetch.progress(), fetch.troubles(), fetch.items());
         *running.progress.lock() = Some(progress.clone());
         let (ending, dialling) = (running.too_much.child_token(), running.too_much.child_token());
         let era = plan.era();
@@ -405,8 +409,9 @@ impl SyncShared {
                 self.forget(plan).await
             }
             Err(FetchArchiveError::Fetch(SwarmFetchError::Stopped)) => {
-                let total = progress.borrow().total;
-                EraEnd::Unserved { missing: total.missing, wanted: total.wanted, mirrors: troubles.all() }
+                let missing = progress.borrow().total.missing;
+                let (cause, mirrors) = (self.peers.why_unserved(), troubles.all());
+                EraEnd::Unserved { missing, wanted, cause, mirrors }
             }
             Err(error) => EraEnd::Failed(error),
         }

@@ -8,7 +8,7 @@ use overlay::service::LookupTrace;
 
 use crate::{
     cli::{BlockRange, FetchArgs},
-    failure::Failure,
+    failure::{ASK_AGAIN, Failure},
     output, progress,
 };
 
@@ -22,7 +22,9 @@ pub(super) fn missing(error: impl Into<FetchError>) -> Failure {
     let error = error.into();
     tell(error.traces());
     match error {
-        FetchError::Header(_) | FetchError::NotFound { .. } => Failure::not_found(error.to_string(), error.cause()),
+        FetchError::Header(_) | FetchError::NotFound { .. } => {
+            Failure::not_found(error.to_string(), error.cause(), ASK_AGAIN)
+        }
         FetchError::Holdings(_) => Failure::of_files(&error),
         FetchError::Encoding(_) => Failure::Invalid(error.to_string()),
         FetchError::Stopping(_) => Failure::Internal(error.to_string()),

@@ -36,6 +36,7 @@ use common::{bar, missing, pace};
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
     if args.into_store {
+        refuse_mirrors()?;
         return into_store::fetch(settings, &args).await;
     }
     let target = FetchTarget::of(settings, &args)?;
@@ -44,6 +45,11 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
         && let Some(peer) = RunningPeer::on_folder(settings).await?
     {
         tracing::info!("the peer that runs on the data folder fetches (--own-peer starts another one)");
+        if origin::is_flag("headers-from") {
+            output::remark(
+                "--headers-from is of no use here: the peer that runs on the data folder fetches, unless you give --own-peer",
+            );
+        }
         let source = FetchedBy::Running(peer);
         return pieces_to(&source, &args, to, *format).await;
     }

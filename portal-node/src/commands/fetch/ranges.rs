@@ -48,7 +48,10 @@ pub(super) async fn fetch_eras(
     while let Some((era, had)) = shown(eras.next(&stop), &progress, args).await {
         match had.map_err(|error| range_failure(&name_of(Some(era)), error))? {
             EraMade::There(path) if settings.json => output::json(&json!({ "to": path, "there": true }))?,
-            EraMade::There(path) => output::remark(format_args!("{}: it is there already", path.display())),
+            EraMade::There(path) => {
+                output::remark(format_args!("era {era} is there already"));
+                output::line(path.display())?;
+            }
             EraMade::Fetched(made) => report(settings, &made)?,
         }
     }
@@ -155,10 +158,11 @@ pub(in crate::commands) fn stand(what: &str, now: &FetchProgress) -> Stand {
 }
 
 fn range_failure(what: &str, error: RangeError) -> Failure {
+    let cause = error.cause();
     match error {
         RangeError::Served(FetchArchiveError::Unserved(unserved)) => {
-            Failure::NotFound(format!("{what}: {unserved}; what came is kept, and the same command goes on with it"))
-                .with_mirrors(&unserved.mirrors)
+            let message = format!("{what}: {unserved}; what came is kept, and the same command goes on with it");
+            Failure::not_found(message, cause, "").with_mirrors(&unserved.mirrors)
         }
         RangeError::Mirrors { mirrors, instead } => range_failure(what, *instead).with_mirrors(&mirrors),
         RangeError::Served(error) => failure(error),
@@ -168,14 +172,14 @@ fn range_failure(what: &str, error: RangeError) -> Failure {
         RangeError::NoProof { is_kept, ref source, .. } => {
             tell(source.trace());
             let instead = if is_kept {
-                "an .ere file does without proofs if you give --no-proofs"
+                "; an .ere file does without proofs if you give --no-proofs"
             } else {
-                "total difficulties begin with what it tells, except in a range that begins with block 0"
+                "; total difficulties begin with what it tells, except in a range that begins with block 0"
             };
-            Failure::NotFound(format!("{error}; {instead}"))
+            Failure::not_found(error.to_string(), cause, instead)
         }
         RangeError::Proof { .. } | RangeError::OtherProof { .. } | RangeError::NoTotalDifficulty { .. } => {
-            Failure::Invalid(error.to_string())
+            Failure::Invalid(format!("{error}: the same command asks other peers, too"))
         }
         RangeError::Archive(error) => Failure::archive(&error),
         RangeError::NoLegacyHistory | RangeError::Stopping(_) => Failure::Internal(error.to_string()),
@@ -187,7 +191,9 @@ pub(in crate::commands) fn failure(error: FetchArchiveError) -> Failure {
         FetchArchiveError::Archive(error) => Failure::archive(error),
         FetchArchiveError::NoQuic => Failure::Configuration(format!("{error}: leave out --quic none")),
         FetchArchiveError::Folder { source, .. } => Failure::Io(format!("{error}{}", advice(source))),
-        FetchArchiveError::Unserved(unserved) => Failure::NotFound(error.to_string()).with_mirrors(&unserved.mirrors),
+        FetchArchiveError::Unserved(unserved) => {
+            Failure::not_found(error.to_string(), Some(unserved.cause), "").with_mirrors(&unserved.mirrors)
+        }
         FetchArchiveError::Fetch(source @ SwarmFetchError::Unproved { .. }) => Failure::Unproved(format!(
             "{source}; what came is kept: `cairn trust show` tells how far the lists reach, `cairn trust import` takes newer ones"
         )),

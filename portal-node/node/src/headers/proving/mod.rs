@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
+use cairn_web_seed::without_secrets;
 use content_types::header::epoch::EPOCH_SIZE;
 use content_types::header::{EpochRecord, EpochTree, HeaderError, HeaderRecord};
 use content_types::{HeaderProof, HeaderVerifier, ProvedHeader};
@@ -75,9 +76,22 @@ pub enum ProvingError {
     Stopping(#[from] Stopping),
 }
 
+impl ProvingError {
+    /// Whether the client did not answer at all, or not as a client does.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Client(ClientError::Http(_)) => true,
+            Self::Epoch(error) => error.is_unreachable(),
+            _ => false,
+        }
+    }
+}
+
 /// An execution client, and what was fetched to prove its headers.
 pub(crate) struct ClientProver {
     client: ExecutionClient,
+    /// Where it is, as it may be shown.
+    url: Arc<str>,
     workers: Workers,
     searches: SearchPlaces,
     epochs: Epochs<EpochTree, ProvingError>,
@@ -86,11 +100,17 @@ pub(crate) struct ClientProver {
 impl ClientProver {
     pub(crate) fn new(url: Url, workers: Workers) -> Result<Self, HttpError> {
         Ok(Self {
+            url: without_secrets(url.as_str()).into(),
             client: ExecutionClient::new(url)?,
             workers,
             searches: SearchPlaces::new(CLIENT_SEARCHES, PEER_CLIENT_SEARCHES),
             epochs: Epochs::new(CACHED_EPOCHS),
         })
+    }
+
+    /// Where the client is, without secrets.
+    pub(crate) fn url(&self) -> &Arc<str> {
+        &self.url
     }
 
     /// Fetches a header and proves it. `descendant` gives a proved header that lies at most [`MAX_PARENT_STEPS`] above

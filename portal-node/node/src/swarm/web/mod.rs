@@ -46,6 +46,7 @@ pub(super) async fn keep_filling(
         let mut mirror = AskedMirror {
             shown: without_secrets(&url),
             url,
+            options: Options::default(),
             sink: Arc::clone(&sink),
             outside: outside.clone(),
             swarm: swarm.clone(),
@@ -65,7 +66,7 @@ pub(super) async fn keep_filling(
                 if !is_stuck(&progress.borrow()) {
                     continue;
                 }
-                troubles.asking(at, &mirror.shown);
+                troubles.asking(at, &mirror.shown, &mirror.options.waiting);
                 match mirror.ask().await {
                     Ok(trouble) => troubles.note(at, trouble),
                     Err(SinkClosed) => return,
@@ -85,6 +86,7 @@ struct AskedMirror {
     url: String,
     /// As it may stand in a log.
     shown: String,
+    options: Options,
     sink: Arc<ArchiveSink>,
     outside: Outside,
     swarm: Swarm,
@@ -96,7 +98,7 @@ struct AskedMirror {
 impl AskedMirror {
     /// Takes whatever is missing and in the mirror's files. What kept it from giving more, if anything did.
     async fn ask(&mut self) -> Result<Option<MirrorTrouble>, SinkClosed> {
-        let seed = match WebSeed::open(&self.url, Options::default()).await {
+        let seed = match WebSeed::open(&self.url, self.options.clone()).await {
             Ok(seed) => seed,
             Err(error) => {
                 self.say(format!("a mirror is left alone for a while: {error}"));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cairn_web_seed::{Error, Reason};
+use cairn_web_seed::{Error, Reason, Waiting};
 use parking_lot::Mutex;
 
 /// What kind of trouble it is: what a person can do least about comes first.
@@ -24,7 +24,11 @@ pub enum TroubleKind {
 
 impl TroubleKind {
     pub(super) fn of(error: &Error) -> Self {
-        match &error.reason {
+        Self::for_reason(&error.reason)
+    }
+
+    fn for_reason(reason: &Reason) -> Self {
+        match reason {
             Reason::Transport(_) | Reason::TimeOut | Reason::Short { .. } => Self::Unreachable,
             Reason::Record(_) | Reason::Archive(_) | Reason::Costly { .. } => Self::Damaged,
             _ => Self::Refused,
@@ -51,29 +55,53 @@ pub struct MirrorTrouble {
     pub why: String,
 }
 
+/// What is known of a mirror that was asked.
+#[derive(Clone, Debug)]
+enum Standing {
+    /// It has not answered to the end; why it is asked again, if it is, is to be found there.
+    Asked { shown: String, waiting: Waiting },
+    /// What kept it from giving more.
+    Told(MirrorTrouble),
+}
+
+impl Standing {
+    fn trouble(&self) -> MirrorTrouble {
+        match self {
+            Self::Told(trouble) => trouble.clone(),
+            Self::Asked { shown, waiting } => match waiting.reason() {
+                Some(reason) => {
+                    MirrorTrouble { kind: TroubleKind::for_reason(&reason), why: format!("{shown}: {reason}") }
+                }
+                None => {
+                    MirrorTrouble { kind: TroubleKind::Unreachable, why: format!("{shown}: it has given nothing yet") }
+                }
+            },
+        }
+    }
+}
+
 /// The trouble that each mirror of a fetch has at the moment. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(in crate::swarm) struct Troubles(Arc<Mutex<BTreeMap<usize, MirrorTrouble>>>);
+pub(in crate::swarm) struct Troubles(Arc<Mutex<BTreeMap<usize, Standing>>>);
 
 impl Troubles {
     /// What there is to say, in the order in which the mirrors were named.
     pub(in crate::swarm) fn all(&self) -> Vec<MirrorTrouble> {
-        self.0.lock().values().cloned().collect()
+        self.0.lock().values().map(Standing::trouble).collect()
     }
 
     /// What keeps the mirror `at` from giving more, or that nothing does.
     pub(super) fn note(&self, at: usize, trouble: Option<MirrorTrouble>) {
         let mut all = self.0.lock();
         match trouble {
-            Some(trouble) => drop(all.insert(at, trouble)),
+            Some(trouble) => drop(all.insert(at, Standing::Told(trouble))),
             None => drop(all.remove(&at)),
         }
     }
 
     /// The mirror `at` is being asked. What it answered before counts until it has answered again.
-    pub(super) fn asking(&self, at: usize, shown: &str) {
-        let silent =
-            || MirrorTrouble { kind: TroubleKind::Unreachable, why: format!("{shown}: it has given nothing yet") };
-        self.0.lock().entry(at).or_insert_with(silent);
+    pub(super) fn asking(&self, at: usize, shown: &str, waiting: &Waiting) {
+        let asked = || Standing::Asked { shown: shown.to_owned(), waiting: waiting.clone() };
+        self.0.lock().entry(at).or_insert_with(asked);
     }
 }
