@@ -71,7 +71,7 @@ proptest! {
             let real = WORLD.state.accounts().iter().find(|account| account.address == address);
             prop_assert_eq!(told.account, real.map(|real| real.account));
             for slot in slots {
-                let told = told.slots.iter().find(|(of, _)| *of == slot).unwrap().1;
+                let told = told.slots.iter().find(|of| of.slot == slot).unwrap().value;
                 let real = real.and_then(|real| real.storage.iter().find(|(of, _)| *of == slot));
                 prop_assert_eq!(told, real.map_or(U256::ZERO, |(_, value)| *value));
             }

@@ -2,9 +2,10 @@
 
 use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf};
 
+use alloy_primitives::{Address, B256, U256};
 use bytesize::ByteSize;
 use cairn_archive::{Format, MAX_BLOCKS};
-use cairn_node::ranges;
+use cairn_node::{headers::BlockId, ranges};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Convert archives between era1 and ere; one that cannot be converted keeps no other from it
     Convert(ConvertArgs),
+    /// Make, check and show proof capsules: accounts of one block, with everything that proves them, in one file
+    #[command(subcommand)]
+    Capsule(CapsuleCommand),
     /// Ask a running peer how it is
     Status(StatusArgs),
     /// Show how many peers hold each era, as far as a running peer can see
@@ -283,6 +287,56 @@ pub(crate) struct VerifyArgs {
     pub(crate) headers_from: Option<Url>,
 }
 
+/// What is done with capsules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CapsuleCommand {
+    /// Make one out of what an execution client proves (eth_getProof)
+    Make(Box<MakeCapsuleArgs>),
+    /// Check that one proves what it tells, without a network
+    Verify(CapsuleArgs),
+    /// Check one and show what it tells
+    Show(CapsuleArgs),
+    /// Check one and write it as JSON: what eth_getProof answers (EIP-1186), the header and its proof beside it
+    Export(CapsuleArgs),
+}
+
+/// Flags of `cairn capsule make`.
+#[derive(Debug, Args)]
+pub(crate) struct MakeCapsuleArgs {
+    /// JSON-RPC of an execution client that still has the state of the block
+    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) rpc: Url,
+    /// The block, by number or hash
+    #[arg(long, value_name = "BLOCK")]
+    pub(crate) block: BlockId,
+    /// An account; may be given several times
+    #[arg(long, required = true, value_name = "ADDRESS")]
+    pub(crate) account: Vec<Address>,
+    /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: Vec<U256>,
+    /// With the code of each of these accounts
+    #[arg(long)]
+    pub(crate) code: bool,
+    /// An archive (.era1, .ere) that has the block with the proof of its header, which the capsule then has, too
+    #[arg(long, value_name = "FILE", value_parser = values::path())]
+    pub(crate) proof_from: Option<PathBuf>,
+    /// Where the capsule goes; - for standard output
+    #[arg(long, value_name = "FILE", value_parser = values::path())]
+    pub(crate) out: PathBuf,
+}
+
+/// Flags of the commands that read a capsule.
+#[derive(Debug, Args)]
+pub(crate) struct CapsuleArgs {
+    /// The capsule
+    #[arg(value_name = "FILE", value_parser = values::path())]
+    pub(crate) file: PathBuf,
+    /// The hash of its block, from somebody that you trust, instead of the proof of its header
+    #[arg(long, value_name = "HASH")]
+    pub(crate) block_hash: Option<B256>,
+}
+
 /// An archive format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ArchiveFormat {
@@ -450,12 +504,10 @@ mod tests {
             let error = parse(words).unwrap_err();
             assert_eq!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument, "{error}");
         };
-        lacks(&["fetch", "5", "--web-seed", "http://127.0.0.1/"]);
         lacks(&["fetch", "5", "--as", "era1"]);
         parse(&["fetch", "5", "--out", "a.ere", "--web-seed", "http://127.0.0.1/"]).unwrap();
         parse(&["fetch", "--era", "5", "--out", "a", "--as", "era1"]).unwrap();
         parse(&["sync", "--eras", "5", "--as", "era1", "--web-seed", "http://127.0.0.1/"]).unwrap();
-        assert!(parse(&["fetch", "5", "--into-store", "--web-seed", "http://127.0.0.1/"]).is_err());
     }
 
     #[test]

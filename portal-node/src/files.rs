@@ -10,7 +10,7 @@ use std::{
 use cairn_node::seeding::archive_files;
 use tempfile::NamedTempFile;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output};
 
 /// The archives that `paths` name: files as they are, of a folder every archive directly in it, sorted by name.
 ///
@@ -138,6 +138,22 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         file.finish()
     };
     write().map_err(|error| Failure::io(path, error))
+}
+
+/// Writes a result that is whole to wherever a person wants it.
+pub(crate) fn deliver(to: &Destination, bytes: &[u8]) -> Result<(), Failure> {
+    match to {
+        Destination::Output => output::raw(bytes),
+        Destination::File(path) => write_whole(path, bytes),
+        Destination::Stream(path) => {
+            let write = || {
+                let mut stream = OutFile::into_stream(path)?;
+                stream.write_all(bytes)?;
+                stream.finish()
+            };
+            write().map_err(|error| Failure::io(path, error))
+        }
+    }
 }
 
 impl Write for OutFile {

@@ -17,5 +17,5 @@ pub mod opened;
 pub mod value;
 
 pub use error::{CapsuleError, MakeError};
-pub use opened::{Opened, OpenedAccount};
+pub use opened::{Opened, OpenedAccount, OpenedSlot};
 pub use value::{Capsule, Claim};

@@ -32,10 +32,23 @@ pub struct OpenedAccount {
     pub address: Address,
     /// `None`: the state has no such account.
     pub account: Option<TrieAccount>,
-    /// Slots and what stands in each.
-    pub slots: Vec<(U256, U256)>,
+    /// The nodes from the state root on that show it.
+    pub proof: Vec<Bytes>,
+    /// Its slots, as far as they are told.
+    pub slots: Vec<OpenedSlot>,
     /// The code, if it was to be told; empty where there is none.
     pub code: Option<AlloyBytes>,
+}
+
+/// What a capsule tells of one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedSlot {
+    /// Which.
+    pub slot: U256,
+    /// What stands in it; 0 where nothing does.
+    pub value: U256,
+    /// The nodes from the account's storage root on that show it.
+    pub proof: Vec<Bytes>,
 }
 
 impl Capsule {
@@ -136,22 +149,21 @@ fn walk<E: From<CapsuleError>>(
             seen.insert(hash, value.clone());
             Ok(value)
         };
-        let found = find(state_root, &address_hash, &mut get, wrong, |path, node_hash| ContentKey::AccountTrieNode {
-            path,
-            node_hash,
+        let (found, account_proof) = find(state_root, &address_hash, &mut get, wrong, |path, node_hash| {
+            ContentKey::AccountTrieNode { path, node_hash }
         })?;
         let account = found.map(|account| proof::decode_account(&account)).transpose().map_err(wrong)?;
         let storage_root = account.map(|account| account.storage_root);
         let mut told = Vec::with_capacity(slots.len());
         for slot in slots {
-            let found = match storage_root {
-                None => None,
+            let (found, proof) = match storage_root {
+                None => (None, Vec::new()),
                 Some(root) => find(root, &keccak256(B256::from(*slot)), &mut get, wrong, |path, node_hash| {
                     ContentKey::StorageTrieNode { address_hash, path, node_hash }
                 })?,
             };
             let value = found.map(|value| decode_slot(&value)).transpose().map_err(wrong)?;
-            told.push((*slot, value.unwrap_or_default()));
+            told.push(OpenedSlot { slot: *slot, value: value.unwrap_or_default(), proof });
         }
         let code = match (code, account.map(|account| account.code_hash)) {
             (false, _) => None,
@@ -165,27 +177,32 @@ fn walk<E: From<CapsuleError>>(
                 Some(code.into())
             }
         };
-        accounts.push(OpenedAccount { address, account, slots: told, code });
+        accounts.push(OpenedAccount { address, account, proof: account_proof, slots: told, code });
     }
     Ok(accounts)
 }
 
-/// What a trie has under a hashed key.
+/// What a trie has under a hashed key, and the nodes on the way.
 fn find<E: From<CapsuleError>>(
     root: B256,
     key: &B256,
     get: &mut impl FnMut(ContentKey) -> Result<Bytes, E>,
     wrong: impl Fn(ProofError) -> CapsuleError,
     key_of: impl Fn(crate::trie::Nibbles, B256) -> ContentKey,
-) -> Result<Option<Bytes>, E> {
-    let Some(mut walk) = Walk::new(root, key) else { return Ok(None) };
+) -> Result<(Option<Bytes>, Vec<Bytes>), E> {
+    let mut proof = Vec::new();
+    let Some(mut walk) = Walk::new(root, key) else { return Ok((None, proof)) };
     loop {
         let (path, node_hash) = walk.next();
         let node = get(key_of(path, node_hash))?;
-        match walk.handle_node(&node).map_err(&wrong)? {
-            Reached::Node => {}
-            Reached::Value(value) => return Ok(Some(node.slice_ref(value))),
-            Reached::Nothing => return Ok(None),
+        let found = match walk.handle_node(&node).map_err(&wrong)? {
+            Reached::Node => None,
+            Reached::Value(value) => Some(Some(node.slice_ref(value))),
+            Reached::Nothing => Some(None),
+        };
+        proof.push(node);
+        if let Some(found) = found {
+            return Ok((found, proof));
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`trust`] | the lists behind the chain's trust roots |
 //! | [`fetch`] | headers, bodies, receipts and blocks, verified |
 //! | [`state`] | accounts, storage and code at a block, proved |
+//! | [`capsules`] | proof capsules out of what execution clients prove |
 //! | [`present`] | blocks and parts of them as JSON and RLP |
 //! | [`seeding`] | archives: served in place, offered to the network |
 //! | [`swarm`] | ranges over QUIC: served, and fetched into archives |
@@ -28,6 +29,7 @@
 mod access;
 mod again;
 mod bootnodes;
+pub mod capsules;
 pub mod config;
 mod express;
 pub mod fetch;

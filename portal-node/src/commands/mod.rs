@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod capsule;
 mod convert;
 mod coverage;
 mod demo;
@@ -44,6 +45,7 @@ async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Sync(flags) => sync::sync(settings, flags).await,
         Command::Trust(command) => trust::trust(settings, command).await,
         Command::Verify(flags) => verify::verify(settings, flags).await,
+        Command::Capsule(command) => capsule::capsule(settings, command).await,
         Command::Convert(flags) => convert::convert(settings, flags).await,
         Command::Status(flags) => status::status(settings, flags).await,
         Command::Coverage(flags) => coverage::coverage(settings, flags).await,

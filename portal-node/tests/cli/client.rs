@@ -7,7 +7,8 @@ use std::{
     thread,
 };
 
-use cairn_synthetic::SyntheticChain;
+use alloy_primitives::{Address, U256};
+use cairn_synthetic::{State, SyntheticChain};
 use serde_json::{Value, json};
 
 /// Starts it; its URL. It answers until the tests end.
@@ -19,15 +20,17 @@ pub(crate) fn serve(chain: &SyntheticChain) -> String {
 pub(crate) struct Client {
     pub(crate) blocks: Vec<Value>,
     pub(crate) chain_id: u64,
-    /// The error that batches are refused with.
+    /// The error that batches, and requests for proofs, are refused with.
     pub(crate) refusal: Option<String>,
+    /// The state behind one block, by its number.
+    pub(crate) state: Option<(u64, State)>,
 }
 
 impl Client {
     /// One that knows all of a chain.
     pub(crate) fn of(chain: &SyntheticChain) -> Self {
         let blocks = chain.blocks().map(|block| answer(block.header.header(), block.header.hash())).collect();
-        Self { blocks, chain_id: chain.spec().chain_id(), refusal: None }
+        Self { blocks, chain_id: chain.spec().chain_id(), refusal: None, state: None }
     }
 
     /// Starts it; its URL.
@@ -82,12 +85,53 @@ fn converse(stream: io::Result<TcpStream>, client: &Client) -> io::Result<()> {
     stream.get_mut().write_all(format!("{head}{answer}").as_bytes())
 }
 
-fn result(request: &Value, Client { blocks, chain_id, .. }: &Client) -> Value {
+fn result(request: &Value, client: &Client) -> Value {
+    let Client { blocks, chain_id, .. } = client;
     if request["method"] == "eth_chainId" {
         return json!({ "jsonrpc": "2.0", "id": request["id"], "result": format!("{chain_id:#x}") });
+    }
+    if ["eth_getProof", "eth_getCode"].iter().any(|of_state| request["method"] == *of_state) {
+        return match of_state(request, client) {
+            Some(result) => json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }),
+            None => {
+                let error = json!({ "code": -32000, "message": "missing trie node" });
+                json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })
+            }
+        };
     }
     assert_eq!(request["method"], "eth_getBlockByNumber");
     let number = request["params"][0].as_str().and_then(|text| text.strip_prefix("0x")).unwrap();
     let block = blocks.get(usize::from_str_radix(number, 16).unwrap());
     json!({ "jsonrpc": "2.0", "id": request["id"], "result": block })
+}
+
+/// What it says of a state, which it has of one block only.
+fn of_state(request: &Value, client: &Client) -> Option<Value> {
+    let params = request["params"].as_array().unwrap();
+    let (number, state) = client.state.as_ref()?;
+    if params.last()?.as_str()? != format!("{number:#x}") {
+        return None;
+    }
+    let address: Address = params[0].as_str()?.parse().unwrap();
+    let found = state.accounts().iter().find(|account| account.address == address);
+    if request["method"] == "eth_getCode" {
+        return Some(json!(alloy_primitives::Bytes::from(found.map(|found| found.code.clone()).unwrap_or_default())));
+    }
+    let nodes = |proof: Vec<bytes::Bytes>| proof.into_iter().map(alloy_primitives::Bytes::from).collect::<Vec<_>>();
+    let slot = |slot: &Value| {
+        let slot: U256 = slot.as_str().unwrap().parse().unwrap();
+        let value = found.and_then(|found| found.storage.iter().find(|(of, _)| *of == slot)).map(|(_, value)| *value);
+        let proof = nodes(state.storage_proof(&address, slot));
+        json!({ "key": slot, "value": value.unwrap_or_default(), "proof": proof })
+    };
+    let account = found.map(|found| found.account).unwrap_or_default();
+    Some(json!({
+        "address": address,
+        "balance": account.balance,
+        "nonce": format!("{:#x}", account.nonce),
+        "codeHash": account.code_hash,
+        "storageHash": account.storage_root,
+        "accountProof": nodes(state.account_proof(&address)),
+        "storageProof": params[1].as_array()?.iter().map(slot).collect::<Vec<_>>(),
+    }))
 }

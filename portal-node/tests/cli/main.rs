@@ -5,6 +5,7 @@
 mod archives;
 #[cfg(feature = "buckets")]
 mod bucket;
+mod capsule;
 mod causes;
 mod client;
 mod demo;

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use alloy_consensus::Header;
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{B256, Bytes, U256};
+use alloy_rpc_types_eth::EIP1186AccountProofResponse;
 use content_types::BlockId;
 use content_types::header::{DecodedHeader, HeaderError};
 use serde::Deserialize;
@@ -154,6 +155,39 @@ pub(super) fn chain_id(answer: &[u8]) -> Result<U256, ClientError> {
     read(answer).map(|ChainIdAnswer { result }| result)
 }
 
+/// A result, which is `null` of a block that the client does not have.
+#[derive(Deserialize)]
+struct OfBlock<T> {
+    #[serde(default = "Option::default")]
+    result: Option<T>,
+    #[serde(default)]
+    error: Option<AnswerError>,
+}
+
+fn of_block<T: DeserializeOwned>(answer: &[u8], number: u64) -> Result<T, ClientError> {
+    let OfBlock { result, error } = read(answer)?;
+    match error {
+        Some(error) => Err(error.into()),
+        None => result.ok_or(ClientError::Unknown(BlockId::Number(number))),
+    }
+}
+
+/// The proof in the answer to `eth_getProof`.
+///
+/// # Errors
+/// [`ClientError`] when there is none that can be read.
+pub(super) fn proof(answer: &[u8], number: u64) -> Result<EIP1186AccountProofResponse, ClientError> {
+    of_block(answer, number)
+}
+
+/// The code in the answer to `eth_getCode`.
+///
+/// # Errors
+/// [`ClientError`] when there is none that can be read.
+pub(super) fn code(answer: &[u8], number: u64) -> Result<Bytes, ClientError> {
+    of_block(answer, number)
+}
+
 impl ClientAnswer {
     fn into_header(self, asked: BlockId) -> Result<ClaimedHeader, ClientError> {
         if let Some(error) = self.error {
@@ -234,7 +268,9 @@ mod tests {
             let answer = json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string();
             let of_batch = headers(answer.as_bytes(), 3..9).unwrap_err();
             let of_one = header(answer.as_bytes(), BlockId::Number(3)).unwrap_err();
-            for refused in [of_batch, of_one, chain_id(answer.as_bytes()).unwrap_err()] {
+            let of_proof = proof(answer.as_bytes(), 3).unwrap_err();
+            let of_code = code(answer.as_bytes(), 3).unwrap_err();
+            for refused in [of_batch, of_one, chain_id(answer.as_bytes()).unwrap_err(), of_proof, of_code] {
                 assert_eq!(refused.to_string(), "error -32005: too many requests in a batch");
             }
         }

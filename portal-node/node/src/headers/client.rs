@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, Bytes as AlloyBytes, U256};
+use alloy_rpc_types_eth::EIP1186AccountProofResponse;
 use bytes::Bytes;
 use content_types::{BlockId, ChainSpec};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -43,7 +44,7 @@ impl ExecutionClient {
     }
 
     /// Checks that the client knows a chain, by the chain's ID and its first block. Of another chain it could tell anything.
-    pub(super) async fn check_chain(&self, chain: &ChainSpec) -> Result<(), ClientError> {
+    pub(crate) async fn check_chain(&self, chain: &ChainSpec) -> Result<(), ClientError> {
         let other = |what: &str, told: String, expected: String| ClientError::OtherChain {
             chain: chain.name().to_owned(),
             told: format!("{what} {told}"),
@@ -58,6 +59,23 @@ impl ExecutionClient {
             return Err(other("its block 0 is", genesis.to_string(), chain.genesis_hash().to_string()));
         }
         Ok(())
+    }
+
+    /// What proves an account and slots of its storage in the state behind a block.
+    pub(crate) async fn proof(
+        &self,
+        address: Address,
+        slots: &[B256],
+        number: u64,
+    ) -> Result<EIP1186AccountProofResponse, ClientError> {
+        let params = json!([address, slots, format!("{number:#x}")]);
+        answers::proof(&self.post(&request(0, "eth_getProof", &params)).await?, number)
+    }
+
+    /// The code of an account in the state behind a block.
+    pub(crate) async fn code(&self, address: Address, number: u64) -> Result<AlloyBytes, ClientError> {
+        let params = json!([address, format!("{number:#x}")]);
+        answers::code(&self.post(&request(0, "eth_getCode", &params)).await?, number)
     }
 
     /// The headers of a range of blocks, in order.

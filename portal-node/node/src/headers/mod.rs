@@ -52,6 +52,7 @@ use reach::Reach;
 
 pub use answers::ClientError;
 pub(crate) use asker::Asker;
+pub(crate) use client::ExecutionClient;
 pub(crate) use lineage::Lineage;
 pub(crate) use prover::ArchiveProver;
 pub use proving::ProvingError;

@@ -61,6 +61,18 @@ impl State {
         &self.accounts
     }
 
+    /// The nodes that show what the account trie has under an address, if it has anything.
+    pub fn account_proof(&self, address: &Address) -> Vec<Bytes> {
+        self.trie.proof(&keccak256(address))
+    }
+
+    /// The nodes that show what stands in a slot of an account, if anything does.
+    pub fn storage_proof(&self, address: &Address, slot: U256) -> Vec<Bytes> {
+        let account = self.accounts.iter().find(|account| account.address == *address);
+        let trie = account.and_then(|account| account.trie.as_ref());
+        trie.map(|trie| trie.proof(&keccak256(B256::from(slot)))).unwrap_or_default()
+    }
+
     /// Every node and every code with the proof that it is offered with, for the block with this hash.
     pub fn contents(&self, block_hash: B256) -> Vec<(ContentKey, Proved)> {
         let key = |located: &Located<'_>| (located.path, located.node_hash());

@@ -1,0 +1,253 @@
+//! `cairn capsule`: accounts of one block with everything that proves them, made, checked and shown.
+
+use std::{fs::File, io::Read, path::Path};
+
+use alloy_primitives::B256;
+use bytes::Bytes;
+use cairn_archive::Archive;
+use cairn_node::{
+    capsules::{self, CapsuleSourceError, ProofClient},
+    headers::ClientError,
+    trust::TrustStore,
+    without_secrets,
+};
+use content_types::{
+    HeaderProof,
+    capsule::{Capsule, CapsuleError, Claim, Opened, OpenedAccount, value::MAX_CAPSULE_LENGTH},
+    verify::Fault,
+};
+use serde_json::json;
+
+use super::{blocking, trust};
+use crate::{
+    cli::{CapsuleArgs, CapsuleCommand, MakeCapsuleArgs},
+    failure::Failure,
+    files::{self, Destination},
+    output,
+    settings::Settings,
+};
+
+pub(crate) async fn capsule(settings: &Settings, command: CapsuleCommand) -> Result<(), Failure> {
+    match command {
+        CapsuleCommand::Make(args) => make(settings, *args).await,
+        CapsuleCommand::Verify(args) => {
+            let checked = checked(settings, args).await?;
+            output::line(checked.verdict())?;
+            checked.outcome()
+        }
+        CapsuleCommand::Show(args) => {
+            let checked = checked(settings, args).await?;
+            show(settings, &checked)?;
+            checked.outcome()
+        }
+        CapsuleCommand::Export(args) => {
+            let checked = checked(settings, args).await?;
+            export(&checked)?;
+            checked.outcome()
+        }
+    }
+}
+
+async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure> {
+    let chain = settings.chain()?;
+    let to = Destination::of(&args.out)?;
+    let url = without_secrets(args.rpc.as_str());
+    let client = ProofClient::new(args.rpc)
+        .map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
+    let asked = |error: ClientError| client_failure(&url, &error);
+    let header = client.header(&chain, args.block).await.map_err(asked)?;
+    let proof = match args.proof_from {
+        None => None,
+        Some(path) => Some(proof_in(path, header.number(), header.hash()).await?),
+    };
+    let claim = |address| Claim { address, slots: args.slot.clone(), code: args.code };
+    let claims = args.account.iter().copied().map(claim).collect();
+    let capsule = client.capsule(&header, proof.as_ref(), claims).await.map_err(|error| match error {
+        CapsuleSourceError::Client(error) => client_failure(&url, &error),
+        CapsuleSourceError::Make(error) => Failure::Invalid(format!(
+            "{url} does not prove the state of block {}: {error}: name another client",
+            header.number()
+        )),
+    })?;
+    let encoded = capsule.encode();
+    files::deliver(&to, &encoded)?;
+    let (accounts, nodes, bytes) = (capsule.claims.len(), capsule.nodes.len(), encoded.len());
+    output::remark(format_args!(
+        "a capsule of block {} ({}): {accounts} accounts, {nodes} nodes, {bytes} bytes",
+        header.number(),
+        header.hash()
+    ));
+    Ok(())
+}
+
+/// Why an execution client gave no header or proof.
+fn client_failure(url: &str, error: &ClientError) -> Failure {
+    match error {
+        ClientError::Http(_) => Failure::Network(format!("{url}: {error}: check its URL and that it runs")),
+        ClientError::Unknown(_) | ClientError::Refused { .. } => Failure::NotFound(format!(
+            "{url}: {error}: a full node keeps the state of some hundred blocks, an archive node that of all"
+        )),
+        _ => Failure::Invalid(format!("{url}: {error}: name another client, or the chain that it is of with --chain")),
+    }
+}
+
+/// The proof of a header out of an archive that has its block.
+async fn proof_in(path: std::path::PathBuf, number: u64, hash: B256) -> Result<HeaderProof, Failure> {
+    blocking(move || {
+        let archive = Archive::open(&path).map_err(|error| Failure::archive(&error))?;
+        let lacks = |why: &str| Failure::Invalid(format!("{}: {why}: name another archive", path.display()));
+        if !archive.blocks().contains(&number) {
+            return Err(lacks(&format!("block {number} is not in it")));
+        }
+        let found = archive.header_with_proof(number).map_err(|error| Failure::archive(&error))?;
+        if found.header.hash() != hash {
+            return Err(lacks(&format!("its block {number} is another than the client's, {hash}")));
+        }
+        Ok(found.proof)
+    })
+    .await
+}
+
+/// A capsule that proves what it tells as far as its header goes.
+struct Checked {
+    capsule: Capsule,
+    opened: Opened,
+    header: HeaderStanding,
+    file: String,
+}
+
+/// What is known of a capsule's header.
+enum HeaderStanding {
+    /// Its proof holds.
+    Proved,
+    /// It has the hash that the person named.
+    Named,
+    /// Nothing here tells, for this reason.
+    Unproved(CapsuleError),
+}
+
+/// Reads a capsule and checks it, its header first by the hash that the person named, then by its proof.
+async fn checked(settings: &Settings, args: CapsuleArgs) -> Result<Checked, Failure> {
+    let store = TrustStore::open(settings.trust_dir()?, settings.chain()?).map_err(trust::failure)?;
+    let verifier = store.verifier();
+    blocking(move || {
+        let file = args.file.display().to_string();
+        let damaged = |error: &CapsuleError| Failure::Invalid(format!("{file}: {error}: get the capsule anew"));
+        let capsule = Capsule::decode(&read(&args.file)?).map_err(|error| damaged(&error))?;
+        let opened = capsule.open().map_err(|error| damaged(&error))?;
+        let header = match (args.block_hash, capsule.prove_header(&verifier)) {
+            (Some(named), _) if named == opened.header.hash() => HeaderStanding::Named,
+            (Some(named), _) => {
+                return Err(Failure::Invalid(format!(
+                    "{file}: it is of block {} ({}), not of {named}: name its own block's hash, or another capsule",
+                    opened.header.number(),
+                    opened.header.hash()
+                )));
+            }
+            (None, Ok(_)) => HeaderStanding::Proved,
+            (None, Err(error)) => match &error {
+                CapsuleError::Header(of_proof) if of_proof.fault() == Fault::Sender => return Err(damaged(&error)),
+                _ => HeaderStanding::Unproved(error),
+            },
+        };
+        Ok(Checked { capsule, opened, header, file })
+    })
+    .await
+}
+
+/// No more of a file than a capsule may have.
+fn read(path: &Path) -> Result<Bytes, Failure> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(|error| Failure::io(path, error))?.take(MAX_CAPSULE_LENGTH as u64 + 1);
+    file.read_to_end(&mut bytes).map_err(|error| Failure::io(path, error))?;
+    Ok(bytes.into())
+}
+
+impl Checked {
+    fn verdict(&self) -> String {
+        let header = &self.opened.header;
+        let standing = match self.header {
+            HeaderStanding::Proved => "proved",
+            HeaderStanding::Named => "proved against the block hash that you named",
+            HeaderStanding::Unproved(_) => "sound, header not proved",
+        };
+        format!(
+            "{}: {standing}, block {} ({}), {} accounts",
+            self.file,
+            header.number(),
+            header.hash(),
+            self.opened.accounts.len()
+        )
+    }
+
+    /// A capsule whose header nothing here proves is no proof, whatever it has in it.
+    fn outcome(&self) -> Result<(), Failure> {
+        match &self.header {
+            HeaderStanding::Proved | HeaderStanding::Named => Ok(()),
+            HeaderStanding::Unproved(CapsuleError::NoHeaderProof) => Err(Failure::Unproved(format!(
+                "{}: it has no proof of its header: name the hash of block {} from somebody that you trust with --block-hash",
+                self.file,
+                self.opened.header.number()
+            ))),
+            HeaderStanding::Unproved(error) => Err(Failure::Unproved(format!(
+                "{}: {error}: `cairn trust fetch` or `cairn trust import` brings lists, or name the block's hash with \
+                 --block-hash",
+                self.file
+            ))),
+        }
+    }
+}
+
+fn show(settings: &Settings, checked: &Checked) -> Result<(), Failure> {
+    let opened = &checked.opened;
+    if settings.json {
+        let account = |of: &OpenedAccount| {
+            json!({
+                "address": of.address,
+                "exists": of.account.is_some(),
+                "balance": of.account.unwrap_or_default().balance,
+                "nonce": of.account.unwrap_or_default().nonce,
+                "codeHash": of.account.unwrap_or_default().code_hash,
+                "storageRoot": of.account.unwrap_or_default().storage_root,
+                "slots": of.slots.iter().map(|slot| (format!("{:#x}", slot.slot), json!(slot.value))).collect::<serde_json::Map<_, _>>(),
+                "code": of.code,
+            })
+        };
+        return output::json(&json!({
+            "block": opened.header.number(),
+            "blockHash": opened.header.hash(),
+            "headerProved": !matches!(checked.header, HeaderStanding::Unproved(_)),
+            "accounts": opened.accounts.iter().map(account).collect::<Vec<_>>(),
+        }));
+    }
+    output::line(checked.verdict())?;
+    for of in &opened.accounts {
+        match of.account {
+            None => output::line(format_args!("{}: there is no such account", of.address))?,
+            Some(account) => output::line(format_args!(
+                "{}: balance {} wei, nonce {}, code {}, storage {}",
+                of.address, account.balance, account.nonce, account.code_hash, account.storage_root
+            ))?,
+        }
+        for slot in &of.slots {
+            output::line(format_args!("  slot {:#x}: {:#x}", slot.slot, slot.value))?;
+        }
+        if let Some(code) = &of.code {
+            output::line(format_args!("  code of {} bytes", code.len()))?;
+        }
+    }
+    Ok(())
+}
+
+fn export(checked: &Checked) -> Result<(), Failure> {
+    let Checked { capsule, opened, .. } = checked;
+    let codes = opened.accounts.iter().filter_map(|of| Some((of.address.to_string(), json!(of.code.as_ref()?))));
+    output::json(&json!({
+        "block": opened.header.number(),
+        "blockHash": opened.header.hash(),
+        "header": alloy_primitives::Bytes::from(capsule.header.clone()),
+        "headerProof": alloy_primitives::Bytes::from(capsule.header_proof.clone()),
+        "proofs": capsules::proofs(opened),
+        "codes": codes.collect::<serde_json::Map<_, _>>(),
+    }))
+}

@@ -1,0 +1,101 @@
+//! `cairn capsule`: made from an execution client, checked without a network, shown, and taken apart.
+
+use std::{fs, path::Path};
+
+use alloy_primitives::Address;
+use cairn_synthetic::SyntheticConfig;
+use serde_json::json;
+
+use crate::{
+    client::Client,
+    support::{Call, World},
+};
+
+/// The block that capsules are made of.
+const BLOCK: u64 = 70;
+
+/// A chain with a state, and a client that has that of one block.
+fn world() -> (World, String) {
+    let world = World::of(SyntheticConfig { accounts: 40, ..SyntheticConfig::small() });
+    let state = Some((BLOCK, world.chain.state(BLOCK)));
+    let url = Client { state, ..Client::of(&world.chain) }.serve();
+    (world, url)
+}
+
+fn make(world: &World, url: &str, accounts: &[Address], out: &Path) -> Call {
+    let call = world.cairn("none").args(["capsule", "make", "--rpc", url, "--block", &BLOCK.to_string(), "--code"]);
+    let call = accounts.iter().fold(call, |call, account| call.args(["--account", &account.to_string()]));
+    call.args(["--slot", "0", "--slot", "0x1", "--out"]).arg(out)
+}
+
+#[test]
+fn what_a_client_proves_is_proved_by_a_file_alone() {
+    let (world, url) = world();
+    let state = world.chain.state(BLOCK);
+    let rich = state.accounts().iter().max_by_key(|account| account.storage.len()).unwrap();
+    let absent = Address::repeat_byte(7);
+    let file = world.path("a.capsule");
+    make(&world, &url, &[absent, rich.address], &file).arg("--proof-from").arg(&world.archives[0]).end().exits(0);
+
+    let capsule = |command: &str, data: &str| world.trusting(data).args(["capsule", command]).arg(&file);
+    let verdict = String::from_utf8(capsule("verify", "none").end().bytes().to_vec()).unwrap();
+    assert!(verdict.contains(": proved, block 70 ("), "{verdict}");
+    let shown = capsule("show", "none").arg("--json").end().json();
+    assert_eq!(shown["blockHash"], json!(world.chain.block_hash(BLOCK).unwrap()));
+    let told = |address: Address| {
+        let accounts = shown["accounts"].as_array().unwrap();
+        accounts.iter().find(|of| of["address"] == json!(address)).unwrap().clone()
+    };
+    let of_rich = told(rich.address);
+    assert_eq!(of_rich["balance"], json!(rich.account.balance));
+    assert_eq!(of_rich["code"], json!(alloy_primitives::Bytes::from(rich.code.clone())));
+    assert_eq!(of_rich["slots"]["0x0"], json!(rich.storage[0].1));
+    assert_eq!((&told(absent)["exists"], &told(absent)["slots"]["0x1"]), (&json!(false), &json!("0x0")));
+
+    // Taken apart it is what the client said.
+    let exported = capsule("export", "none").end().json();
+    let client_said = state.account_proof(&rich.address);
+    let exported = exported["proofs"].as_array().unwrap().iter().find(|of| of["address"] == json!(rich.address));
+    let nodes: Vec<_> = client_said.into_iter().map(alloy_primitives::Bytes::from).collect();
+    assert_eq!(exported.unwrap()["accountProof"], json!(nodes));
+}
+
+#[test]
+fn a_capsule_that_proves_nothing_is_told_from_one_that_is_damaged() {
+    let (world, url) = world();
+    let account = world.chain.state(BLOCK).accounts()[0].address;
+    let file = world.path("b.capsule");
+    make(&world, &url, &[account], &file).end().exits(0);
+    let verify = |world: &World| world.trusting("none").args(["capsule", "verify"]).arg(&file);
+    // Made without an archive it has no proof of its header.
+    verify(&world).end().exits(8).ends_with("--block-hash");
+    let hash = |number: u64| world.chain.block_hash(number).unwrap().to_string();
+    verify(&world).args(["--block-hash", &hash(BLOCK)]).end().exits(0);
+    verify(&world).args(["--block-hash", &hash(BLOCK - 1)]).end().exits(5).ends_with("another capsule");
+
+    make(&world, &url, &[account], &file).arg("--proof-from").arg(&world.archives[0]).end().exits(0);
+    let without_lists = world.cairn("none").args(["capsule", "verify"]).arg(&file);
+    without_lists.end().exits(8).ends_with("cairn trust fetch");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    verify(&world).end().exits(5).ends_with("get the capsule anew");
+}
+
+#[test]
+fn what_a_client_cannot_prove_is_its_last_line() {
+    let (world, url) = world();
+    let account = world.chain.state(BLOCK).accounts()[0].address;
+    let file = world.path("c.capsule");
+    let pruned = Client::of(&world.chain).serve();
+    make(&world, &pruned, &[account], &file).end().exits(4).ends_with("missing trie node").ends_with("archive node");
+    make(&world, "http://127.0.0.1:9", &[account], &file).end().exits(7).ends_with("check its URL");
+    // One that proves another block's state.
+    let state = Some((BLOCK, world.chain.state(BLOCK - 9)));
+    let lying = Client { state, ..Client::of(&world.chain) }.serve();
+    make(&world, &lying, &[account], &file).end().exits(5).ends_with("name another client");
+    let elsewhere = World::of(SyntheticConfig { seed: 9, ..SyntheticConfig::small() });
+    make(&elsewhere, &url, &[account], &file).end().exits(5).ends_with("--chain");
+    assert!(!file.exists());
+}
