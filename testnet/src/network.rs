@@ -63,6 +63,8 @@ pub enum NetworkError {
 pub struct PeerOptions {
     /// Room for content in bytes.
     pub capacity: u64,
+    /// How the sub-networks share it; what is not named has its default share.
+    pub shares: Vec<(SubNetwork, u32)>,
     /// Archives that it serves in place.
     pub seeds: Vec<PathBuf>,
     /// Whether it serves JSON-RPC on a free port.
@@ -151,6 +153,7 @@ impl LocalNetwork {
             addresses: AddressPolicy::Local,
             bootnodes: self.living().next().map(|(_, peer)| peer.node.enr()).into_iter().collect::<Vec<Enr>>(),
             capacity: options.capacity,
+            shares: options.shares,
             seeds: options.seeds,
             rpc: options.rpc.then(|| RpcConfig::at(SocketAddr::from((loopback, 0)))),
             ..NodeConfig::new(Arc::clone(&self.chain), folder.path())

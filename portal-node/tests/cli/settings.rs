@@ -62,7 +62,7 @@ fn a_bad_value_is_called_what_the_person_called_it_and_ends_with_3_wherever_it_s
         ("addresses", "network", "moon", "internet, local, auto"),
         ("max-inbound", "network", "0", "from 1 on"),
         ("capacity", "node", "much", "50GB"),
-        ("shares", "node", "state=1", "NETWORK=SHARE"),
+        ("shares", "node", "moon=1", "NETWORK=SHARE"),
         ("rpc", "node", "localhost", "ADDR:PORT"),
         ("rpc-origins", "node", "dapp.example", "SCHEME://HOST"),
         ("rpc-hosts", "node", "http://node.lan", "host name"),

@@ -125,7 +125,7 @@ impl SyntheticChain {
 
     /// The state of a block, which is that of its header if the chain has [accounts](SyntheticConfig::accounts).
     pub fn state(&self, number: u64) -> State {
-        State::new(self.config.seed, self.config.accounts, number)
+        State::of(self.config.seed, self.config.accounts, number)
     }
 
     /// All blocks in ascending order, each made when it is its turn.
@@ -227,7 +227,7 @@ fn header(config: &SyntheticConfig, number: u64, parent_hash: B256, contents: &C
 
 /// The root of the block's state, or what stands for it in a chain that has none.
 fn state_root(config: &SyntheticConfig, number: u64, arbitrary: B256) -> B256 {
-    if config.accounts == 0 { arbitrary } else { State::new(config.seed, config.accounts, number).root() }
+    if config.accounts == 0 { arbitrary } else { State::of(config.seed, config.accounts, number).root() }
 }
 
 fn parameters(config: &SyntheticConfig, genesis_hash: B256, trust: &Trust) -> ChainParameters {

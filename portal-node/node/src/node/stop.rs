@@ -15,11 +15,30 @@ impl Node {
     /// Stops answering, ends all tasks, and closes the store so that the next start has nothing to repair. What was
     /// acknowledged is on the disk whether this is called or not.
     pub async fn shutdown(self) {
-        self.running.stop().await;
-        // What still refers to the store goes first, or it could not be closed with a checkpoint.
-        let (store, users) = self.holdings.into_store();
-        drop((self.fetcher, self.archives, self.headers, self.status, self.networks, self.metrics));
-        drop((self.trust_fetcher, self.peers, self.store_fetches));
+        // By their names, so that nothing is forgotten that is added to a node: whatever may refer to the store goes before it,
+        // or it could not be closed with a checkpoint.
+        let Self {
+            running,
+            networks,
+            trust_fetcher,
+            trust,
+            headers,
+            holdings,
+            archives,
+            fetcher,
+            state,
+            workers,
+            metrics,
+            status,
+            metrics_server,
+            peers,
+            store_fetches,
+            data_dir: _,
+        } = self;
+        running.stop().await;
+        let (store, users) = holdings.into_store();
+        drop((fetcher, state, archives, headers, status, networks, metrics));
+        drop((trust_fetcher, trust, peers, store_fetches, workers, metrics_server));
         users.close();
         // Tasks that have ended may not be gone yet, and a job on a thread of its own ends by itself.
         let _ = tokio::time::timeout(RELEASE_TIME, users.wait()).await;

@@ -138,6 +138,12 @@ impl StateReader {
         self
     }
 
+    /// The same without anything that was read lately: each node is looked up anew.
+    #[must_use]
+    pub fn without_cache(&self) -> Self {
+        Self { cache: Arc::new(Mutex::new(NodeCache::new(0))), ..self.clone() }
+    }
+
     /// Reads a part of an account in the state behind a block.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ pub struct StateAccount {
 
 impl State {
     /// The state of block `number` of a chain with so many accounts.
-    pub(crate) fn new(seed: u64, count: usize, number: u64) -> Self {
+    pub fn of(seed: u64, count: usize, number: u64) -> Self {
         let accounts: Vec<_> = (0..count as u64).map(|nth| StateAccount::new(seed, nth, number)).collect();
         let leaf = |account: &StateAccount| (keccak256(account.address), alloy_rlp::encode(account.account));
         let trie = Trie::new(accounts.iter().map(leaf).collect());
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn roots_are_those_of_another_implementation() {
         for count in [1, 2, 40, 300] {
-            let state = State::new(5, count, 9);
+            let state = State::of(5, count, 9);
             let leaves = state.accounts().iter().map(|of| (keccak256(of.address), alloy_rlp::encode(of.account)));
             assert_eq!(state.root(), root(leaves));
             for account in state.accounts() {
@@ -168,13 +168,13 @@ mod tests {
                 assert_eq!(account.account.storage_root, root(leaves));
             }
         }
-        assert_eq!(State::new(5, 0, 9).root(), EMPTY_ROOT_HASH);
-        assert_ne!(State::new(5, 40, 9).root(), State::new(5, 40, 10).root(), "it changes from block to block");
+        assert_eq!(State::of(5, 0, 9).root(), EMPTY_ROOT_HASH);
+        assert_ne!(State::of(5, 40, 9).root(), State::of(5, 40, 10).root(), "it changes from block to block");
     }
 
     #[test]
     fn all_contents_are_proved_and_every_read_finds_its_way_through_them() {
-        let state = State::new(3, 200, 17);
+        let state = State::of(3, 200, 17);
         let mut held = HashMap::new();
         for (key, proved) in state.contents(B256::ZERO) {
             let examined = key.examine(Form::Offered, proved.encode()).unwrap();
