@@ -19,7 +19,7 @@ mod tests;
 
 pub use apply::TrieId;
 pub(crate) use apply::{Change, Forest, Records};
-pub(crate) use hash::{HashedNode, TrieUpdate};
+pub(crate) use hash::HashedNode;
 pub(crate) use path::TriePath;
 pub use record::DamagedRecord;
 

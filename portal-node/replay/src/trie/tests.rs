@@ -10,6 +10,7 @@ use content_types::trie::ProofError;
 use content_types::trie::proof::look_up;
 use proptest::prelude::*;
 
+use super::hash::TrieUpdate;
 use super::*;
 
 #[derive(Default)]
