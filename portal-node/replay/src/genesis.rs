@@ -44,7 +44,7 @@ struct HeaderFields {
 }
 
 /// What one account begins with.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct GenesisAccount {
     /// In wei.
     #[serde(default)]
@@ -100,6 +100,11 @@ impl Genesis {
             Some((field, value)) => Err(GenesisError::TooLarge { field, value }),
             None => Ok(genesis),
         }
+    }
+
+    /// A chain that begins with these accounts, and a header that has nothing but its gas limit.
+    pub fn new(config: Option<ForkConfig>, alloc: BTreeMap<Address, GenesisAccount>, gas_limit: u64) -> Self {
+        Self { config, alloc, header: HeaderFields { gas_limit: U256::from(gas_limit), ..HeaderFields::default() } }
     }
 
     /// The root of the state that the file describes, computed from nothing but the file.

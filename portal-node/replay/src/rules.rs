@@ -29,7 +29,7 @@ const BLOB_FORKS: [(EthereumHardfork, &str); 8] = [
 
 /// The forks of a private chain, as `config` in geth's genesis files has them. A fork that is left out never comes. Numbers of
 /// blocks, and times in seconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "each is the block or the time at which the fork of its name begins")]
 pub struct ForkConfig {

@@ -11,6 +11,8 @@ mod block_state;
 mod code_cache;
 mod execute;
 mod intermediate;
+#[cfg(test)]
+mod tests;
 
 pub use block_state::StateError;
 pub(crate) use code_cache::CodeCache;

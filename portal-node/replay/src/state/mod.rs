@@ -10,6 +10,8 @@
 mod account;
 mod apply;
 mod pending;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub(crate) use account::{Account, AccountInfo};

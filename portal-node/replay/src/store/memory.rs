@@ -21,6 +21,13 @@ struct Content {
 #[derive(Debug)]
 pub struct MemorySnapshot(Content);
 
+impl MemoryStore {
+    /// How many keys a table has.
+    pub fn len(&self, table: Table) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).tables[table.index()].len()
+    }
+}
+
 impl Store for MemoryStore {
     type Snapshot = MemorySnapshot;
 
