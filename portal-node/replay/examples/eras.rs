@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use cairn_archive::Archive;
+use cairn_replay::eras;
 use cairn_replay::store::DiskStore;
-use cairn_replay::{BatchLimits, Block, Genesis, Replay, Rules};
+use cairn_replay::{BatchLimits, Genesis, Replay, Rules};
 
 /// Bytes that the database may hold in memory.
 const CACHE: usize = 256 << 20;
@@ -19,17 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(genesis), Some(state)) = (arguments.next(), arguments.next()) else {
         return Err("usage: eras GENESIS.json STATE ERA…".into());
     };
-    let archives = arguments.map(|path| Archive::open(path)?.pinned()).collect::<Result<Vec<_>, _>>()?;
+    let archives = arguments.map(Archive::open).collect::<Result<Vec<_>, _>>()?;
     let genesis = Genesis::from_json(&std::fs::read_to_string(genesis)?)?;
     let mut replay = Replay::open(DiskStore::open(&state, CACHE)?, Rules::mainnet(), genesis, BatchLimits::default())?;
-    let blocks = archives.into_iter().flat_map(|archive| {
-        archive.blocks().map(move |number| -> Result<Block, Box<dyn Error + Send + Sync>> {
-            let header = archive.decoded_header(number)?;
-            Ok(Block::new(&header, &archive.body(number)?)?)
-        })
-    });
+    let from = replay.reached().map_or(0, |reached| reached.number);
     let (mut nodes, mut bytes) = (0, 0);
-    let progress = replay.run(blocks.map(|block| block.map_err(Broken)), |changes| {
+    let progress = replay.run(eras::blocks(archives, from), |changes| {
         nodes += changes.nodes.len();
         bytes += changes.nodes.iter().map(|node| node.rlp.len()).sum::<usize>();
         ControlFlow::Continue(())
@@ -47,8 +43,3 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     Ok(())
 }
-
-/// A block that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Broken(Box<dyn Error + Send + Sync>);

@@ -9,17 +9,20 @@
 //! | [`genesis`] | the state that a chain begins with |
 //! | [`rules`] | which fork is active at which block |
 //! | [`block`] | a block as it is replayed |
+//! | [`eras`] | blocks out of era files |
 //! | [`store`] | where the state lies: a database behind a narrow trait |
 //! | [`trie`] | tries in the store, changed in batches |
 //! | `state` | the state between blocks: the store, and what is not written yet |
 //! | [`execution`] | one block on a state, held against its header |
 //! | [`changes`] | what a block hands out |
 //! | `tip` | the state at the youngest block, and how it goes on by one |
-//! | [`replay`] | the loop, in three threads |
+//! | `prepare` | who sent the transactions of blocks to come |
+//! | [`replay`] | the loop, and who writes |
 //! | [`error`] | what ends it |
 
 pub mod block;
 pub mod changes;
+pub mod eras;
 pub mod error;
 pub mod execution;
 pub mod genesis;
@@ -28,6 +31,7 @@ pub mod rules;
 pub mod store;
 pub mod trie;
 
+mod prepare;
 mod state;
 mod tip;
 

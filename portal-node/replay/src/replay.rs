@@ -1,7 +1,7 @@
 //! The replay itself: blocks in, one after the other; what each has brought out, once its state's root was checked.
 //!
-//! Three threads work at it: one takes the blocks from their source and finds out who sent their transactions, one executes them
-//! and brings their changes into the tries, one writes batches of blocks to the store. A batch is there whole or not at all; after
+//! Some threads find out who sent the transactions of blocks to come, one executes blocks and brings their changes into the
+//! tries, one writes batches of blocks to the store. A batch is there whole or not at all; after
 //! a crash the replay goes on behind the last batch that is, and hands out what came after it once more.
 
 use std::ops::ControlFlow;
@@ -10,17 +10,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::block::{Block, BlockError, RecoveredBlock};
+use crate::block::Block;
 use crate::changes::Changes;
 use crate::error::{ReplayError, Trouble};
 use crate::genesis::Genesis;
+use crate::prepare::PreparedBlocks;
 use crate::rules::Rules;
 use crate::state::Pending;
 use crate::store::{Reached, Store};
 use crate::tip::Tip;
-
-/// Blocks that wait for their execution.
-const PREPARED_BLOCKS: usize = 64;
 
 /// How much is collected before it is written.
 #[derive(Debug, Clone, Copy)]
@@ -102,12 +100,10 @@ impl<S: Store> Replay<S> {
         let mut progress = Progress::default();
         let outcome = thread::scope(|scope| {
             let from = tip.number();
-            let (prepared, to_execute) = sync_channel(PREPARED_BLOCKS);
-            scope.spawn(move || prepare(blocks, from, &prepared));
+            let blocks = PreparedBlocks::spawn(scope, blocks, from);
             let mut writer = Writer::spawn(scope, store, limits, from);
-            let outcome = advance(tip, &to_execute, &mut writer, &mut progress, &mut handle);
-            // Ends the thread that prepares blocks, which may be waiting for room.
-            drop(to_execute);
+            // Takes the blocks, so that those who prepare more of them end with it.
+            let outcome = advance(tip, blocks, &mut writer, &mut progress, &mut handle);
             let written = writer.finish(tip);
             outcome.and(written)
         });
@@ -116,32 +112,10 @@ impl<S: Store> Replay<S> {
     }
 }
 
-/// Finds out who sent the transactions of each block behind `from`, until nobody wants more.
-fn prepare<I, E>(blocks: I, from: u64, prepared: &SyncSender<Result<RecoveredBlock, ReplayError>>)
-where
-    I: Iterator<Item = Result<Block, E>>,
-    E: std::error::Error + Send + Sync + 'static,
-{
-    for block in blocks {
-        let block = match block {
-            Ok(block) if block.header().number < from => continue,
-            Ok(block) => {
-                let number = block.header().number;
-                block.recover().map_err(|error: BlockError| ReplayError::new(Some(number), error))
-            }
-            Err(error) => Err(ReplayError::new(None, Trouble::Source(Box::new(error)))),
-        };
-        let is_last = block.is_err();
-        if prepared.send(block).is_err() || is_last {
-            return;
-        }
-    }
-}
-
 /// Executes what comes.
 fn advance<S: Store>(
     tip: &mut Tip<S::Snapshot>,
-    blocks: &Receiver<Result<RecoveredBlock, ReplayError>>,
+    blocks: PreparedBlocks,
     writer: &mut Writer<'_, S>,
     progress: &mut Progress,
     handle: &mut impl FnMut(Changes) -> ControlFlow<()>,

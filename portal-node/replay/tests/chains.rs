@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use alloy_primitives::{B256, b256, keccak256};
-use cairn_archive::{Archive, ArchiveError};
+use cairn_archive::Archive;
+use cairn_replay::eras::{self, EraError};
 use cairn_replay::rules::ForkConfig;
 use cairn_replay::store::{DiskStore, MemoryStore, Snapshot as _, Store as _};
 use cairn_replay::{BatchLimits, Block, Changes, Genesis, Replay, Rules};
@@ -91,14 +92,8 @@ fn nodes_hold_together(all: &[Changes]) {
     }
 }
 
-fn mainnet_blocks(root: &Path) -> impl Iterator<Item = Result<Block, ArchiveError>> + Send + use<> {
-    let archives = ERAS.map(|era| Archive::open(root.join(era)).unwrap().pinned().unwrap());
-    archives.into_iter().flat_map(|archive| {
-        archive.blocks().map(move |number| {
-            let header = archive.decoded_header(number)?;
-            Ok(Block::new(&header, &archive.body(number)?).unwrap())
-        })
-    })
+fn mainnet_blocks(root: &Path) -> impl Iterator<Item = Result<Block, EraError>> + Send + use<> {
+    eras::blocks(ERAS.map(|era| Archive::open(root.join(era)).unwrap()), 0)
 }
 
 fn mainnet_from_genesis(root: &Path) {

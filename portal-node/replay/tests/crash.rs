@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use alloy_primitives::B256;
-use cairn_archive::{Archive, ArchiveError};
+use cairn_archive::Archive;
+use cairn_replay::eras;
 use cairn_replay::store::{DiskStore, Reached};
-use cairn_replay::{BatchLimits, Block, Genesis, Replay, Rules};
+use cairn_replay::{BatchLimits, Genesis, Replay, Rules};
 use cairn_vectors::VectorTest;
 use rand::RngExt as _;
 
@@ -33,16 +34,7 @@ fn open(root: &Path, state: &Path) -> Replay<DiskStore> {
 }
 
 fn archives(root: &Path) -> [Archive; 2] {
-    ERAS.map(|era| Archive::open(root.join(era)).unwrap().pinned().unwrap())
-}
-
-fn blocks(root: &Path, from: u64) -> impl Iterator<Item = Result<Block, ArchiveError>> + Send + use<> {
-    archives(root).into_iter().flat_map(move |archive| {
-        archive.blocks().skip_while(move |number| *number < from).map(move |number| {
-            let header = archive.decoded_header(number)?;
-            Ok(Block::new(&header, &archive.body(number)?).unwrap())
-        })
-    })
+    ERAS.map(|era| Archive::open(root.join(era)).unwrap())
 }
 
 /// What the process does that is killed.
@@ -50,7 +42,7 @@ fn replay_and_tell(root: &Path, state: &Path) {
     let mut replay = open(root, state);
     let mut out = std::io::stdout().lock();
     let from = replay.reached().map_or(0, |reached| reached.number);
-    let told = replay.run(blocks(root, from), |changes| match writeln!(out, "{}", changes.number) {
+    let told = replay.run(eras::blocks(archives(root), from), |changes| match writeln!(out, "{}", changes.number) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     });
@@ -93,7 +85,7 @@ fn killed_at_any_moment(root: &Path) {
     roots.dedup();
     assert!(roots.len() > KILLS / 2, "kills that hit the replay on its way: {roots:?}");
     let mut replay = open(root, &state);
-    replay.run(blocks(root, furthest), |_| ControlFlow::Continue(())).unwrap();
+    replay.run(eras::blocks(archives(root), furthest), |_| ControlFlow::Continue(())).unwrap();
     let reached = replay.reached().unwrap();
     assert_eq!(reached.number, LAST);
     check(root, reached);
