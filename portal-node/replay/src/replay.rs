@@ -32,7 +32,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { blocks: 4096, bytes: 64 << 20 }
+        Self { blocks: 4096, bytes: 32 << 20 }
     }
 }
 

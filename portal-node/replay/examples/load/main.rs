@@ -1,8 +1,8 @@
 //! A synthetic load: blocks of 200 transactions on a state of a million slots, half of them transfers to accounts, half calls
 //! that write four slots each.
 //!
-//! `load build FOLDER [BLOCKS]` makes the state and the chain, `load replay FOLDER` replays it on a copy of the state and says how
-//! fast, with how much memory and how much on disk.
+//! `load build FOLDER [BLOCKS]` makes the state and the chain, `load replay FOLDER [MEGABYTES]` replays it on a copy of the
+//! state, in batches of so many megabytes, and says how fast, with how much memory and how much on disk.
 
 #![allow(clippy::print_stdout)]
 
@@ -11,6 +11,7 @@ mod chain;
 use std::error::Error;
 use std::fs;
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use cairn_replay::store::DiskStore;
@@ -25,8 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["build", folder] => build(Path::new(folder), BLOCKS),
         ["build", folder, blocks] => build(Path::new(folder), blocks.parse()?),
-        ["replay", folder] => replay(Path::new(folder)),
-        _ => Err("usage: load build FOLDER [BLOCKS] | load replay FOLDER".into()),
+        ["replay", folder] => replay(Path::new(folder), BatchLimits::default()),
+        ["replay", folder, megabytes] => replay(
+            Path::new(folder),
+            BatchLimits { bytes: megabytes.parse::<usize>()? << 20, ..BatchLimits::default() },
+        ),
+        _ => Err("usage: load build FOLDER [BLOCKS] | load replay FOLDER [MEGABYTES]".into()),
     }
 }
 
@@ -51,12 +56,12 @@ fn build(folder: &Path, blocks: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn replay(folder: &Path) -> Result<(), Box<dyn Error>> {
+fn replay(folder: &Path, limits: BatchLimits) -> Result<(), Box<dyn Error>> {
     let (path, chain) = (folder.join("replayed"), fs::read(folder.join("chain.rlp"))?);
     fs::copy(folder.join("genesis-state"), &path)?;
     let store = DiskStore::open(&path, CACHE)?;
     // The accounts are in the state that was copied.
-    let mut replay = Replay::open(store, chain::rules()?, chain::empty_genesis(), BatchLimits::default())?;
+    let mut replay = Replay::open(store, chain::rules()?, chain::empty_genesis(), limits)?;
     let mut rest = chain.as_slice();
     let blocks = std::iter::from_fn(|| (!rest.is_empty()).then(|| Block::decode(&mut rest)));
     let mut nodes = 0;
@@ -74,7 +79,7 @@ fn replay(folder: &Path) -> Result<(), Box<dyn Error>> {
         progress.blocks as f64 / seconds,
         progress.transactions as f64 / seconds,
         progress.gas as f64 / seconds / 1e6,
-        fs::metadata(&path)?.len() / 1_000_000,
+        fs::metadata(&path)?.blocks() * 512 / 1_000_000,
         memory(),
     );
     Ok(())

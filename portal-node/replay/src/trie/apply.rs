@@ -76,16 +76,14 @@ impl<'a, R: Records> Forest<'a, R> {
         if changes.is_empty() {
             return Ok((child, false));
         }
-        let mut leaves: Vec<Leaf> = Vec::with_capacity(changes.len() + 1);
-        leaves.extend(
-            changes.iter().filter_map(|(key, value)| Some(Leaf { key: *key, value: value.clone()?, reference: None })),
-        );
         match child {
             Child::Empty => {
+                let leaves = inserted(changes);
                 let is_changed = !leaves.is_empty();
                 Ok((self.build(trie, place, leaves), is_changed))
             }
             Child::Leaf(leaf) => {
+                let mut leaves = inserted(changes);
                 match changes.binary_search_by_key(&leaf.key, |(key, _)| *key) {
                     // The leaf itself is overwritten or goes.
                     Ok(at) if changes[at].1.as_ref() != Some(&leaf.value) => {}
@@ -224,6 +222,15 @@ impl<'a, R: Records> Forest<'a, R> {
             Some(Record::Leaf(_)) | None => Err(TrieError::Missing { trie, path: place.nibbles() }),
         }
     }
+}
+
+/// The leaves that changes bring, where nothing else is.
+fn inserted(changes: &[Change]) -> Vec<Leaf> {
+    let mut leaves = Vec::with_capacity(changes.len() + 1);
+    leaves.extend(
+        changes.iter().filter_map(|(key, value)| Some(Leaf { key: *key, value: value.clone()?, reference: None })),
+    );
+    leaves
 }
 
 /// The changes below `path`, by the nibble that follows on it.
