@@ -72,6 +72,11 @@ impl<S: Store> Replay<S> {
         self.tip.reached()
     }
 
+    /// Gives the store back.
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
     /// The store.
     pub fn store(&self) -> &S {
         &self.store

@@ -70,17 +70,19 @@ fn replay(folder: &Path, limits: BatchLimits) -> Result<(), Box<dyn Error>> {
         ControlFlow::Continue(())
     })?;
     let seconds = progress.time.as_secs_f64();
+    let on_disk = || fs::metadata(&path).map_or(0, |file| file.blocks() * 512 / 1_000_000);
+    let (memory, before) = (memory(), on_disk());
+    replay.into_store().compact()?;
     println!(
         "{} blocks, {} transactions, {} M gas in {seconds:.2} s: {:.0} blocks/s, {:.0} transactions/s, {:.1} M gas/s; {nodes} \
-         nodes; {} MB on disk; {}",
+         nodes; {before} MB on disk, {} MB compacted; {memory}",
         progress.blocks,
         progress.transactions,
         progress.gas / 1_000_000,
         progress.blocks as f64 / seconds,
         progress.transactions as f64 / seconds,
         progress.gas as f64 / seconds / 1e6,
-        fs::metadata(&path)?.blocks() * 512 / 1_000_000,
-        memory(),
+        on_disk(),
     );
     Ok(())
 }

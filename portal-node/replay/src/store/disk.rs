@@ -1,6 +1,7 @@
 //! The store on disk: redb, one file. A batch is one write transaction, which is on disk whole or not at all.
 
 use std::path::Path;
+use std::{fs, io};
 
 use alloy_rlp::Decodable as _;
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, TableDefinition};
@@ -22,6 +23,9 @@ const TABLES: [Definition; Table::ALL.len()] = [
 const META: Definition = Definition::new("meta");
 const REACHED: &[u8] = b"reached";
 
+/// What a file's name ends with while it is made.
+const UNFINISHED: &str = ".unfinished";
+
 /// A file with the tables.
 #[derive(Debug)]
 pub struct DiskStore(Database);
@@ -39,15 +43,41 @@ impl DiskStore {
     ///
     /// [`StoreError::Database`]; another process that has the file open is one reason.
     pub fn open(path: impl AsRef<Path>, cache: usize) -> Result<Self, StoreError> {
-        let database = Database::builder().set_cache_size(cache).create(path).map_err(failed)?;
-        // The tables are made once, so that a snapshot finds them.
-        let transaction = database.begin_write().map_err(failed)?;
-        for definition in TABLES.into_iter().chain([META]) {
-            transaction.open_table(definition).map_err(failed)?;
+        let path = path.as_ref();
+        if !path.exists() {
+            make(path)?;
         }
-        transaction.commit().map_err(failed)?;
-        Ok(Self(database))
+        Ok(Self(Database::builder().set_cache_size(cache).open(path).map_err(failed)?))
     }
+
+    /// Moves what is in the file together and gives the rest back, which may be more than half of it: batches that touch most of
+    /// the state leave as much free. Takes seconds for each 100 MB.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Database`].
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        self.0.compact().map(drop).map_err(failed)
+    }
+}
+
+/// Makes the file, with its tables, so that a snapshot finds them. A file that is half made is no database and would never be
+/// opened again: it gets its name when it is whole.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let database = Database::create(&unfinished).map_err(failed)?;
+    let transaction = database.begin_write().map_err(failed)?;
+    for definition in TABLES.into_iter().chain([META]) {
+        transaction.open_table(definition).map_err(failed)?;
+    }
+    transaction.commit().map_err(failed)?;
+    drop(database);
+    fs::rename(&unfinished, path).map_err(failed)
 }
 
 impl Store for DiskStore {

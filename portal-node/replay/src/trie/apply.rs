@@ -2,6 +2,7 @@
 //! hashed yet.
 
 use alloy_primitives::B256;
+use alloy_trie::EMPTY_ROOT_HASH;
 use bytes::Bytes;
 
 use super::TrieError;
@@ -49,6 +50,7 @@ impl<'a, R: Records> Forest<'a, R> {
     /// which is there once; no value is empty.
     pub(crate) fn apply(&mut self, trie: TrieId, root: B256, changes: &[Change]) -> Result<(), TrieError> {
         let (child, is_changed) = match self.records.record(trie, &TriePath::ROOT)? {
+            None if root != EMPTY_ROOT_HASH => return Err(TrieError::Missing { trie, path: TriePath::ROOT.nibbles() }),
             None => self.change_child(trie, TriePath::ROOT, Child::Empty, changes)?,
             Some(record) => match decode(TriePath::ROOT, record)? {
                 Record::Leaf(leaf) => {
