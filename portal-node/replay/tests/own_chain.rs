@@ -14,7 +14,7 @@ use cairn_replay::error::Trouble;
 use cairn_replay::execution::ExecutionError;
 use cairn_replay::genesis::GenesisAccount;
 use cairn_replay::rules::ForkConfig;
-use cairn_replay::store::{MemoryStore, Snapshot as _, Store as _};
+use cairn_replay::store::{MemoryStore, Snapshot as _, Store as _, Table};
 use cairn_replay::{BatchLimits, Block, Changes, Genesis, Progress, Replay, ReplayError, Rules};
 
 const LIMITS: BatchLimits = BatchLimits { blocks: 3, bytes: 1 << 20 };
@@ -102,6 +102,19 @@ fn a_block_that_does_not_follow_ends_it() {
     match spoiled(|header| header.number = 7) {
         Trouble::Number { expected: 6 } => {}
         trouble => panic!("{trouble}"),
+    }
+}
+
+/// Contracts ask for the hashes of the last 256 blocks (BLOCKHASH), also after a restart.
+#[test]
+fn hashes_of_the_youngest_blocks_are_in_the_store() {
+    let headers = chain(300);
+    let mut replay = replay();
+    run(&mut replay, &headers).unwrap();
+    let snapshot = replay.store().snapshot().unwrap();
+    for header in &headers[300 - 256..] {
+        let hash = snapshot.get(Table::Blocks, &[header.number as u8]).unwrap();
+        assert_eq!(hash, Some(header.hash_slow().to_vec()), "block {}", header.number);
     }
 }
 

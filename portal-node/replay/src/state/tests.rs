@@ -83,6 +83,28 @@ fn happen(event: &Event, plain: &mut BTreeMap<u8, PlainAccount>, before: Option<
     AccountChange { hash: hash(event.account), before, after, is_wiped: event.kind < 2, slots }
 }
 
+#[test]
+fn block_hashes_are_found_in_every_layer() {
+    let store = MemoryStore::default();
+    let mut view = LayeredView::new(store.snapshot().unwrap());
+    let hash = |number: u64| keccak256(number.to_be_bytes());
+    for number in 0..700 {
+        view.collecting.add_block(number, hash(number));
+        for back in 0..number.min(256) {
+            assert_eq!(view.block_hash(number - back).unwrap(), Some(hash(number - back)));
+        }
+        if number % 100 == 99 {
+            // As when a batch is on its way to the store, and then as when it is there.
+            let pending = std::sync::Arc::new(std::mem::take(&mut view.collecting));
+            view.writing = Some(pending.clone());
+            assert_eq!(view.block_hash(number).unwrap(), Some(hash(number)));
+            let reached = Reached { number, hash: hash(number), state_root: EMPTY_ROOT_HASH, tries: 0 };
+            store.commit(&pending.to_batch(), reached).unwrap();
+            (view.snapshot, view.writing) = (store.snapshot().unwrap(), None);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]

@@ -77,7 +77,9 @@ fn make(path: &Path) -> Result<(), StoreError> {
     }
     transaction.commit().map_err(failed)?;
     drop(database);
-    fs::rename(&unfinished, path).map_err(failed)
+    fs::rename(&unfinished, path).map_err(failed)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 impl Store for DiskStore {
@@ -95,7 +97,9 @@ impl Store for DiskStore {
     }
 
     fn commit(&self, batch: &WriteBatch, reached: Reached) -> Result<(), StoreError> {
-        let transaction = self.0.begin_write().map_err(failed)?;
+        let mut transaction = self.0.begin_write().map_err(failed)?;
+        // Which pages are free is written as well. Otherwise the whole file would be read to find out, after a crash.
+        transaction.set_quick_repair(true);
         for (definition, writes) in TABLES.into_iter().zip(&batch.tables) {
             let mut table = transaction.open_table(definition).map_err(failed)?;
             for (key, value) in writes {
