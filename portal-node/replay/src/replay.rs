@@ -125,7 +125,9 @@ fn advance<S: Store>(
     progress: &mut Progress,
     handle: &mut impl FnMut(Changes) -> ControlFlow<()>,
 ) -> Result<(), ReplayError> {
-    if tip.reached().is_none() && handle(tip.begin()?).is_break() {
+    if let Some(changes) = tip.begin()?
+        && handle(changes).is_break()
+    {
         return Ok(());
     }
     for block in blocks {

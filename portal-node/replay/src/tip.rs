@@ -19,7 +19,8 @@ use crate::store::{Reached, Snapshot};
 /// The state at the youngest block.
 pub(crate) struct Tip<S> {
     rules: Rules,
-    genesis: Genesis,
+    /// Until the store has its state.
+    genesis: Option<Genesis>,
     view: LayeredView<S>,
     codes: CodeCache,
     reached: Option<Reached>,
@@ -28,6 +29,7 @@ pub(crate) struct Tip<S> {
 impl<S: Snapshot> Tip<S> {
     pub(crate) fn new(rules: Rules, genesis: Genesis, snapshot: S) -> Self {
         let reached = snapshot.reached();
+        let genesis = reached.is_none().then_some(genesis);
         Self { rules, genesis, view: LayeredView::new(snapshot), codes: CodeCache::new(), reached }
     }
 
@@ -45,11 +47,12 @@ impl<S: Snapshot> Tip<S> {
         self.view.collecting.size()
     }
 
-    /// Makes the genesis state.
-    pub(crate) fn begin(&mut self) -> Result<Changes, ReplayError> {
-        let header = self.genesis.header(&self.rules);
+    /// Makes the genesis state. `None`: it was made before.
+    pub(crate) fn begin(&mut self) -> Result<Option<Changes>, ReplayError> {
+        let Some(genesis) = self.genesis.take() else { return Ok(None) };
+        let header = genesis.header(&self.rules);
         let mut executed = Executed { changes: Vec::new(), codes: B256Map::default() };
-        for (address, account) in &self.genesis.alloc {
+        for (address, account) in &genesis.alloc {
             let code_hash = account.code_hash();
             if code_hash != KECCAK256_EMPTY {
                 executed.codes.insert(code_hash, account.code.0.clone());
@@ -59,7 +62,8 @@ impl<S: Snapshot> Tip<S> {
         executed.changes.sort_unstable_by_key(|change| change.hash);
         let before = Reached { number: 0, hash: B256::ZERO, state_root: EMPTY_ROOT_HASH, tries: 0 };
         let after = Reached { hash: header.hash_slow(), state_root: header.state_root, ..before };
-        self.take(before, after, executed).map(|nodes_and_codes| nodes_and_codes.into_changes(after, 0, 0))
+        let taken = self.take(before, after, executed)?;
+        Ok(Some(taken.into_changes(after, 0, 0)))
     }
 
     /// Goes on by one block. `None`: it was reached before.

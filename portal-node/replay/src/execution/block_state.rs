@@ -146,10 +146,7 @@ impl<'a, V: View> BlockState<'a, V> {
         if !account.is_touched() {
             return;
         }
-        if let (Some(code), true) =
-            (&account.info.code, account.is_created() || account.info.code_hash != KECCAK256_EMPTY)
-            && !code.is_empty()
-        {
+        if let Some(code) = account.info.code.as_ref().filter(|code| !code.is_empty()) {
             let hash = account.info.code_hash;
             let is_new =
                 self.accounts.get(&address).and_then(|entry| entry.now).is_none_or(|now| now.code_hash != hash);

@@ -57,7 +57,9 @@ pub(crate) fn apply(
             applied.dropped.push(account.trie);
         }
         let kept = before.filter(|_| !change.is_wiped);
-        if change.after.is_none() || (change.slots.iter().all(|(_, value)| kept.is_none() && value.is_zero())) {
+        // In a trie that is new there is nothing to take away.
+        let slots = change.slots.iter().filter(|(_, value)| kept.is_some() || !value.is_zero());
+        if change.after.is_none() || slots.clone().next().is_none() {
             continue;
         }
         let (trie, root) = match kept {
@@ -67,7 +69,6 @@ pub(crate) fn apply(
                 (applied.tries, EMPTY_ROOT_HASH)
             }
         };
-        let slots = change.slots.iter().filter(|(_, value)| kept.is_some() || !value.is_zero());
         let values: Vec<Change> = slots
             .clone()
             .map(|(slot, value)| (*slot, (!value.is_zero()).then(|| alloy_rlp::encode(value).into())))
