@@ -26,7 +26,7 @@ pub(crate) type Change = (B256, Option<Bytes>);
 pub(crate) struct Forest<'a, R> {
     records: &'a R,
     /// Branches that are new or other than before, and whose they are.
-    pub(super) changed: Vec<(TrieId, Branch)>,
+    pub(super) changed: Vec<(TrieId, Box<Branch>)>,
     /// Where there may be records without a branch.
     pub(super) left: Vec<(TrieId, TriePath)>,
     /// What each trie is now.
@@ -60,7 +60,7 @@ impl<'a, R: Records> Forest<'a, R> {
                     }
                     changed
                 }
-                Record::Branch(branch) => self.change_branch(trie, *branch, Some(Reference::Hash(root)), changes)?,
+                Record::Branch(branch) => self.change_branch(trie, branch, Some(Reference::Hash(root)), changes)?,
             },
         };
         self.roots.push((trie, if is_changed { Root::Other(child) } else { Root::Same(root) }));
@@ -116,7 +116,7 @@ impl<'a, R: Records> Forest<'a, R> {
     fn change_branch(
         &mut self,
         trie: TrieId,
-        mut branch: Branch,
+        mut branch: Box<Branch>,
         reference: Option<Reference>,
         changes: &[Change],
     ) -> Result<(Child, bool), TrieError> {
@@ -125,7 +125,7 @@ impl<'a, R: Records> Forest<'a, R> {
         let fork = inserts.map(|(key, _)| common_nibbles(key, branch.path.key())).min().unwrap_or(end);
         if fork < end {
             // A key leaves the extension on the way: there will be a branch above this one.
-            let mut above = Branch::new(branch.start, TriePath::of(branch.path.key(), fork));
+            let mut above = Box::new(Branch::new(branch.start, TriePath::of(branch.path.key(), fork)));
             let own_nibble = nibble(branch.path.key(), fork);
             branch.start = fork + 1;
             let mut own = Some(branch);
@@ -156,7 +156,7 @@ impl<'a, R: Records> Forest<'a, R> {
     }
 
     /// What becomes of a branch whose children have changed: with one child left it is none, with none nothing.
-    fn close(&mut self, trie: TrieId, mut branch: Branch) -> Result<Child, TrieError> {
+    fn close(&mut self, trie: TrieId, mut branch: Box<Branch>) -> Result<Child, TrieError> {
         let mut children = (0..WIDTH as u8).zip(&mut branch.children).filter(|(_, child)| **child != Child::Empty);
         let (first, second) = (children.next(), children.next());
         if second.is_some() {
@@ -203,7 +203,7 @@ impl<'a, R: Records> Forest<'a, R> {
         }
         // Keys differ, so that this is less than their length.
         let fork = common_nibbles(&first.key, &last.key).min(KEY_NIBBLES - 1);
-        let mut branch = Branch::new(place.len(), TriePath::of(&first.key, fork));
+        let mut branch = Box::new(Branch::new(place.len(), TriePath::of(&first.key, fork)));
         while let Some(last) = leaves.last() {
             let own_nibble = nibble(&last.key, fork);
             let from = leaves.partition_point(|leaf| nibble(&leaf.key, fork) < own_nibble);
@@ -213,14 +213,14 @@ impl<'a, R: Records> Forest<'a, R> {
         self.push(trie, branch)
     }
 
-    fn push(&mut self, trie: TrieId, branch: Branch) -> Child {
+    fn push(&mut self, trie: TrieId, branch: Box<Branch>) -> Child {
         self.changed.push((trie, branch));
         Child::Changed(self.changed.len() - 1)
     }
 
-    fn branch_at(&self, trie: TrieId, place: TriePath) -> Result<Branch, TrieError> {
+    fn branch_at(&self, trie: TrieId, place: TriePath) -> Result<Box<Branch>, TrieError> {
         match self.records.record(trie, &place)?.map(|record| decode(place, record)).transpose()? {
-            Some(Record::Branch(branch)) => Ok(*branch),
+            Some(Record::Branch(branch)) => Ok(branch),
             Some(Record::Leaf(_)) | None => Err(TrieError::Missing { trie, path: place.nibbles() }),
         }
     }

@@ -89,7 +89,7 @@ pub(crate) fn decode(place: TriePath, mut record: Bytes) -> Result<Record, Damag
     }
     let mut key = *place.key();
     take_nibbles(&mut key, place.len(), end, &mut record)?;
-    let mut branch = Branch::new(place.len(), TriePath::of(&key, end));
+    let mut branch = Box::new(Branch::new(place.len(), TriePath::of(&key, end)));
     let mut mask = || record.try_get_u16().map_err(|_| DamagedRecord);
     let (present, leaves, inline) = (mask()?, mask()?, mask()?);
     for (child, nibble) in branch.children.iter_mut().zip(0..) {
@@ -118,7 +118,7 @@ pub(crate) fn decode(place: TriePath, mut record: Bytes) -> Result<Record, Damag
             Child::Stored(Reference::Hash(take_hash(&mut record)?))
         };
     }
-    if record.is_empty() { Ok(Record::Branch(Box::new(branch))) } else { Err(DamagedRecord) }
+    if record.is_empty() { Ok(Record::Branch(branch)) } else { Err(DamagedRecord) }
 }
 
 /// Nibbles from `start` to `end`, two in a byte, the first one alone if their number is odd.
