@@ -1,0 +1,170 @@
+//! Real chains: mainnet's beginning, and a private chain with every fork from Frontier to Osaka.
+
+#![allow(clippy::unwrap_used)] // a test without the harness: clippy does not know it for one
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use alloy_primitives::{B256, Bytes, b256, keccak256};
+use cairn_archive::Archive;
+use cairn_replay::eras::{self, EraError};
+use cairn_replay::rules::ForkConfig;
+use cairn_replay::store::{DiskStore, MemoryStore, Snapshot as _, Store as _};
+use cairn_replay::{BatchLimits, Block, Changes, Genesis, Replay, Rules, TrieNode};
+use cairn_vectors::VectorTest;
+use content_types::ChainSpec;
+use content_types::trie::Nibbles;
+use serde_json::Value;
+
+const MAINNET: &str = "genesis/mainnet.json";
+const ERAS: [&str; 2] = ["era1/mainnet-00000-5ec1ffb8.era1", "era1/mainnet-00001-a5364e9a.era1"];
+const PRIVATE: [&str; 2] = ["execution-apis/genesis.json", "execution-apis/chain.rlp"];
+const FIXTURES: &str = "execution-apis/fixtures";
+/// Bytes that the database may hold in memory.
+const CACHE: usize = 64 << 20;
+
+fn genesis(root: &Path, path: &str) -> Genesis {
+    Genesis::from_json(&fs::read_to_string(root.join(path)).unwrap()).unwrap()
+}
+
+fn mainnet_begins_with_its_root(root: &Path) {
+    let genesis = genesis(root, MAINNET);
+    assert_eq!(genesis.alloc.len(), 8893);
+    assert_eq!(genesis.state_root(), b256!("d7f8974fb5ac78d9ac099b9ad5018bedc2ce0a72dad1827a1709da30580f0544"));
+    assert_eq!(genesis.header(&Rules::mainnet()).hash_slow(), ChainSpec::mainnet().genesis_hash());
+}
+
+/// The private chain's blocks, from 1 on.
+fn private_blocks(root: &Path) -> Vec<Block> {
+    let bytes = fs::read(root.join(PRIVATE[1])).unwrap();
+    let mut rest = bytes.as_slice();
+    let mut blocks = Vec::new();
+    while !rest.is_empty() {
+        blocks.push(Block::decode(&mut rest).unwrap());
+    }
+    blocks
+}
+
+fn private_rules(genesis: &Genesis) -> Rules {
+    let config: &ForkConfig = genesis.config.as_ref().unwrap();
+    Rules::from_config(config).unwrap()
+}
+
+fn ok(block: Block) -> Result<Block, Infallible> {
+    Ok(block)
+}
+
+/// What each block of the private chain brings.
+fn private_changes(root: &Path) -> Vec<Changes> {
+    let genesis = genesis(root, PRIVATE[0]);
+    let rules = private_rules(&genesis);
+    let blocks = private_blocks(root);
+    let last = blocks.last().unwrap().header().clone();
+    let mut replay = Replay::open(MemoryStore::default(), rules, genesis, BatchLimits::default()).unwrap();
+    let mut seen = Vec::new();
+    let progress = replay.run(blocks.into_iter().map(ok), |changes| {
+        seen.push(changes);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(progress.unwrap().blocks, 54);
+    assert_eq!(replay.reached().unwrap().state_root, last.state_root);
+    seen
+}
+
+fn every_fork_of_a_private_chain(root: &Path) {
+    let seen = private_changes(root);
+    assert_eq!(seen.iter().map(|changes| changes.number).collect::<Vec<_>>(), (0..=54).collect::<Vec<_>>());
+    nodes_hold_together(&seen);
+}
+
+/// What a fixture asks, and what geth has answered: the parameters and the result.
+fn fixture(root: &Path, path: &str) -> (Value, Value) {
+    let text = fs::read_to_string(root.join(FIXTURES).join(path)).unwrap();
+    let line = |mark: &str| -> Value {
+        serde_json::from_str(text.lines().find_map(|line| line.strip_prefix(mark)).unwrap()).unwrap()
+    };
+    (line(">> ")["params"].take(), line("<< ")["result"].take())
+}
+
+fn hex_bytes(value: &Value) -> Bytes {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// Every node of the proofs, and the code, that geth has answered for this chain was handed out, at its place.
+fn nodes_and_code_are_those_that_geth_tells(root: &Path) {
+    let all = private_changes(root);
+    for path in ["eth_getProof/get-account-proof-blockhash.io", "eth_getProof/get-account-proof-latest.io"] {
+        let (question, answer) = fixture(root, path);
+        let until = match question[2].as_str().unwrap() {
+            "latest" => all.len(),
+            hash => all.iter().position(|changes| changes.block_hash == hash.parse::<B256>().unwrap()).unwrap() + 1,
+        };
+        let key = Nibbles::of_key(&keccak256(hex_bytes(&question[0])));
+        let proof = answer["accountProof"].as_array().unwrap();
+        assert!(proof.len() > 1);
+        for node in proof {
+            let rlp = hex_bytes(node);
+            let is_it = |node: &TrieNode| {
+                node.account.is_none() && node.rlp == rlp && key.as_slice().starts_with(node.path.as_slice())
+            };
+            assert!(all[..until].iter().flat_map(|changes| &changes.nodes).any(is_it), "{path}: {rlp}");
+        }
+    }
+    let (question, answer) = fixture(root, "eth_getCode/get-code-default-block.io");
+    let (account, code) = (keccak256(hex_bytes(&question[0])), hex_bytes(&answer));
+    let mut codes = all.iter().flat_map(|changes| &changes.codes);
+    assert!(codes.any(|handed_out| handed_out.account == account && handed_out.code == code));
+}
+
+/// Each node that was handed out has its hash, and is the root of its block's state or has a parent that was handed out.
+fn nodes_hold_together(all: &[Changes]) {
+    let mut known: HashMap<B256, ()> = HashMap::new();
+    for changes in all {
+        let roots = changes.nodes.iter().filter(|node| node.account.is_none() && node.path.is_empty());
+        if let Some(root) = roots.last() {
+            assert_eq!(root.hash, changes.state_root);
+        }
+        for node in &changes.nodes {
+            assert_eq!(keccak256(&node.rlp), node.hash);
+            known.insert(node.hash, ());
+        }
+        for code in &changes.codes {
+            assert_eq!(keccak256(&code.code), code.hash);
+        }
+        assert!(known.contains_key(&changes.state_root), "block {}", changes.number);
+    }
+}
+
+fn mainnet_blocks(root: &Path) -> impl Iterator<Item = Result<Block, EraError>> + Send + use<> {
+    eras::blocks(ERAS.map(|era| Archive::open(root.join(era)).unwrap()), 0)
+}
+
+fn mainnet_from_genesis(root: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path().join("state"), CACHE).unwrap();
+    let mut replay = Replay::open(store, Rules::mainnet(), genesis(root, MAINNET), BatchLimits::default()).unwrap();
+    let progress = replay.run(mainnet_blocks(root), |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(progress.blocks, 16_383);
+    let reached = replay.reached().unwrap();
+    assert_eq!(replay.store().snapshot().unwrap().reached(), Some(reached), "all is in the store");
+    drop(replay);
+    let store = DiskStore::open(folder.path().join("state"), CACHE).unwrap();
+    let replay = Replay::open(store, Rules::mainnet(), genesis(root, MAINNET), BatchLimits::default()).unwrap();
+    assert_eq!(replay.reached(), Some(reached));
+}
+
+fn main() {
+    cairn_vectors::run(vec![
+        VectorTest::new("mainnet_begins_with_its_root", &[MAINNET], mainnet_begins_with_its_root),
+        VectorTest::new("every_fork_of_a_private_chain", &PRIVATE, every_fork_of_a_private_chain),
+        VectorTest::new(
+            "nodes_and_code_are_those_that_geth_tells",
+            &[PRIVATE[0], PRIVATE[1], FIXTURES],
+            nodes_and_code_are_those_that_geth_tells,
+        ),
+        VectorTest::new("mainnet_from_genesis", &[MAINNET, ERAS[0], ERAS[1]], mainnet_from_genesis),
+    ]);
+}
