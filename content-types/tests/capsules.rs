@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, U256, keccak256};
 use bytes::Bytes;
 use cairn_synthetic::{State, SyntheticChain, SyntheticConfig};
 use content_types::capsule::{Capsule, CapsuleError, Claim, MakeError};
@@ -146,4 +146,37 @@ fn a_capsule_has_each_node_once_and_in_its_place() {
     let nobody = |_: &ContentKey| Err("nobody has it");
     let error = Capsule::make(&block.header, None, capsule.claims, nobody).unwrap_err();
     assert_eq!(error, MakeError::Source("nobody has it"));
+}
+
+/// A trie whose branches lead to one and the same node in all places is small, and each slot goes through all of it.
+#[test]
+fn what_would_take_for_ever_to_check_is_refused() {
+    let node = |items: &[Vec<u8>]| {
+        let payload = items.concat();
+        let mut node = Vec::new();
+        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut node);
+        Bytes::from([node, payload].concat())
+    };
+    let child = |node: &Bytes| alloy_rlp::encode(keccak256(node));
+    let mut storage = vec![node(&[vec![0x20], alloy_rlp::encode(&alloy_rlp::encode([7_u8; 32])[..])])];
+    for _ in 0..64 {
+        let mut items = vec![child(&storage[storage.len() - 1]); 16];
+        items.push(vec![0x80]);
+        storage.push(node(&items));
+    }
+    storage.reverse();
+    let address = Address::ZERO;
+    let account = alloy_trie::TrieAccount { storage_root: keccak256(&storage[0]), ..Default::default() };
+    let path = [&[0x20], keccak256(address).as_slice()].concat();
+    let leaf = node(&[alloy_rlp::encode(&path[..]), alloy_rlp::encode(&alloy_rlp::encode(account)[..])]);
+    let header = alloy_consensus::Header { state_root: keccak256(&leaf), ..Default::default() };
+    let capsule = |slots: u64| Capsule {
+        header: alloy_rlp::encode(&header).into(),
+        header_proof: Bytes::new(),
+        claims: vec![Claim { address, slots: (0..slots).map(U256::from).collect(), code: false }],
+        nodes: std::iter::once(&leaf).chain(&storage).cloned().collect(),
+        codes: Vec::new(),
+    };
+    assert_eq!(capsule(3).open().unwrap().accounts[0].slots.len(), 3, "it is as good as any other");
+    assert!(matches!(capsule(65_536).open(), Err(CapsuleError::TooMuch(_))));
 }

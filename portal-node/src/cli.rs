@@ -282,8 +282,9 @@ pub(crate) struct VerifyArgs {
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = values::read::<NonZeroUsize>)]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// JSON-RPC of an execution client that you trust: it vouches for headers that no list or proof proves
-    #[arg(long, env = "CAIRN_HEADERS_FROM", value_name = "URL", value_parser = values::read::<Url>)]
+    /// JSON-RPC of an execution client that you trust: it vouches for headers that no list or proof proves. Only as a flag: what a
+    /// variable or the file names is asked by other commands, which prove what it says
+    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
     pub(crate) headers_from: Option<Url>,
 }
 

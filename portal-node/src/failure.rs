@@ -93,6 +93,9 @@ impl Failure {
             Some(NotFoundCause::ClientUnreachable) => Self::Network(format!(
                 "{message}; the client of --headers-from does not answer: check its URL and that it runs, or leave it out"
             )),
+            Some(NotFoundCause::ClientRefuses) => Self::Refused(format!(
+                "{message}; the client of --headers-from refuses: check its URL and the key in it, or leave it out"
+            )),
             Some(NotFoundCause::NobodyHasIt) | None => Self::NotFound(format!("{message}{instead}")),
         }
     }

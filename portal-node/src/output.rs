@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+/// Characters of a failure or a remark, at most.
+const MAX_SHOWN: usize = 8192;
+
 /// Writes a line to standard output.
 ///
 /// # Errors
@@ -36,13 +39,25 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// Says on standard error why the command failed. Of a reader that went away nobody needs to be told.
 pub(crate) fn complain(failure: &Failure) {
     if !matches!(failure, Failure::Unread) {
-        let _ = writeln!(io::stderr(), "cairn: {failure}");
+        let _ = writeln!(io::stderr(), "cairn: {}", shown(&failure.to_string(), false));
     }
 }
 
 /// Writes a remark to standard error: something a person should know that is not a result.
 pub(crate) fn remark(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", shown(&text.to_string(), true));
+}
+
+/// Text that may have come from outside, as a client's error has: without anything that a terminal would take for a command, and
+/// no longer than a person reads.
+fn shown(text: &str, has_lines: bool) -> String {
+    let is_kept = |character: char| !character.is_control() || (has_lines && character == '\n');
+    let mut shown: String =
+        text.chars().take(MAX_SHOWN).map(|character| if is_kept(character) { character } else { ' ' }).collect();
+    if text.chars().nth(MAX_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn written(result: io::Result<()>) -> Result<(), Failure> {
@@ -50,4 +65,18 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
         io::ErrorKind::BrokenPipe => Failure::Unread,
         _ => Failure::io(Path::new("standard output"), error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_commands_no_terminal() {
+        assert_eq!(shown("error 1: \u{1b}]0;x\u{7}\ncairn: done", false), "error 1:  ]0;x  cairn: done");
+        assert_eq!(shown("one\ntwo\u{1b}", true), "one\ntwo ");
+        let long = "é".repeat(MAX_SHOWN + 1);
+        assert_eq!(shown(&long, false).chars().count(), MAX_SHOWN + 1, "and a sign that something was left out");
+        assert_eq!(shown(&long[2..], false), long[2..]);
+    }
 }

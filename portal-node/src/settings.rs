@@ -11,7 +11,6 @@ use std::{
 };
 
 use content_types::ChainSpec;
-use reqwest::Url;
 
 use crate::{
     failure::Failure,
@@ -112,11 +111,6 @@ impl Settings {
     /// The file of the storage peer's key, if a flag or the file names one.
     pub(crate) fn key(&self, flag: Option<PathBuf>) -> Option<PathBuf> {
         flag.or_else(|| self.node.key.clone())
-    }
-
-    /// The execution client for headers, if a flag or the file names one.
-    pub(crate) fn headers_from(&self, flag: Option<Url>) -> Option<Url> {
-        flag.or_else(|| self.node.network.headers_from.clone())
     }
 
     /// A storage peer's flags laid over the file's tables.

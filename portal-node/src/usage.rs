@@ -2,6 +2,7 @@
 
 use std::{env, ffi::OsString};
 
+use cairn_node::without_secrets;
 use clap::error::ErrorKind;
 
 use crate::{failure::Failure, origin, output};
@@ -29,7 +30,11 @@ fn told(error: &clap::Error) -> (String, String) {
     let text = text.strip_suffix("For more information, try '--help'.").unwrap_or(text);
     let (what, rest) = text.split_once("\n\n").unwrap_or((text, ""));
     let what: Vec<_> = what.strip_prefix("error: ").unwrap_or(what).split_whitespace().collect();
-    (what.join(" "), rest.trim_end().to_owned())
+    // Words of the line are quoted. One that is a URL may have a password in it.
+    let what = what.join(" ");
+    let without = |part: &str| if part.contains("://") { without_secrets(part) } else { part.to_owned() };
+    let what = what.split('\'').map(without).collect::<Vec<_>>().join("'");
+    (what, rest.trim_end().to_owned())
 }
 
 /// The command that was meant, as far as the line names one.
@@ -59,6 +64,8 @@ mod tests {
         assert_eq!(what, "unrecognized subcommand 'ftch'");
         assert!(rest.contains("'fetch'"), "{rest}");
         assert_eq!(told(&error(&["cairn", "fetch", "5", "--out"])).1, "");
+        let (what, _) = told(&error(&["cairn", "trust", "fetch", "http://me:hunter2@host/"]));
+        assert_eq!(what, "unexpected argument 'http://host/' found");
     }
 
     #[test]

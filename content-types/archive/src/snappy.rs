@@ -21,7 +21,7 @@ const COMPRESSED: u8 = 0x00;
 /// Chunk type of uncompressed data.
 const UNCOMPRESSED: u8 = 0x01;
 /// First of the chunk types that a decoder skips: reserved 0x80 to 0xfd, padding 0xfe, a stream identifier again 0xff.
-const FIRST_SKIPPABLE: u8 = 0x80;
+pub const FIRST_SKIPPABLE: u8 = 0x80;
 
 /// Why a stream does not follow Snappy's framing format. Offsets count from the start of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,8 +164,8 @@ fn append_content(
     Ok(())
 }
 
-/// The content of a stream's first chunk, at most 64 KiB, as soon as the whole chunk is there; `None` until then. What comes
-/// before the first content, as padding, is refused: none of the common writers puts anything there.
+/// The content of a stream's first chunk, at most 64 KiB, as soon as the whole chunk is there; `None` until then. A first chunk
+/// that has no content, as padding, is refused as one of a type that is not read.
 ///
 /// # Errors
 ///

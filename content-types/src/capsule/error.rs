@@ -37,6 +37,9 @@ pub enum CapsuleError {
     /// There are nodes or codes that nothing leads to.
     #[error("{0} nodes or codes more than it takes")]
     Extraneous(usize),
+    /// To check it would take too long, or what it tells is too much.
+    #[error("what it tells takes more than {0}")]
+    TooMuch(&'static str),
     /// There is no proof of the header in it.
     #[error("it has no proof of its header: hold the block's hash against one that you trust")]
     NoHeaderProof,

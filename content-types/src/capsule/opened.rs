@@ -127,6 +127,13 @@ impl Capsule {
     }
 }
 
+/// Steps from node to node, of all claims together. The same node may be gone through for each of many slots, and is hashed each
+/// time: this is about a second.
+const MAX_STEPS: usize = 1 << 20;
+
+/// Bytes of codes that are told, each as often as there are accounts that have it.
+const MAX_CODE_BYTES: usize = 64 << 20;
+
 /// Goes the way of the claims. What was gone through before is not asked for again: the first that leads through a node has it.
 fn walk<E: From<CapsuleError>>(
     state_root: B256,
@@ -134,12 +141,17 @@ fn walk<E: From<CapsuleError>>(
     mut next: impl FnMut(Address, &ContentKey) -> Result<Bytes, E>,
 ) -> Result<Vec<OpenedAccount>, E> {
     let mut seen: HashMap<B256, Bytes> = HashMap::new();
+    let (mut steps, mut code_bytes) = (0, 0);
     let mut accounts = Vec::with_capacity(claims.len());
     for Claim { address, slots, code } in claims {
         let address = *address;
         let address_hash = keccak256(address);
         let wrong = |source| CapsuleError::Account { address, source };
         let mut get = |key: ContentKey| -> Result<Bytes, E> {
+            steps += 1;
+            if steps > MAX_STEPS {
+                return Err(CapsuleError::TooMuch("a million steps").into());
+            }
             let hash = key.hash();
             if let Some(value) = seen.get(&hash) {
                 return Ok(value.clone());
@@ -173,6 +185,10 @@ fn walk<E: From<CapsuleError>>(
                 let actual = keccak256(&code);
                 if actual != code_hash {
                     return Err(wrong(ProofError::OtherCode { expected: code_hash, actual }).into());
+                }
+                code_bytes += code.len();
+                if code_bytes > MAX_CODE_BYTES {
+                    return Err(CapsuleError::TooMuch("64 MiB of code").into());
                 }
                 Some(code.into())
             }

@@ -197,11 +197,11 @@ impl Transfers {
             Some(room) => room,
             None => {
                 stream.set_yielding(false);
-                let taken = self.budgets.take(direction, stream.peer(), stream::MAX_CHUNK).await;
-                stream.set_yielding(true);
-                taken?
+                self.budgets.take(direction, stream.peer(), stream::MAX_CHUNK).await?
             }
         };
+        // Here, and not behind the wait alone: who gave that up found room at once the next time.
+        stream.set_yielding(true);
         let chunk = tokio::select! {
             biased;
             chunk = stream.read_chunk() => chunk?,

@@ -70,8 +70,9 @@ impl FetchError {
                     NoHeader::Client { source, .. } => Some(source),
                     _ => None,
                 });
-                Some(match client {
-                    Some(why) if why.is_unreachable() => NotFoundCause::ClientUnreachable,
+                Some(match client.map(|why| why.client()) {
+                    Some(Some(said)) if said.is_unreachable() => NotFoundCause::ClientUnreachable,
+                    Some(Some(said)) if said.is_refusal() => NotFoundCause::ClientRefuses,
                     Some(_) => NotFoundCause::NobodyHasIt,
                     None => among_peers,
                 })

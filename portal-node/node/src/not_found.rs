@@ -15,6 +15,8 @@ pub enum NotFoundCause {
     BeyondTrust,
     /// The execution client that was named for headers cannot be reached.
     ClientUnreachable,
+    /// The execution client that was named for headers, or what stands before it, refuses requests.
+    ClientRefuses,
 }
 
 impl NotFoundCause {

@@ -70,6 +70,18 @@ async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure>
         )),
     })?;
     let encoded = capsule.encode();
+    // What is written is what `verify` takes: a capsule may be too large, and the proof that an archive has may be wrong.
+    let of_no_use = |error: CapsuleError| {
+        Failure::Invalid(format!("the capsule would be of no use: {error}: ask for fewer accounts or slots"))
+    };
+    let capsule = Capsule::decode(&encoded).map_err(of_no_use)?;
+    capsule.open().map_err(of_no_use)?;
+    match capsule.prove_header(&TrustStore::open(settings.trust_dir()?, chain).map_err(trust::failure)?.verifier()) {
+        Err(CapsuleError::Header(error)) if error.fault() == Fault::Sender => {
+            return Err(Failure::Invalid(format!("the proof of the header: {error}: take it from another archive")));
+        }
+        _ => {}
+    }
     files::deliver(&to, &encoded)?;
     let (accounts, nodes, bytes) = (capsule.claims.len(), capsule.nodes.len(), encoded.len());
     output::remark(format_args!(
@@ -83,7 +95,8 @@ async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure>
 /// Why an execution client gave no header or proof.
 fn client_failure(url: &str, error: &ClientError) -> Failure {
     match error {
-        ClientError::Http(_) => Failure::Network(format!("{url}: {error}: check its URL and that it runs")),
+        _ if error.is_refusal() => Failure::Refused(format!("{url}: {error}: check its URL and the key in it")),
+        _ if error.is_unreachable() => Failure::Network(format!("{url}: {error}: check its URL and that it runs")),
         ClientError::Unknown(_) | ClientError::Refused { .. } => Failure::NotFound(format!(
             "{url}: {error}: a full node keeps the state of some hundred blocks, an archive node that of all"
         )),

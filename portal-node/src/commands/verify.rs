@@ -26,7 +26,7 @@ const SHOWN_FINDINGS: usize = 10;
 
 pub(crate) async fn verify(settings: &Settings, args: VerifyArgs) -> Result<(), Failure> {
     let paths = files::archives(&args.paths)?;
-    let headers_from = settings.headers_from(args.headers_from);
+    let headers_from = args.headers_from;
     let verifier = verifier(settings, headers_from.is_some())?;
     let chain = settings.chain()?;
     let witness = headers_from.clone().map(|url| ClientWitness::new(url, chain)).transpose();
@@ -77,7 +77,8 @@ fn outcome(report: &FolderReport, refusal: Option<(&str, &ClientError)>) -> Resu
     match refusal {
         Some((client, why)) => {
             let instead = match why {
-                ClientError::Http(_) => "check its URL and that it runs",
+                _ if why.is_unreachable() => "check its URL and that it runs",
+                _ if why.is_refusal() => "check its URL and the key in it, or name another client",
                 _ => "name another client with --headers-from, or bring newer lists with `cairn trust import`",
             };
             sound.push_str(&format!(", and {client} does not vouch for them: {why}: {instead}"));
@@ -89,7 +90,8 @@ fn outcome(report: &FolderReport, refusal: Option<(&str, &ClientError)>) -> Resu
     let anew = "fetch what is damaged anew";
     match (damaged, unproved, refusal) {
         (0, 0, _) => Ok(()),
-        (0, _, Some((_, ClientError::Http(_)))) => Err(Failure::Network(sound)),
+        (0, _, Some((_, why))) if why.is_unreachable() => Err(Failure::Network(sound)),
+        (0, _, Some((_, why))) if why.is_refusal() => Err(Failure::Refused(sound)),
         (0, _, Some((_, ClientError::OtherChain { .. }))) => Err(Failure::Invalid(sound)),
         (0, _, _) => Err(Failure::Unproved(sound)),
         (_, 0, _) => Err(Failure::Invalid(format!("{} damaged: {anew}", are(damaged)))),

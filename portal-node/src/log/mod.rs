@@ -57,7 +57,8 @@ pub(crate) fn start(settings: &Settings) -> Result<Log, Failure> {
 /// What is logged by `--log`. discv5 warns of every peer that went away and of every call that nobody waits for any more, which is of
 /// interest to whoever names it.
 fn filter(wanted: &str) -> String {
-    if wanted.contains("discv5") { wanted.to_owned() } else { format!("discv5=error,{wanted}") }
+    let says_all = wanted.trim().is_empty() || wanted.trim() == "off";
+    if says_all || wanted.contains("discv5") { wanted.to_owned() } else { format!("discv5=error,{wanted}") }
 }
 
 impl Drop for Log {

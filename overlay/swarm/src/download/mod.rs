@@ -263,7 +263,8 @@ impl Download {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         match end {
             End::Closed if left.is_empty() => peer.handle_served(),
-            End::Choked | End::Busy => peer.pause(now),
+            // What is no item its driver charges the peer with, as with an item that is wrong.
+            End::Choked | End::Busy | End::Invalid => peer.pause(now),
             End::Closed | End::NotHeld => {
                 self.deny(key, slot);
                 self.charge(key, Offence::NotHeld);
@@ -271,10 +272,6 @@ impl Download {
             End::Broken => {
                 peer.pause(now);
                 self.charge(key, Offence::Broken);
-            }
-            End::Invalid => {
-                peer.pause(now);
-                self.charge(key, Offence::Lie);
             }
         }
     }

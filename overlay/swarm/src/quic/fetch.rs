@@ -26,7 +26,7 @@ use super::{
     fetch_request::{Arrived, PartRequest, Told},
 };
 use crate::{
-    download::{Download, DownloadConfig, Output, PeerKey, RequestId},
+    download::{Download, DownloadConfig, End, Output, PeerKey, RequestId},
     geometry::Component,
 };
 
@@ -42,7 +42,11 @@ const MAX_PARTIAL_OF_PEER: u64 = MAX_RECEIPTS_LENGTH as u64 + (4 << 20);
 
 /// The same of all requests to peers that have delivered nothing yet. Apart, so that whoever only claims to send much keeps
 /// nobody from sending that does.
-const MAX_PARTIAL_OF_STRANGERS: u64 = MAX_PARTIAL_OF_PEER;
+const MAX_PARTIAL_OF_STRANGERS: u64 = 36 << 20;
+
+/// Of that, what one stranger and its subnet may have. Longer items are for who has delivered a shorter one, as the header is that
+/// a fetch begins with.
+const MAX_PARTIAL_OF_STRANGER: u64 = MAX_PARTIAL_OF_STRANGERS / 4;
 
 /// A request that has brought next to nothing for so long loses its room to others that wait for some.
 const PARTIAL_IDLE: Duration = Duration::from_secs(2);
@@ -165,6 +169,7 @@ struct ToCheck {
 /// A request that a session works on.
 struct RequestUnderWay {
     peer: PeerKey,
+    who: Who,
     component: Component,
     cancel: CancellationToken,
 }
@@ -257,10 +262,12 @@ impl Fetch {
             under_way: BTreeMap::new(),
             buffer: Arc::new(Semaphore::new(buffer)),
             buffer_bytes: buffer,
-            partial: [MAX_PARTIAL_OF_STRANGERS, MAX_PARTIAL].map(|bytes| {
-                let quota = Quota::new(bytes).of_peer(MAX_PARTIAL_OF_PEER).of_subnet(MAX_PARTIAL_OF_PEER);
-                Limiter::new(quota.yields_after(PARTIAL_IDLE))
-            }),
+            partial: [(MAX_PARTIAL_OF_STRANGERS, MAX_PARTIAL_OF_STRANGER), (MAX_PARTIAL, MAX_PARTIAL_OF_PEER)].map(
+                |(bytes, of_peer)| {
+                    let quota = Quota::new(bytes).of_peer(of_peer).of_subnet(of_peer);
+                    Limiter::new(quota.yields_after(PARTIAL_IDLE))
+                },
+            ),
             tell,
             told,
             to_check: Some(to_check),
@@ -412,7 +419,8 @@ impl Fetch {
                     partial: self.partial[usize::from(self.download.has_delivered(peer))].clone(),
                     cancel: cancel.clone(),
                 };
-                self.under_way.insert(id, RequestUnderWay { peer, component: part.component, cancel });
+                self.under_way
+                    .insert(id, RequestUnderWay { peer, who: session.who(), component: part.component, cancel });
                 self.tasks.spawn(request.run());
             }
             Output::Cancel { id } => {
@@ -449,7 +457,14 @@ impl Fetch {
                 }
             }
             Told::Ended { id, end } => {
-                self.under_way.remove(&id);
+                // Charged here, and not by the download: whoever has hung up meanwhile is none of its peers any more.
+                if let Some(request) = self.under_way.remove(&id)
+                    && end == End::Invalid
+                {
+                    self.invalid += 1;
+                    self.blames.note(request.who.node_id, Offence::Lie);
+                    self.swarm.charge(&request.who, Offence::Lie);
+                }
                 self.download.handle_ended(now, id, end);
             }
         }

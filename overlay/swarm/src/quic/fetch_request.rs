@@ -127,10 +127,16 @@ impl PartRequest {
         }
         if wanted > held {
             // What is read on meanwhile stays with its sender.
-            let more = self.partial.take(holder, wanted - held).await.ok()?;
+            let taking = self.partial.take(holder, wanted - held);
             match room {
-                Some(room) => room.join(more).then_some(())?,
-                None => *room = Some(more),
+                Some(room) => {
+                    let more = tokio::select! {
+                        more = taking => more.ok()?,
+                        () = room.revoked() => return None,
+                    };
+                    room.join(more).then_some(())?;
+                }
+                None => *room = Some(taking.await.ok()?),
             }
         } else if wanted == 0 {
             *room = None;
@@ -196,16 +202,19 @@ impl PartRequest {
             }
             if let Some(room) = &room {
                 room.progress(bytes);
-                // From here on it is this node that is slow: its limits, its disk.
-                room.set_yielding(false);
             }
-            if self.hold(holder, &mut room, frames.pending()).await.is_none() {
-                return End::Busy;
-            }
-            // Told before they wait for this node's own limit, which is no silence of the peer's.
+            // Told before they wait for anything here, which is no silence of the peer's.
             let told = Told::Arrived { id: self.id, bytes, items: Vec::new() };
             if self.tell.send(told).await.is_err() {
                 return End::Broken;
+            }
+            // What waits for more room can lose what it has: two that wait for each other would wait for ever.
+            if self.hold(holder, &mut room, frames.pending()).await.is_none() {
+                return End::Busy;
+            }
+            // From here on it is this node that is slow: its limits, its disk.
+            if let Some(room) = &room {
+                room.set_yielding(false);
             }
             self.swarm.inner.uploads.download.wait(self.part.component, bytes).await;
             let items = if whole.is_empty() { Vec::new() } else { self.with_room(whole, encoding).await };

@@ -5,7 +5,7 @@
 //! are RLP lists, and the first bytes of a list say how long it is: that has to be the length of the frame (in the encoding
 //! of the answer). So most of what is no item shows in its first bytes.
 
-use cairn_archive::snappy;
+use cairn_archive::snappy::{self, FIRST_SKIPPABLE, SnappyError};
 
 use super::Encoding;
 use crate::geometry::Component;
@@ -40,8 +40,11 @@ impl Claim {
             {
                 Ok(Some(Ok(Some(plain)))) if length <= encoding.max_len(plain) => Self::Possible,
                 Ok(None) => Self::Open,
-                // Among the latter a first chunk that ends within the list's head: nobody writes such chunks.
-                Ok(Some(Ok(_) | Err(NoList))) | Err(_) => Self::Impossible,
+                // Padding before the content, or a first chunk that ends within the list's head, is unusual, and no lie. It is
+                // found out when the item is whole.
+                Ok(Some(Ok(None))) => Self::Possible,
+                Err(SnappyError::ReservedChunk { kind: FIRST_SKIPPABLE.., .. }) => Self::Possible,
+                Ok(Some(Ok(Some(_)) | Err(NoList))) | Err(_) => Self::Impossible,
             },
         }
     }
@@ -123,5 +126,9 @@ mod tests {
         assert_eq!(Claim::of(Component::Receipts, Encoding::Snappy, small.len(), &small), Claim::Possible);
         assert_eq!(claim(Encoding::Snappy, &small), Claim::Impossible);
         assert_eq!(claim(Encoding::Snappy, &written(Encoding::Snappy, &[0; 900])), Claim::Impossible);
+        // Unusual, but a stream may be so: padding first, or the identifier again.
+        for chunk in [&[0xfe, 4, 0, 0, 1, 2, 3, 4][..], b"\xff\x06\x00\x00sNaPpY"] {
+            assert_eq!(claim(Encoding::Snappy, &[b"\xff\x06\x00\x00sNaPpY", chunk].concat()), Claim::Possible);
+        }
     }
 }

@@ -96,6 +96,18 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether the client did not answer at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Http(HttpError::Transport(_)))
+    }
+
+    /// Whether it, or what stands before it, takes no request: for want of a key, say, or because there were too many.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Http(HttpError::Status(_)))
+    }
+}
+
 /// What an execution client answers to one request.
 #[derive(Deserialize)]
 struct ClientAnswer {

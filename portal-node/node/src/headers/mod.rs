@@ -349,7 +349,7 @@ impl HeaderSource {
                 Err(error) => {
                     let (url, source) = (Arc::clone(client.url()), Arc::new(error));
                     // Who named it wants to know; of what peers ask for it may well have nothing.
-                    let is_said = source.is_unreachable() || asker == Asker::User;
+                    let is_said = source.client().is_some_and(ClientError::is_unreachable) || asker == Asker::User;
                     if is_said && !self.is_client_missed.swap(true, Ordering::Relaxed) {
                         tracing::warn!(client = %url, error = %source, "no header from the execution client: it has to come from peers");
                     }

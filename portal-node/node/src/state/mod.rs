@@ -150,6 +150,7 @@ impl StateReader {
     /// [`StateError`] says what was missing, and who was asked for it.
     pub async fn read(&self, block: BlockId, address: Address, part: Part) -> Result<StateAnswer, StateError> {
         let network = self.network.as_deref().ok_or(StateError::NotSpoken)?;
+        let deadline = Instant::now() + self.patience;
         let header = self.fetcher.header(block).await?;
         let mut read = StateRead::new(header.header().state_root, &address, part);
         let mut steps = Vec::new();
@@ -165,8 +166,12 @@ impl StateReader {
                 Some(value) => (value, StateOrigin::Cache, Vec::new()),
                 None => {
                     let looked_up = || self.look_up(network, &key, header.number(), &steps);
-                    let FoundContent { value, from, lacking, .. } =
-                        until_settled(self.patience, looked_up, StateError::is_settled).await?;
+                    let FoundContent { value, from, lacking, .. } = until_settled(
+                        deadline.saturating_duration_since(Instant::now()),
+                        looked_up,
+                        StateError::is_settled,
+                    )
+                    .await?;
                     let own = from == network.local_id();
                     let origin = if own { StateOrigin::Store } else { StateOrigin::Peer(from) };
                     (Bare::decode(&key, &value)?.0, origin, lacking)

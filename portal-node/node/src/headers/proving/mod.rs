@@ -77,12 +77,12 @@ pub enum ProvingError {
 }
 
 impl ProvingError {
-    /// Whether the client did not answer at all, or not as a client does.
-    pub fn is_unreachable(&self) -> bool {
+    /// What the client said, or that it said nothing, if that is behind it.
+    pub fn client(&self) -> Option<&ClientError> {
         match self {
-            Self::Client(ClientError::Http(_)) => true,
-            Self::Epoch(error) => error.is_unreachable(),
-            _ => false,
+            Self::Client(error) => Some(error),
+            Self::Epoch(error) => error.client(),
+            _ => None,
         }
     }
 }
