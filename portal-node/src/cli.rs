@@ -141,7 +141,7 @@ pub(crate) struct FromPeersArgs {
     #[arg(long = "as", value_enum, default_value = "ere", value_name = "FORMAT")]
     pub(crate) archive_format: ArchiveFormat,
     /// Mirrors of archive files (http://, https://, s3://BUCKET/PREFIX) for what no peer serves of an archive
-    #[arg(long, env = "CAIRN_WEB_SEED", value_name = "URL", value_delimiter = ',')]
+    #[arg(long, env = "CAIRN_WEB_SEED", value_name = "URL", value_delimiter = ',', value_parser = values::mirror)]
     pub(crate) web_seed: Vec<String>,
     /// Show a line for each peer, too
     #[arg(long)]
@@ -259,7 +259,7 @@ pub(crate) struct TrustImportArgs {
     #[arg(value_name = "FILE", value_parser = values::path())]
     pub(crate) file: PathBuf,
     /// State root of a finalized beacon state that you trust: lets in newer historical summaries with their proof
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, value_name = "HASH", value_parser = values::hexadecimal::<B256>("a block hash: 0x and 64 hex digits"))]
     pub(crate) state_root: Option<alloy_primitives::B256>,
 }
 
@@ -311,10 +311,10 @@ pub(crate) struct MakeCapsuleArgs {
     #[arg(long, value_name = "BLOCK")]
     pub(crate) block: BlockId,
     /// An account; may be given several times
-    #[arg(long, required = true, value_name = "ADDRESS")]
+    #[arg(long, required = true, value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
     pub(crate) account: Vec<Address>,
     /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
-    #[arg(long, value_name = "SLOT")]
+    #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
     pub(crate) slot: Vec<U256>,
     /// With the code of each of these accounts
     #[arg(long)]

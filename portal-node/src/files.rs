@@ -61,7 +61,13 @@ impl Destination {
             Err(_) if fs::symlink_metadata(path).is_ok() => {
                 return wrong("is a link that leads nowhere: remove it, or give another name");
             }
-            Err(_) => return Ok(Self::File(path.to_owned())),
+            Err(error) => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                return match folder {
+                    Some(folder) if !folder.is_dir() => Err(Failure::io(folder, error)),
+                    _ => Ok(Self::File(path.to_owned())),
+                };
+            }
         };
         if kind.is_file() {
             return path.canonicalize().map(Self::File).map_err(|error| Failure::io(path, error));

@@ -91,7 +91,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_DISK_RESERVE", value_name = "SIZE", value_parser = values::read::<ByteSize>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) disk_reserve: Option<ByteSize>,
-    /// Shares of the capacity, such as history=3,legacy-history=1,state=1 [default: history=1,legacy-history=1,state=0]
+    /// Shares of the capacity, such as history=3,legacy-history=1,state=1; what is not named keeps its default
+    /// [default: history=1,legacy-history=1,state=0]
     #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',', value_parser = values::read::<Share>)]
     #[serde(deserialize_with = "values::list")]
     pub(crate) shares: Option<Vec<Share>>,

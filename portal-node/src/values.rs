@@ -268,6 +268,23 @@ impl Setting for Share {
     }
 }
 
+/// The address of a mirror of archives.
+pub(crate) fn mirror(text: &str) -> Result<String, String> {
+    let is_one = Url::parse(text).is_ok_and(|url| ["http", "https", "s3"].contains(&url.scheme()) && url.has_host());
+    if is_one {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{:?} is no mirror: give http://HOST/DIR/, https://HOST/DIR/ or s3://BUCKET/PREFIX",
+        without_secrets(text)
+    ))
+}
+
+/// Something in hexadecimal, of a length of its own.
+pub(crate) fn hexadecimal<T: FromStr>(expected: &'static str) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| text.parse().map_err(|_| format!("{text:?} is not {expected}"))
+}
+
 /// A whole number that is not 0.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     NonZeroUsize::read(text).map(NonZeroUsize::get)

@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_archive::Archive;
+use cairn_archive::{Archive, ArchiveRule, Component};
 use cairn_node::{
     capsules::{self, CapsuleSourceError, ProofClient},
     headers::ClientError,
@@ -26,6 +26,9 @@ use crate::{
     output,
     settings::Settings,
 };
+
+/// JSON-RPC's code for a method that is not there.
+const METHOD_NOT_FOUND: i64 = -32601;
 
 pub(crate) async fn capsule(settings: &Settings, command: CapsuleCommand) -> Result<(), Failure> {
     match command {
@@ -51,14 +54,18 @@ pub(crate) async fn capsule(settings: &Settings, command: CapsuleCommand) -> Res
 async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure> {
     let chain = settings.chain()?;
     let to = Destination::of(&args.out)?;
+    let archive = match args.proof_from {
+        None => None,
+        Some(path) => Some(blocking(move || Archive::open(path).map_err(|error| Failure::archive(&error))).await?),
+    };
     let url = without_secrets(args.rpc.as_str());
     let client = ProofClient::new(args.rpc)
         .map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
     let asked = |error: ClientError| client_failure(&url, &error);
     let header = client.header(&chain, args.block).await.map_err(asked)?;
-    let proof = match args.proof_from {
+    let proof = match archive {
         None => None,
-        Some(path) => Some(proof_in(path, header.number(), header.hash()).await?),
+        Some(archive) => Some(proof_in(archive, header.number(), header.hash()).await?),
     };
     let claim = |address| Claim { address, slots: args.slot.clone(), code: args.code };
     let claims = args.account.iter().copied().map(claim).collect();
@@ -97,7 +104,11 @@ fn client_failure(url: &str, error: &ClientError) -> Failure {
     match error {
         _ if error.is_refusal() => Failure::Refused(format!("{url}: {error}: check its URL and the key in it")),
         _ if error.is_unreachable() => Failure::Network(format!("{url}: {error}: check its URL and that it runs")),
-        ClientError::Unknown(_) | ClientError::Refused { .. } => Failure::NotFound(format!(
+        ClientError::Unknown(_) => Failure::NotFound(format!("{url}: {error}: name a block that it has")),
+        ClientError::Refused { code: METHOD_NOT_FOUND, .. } => {
+            Failure::Refused(format!("{url}: {error}: it has to serve eth_getProof and eth_getCode"))
+        }
+        ClientError::Refused { .. } => Failure::NotFound(format!(
             "{url}: {error}: a full node keeps the state of some hundred blocks, an archive node that of all"
         )),
         _ => Failure::Invalid(format!("{url}: {error}: name another client, or the chain that it is of with --chain")),
@@ -105,14 +116,16 @@ fn client_failure(url: &str, error: &ClientError) -> Failure {
 }
 
 /// The proof of a header out of an archive that has its block.
-async fn proof_in(path: std::path::PathBuf, number: u64, hash: B256) -> Result<HeaderProof, Failure> {
+async fn proof_in(archive: Archive, number: u64, hash: B256) -> Result<HeaderProof, Failure> {
     blocking(move || {
-        let archive = Archive::open(&path).map_err(|error| Failure::archive(&error))?;
-        let lacks = |why: &str| Failure::Invalid(format!("{}: {why}: name another archive", path.display()));
+        let lacks = |why: &str| Failure::Configuration(format!("--proof-from: {why}: name another archive"));
         if !archive.blocks().contains(&number) {
             return Err(lacks(&format!("block {number} is not in it")));
         }
-        let found = archive.header_with_proof(number).map_err(|error| Failure::archive(&error))?;
+        let found = archive.header_with_proof(number).map_err(|error| match error.rule {
+            ArchiveRule::Missing(Component::Proof) => lacks("it has no proofs of headers, and none can be made of it"),
+            _ => Failure::archive(&error),
+        })?;
         if found.header.hash() != hash {
             return Err(lacks(&format!("its block {number} is another than the client's, {hash}")));
         }

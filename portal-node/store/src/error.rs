@@ -121,6 +121,14 @@ pub enum IndexError {
         /// Its message.
         message: String,
     },
+    /// The engine could not read or write its files.
+    #[error("{engine}: {source}")]
+    Io {
+        /// The engine's name.
+        engine: &'static str,
+        /// The operating system's error.
+        source: Arc<io::Error>,
+    },
     /// An entry does not decode.
     #[error("the index entry under {key} does not decode")]
     Entry {

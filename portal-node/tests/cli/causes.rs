@@ -49,6 +49,10 @@ fn too_few_descriptors_are_blamed_on_their_limit() {
         let call = world.trusting("data").args(["run", "--rpc", "none", "--bootnodes", "none"]).alone();
         call.with_descriptors(limit).end().exits(1).ends_with("raise the limit on open files (`ulimit -n`)");
     }
+    // Nor is a store that is there already called damaged.
+    drop(world.run("used", "none"));
+    let call = world.trusting("used").args(["run", "--rpc", "none", "--bootnodes", "none"]).alone();
+    call.with_descriptors(12).end().exits(1).ends_with("raise the limit on open files (`ulimit -n`)");
 }
 
 #[test]

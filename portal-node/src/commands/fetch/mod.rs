@@ -39,6 +39,11 @@ pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Fa
         refuse_mirrors()?;
         return into_store::fetch(settings, &args).await;
     }
+    if origin::is_flag("rpc") {
+        return Err(Failure::Configuration(
+            "--rpc: it names the peer of --into-store: give that too, or leave it out".into(),
+        ));
+    }
     let target = FetchTarget::of(settings, &args)?;
     if let FetchTarget::Pieces(to, format) = &target
         && !args.own_peer
@@ -96,6 +101,14 @@ impl FetchTarget {
         refuse_mirrors()?;
         let to = Destination::of(path)?;
         let format = match (args.format, &to) {
+            (Some(format), Destination::File(_))
+                if path.extension().is_some() && format_of(path).is_ok_and(|of_ending| of_ending != format) =>
+            {
+                return Err(Failure::Configuration(format!(
+                    "--format: {} says another by its ending: leave out --format, or give a name without that ending",
+                    path.display()
+                )));
+            }
             (Some(format), _) => format,
             (None, Destination::File(_)) => format_of(path)?,
             (None, _) => FetchFormat::Json,

@@ -82,5 +82,8 @@ impl Index for SledEngine {
 }
 
 fn engine_error(error: sled::Error) -> IndexError {
-    IndexError::Engine { engine: "sled", message: error.to_string() }
+    match error {
+        sled::Error::Io(source) => IndexError::Io { engine: "sled", source: source.into() },
+        error => IndexError::Engine { engine: "sled", message: error.to_string() },
+    }
 }
