@@ -134,43 +134,33 @@ pub fn decode(stream: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
         if kind > UNCOMPRESSED {
             return Err(SnappyError::ReservedChunk { offset, kind });
         }
-        append_content(&mut decoder, &Chunk { offset, kind, data }, &mut content, limit)?;
+        let (checksum, data) = data.split_first_chunk().ok_or(SnappyError::ChunkLength { offset })?;
+        let length = content_len(kind, data, offset)?;
+        let start = content.len();
+        if length > limit - start {
+            return Err(SnappyError::TooLong { limit });
+        }
+        if kind == COMPRESSED {
+            content.resize(start + length, 0);
+            decoder.decompress(data, &mut content[start..]).map_err(|reason| SnappyError::Chunk { offset, reason })?;
+        } else {
+            content.extend_from_slice(data);
+        }
+        if masked_crc32c(&content[start..]) != u32::from_le_bytes(*checksum) {
+            return Err(SnappyError::Checksum { offset });
+        }
     }
     Ok(content)
 }
 
-/// Decodes a data chunk behind what there is of its stream's content, of which there may be `limit` bytes.
-fn append_content(
-    decoder: &mut Decoder,
-    &Chunk { offset, kind, data }: &Chunk<'_>,
-    content: &mut Vec<u8>,
-    limit: usize,
-) -> Result<(), SnappyError> {
-    let (checksum, data) = data.split_first_chunk().ok_or(SnappyError::ChunkLength { offset })?;
-    let length = content_len(kind, data, offset)?;
-    let start = content.len();
-    if length > limit - start {
-        return Err(SnappyError::TooLong { limit });
-    }
-    if kind == COMPRESSED {
-        content.resize(start + length, 0);
-        decoder.decompress(data, &mut content[start..]).map_err(|reason| SnappyError::Chunk { offset, reason })?;
-    } else {
-        content.extend_from_slice(data);
-    }
-    if masked_crc32c(&content[start..]) != u32::from_le_bytes(*checksum) {
-        return Err(SnappyError::Checksum { offset });
-    }
-    Ok(())
-}
-
-/// The content of a stream's first chunk, at most 64 KiB, as soon as the whole chunk is there; `None` until then. A first chunk
-/// that has no content, as padding, is refused as one of a type that is not read.
+/// The first bytes of a stream's content, `wanted` of them or as many as stand in it as they are: nothing is decompressed. A
+/// compressed chunk begins with a literal, since there is nothing yet that it could repeat. `None` while too little has come.
 ///
 /// # Errors
 ///
-/// Any [`SnappyError`], with as few of the first bytes as show it.
-pub fn first_content(begun: &[u8]) -> Result<Option<Vec<u8>>, SnappyError> {
+/// Any [`SnappyError`], with as few of the first bytes as show it. A first chunk that has no content, as padding, is one of a type
+/// that is not read.
+pub fn first_bytes(begun: &[u8], wanted: usize) -> Result<Option<&[u8]>, SnappyError> {
     let identified = begun.len().min(STREAM_IDENTIFIER.len());
     if begun[..identified] != STREAM_IDENTIFIER[..identified] {
         return Err(SnappyError::NoStreamIdentifier);
@@ -182,13 +172,41 @@ pub fn first_content(begun: &[u8]) -> Result<Option<Vec<u8>>, SnappyError> {
         return Err(SnappyError::ReservedChunk { offset, kind: *kind });
     }
     let length = u24(*length);
-    if length > CHECKSUM_LEN + max_compress_len(MAX_CHUNK_CONTENT) {
+    if !(CHECKSUM_LEN..=CHECKSUM_LEN + max_compress_len(MAX_CHUNK_CONTENT)).contains(&length) {
         return Err(SnappyError::ChunkLength { offset });
     }
-    let Some(data) = rest.get(..length) else { return Ok(None) };
-    let mut content = Vec::new();
-    append_content(&mut Decoder::new(), &Chunk { offset, kind: *kind, data }, &mut content, MAX_CHUNK_CONTENT)?;
-    Ok(Some(content))
+    // Whoever has less than the whole chunk may be waiting for more of it.
+    let is_whole = rest.len() >= length;
+    let Some(data) = rest.get(CHECKSUM_LEN..length.min(rest.len())) else { return Ok(None) };
+    let (literal, len) = if *kind == UNCOMPRESSED {
+        (data, length - CHECKSUM_LEN)
+    } else {
+        match first_literal(data) {
+            Some(found) => found.map_err(|reason| SnappyError::Chunk { offset, reason })?,
+            None if is_whole => return Err(SnappyError::ChunkLength { offset }),
+            None => return Ok(None),
+        }
+    };
+    let wanted = wanted.min(len);
+    Ok(literal.get(..wanted).or_else(|| is_whole.then_some(literal)))
+}
+
+/// What there is of the literal that compressed data begins with, and how long it is; `None` if its head is not whole.
+fn first_literal(data: &[u8]) -> Option<Result<(&[u8], usize), snap::Error>> {
+    // The tag of a literal: its length less one above two bits that are 0, or how many bytes after it say that.
+    const IN_TAG: u8 = 60;
+    let content_len = data.iter().position(|byte| byte & 0x80 == 0)?;
+    let (tag, rest) = data.get(content_len + 1..)?.split_first()?;
+    if tag & 0b11 != 0 {
+        return Some(Err(snap::Error::Offset { offset: 0, dst_pos: 0 }));
+    }
+    let less_one = tag >> 2;
+    if less_one < IN_TAG {
+        return Some(Ok((rest, usize::from(less_one) + 1)));
+    }
+    let (length, rest) = rest.split_at_checked(usize::from(less_one - IN_TAG) + 1)?;
+    let less_one = length.iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+    Some(Ok((rest, less_one.saturating_add(1))))
 }
 
 /// Length of a data chunk's content; `data` is what follows the checksum, or at least its first bytes.
@@ -329,12 +347,24 @@ mod tests {
         }
 
         #[test]
-        fn the_first_content_is_there_with_its_chunk(content in content(), cut: proptest::sample::Index) {
+        fn the_first_bytes_are_the_contents(content in content(), cut: proptest::sample::Index, wanted in 0..9_usize) {
             let stream = encode(&content);
-            let whole = first_content(&stream).unwrap();
-            prop_assert_eq!(whole.as_deref(), content.chunks(MAX_CHUNK_CONTENT).next());
-            let begun = first_content(&stream[..cut.index(stream.len())]).unwrap();
-            prop_assert!(begun.is_none() || begun == whole);
+            let whole = first_bytes(&stream, wanted).unwrap();
+            prop_assert_eq!(whole.is_none(), content.is_empty());
+            for begun in [whole, first_bytes(&stream[..cut.index(stream.len())], wanted).unwrap()].into_iter().flatten() {
+                prop_assert!(content.starts_with(begun) && begun.len() <= wanted);
+                prop_assert!(begun.len() == wanted.min(content.len()) || begun.len() < wanted);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_have_first_bytes_or_are_refused(bytes: Vec<u8>, wanted in 0..9_usize, kind in 0..2_u8) {
+            let length = ((4 + bytes.len()) as u32).to_le_bytes();
+            let stream = [&STREAM_IDENTIFIER[..], &[kind, length[0], length[1], length[2], 0, 0, 0, 0], &bytes].concat();
+            let first = first_bytes(&stream, wanted);
+            if let Ok(Some(first)) = first && kind == COMPRESSED && let Ok(content) = Decoder::new().decompress_vec(&bytes) {
+                prop_assert!(content.starts_with(first));
+            }
         }
 
         #[test]
@@ -382,12 +412,18 @@ mod tests {
 
     #[test]
     fn a_stream_that_begins_with_anything_but_content_is_refused_by_as_much_as_shows_it() {
-        let begun = |rest: &[u8]| first_content(&[&STREAM_IDENTIFIER, rest].concat());
-        assert_eq!(first_content(b"\xff\x07"), Err(SnappyError::NoStreamIdentifier));
+        let begun =
+            |rest: &[u8]| first_bytes(&[&STREAM_IDENTIFIER, rest].concat(), 4).map(|first| first.map(<[u8]>::to_vec));
+        assert_eq!(first_bytes(b"\xff\x07", 4), Err(SnappyError::NoStreamIdentifier));
         assert_eq!(begun(&[0xfe, 0, 0]), Ok(None));
         assert_eq!(begun(&[0xfe, 0, 0, 1]), Err(SnappyError::ReservedChunk { offset: 10, kind: 0xfe }));
         assert_eq!(begun(&[UNCOMPRESSED, 0, 0, 2]), Err(SnappyError::ChunkLength { offset: 10 }));
-        assert_eq!(begun(&[UNCOMPRESSED, 5, 0, 0, 1, 2, 3, 4, 5]), Err(SnappyError::Checksum { offset: 10 }));
+        assert_eq!(begun(&[UNCOMPRESSED, 3, 0, 0]), Err(SnappyError::ChunkLength { offset: 10 }));
+        // A copy of what there is not, before anything else.
+        assert!(matches!(
+            begun(&[COMPRESSED, 9, 0, 0, 1, 2, 3, 4, 5, 0b01]),
+            Err(SnappyError::Chunk { offset: 10, .. })
+        ));
     }
 
     #[test]

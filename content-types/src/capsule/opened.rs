@@ -134,7 +134,7 @@ const MAX_STEPS: usize = 1 << 20;
 /// Bytes of codes that are told, each as often as there are accounts that have it.
 const MAX_CODE_BYTES: usize = 64 << 20;
 
-/// Goes the way of the claims. What was gone through before is not asked for again: the first that leads through a node has it.
+/// Goes the way of the claims, down to each account once (a [`StateRead`](crate::state::StateRead) would go there for each slot). What was gone through before is not asked for again: the first that leads through a node has it.
 fn walk<E: From<CapsuleError>>(
     state_root: B256,
     claims: &[Claim],

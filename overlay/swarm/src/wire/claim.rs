@@ -34,13 +34,12 @@ impl Claim {
                 Ok(None) => Self::Open,
                 Ok(Some(_)) | Err(NoList) => Self::Impossible,
             },
-            // Of a stream only its first content tells how long the list is. Streams of one list differ by how well their
-            // writers compress, and by their chunks, so there is a longest and no shortest.
-            Encoding::Snappy => match snappy::first_content(begun).map(|content| content.map(|first| list_len(&first)))
-            {
+            // The list's head stands in the stream as it is. Streams of one list differ by how well their writers compress, and by
+            // their chunks, so there is a longest and no shortest.
+            Encoding::Snappy => match snappy::first_bytes(begun, MAX_HEAD).map(|first| first.map(list_len)) {
                 Ok(Some(Ok(Some(plain)))) if length <= encoding.max_len(plain) => Self::Possible,
                 Ok(None) => Self::Open,
-                // Padding before the content, or a first chunk that ends within the list's head, is unusual, and no lie. It is
+                // Padding before the content, or a first literal that ends within the list's head, is unusual, and no lie. It is
                 // found out when the item is whole.
                 Ok(Some(Ok(None))) => Self::Possible,
                 Err(SnappyError::ReservedChunk { kind: FIRST_SKIPPABLE.., .. }) => Self::Possible,
@@ -49,6 +48,9 @@ impl Claim {
         }
     }
 }
+
+/// Bytes of the head of the longest list that an item may be.
+const MAX_HEAD: usize = 5;
 
 /// Bytes that begin no list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
