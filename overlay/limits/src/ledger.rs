@@ -1,7 +1,7 @@
 //! Who holds how much, as a state machine: what is asked for and given back goes in with the time, what was granted and who
 //! has to make room comes out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
@@ -44,7 +44,6 @@ struct Hold {
 #[derive(Debug, Clone, Copy)]
 struct Waiter {
     id: WaiterId,
-    holder: Holder,
     amount: u64,
 }
 
@@ -54,7 +53,9 @@ pub struct Ledger {
     quota: Quota,
     counts: Counts,
     holds: BTreeMap<HoldId, Hold>,
-    waiting: VecDeque<Waiter>,
+    /// Who waits, the first to come first: who has many requests stands in line behind itself, so what a decision costs
+    /// grows with those who wait and not with how often each asks.
+    waiting: HashMap<Holder, VecDeque<Waiter>>,
     proved: LruCache<Holder, ()>,
     decisions: VecDeque<Decision>,
     next: u64,
@@ -67,7 +68,7 @@ impl Ledger {
             quota,
             counts: Counts::default(),
             holds: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            waiting: HashMap::new(),
             proved: LruCache::new(MAX_PROVED),
             decisions: VecDeque::new(),
             next: 0,
@@ -164,14 +165,17 @@ impl Ledger {
             return Err(Full::Subnet(self.quota.of_subnet));
         }
         let id = WaiterId(self.draw());
-        self.waiting.push_back(Waiter { id, holder, amount });
+        self.waiting.entry(holder).or_default().push_back(Waiter { id, amount });
         self.handle_timeout(now);
         Ok(id)
     }
 
     /// Somebody waits no longer. What was granted meanwhile and not yet told is given back.
     pub fn give_up(&mut self, now: Instant, waiter: WaiterId) {
-        self.waiting.retain(|other| other.id != waiter);
+        self.waiting.retain(|_, line| {
+            line.retain(|other| other.id != waiter);
+            !line.is_empty()
+        });
         let granted = self.decisions.iter().position(|of| matches!(of, Decision::Granted(id, _) if *id == waiter));
         if let Some(Decision::Granted(_, hold)) = granted.and_then(|at| self.decisions.remove(at)) {
             self.release(now, hold);
@@ -298,32 +302,36 @@ impl Ledger {
     /// by, or it could wait for ever.
     fn is_before(&self, holder: &Holder) -> bool {
         let own = self.rank(holder, 0);
-        self.next_waiting().and_then(|at| self.waiting.get(at)).is_some_and(|first| self.rank(&first.holder, 0) <= own)
+        self.next_waiting().is_some_and(|(first, _)| self.rank(&first, 0) <= own)
     }
 
     fn serve_waiting(&mut self, now: Instant) {
-        while let Some(at) = self.next_served(now) {
-            let Some(Waiter { id, holder, amount }) = self.waiting.remove(at) else { return };
+        while let Some((holder, Waiter { id, amount })) = self.next_served(now) {
+            if let Some(line) = self.waiting.get_mut(&holder) {
+                line.pop_front();
+                if line.is_empty() {
+                    self.waiting.remove(&holder);
+                }
+            }
             let hold = self.hold(now, holder, amount);
             self.decisions.push_back(Decision::Granted(id, hold));
         }
     }
 
     /// Who is served now, with room made for it; `None` if nobody can be.
-    fn next_served(&mut self, now: Instant) -> Option<usize> {
-        if let Some(at) = self.next_waiting() {
-            let Waiter { holder, amount, .. } = *self.waiting.get(at)?;
-            if self.check(&holder, amount).is_ok() || self.make_room(now, &holder, amount) {
-                return Some(at);
-            }
+    fn next_served(&mut self, now: Instant) -> Option<(Holder, Waiter)> {
+        if let Some((holder, first)) = self.next_waiting()
+            && (self.check(&holder, first.amount).is_ok() || self.make_room(now, &holder, first.amount))
+        {
+            return Some((holder, first));
         }
         // Those whose own share is used up, and used by what makes no progress.
-        self.quota.yields_after?;
-        (0..self.waiting.len()).find(|at| {
-            let Some(Waiter { holder, amount, .. }) = self.waiting.get(*at).copied() else { return false };
-            let is_own = !matches!(self.check(&holder, amount), Ok(()) | Err(Full::Total(_)));
-            is_own && self.make_room(now, &holder, amount)
-        })
+        if !self.holds.values().any(|hold| self.is_idle(now, hold)) {
+            return None;
+        }
+        let mut kept: Vec<_> = self.first_of_each().filter(|(holder, first)| !self.has_turn(holder, first)).collect();
+        kept.sort_by_key(|(_, first)| first.id);
+        kept.into_iter().find(|(holder, first)| self.make_room(now, holder, first.amount))
     }
 
     /// Who comes before whom, if it had `more`: who has finished something before newcomers, then who has less. Whoever comes
@@ -333,11 +341,23 @@ impl Ledger {
     }
 
     /// Whose turn it is: of those whose own share is not used up, the first by rank, and among equals who has waited longest.
-    fn next_waiting(&self) -> Option<usize> {
-        let has_turn =
-            |waiter: &Waiter| matches!(self.check(&waiter.holder, waiter.amount), Ok(()) | Err(Full::Total(_)));
-        let waiting = self.waiting.iter().enumerate().filter(|(_, waiter)| has_turn(waiter));
-        waiting.min_by_key(|(at, waiter)| (self.rank(&waiter.holder, 0), *at)).map(|(at, _)| at)
+    fn next_waiting(&self) -> Option<(Holder, Waiter)> {
+        let turns = self.first_of_each().filter(|(holder, first)| self.has_turn(holder, first));
+        turns.min_by_key(|(holder, first)| (self.rank(holder, 0), first.id))
+    }
+
+    fn first_of_each(&self) -> impl Iterator<Item = (Holder, Waiter)> {
+        self.waiting.iter().filter_map(|(holder, line)| Some((*holder, *line.front()?)))
+    }
+
+    /// Whether somebody's own share is not used up.
+    fn has_turn(&self, holder: &Holder, waiter: &Waiter) -> bool {
+        matches!(self.check(holder, waiter.amount), Ok(()) | Err(Full::Total(_)))
+    }
+
+    fn is_idle(&self, now: Instant, hold: &Hold) -> bool {
+        let is_over = |idle| now.saturating_duration_since(hold.marked) >= idle;
+        hold.kept_since.is_none() && self.quota.yields_after.is_some_and(is_over)
     }
 
     /// Revokes what makes no progress until `amount` is free for `holder`; nothing if that would not be enough.
@@ -353,9 +373,8 @@ impl Ledger {
     /// What makes no progress and would leave `amount` for `holder` within all of its limits; `None` if there is not enough
     /// of it.
     fn idle_enough(&self, now: Instant, holder: &Holder, amount: u64) -> Option<Vec<HoldId>> {
-        let idle = self.quota.yields_after?;
-        let is_idle = |hold: &Hold| hold.kept_since.is_none() && now.saturating_duration_since(hold.marked) >= idle;
-        let holds = self.holds.iter().filter(|(_, hold)| is_idle(hold));
+        self.quota.yields_after?;
+        let holds = self.holds.iter().filter(|(_, hold)| self.is_idle(now, hold));
         let mut candidates: Vec<Idle> = holds
             .map(|(id, hold)| Idle { id: *id, holder: hold.holder, amount: hold.amount, marked: hold.marked })
             .collect();

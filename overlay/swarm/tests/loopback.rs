@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use cairn_swarm::{
@@ -88,6 +88,20 @@ async fn items_come_in_one_round_trip_or_not_at_all() {
     assert_eq!(session.item(&body(77)).await.unwrap(), item(Component::Bodies, 77));
     let receipts = history::ContentKey::BlockReceipts { number: 5 }.into();
     assert!(matches!(session.item(&receipts).await, Err(ItemError::Refused(AnswerStatus::NotHeld))));
+}
+
+/// Two dials by one node can be done in another order at the other end: each end would keep what the other closes, and no
+/// connection would be left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_that_dial_the_same_peer_share_one_connection() {
+    let (peer, address) = start(1, Blocks::new(0..3, None));
+    let (swarm, _) = start(9, Blocks::new(0..0, None));
+    let dialled = futures::future::join_all((0..16).map(|_| swarm.connect(address))).await;
+    let numbers: BTreeSet<_> = dialled.into_iter().map(|session| session.unwrap().number()).collect();
+    assert_eq!(numbers.len(), 1, "{numbers:?}");
+    // The peer has seen one of this node, too.
+    peer.changes().wait_for(|_| peer.session(&swarm.node_id()).is_some()).await.unwrap();
+    assert_eq!(peer.session(&swarm.node_id()).unwrap().number(), 0);
 }
 
 #[tokio::test]

@@ -306,7 +306,9 @@ proptest! {
             let has_turn = |(id, amount): &(u8, u64)| {
                 !matches!(ledger.check(&holder(*id), *amount), Err(Full::Peer(_) | Full::Newcomer(_) | Full::Subnet(_)))
             };
-            let turns = waiting.iter().filter(|(_, of)| has_turn(of));
+            // Each stands in line behind itself.
+            let is_first = |waiter: &WaiterId, id: u8| !waiting.iter().any(|(other, of)| of.0 == id && other < waiter);
+            let turns = waiting.iter().filter(|(waiter, of)| is_first(waiter, of.0) && has_turn(of));
             let first = turns.min_by_key(|(waiter, (id, _))| (ledger.of_peer(&holder(*id)), **waiter));
             if let Some((_, (id, amount))) = first {
                 prop_assert!(ledger.check(&holder(*id), *amount).is_err(), "{} could have {}", id, amount);

@@ -406,6 +406,7 @@ impl Fetch {
     fn take(&mut self, output: Output) {
         match output {
             Output::Request { id, peer, part } => {
+                tracing::trace!(?id, ?peer, ?part, "a part is asked for");
                 let Some((session, _)) = self.sessions.get(&peer) else { return };
                 let cancel = CancellationToken::new();
                 let request = PartRequest {
@@ -465,6 +466,7 @@ impl Fetch {
                     self.blames.note(request.who.node_id, Offence::Lie);
                     self.swarm.charge(&request.who, Offence::Lie);
                 }
+                tracing::trace!(?id, ?end, "a request ended");
                 self.download.handle_ended(now, id, end);
             }
         }

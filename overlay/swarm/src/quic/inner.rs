@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config, Identity, Library,
+    dialling::Dialling,
     session::{Close, Session, SessionError},
     uploads::Uploads,
 };
@@ -49,6 +50,7 @@ pub(super) struct SwarmEndpoint {
     pub(super) identity: Identity,
     pub(super) endpoint: Endpoint,
     pub(super) sessions: Mutex<BTreeMap<NodeId, Arc<Session>>>,
+    pub(super) dialling: Dialling,
     /// Counts everything that changes about sessions.
     pub(super) changes: watch::Sender<u64>,
     /// Places for sessions, and for handshakes of those who dialled us.

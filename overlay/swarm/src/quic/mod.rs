@@ -14,6 +14,7 @@
 //! | `fetch` | a [`Download`](crate::download::Download) done over the sessions, into a [`Sink`] |
 
 mod config;
+mod dialling;
 mod fetch;
 mod fetch_progress;
 mod fetch_request;

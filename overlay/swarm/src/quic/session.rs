@@ -1,6 +1,10 @@
 //! One connection: what is known of the peer at its other end, and single items out of it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use cairn_limits::Holder;
@@ -135,6 +139,7 @@ pub struct Session {
     pub(super) number: u64,
     pub(super) node_id: NodeId,
     pub(super) direction: DialDirection,
+    pub(super) begun: Instant,
     pub(super) connection: Connection,
     pub(super) hello: Hello,
     pub(super) view: Mutex<SessionView>,
@@ -188,6 +193,11 @@ impl Session {
 
     pub(super) const fn direction(&self) -> DialDirection {
         self.direction
+    }
+
+    /// For how long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     pub(super) const fn connection(&self) -> &Connection {

@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Config, Held, Identity, Library, SwarmIdentityError,
     config::{CONTROL, CONTROL_OF_PEER, DIALS, ITEMS_TO_CHOKED, UNPROVED_HANDSHAKES},
+    dialling::{Dialling, replaces},
     identity::proved_node_id,
     inner::SwarmEndpoint,
     session::{Close, DialDirection, Session, SessionError},
@@ -184,6 +185,7 @@ impl Swarm {
             identity,
             endpoint,
             sessions: Mutex::default(),
+            dialling: Dialling::default(),
             changes: watch::Sender::new(0),
             next_session: AtomicU64::new(0),
         });
@@ -221,16 +223,22 @@ impl Swarm {
         if let Some(session) = self.session(&node_id) {
             return Ok(session);
         }
+        let dial = tokio::time::timeout(HANDSHAKE_TIME, self.dial(peer, node_id));
+        dial.await.map_err(|_| ConnectError::TimedOut)?
+    }
+
+    async fn dial(&self, peer: PeerAddress, node_id: NodeId) -> Result<Arc<Session>, ConnectError> {
+        let _turn = self.inner.dialling.turn(node_id).await;
+        // Whoever had the turn before may have succeeded.
+        if let Some(session) = self.session(&node_id) {
+            return Ok(session);
+        }
         self.inner.check(&node_id, peer.address.ip())?;
         let crypto = QuicClientConfig::try_from(self.inner.identity.client_config(&peer.key)?)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(self.inner.config.transport());
         let connecting = self.inner.endpoint.connect_with(config, peer.address, SERVER_NAME)?;
-        let handshake = async {
-            let connection = connecting.await?;
-            self.inner.begin(connection, node_id, DialDirection::Out).await
-        };
-        tokio::time::timeout(HANDSHAKE_TIME, handshake).await.map_err(|_| ConnectError::TimedOut)?
+        self.inner.begin(connecting.await?, node_id, DialDirection::Out).await
     }
 
     /// The session with a peer, if there is one.
@@ -340,10 +348,11 @@ impl SwarmEndpoint {
         };
         let begun = Session::begin(self, connection, node_id, number, direction).await;
         let (session, control) = begun.inspect_err(|error| closing.close(error.close().code(), b""))?;
+        let own = self.identity.node_id();
         let replaced = {
             let mut sessions = self.sessions.lock();
             match sessions.get(&node_id).filter(|other| !other.is_closed()) {
-                Some(other) if !self.replaces(&node_id, direction, other.direction()) => {
+                Some(other) if !replaces(&own, &node_id, direction, other.direction(), other.age()) => {
                     session.close(Close::Duplicate);
                     return Ok(Arc::clone(other));
                 }
@@ -381,14 +390,6 @@ impl SwarmEndpoint {
             !left.is_empty()
         });
         if is_sole { self.uploads.max_peers() } else { ChokerConfig::default().slots }
-    }
-
-    /// Whether a new connection takes the place of another with the same peer. Of two that were dialled at the same time
-    /// from both ends, both keep the one that the smaller node ID dialled; otherwise the new one is there because its
-    /// dialler had lost the old one.
-    fn replaces(&self, peer: &NodeId, new: DialDirection, old: DialDirection) -> bool {
-        let dialled_by_smaller = (self.identity.node_id() < *peer) == (new == DialDirection::Out);
-        new == old || dialled_by_smaller
     }
 }
 

@@ -74,7 +74,15 @@ impl Session {
         }
         // The round trip is known now, and may be long.
         connection.set_receive_window(Config::receive_window(connection.rtt()));
-        let session = Self { number, node_id, direction, connection, hello, view: Mutex::default() };
+        let session = Self {
+            number,
+            node_id,
+            direction,
+            begun: std::time::Instant::now(),
+            connection,
+            hello,
+            view: Mutex::default(),
+        };
         Ok((Arc::new(session), ControlStreams { send, reader }))
     }
 
