@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use cairn_archive::{Format, MAX_BLOCKS};
 use cairn_node::{headers::BlockId, ranges};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use overlay::Enr;
 use reqwest::Url;
 
 use crate::{
@@ -173,8 +174,8 @@ pub(crate) struct FetchArgs {
     #[arg(long, requires = "blocks", conflicts_with_all = ["era", "out", "what", "format", "parallel"])]
     pub(crate) into_store: bool,
     /// JSON-RPC of that peer [default: the peer on the data folder, or http://127.0.0.1:8645]
-    #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL")]
-    pub(crate) rpc: Option<String>,
+    #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) rpc: Option<Url>,
     /// Start a peer to fetch with even if one runs on the data folder; only then do the flags under Network count
     #[arg(long, conflicts_with = "into_store")]
     pub(crate) own_peer: bool,
@@ -267,8 +268,8 @@ pub(crate) struct TrustImportArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TrustFetchArgs {
     /// Folder on an HTTP mirror that holds the lists [default: ask peers]
-    #[arg(long, value_name = "URL")]
-    pub(crate) from: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) from: Option<Url>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 }
@@ -400,19 +401,19 @@ pub(crate) struct ConvertArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// JSON-RPC of the running peer [default: the peer on the data folder, or http://127.0.0.1:8645]
-    #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL")]
-    pub(crate) rpc: Option<String>,
+    #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) rpc: Option<Url>,
 }
 
 /// Flags of `cairn enr`.
 #[derive(Debug, Args)]
 pub(crate) struct EnrArgs {
     /// Ask the running peer at this JSON-RPC URL instead of reading the data folder
-    #[arg(long, value_name = "URL")]
-    pub(crate) rpc: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) rpc: Option<Url>,
     /// Read this record instead and print what it says
-    #[arg(long, value_name = "ENR", conflicts_with = "rpc")]
-    pub(crate) decode: Option<String>,
+    #[arg(long, value_name = "ENR", conflicts_with = "rpc", value_parser = values::read::<Enr>)]
+    pub(crate) decode: Option<Enr>,
     /// File with the peer's key: a record of another key is refused [default: any record in the data folder]
     #[arg(long, env = "CAIRN_KEY", value_name = "FILE", value_parser = values::path())]
     pub(crate) key: Option<PathBuf>,

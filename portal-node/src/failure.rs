@@ -116,6 +116,7 @@ impl Failure {
             }
             TroubleKind::Damaged => (Self::Invalid, "name another with --web-seed"),
             TroubleKind::Unreachable => (Self::Network, "check the network and --web-seed, or name another"),
+            TroubleKind::Busy => (Self::Refused, "wait and run it again, or name another with --web-seed"),
             TroubleKind::Refused => (Self::Refused, "check the URL of --web-seed and its credentials, or name another"),
         };
         failure(format!("{} ({instead}); {message}", reasons.join("; ")))

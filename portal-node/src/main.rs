@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             Some(failure) => Err(failure),
             None if error.use_stderr() => Err(usage::failure(&error)),
             // Help, or the version.
-            None => error.exit(),
+            None => output::help(&error),
         },
     };
     match outcome {

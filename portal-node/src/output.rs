@@ -30,6 +30,11 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
 }
 
+/// Writes what was asked for with `--help` or `--version`, which clap hands over as an error.
+pub(crate) fn help(asked: &clap::Error) -> Result<(), Failure> {
+    written(asked.print().and_then(|()| io::stdout().flush()))
+}
+
 /// Writes a value as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::Internal(error.to_string()))?;

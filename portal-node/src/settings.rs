@@ -57,8 +57,8 @@ impl Settings {
         // The file may name the chain, so it lies above the chains' folders.
         let folder = flags.data_dir.as_ref().or(base_dir.as_ref());
         let file = match (&args.config, folder.map(|folder| folder.join(FILE_NAME))) {
-            (Some(path), _) => read_file(path)?,
-            (None, Some(path)) if path.exists() => read_file(&path)?,
+            (Some(path), _) => read_file(path, &format!("{}: ", origin::named("config")))?,
+            (None, Some(path)) if path.exists() => read_file(&path, "")?,
             (None, _) => Common::default(),
         };
         let given = flags.or(file);
@@ -125,10 +125,11 @@ impl Settings {
     }
 }
 
-fn read_file(path: &Path) -> Result<Common, Failure> {
+/// Reads the file; complaints about it begin with what it was named by.
+fn read_file(path: &Path, named: &str) -> Result<Common, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::Configuration(format!(
-            "the configuration file {} cannot be read: {error}. Give another with --config or CAIRN_CONFIG, or leave both out",
+            "{named}the configuration file {} cannot be read: {error}: give another with --config or CAIRN_CONFIG",
             path.display()
         ))
     })?;
@@ -153,7 +154,7 @@ fn read_chain(name: &str) -> Result<ChainSpec, Failure> {
                 ))
             })?;
             ChainSpec::from_json(&text)
-                .map_err(|error| Failure::Configuration(format!("the chain specification {path}: {error}")))
+                .map_err(|error| Failure::Configuration(format!("{}: {path}: {error}", origin::named("chain"))))
         }
     }
 }

@@ -316,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_no_http_client_takes_are_refused() {
+        assert!(<Url as Setting>::read("http://127.0.0.1:8545").is_ok());
+        for wrong in ["127.0.0.1:8545", "ftp://mirror", "", "http//x"] {
+            assert!(<Url as Setting>::read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn the_home_is_put_into_paths_and_nothing_else_is() {
         let read = |path: &str| expanded(path.into(), Some("/home/me".into()));
         for (given, expected) in [

@@ -10,16 +10,16 @@ use cairn_node::{identity, rpc::calls::OwnRecord};
 use overlay::Enr;
 use serde_json::json;
 
-use super::{blocking, peer, running::RunningPeer};
-use crate::{cli::EnrArgs, failure::Failure, output, settings::Settings};
+use super::{blocking, running::RunningPeer};
+use crate::{cli::EnrArgs, failure::Failure, output, settings::Settings, values::Setting};
 
 pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failure> {
     let is_decoded = args.decode.is_some();
     let record = match (args.decode, args.rpc) {
-        (Some(text), _) => peer::record(&text)?,
+        (Some(record), _) => record,
         (None, Some(url)) => {
-            let own = RunningPeer::at(&url)?.ask(OwnRecord {}).await?;
-            peer::record(&own.enr)?
+            let own = RunningPeer::at(url)?.ask(OwnRecord {}).await?;
+            Enr::read(&own.enr).map_err(Failure::Network)?
         }
         (None, None) => {
             let data_dir = settings.data_dir()?;

@@ -20,7 +20,6 @@ use overlay::{
     Enr,
     discovery::{self, ListenAddresses, Nat},
 };
-use reqwest::Url;
 use tempfile::TempDir;
 
 use super::{running::RunningPeer, without_trust};
@@ -87,7 +86,7 @@ fn networked(settings: &Settings, args: NetworkArgs) -> Result<NodeConfig, Failu
     }
     config.nat = args.nat.unwrap_or(config.nat);
     config.bootnodes = match args.bootnodes {
-        None => bootnodes::of(chain.chain_id()).iter().filter_map(|text| record(text).ok()).collect(),
+        None => bootnodes::of(chain.chain_id()).iter().filter_map(|text| Enr::read(text).ok()).collect(),
         Some(given) => named_bootnodes(given)?,
     };
     config.quic = args.quic.unwrap_or_default();
@@ -159,7 +158,7 @@ pub(crate) async fn start_passing(
             tracing::debug!(%error, "the peer that runs on the data folder names no peers");
             Vec::new()
         });
-        config.bootnodes.extend(known.iter().filter_map(|text| record(text).ok()));
+        config.bootnodes.extend(known.iter().filter_map(|text| Enr::read(text).ok()));
     }
     config.data_dir = scratch.path().to_owned();
     config.capacity = FETCHER_CAPACITY;
@@ -303,16 +302,6 @@ fn listen_addresses(addresses: &[SocketAddr]) -> Result<ListenAddresses, Failure
     Ok(listen)
 }
 
-/// A node record from text.
-pub(crate) fn record(text: &str) -> Result<Enr, Failure> {
-    Enr::read(text).map_err(Failure::Configuration)
-}
-
-/// A URL from text.
-pub(crate) fn url(text: &str) -> Result<Url, Failure> {
-    Url::read(text).map_err(Failure::Configuration)
-}
-
 #[cfg(test)]
 mod tests {
     use cairn_proto::limits::TransferLimits;
@@ -418,16 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_no_http_client_takes_are_refused() {
-        assert!(url("http://127.0.0.1:8545").is_ok());
-        for wrong in ["127.0.0.1:8545", "ftp://mirror", "", "http//x"] {
-            assert!(url(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn built_in_bootnodes_are_records() {
         assert!(!bootnodes::of(1).is_empty());
-        assert!(bootnodes::of(1).iter().all(|text| record(text).is_ok()));
+        assert!(bootnodes::of(1).iter().all(|text| Enr::read(text).is_ok()));
     }
 }

@@ -32,21 +32,21 @@ pub(crate) struct RunningPeer {
 
 impl RunningPeer {
     /// The peer at a URL; without one, the peer on the data folder, and if none runs there, what listens on the usual port.
-    pub(crate) async fn named(settings: &Settings, rpc: Option<&str>) -> Result<Self, Failure> {
-        if let Some(address) = rpc {
-            return Self::at(address);
+    pub(crate) async fn named(settings: &Settings, rpc: Option<Url>) -> Result<Self, Failure> {
+        if let Some(url) = rpc {
+            return Self::at(url);
         }
         match Self::on_folder(settings).await? {
             Some(peer) => Ok(peer),
-            None => Self::at(&format!("http://127.0.0.1:{DEFAULT_RPC_PORT}")),
+            None => Self::at(url(&format!("http://127.0.0.1:{DEFAULT_RPC_PORT}"))?),
         }
     }
 
     /// The peer at a URL.
-    pub(crate) fn at(address: &str) -> Result<Self, Failure> {
-        let client = PeerClient::at(Url::read(address).map_err(Failure::Configuration)?)
-            .map_err(|error| Failure::Internal(error.to_string()))?;
-        Ok(Self { client, at: without_secrets(address) })
+    pub(crate) fn at(url: Url) -> Result<Self, Failure> {
+        let at = without_secrets(url.as_str());
+        let client = PeerClient::at(url).map_err(|error| Failure::Internal(error.to_string()))?;
+        Ok(Self { client, at })
     }
 
     /// The peer that runs on the data folder and speaks of the same chain; `None` if none does.
@@ -82,6 +82,10 @@ impl RunningPeer {
             )),
         })
     }
+}
+
+fn url(text: &str) -> Result<Url, Failure> {
+    Url::read(text).map_err(Failure::Internal)
 }
 
 fn unreachable(at: &str, error: &HttpError) -> Failure {
@@ -139,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_says_nothing_is_not_waited_for_for_ever() {
         let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let peer = RunningPeer::at(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let peer = RunningPeer::at(url(&format!("http://{}", silent.local_addr().unwrap())).unwrap()).unwrap();
         let answer = peer.ask_within(Duration::from_millis(50), GetStatus {}).await;
         assert!(matches!(answer, Err(Failure::Network(why)) if why.contains("time-out")));
     }

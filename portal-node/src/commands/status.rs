@@ -7,7 +7,7 @@ use super::running::RunningPeer;
 use crate::{cli::StatusArgs, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), Failure> {
-    let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
+    let peer = RunningPeer::named(settings, args.rpc).await?;
     let status = peer.ask(GetStatus {}).await?;
     if settings.json {
         return output::json(&status);

@@ -137,7 +137,7 @@ async fn fetch(settings: &Settings, args: TrustFetchArgs) -> Result<(), Failure>
     open_for_repair(settings)?;
     let spinner = progress::spinner("fetching trust lists");
     let outcome = match &args.from {
-        Some(mirror) => from_mirror(settings, &peer::url(mirror)?).await,
+        Some(mirror) => from_mirror(settings, mirror).await,
         None => {
             let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
             let outcome = from_peers(&node).await;
@@ -157,8 +157,13 @@ async fn from_mirror(settings: &Settings, mirror: &Url) -> Result<(), Failure> {
         Err(error @ MirrorError::Refused { .. }) => {
             Err(Failure::Invalid(format!("{error}: it is not the chain's list, name another mirror with --from")))
         }
-        Err(error @ MirrorError::Http { source: HttpError::Status(_), .. }) => {
-            Err(Failure::Refused(format!("{error}: check the URL of --from, which is that of a folder with the lists")))
+        Err(error @ MirrorError::Http { source: HttpError::Status(status), .. }) => {
+            let instead = match status.as_u16() {
+                401 | 403 => "check the user and password, or the query, in the URL of --from",
+                429 | 500.. => "wait and run it again, or name another mirror with --from",
+                _ => "check the URL of --from, which is that of a folder with the lists",
+            };
+            Err(Failure::Refused(format!("{error}: {instead}")))
         }
         Err(MirrorError::Save(error)) => Err(failure(error)),
         Err(error) => {

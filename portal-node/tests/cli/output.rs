@@ -30,7 +30,8 @@ fn every_command_ends_quietly_when_nobody_reads_it() {
     let (out, chain) = (world.path("out"), world.path("written"));
     let (out, chain) = (out.to_str().unwrap(), chain.to_str().unwrap());
     for command in [
-        &["trust", "show"][..],
+        &["--help"][..],
+        &["trust", "show"],
         &["trust", "show", "--json"],
         &["verify", archive],
         &["verify", archive, "--json"],
@@ -45,15 +46,11 @@ fn every_command_ends_quietly_when_nobody_reads_it() {
 #[test]
 fn of_a_disk_that_is_full_it_is_said_what_to_do() {
     let world = World::new();
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    world
-        .cairn("data")
-        .args(["trust", "show"])
-        .into_file(full)
-        .end()
-        .exits(6)
-        .says("standard output: ")
-        .says("make room");
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for asked in [&["trust", "show"][..], &["--help"], &["fetch", "--help"], &["--version"]] {
+        let ended = world.cairn("data").args(asked).into_file(full()).end().exits(6);
+        ended.says("standard output: ").says("make room");
+    }
 }
 
 /// Both ways in which a log can't be written, and a log that nobody reads though its pipe is full.

@@ -157,6 +157,31 @@ fn an_address_that_is_not_this_machines_is_blamed_on_the_flag_that_says_it() {
     run.args(["--listen", "192.0.2.1:9101"]).end().exits(3).says("--listen").says("192.0.2.1:9101");
 }
 
+/// Also of the commands that only ask a peer, and of what is read before the others.
+#[test]
+fn each_complaint_about_a_value_begins_with_what_it_was_named_by() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("chain.json");
+    fs::write(&file, "{}").unwrap();
+    let complains = |call: Call, name: &str| {
+        let ended = call.end().exits(3);
+        assert!(ended.complaint().starts_with(&format!("cairn: {name}: ")), "{}", ended.complaint());
+    };
+    let cairn = |args: &[&str]| Call::new(home.path()).args(args);
+    complains(cairn(&["status", "--rpc", "nowhere"]), "--rpc");
+    complains(cairn(&["status"]).env("CAIRN_STATUS_RPC", "nowhere"), "CAIRN_STATUS_RPC");
+    complains(cairn(&["coverage", "--rpc", "ftp://host/"]), "--rpc");
+    complains(cairn(&["enr", "--rpc", "nowhere"]), "--rpc");
+    complains(cairn(&["enr", "--decode", "enr:x"]), "--decode");
+    complains(cairn(&["trust", "fetch", "--from", "nowhere"]), "--from");
+    complains(cairn(&["trust", "show", "--config", "/nowhere.toml"]), "--config");
+    complains(cairn(&["trust", "show"]).env("CAIRN_CONFIG", "/nowhere.toml"), "CAIRN_CONFIG");
+    complains(cairn(&["trust", "show", "--chain", "nowhere"]), "--chain");
+    complains(cairn(&["trust", "show", "--chain"]).arg(&file), "--chain");
+    complains(cairn(&["trust", "show"]).env("CAIRN_CHAIN", file.to_str().unwrap()), "CAIRN_CHAIN");
+    complains(cairn(&["fetch", "1..2", "--what", "header", "--out", "x.era1"]), "--what");
+}
+
 #[test]
 fn an_unknown_key_in_the_file_is_named() {
     let world = World::new();

@@ -186,9 +186,20 @@ fn the_last_line_says_why_the_mirrors_that_were_named_gave_nothing() {
         (forbidden(), 9, "refuses: http://127.0.0.1:", "status 403"),
         (mirror::refusing("404 Not Found"), 9, "refuses: http://127.0.0.1:", "no such file"),
         // Who asks to be left alone for longer than anybody waits is not asked again.
-        (mirror::refusing("429 Too Many Requests\r\nretry-after: 3600"), 9, "refuses: http://127.0.0.1:", "status 429"),
+        (
+            mirror::refusing("429 Too Many Requests\r\nretry-after: 3600"),
+            9,
+            "is busy or broken: http://127.0.0.1:",
+            "(wait and",
+        ),
         // Nor does it matter that somebody who waits less than others is told while it is asked again.
-        (mirror::refusing("429 Too Many Requests\r\nretry-after: 60"), 9, "refuses: http://127.0.0.1:", "status 429"),
+        (
+            mirror::refusing("429 Too Many Requests\r\nretry-after: 60"),
+            9,
+            "is busy or broken: http://127.0.0.1:",
+            "status 429",
+        ),
+        (mirror::refusing("500 Internal Server Error"), 9, "is busy or broken: http://127.0.0.1:", "(wait and"),
         (mirror::refusing("200 OK"), 9, "refuses: http://127.0.0.1:", "there is no link on the page"),
         (nobody(), 7, "cannot be reached: http://127.0.0.1:", ""),
         (cut, 5, "damaged or not of this chain: http://127.0.0.1:", name),

@@ -81,6 +81,8 @@ fn a_mirror_of_lists_that_refuses_is_told_from_one_that_is_not_there() {
     let world = World::new();
     let fetch = |from: &str| world.cairn("new").args(["trust", "fetch", "--from", from]).end();
     fetch(&mirror::refusing("404 Not Found")).exits(9).ends_with("404").ends_with("check the URL of --from");
+    fetch(&mirror::refusing("403 Forbidden")).exits(9).ends_with("403").ends_with("in the URL of --from");
+    fetch(&mirror::refusing("503 Service Unavailable")).exits(9).ends_with("503").ends_with("wait and run it again");
     fetch("http://127.0.0.1:9/").exits(7);
 }
 

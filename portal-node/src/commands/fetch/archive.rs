@@ -27,7 +27,7 @@ pub(super) fn wanted(settings: &Settings, args: &FetchArgs, path: &Path) -> Resu
     };
     let wrong = |why: String| Err(Failure::Configuration(why));
     if args.what != WhatArg::Block {
-        return wrong("an archive holds whole blocks: leave out --what".into());
+        return wrong("--what: an archive holds whole blocks: leave it out, or end --out otherwise".into());
     }
     if args.format.is_some() {
         let path = path.display();

@@ -25,7 +25,7 @@ pub(super) async fn fetch(settings: &Settings, args: &FetchArgs) -> Result<(), F
     let range = args.range();
     let patience = u16::try_from(args.from_peers.timeout).unwrap_or(u16::MAX);
     let call = FetchIntoStore { first: range.first, last: range.last, patience: Some(patience) };
-    let peer = RunningPeer::named(settings, args.rpc.as_deref()).await?;
+    let peer = RunningPeer::named(settings, args.rpc.clone()).await?;
     let mut board = Board::new(args.from_peers.per_peer);
     let state = loop {
         let state = peer.ask(call).await?;

@@ -277,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_block_that_takes_a_running_peer_too_long_is_not_found_as_with_a_peer_of_its_own() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = RunningPeer::at(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let peer = RunningPeer::at(format!("http://{}", silent.local_addr().unwrap()).parse().unwrap()).unwrap();
         let cli = Cli::try_parse_from(["cairn", "fetch", "7", "--timeout", "1"]).unwrap();
         let Command::Fetch(args) = cli.command else { panic!("{:?}", cli.command) };
         let nothing = |mut pieces: mpsc::Receiver<Vec<u8>>| {

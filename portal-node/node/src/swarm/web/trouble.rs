@@ -18,6 +18,8 @@ pub enum TroubleKind {
     Damaged,
     /// It does not answer.
     Unreachable,
+    /// It answers that it cannot now, or that it is asked too often.
+    Busy,
     /// It refuses, or is no mirror of archives.
     Refused,
 }
@@ -30,6 +32,8 @@ impl TroubleKind {
     fn for_reason(reason: &Reason) -> Self {
         match reason {
             Reason::Transport(_) | Reason::TimeOut | Reason::Short { .. } => Self::Unreachable,
+            Reason::Busy { .. } => Self::Busy,
+            Reason::Status(status) if *status >= 500 => Self::Busy,
             Reason::Record(_) | Reason::Archive(_) | Reason::Costly { .. } => Self::Damaged,
             _ => Self::Refused,
         }
@@ -40,6 +44,7 @@ impl TroubleKind {
             Self::Lacks | Self::Unproved => "a mirror is of no use",
             Self::Damaged => "a mirror's file is damaged or not of this chain",
             Self::Unreachable => "a mirror cannot be reached",
+            Self::Busy => "a mirror is busy or broken",
             Self::Refused => "a mirror refuses",
         }
     }
