@@ -93,10 +93,15 @@ fn is_typed(flag: &str, line: impl Iterator<Item = OsString>) -> bool {
     })
 }
 
-/// The variable of a flag that holds `value`. Two commands may have a flag of the same name.
+/// The variable of a flag that holds `value`. Two commands may have a flag of the same name: it is one of the command that was
+/// typed, or of all.
 fn variable(flag: &str, value: &str) -> Option<String> {
     let holds = |name: &String| env::var_os(name).is_some_and(|set| set.to_string_lossy().contains(value));
-    variables(&Cli::command()).into_iter().find(|(of, name)| flag == of && holds(name)).map(|(_, name)| name)
+    let all = Cli::command();
+    let chosen = env::args().skip(1).find_map(|word| all.find_subcommand(word));
+    let of_chosen = chosen.map(variables).unwrap_or_default();
+    let known = of_chosen.into_iter().chain(variables(&all));
+    known.into_iter().find(|(of, name)| flag == of && holds(name)).map(|(_, name)| name)
 }
 
 /// Flags and their variables, of a command and those under it.

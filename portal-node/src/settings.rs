@@ -138,7 +138,7 @@ fn read_file(path: &Path, named: &str) -> Result<Common, Failure> {
         let line = text.get(..at).map_or(0, |before| before.matches('\n').count()) + 1;
         // TOML's own complaints may have several lines.
         let what = error.message().lines().collect::<Vec<_>>().join(", ");
-        Failure::Configuration(format!("{}:{line}: {what}", path.display()))
+        Failure::Configuration(format!("{named}{}:{line}: {what}", path.display()))
     })
 }
 

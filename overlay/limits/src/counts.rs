@@ -55,15 +55,19 @@ impl Counts {
 
     /// How much more a holder could have, that may have `of_peer` itself.
     pub fn room_for(&self, quota: &Quota, of_peer: u64, holder: &Holder) -> u64 {
-        let of_all = quota.total.saturating_sub(self.total);
+        quota.total.saturating_sub(self.total).min(self.own_room(quota, of_peer, holder))
+    }
+
+    /// The same if there were enough for all: what its own share and its subnet's leave it.
+    pub fn own_room(&self, quota: &Quota, of_peer: u64, holder: &Holder) -> u64 {
         if !holder.is_somebody() {
-            return of_all;
+            return u64::MAX;
         }
         let of_subnet = match holder.subnet() {
             Some(_) => quota.of_subnet.saturating_sub(self.of_subnet(holder)),
             None => u64::MAX,
         };
-        of_all.min(of_peer.saturating_sub(self.of_peer(holder))).min(of_subnet)
+        of_peer.saturating_sub(self.of_peer(holder)).min(of_subnet)
     }
 
     /// Whether a holder that may have `of_peer` itself could have `amount` more.

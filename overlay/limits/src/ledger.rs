@@ -6,12 +6,19 @@ use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
 
+use self::lines::{Lines, Waiter};
 use crate::counts::Counts;
-use crate::holder::Holder;
+use crate::holder::{Holder, Subnet};
 use crate::quota::{Full, MIN_PROGRESS, Quota};
+
+mod lines;
 
 /// Peers that are remembered as having finished something.
 const MAX_PROVED: usize = 4096;
+
+/// How often it is looked, at most, whether those who have used up their own share could have some of it back: that takes a walk
+/// over all that is held.
+const KEPT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Something that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,24 +48,20 @@ struct Hold {
     kept_since: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Waiter {
-    id: WaiterId,
-    amount: u64,
-}
-
 /// The counts.
 #[derive(Debug)]
 pub struct Ledger {
     quota: Quota,
     counts: Counts,
     holds: BTreeMap<HoldId, Hold>,
-    /// Who waits, the first to come first: who has many requests stands in line behind itself, so what a decision costs
-    /// grows with those who wait and not with how often each asks.
-    waiting: HashMap<Holder, VecDeque<Waiter>>,
+    waiting: Lines,
     proved: LruCache<Holder, ()>,
     decisions: VecDeque<Decision>,
     next: u64,
+    /// No hold that moves now will have stood still for too long before this, and there is nothing else to look at before.
+    next_look: Option<Instant>,
+    /// When it may be looked again at those whose own share is used up, and whether that is due then.
+    kept_look: (Option<Instant>, bool),
 }
 
 impl Ledger {
@@ -68,10 +71,12 @@ impl Ledger {
             quota,
             counts: Counts::default(),
             holds: BTreeMap::new(),
-            waiting: HashMap::new(),
+            waiting: Lines::default(),
             proved: LruCache::new(MAX_PROVED),
             decisions: VecDeque::new(),
             next: 0,
+            next_look: None,
+            kept_look: (None, false),
         }
     }
 
@@ -83,6 +88,8 @@ impl Ledger {
     /// Changes what there is. What is held stays.
     pub fn set_quota(&mut self, now: Instant, quota: Quota) {
         self.quota = quota;
+        // Whatever was known of when something will be idle is not, any more.
+        self.next_look = Some(now);
         self.serve_waiting(now);
     }
 
@@ -122,7 +129,7 @@ impl Ledger {
     /// Which limit is reached.
     pub fn could_take(&self, now: Instant, holder: &Holder, amount: u64) -> Result<(), Full> {
         match self.check(holder, amount) {
-            Ok(()) if self.is_before(holder) => Err(Full::Total(self.quota.total)),
+            Ok(()) | Err(Full::Total(_)) if self.is_before(holder) => Err(Full::Total(self.quota.total)),
             Ok(()) => Ok(()),
             Err(full) => self.idle_enough(now, holder, amount).map(drop).ok_or(full),
         }
@@ -135,7 +142,7 @@ impl Ledger {
     /// Which limit is reached; nothing was taken.
     pub fn take(&mut self, now: Instant, holder: Holder, amount: u64) -> Result<HoldId, Full> {
         match self.check(&holder, amount) {
-            Ok(()) if self.is_before(&holder) => Err(Full::Total(self.quota.total)),
+            Ok(()) | Err(Full::Total(_)) if self.is_before(&holder) => Err(Full::Total(self.quota.total)),
             Ok(()) => Ok(self.hold(now, holder, amount)),
             Err(full) => {
                 if !self.make_room(now, &holder, amount) {
@@ -165,17 +172,14 @@ impl Ledger {
             return Err(Full::Subnet(self.quota.of_subnet));
         }
         let id = WaiterId(self.draw());
-        self.waiting.entry(holder).or_default().push_back(Waiter { id, amount });
+        self.waiting.push(Waiter { id, holder, amount });
         self.handle_timeout(now);
         Ok(id)
     }
 
     /// Somebody waits no longer. What was granted meanwhile and not yet told is given back.
-    pub fn give_up(&mut self, now: Instant, waiter: WaiterId) {
-        self.waiting.retain(|_, line| {
-            line.retain(|other| other.id != waiter);
-            !line.is_empty()
-        });
+    pub fn give_up(&mut self, now: Instant, holder: &Holder, waiter: WaiterId) {
+        self.waiting.remove(holder, waiter);
         let granted = self.decisions.iter().position(|of| matches!(of, Decision::Granted(id, _) if *id == waiter));
         if let Some(Decision::Granted(_, hold)) = granted.and_then(|at| self.decisions.remove(at)) {
             self.release(now, hold);
@@ -224,6 +228,8 @@ impl Ledger {
                 hold.kept_since.get_or_insert(now);
             } else if let Some(since) = hold.kept_since.take() {
                 hold.marked += now.saturating_duration_since(since);
+                let marked = hold.marked;
+                self.expect_idle(now, marked);
             }
         }
         self.serve_waiting(now);
@@ -271,10 +277,29 @@ impl Ledger {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) could make room for those who wait: when the next hold will have stood
-    /// still for too long. Those that have already were of no use to anybody who waits. Unlike the time of other state machines
-    /// it is no output among the others: it takes a walk over all holds, and nobody needs it unless somebody waits.
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        if self.waiting.is_empty() { None } else { self.next_idle(now) }
+    /// still for too long, or before. Those that have already were of no use to anybody who waits. Unlike the time of other state
+    /// machines it is no output among the others: now and then it takes a walk over all holds, and nobody needs it unless somebody
+    /// waits.
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        if self.next_look.is_none_or(|at| at <= now) {
+            let kept = self.kept_look.0.filter(|at| self.kept_look.1 && *at > now);
+            self.next_look = self.next_idle(now).into_iter().chain(kept).min();
+        }
+        self.next_look
+    }
+
+    /// What [`poll_timeout`](Self::poll_timeout) would say, or before that: whoever waits for that time is to be told when this
+    /// comes before it.
+    pub(crate) const fn next_look(&self) -> Option<Instant> {
+        self.next_look
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// When the next hold will have stood still for too long.
@@ -282,6 +307,17 @@ impl Ledger {
         let idle = self.quota.yields_after?;
         let yielding = self.holds.values().filter(|hold| hold.kept_since.is_none());
         yielding.map(|hold| hold.marked + idle).filter(|at| *at > now).min()
+    }
+
+    /// A hold that was marked then moves from now on, or stands still.
+    fn expect_idle(&mut self, now: Instant, marked: Instant) {
+        if let Some(at) = self.quota.yields_after.map(|idle| marked + idle).filter(|at| *at > now) {
+            self.look_at(at);
+        }
+    }
+
+    fn look_at(&mut self, at: Instant) {
+        self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
     }
 
     /// Makes room for those who wait, from those who make no progress.
@@ -302,36 +338,76 @@ impl Ledger {
     /// by, or it could wait for ever.
     fn is_before(&self, holder: &Holder) -> bool {
         let own = self.rank(holder, 0);
-        self.next_waiting().is_some_and(|(first, _)| self.rank(&first, 0) <= own)
+        self.next_waiting().is_some_and(|first| self.rank(&first.holder, 0) <= own)
     }
 
     fn serve_waiting(&mut self, now: Instant) {
-        while let Some((holder, Waiter { id, amount })) = self.next_served(now) {
-            if let Some(line) = self.waiting.get_mut(&holder) {
-                line.pop_front();
-                if line.is_empty() {
-                    self.waiting.remove(&holder);
-                }
-            }
-            let hold = self.hold(now, holder, amount);
-            self.decisions.push_back(Decision::Granted(id, hold));
+        self.serve_turns(now);
+        if self.serve_kept(now) {
+            // What was revoked for one has left room for others.
+            self.serve_turns(now);
         }
     }
 
-    /// Who is served now, with room made for it; `None` if nobody can be.
-    fn next_served(&mut self, now: Instant) -> Option<(Holder, Waiter)> {
-        if let Some((holder, first)) = self.next_waiting()
-            && (self.check(&holder, first.amount).is_ok() || self.make_room(now, &holder, first.amount))
-        {
-            return Some((holder, first));
+    /// Serves those whose own share is not used up.
+    fn serve_turns(&mut self, now: Instant) {
+        while let Some(first) = self.next_waiting() {
+            if self.check(&first.holder, first.amount).is_err() && !self.make_room(now, &first.holder, first.amount) {
+                break;
+            }
+            self.grant(now, first);
         }
-        // Those whose own share is used up, and used by what makes no progress.
-        if !self.holds.values().any(|hold| self.is_idle(now, hold)) {
-            return None;
+    }
+
+    /// Serves those whose own share is used up, and used by what makes no progress: one request of each. False if
+    /// nothing was done.
+    fn serve_kept(&mut self, now: Instant) -> bool {
+        let mut kept: Vec<_> = self.firsts().filter(|(_, has_turn)| !has_turn).map(|(first, _)| first).collect();
+        if kept.is_empty() || self.quota.yields_after.is_none() {
+            return false;
         }
-        let mut kept: Vec<_> = self.first_of_each().filter(|(holder, first)| !self.has_turn(holder, first)).collect();
-        kept.sort_by_key(|(_, first)| first.id);
-        kept.into_iter().find(|(holder, first)| self.make_room(now, holder, first.amount))
+        if let Some(at) = self.kept_look.0.filter(|at| *at > now) {
+            self.kept_look.1 = true;
+            self.look_at(at);
+            return false;
+        }
+        let (mut of_peer, mut of_subnet) = (HashMap::<Holder, u64>::new(), HashMap::<Subnet, u64>::new());
+        for (_, hold) in self.idle(now) {
+            *of_peer.entry(hold.holder).or_default() += hold.amount;
+            if let Some(subnet) = hold.holder.subnet() {
+                *of_subnet.entry(subnet).or_default() += hold.amount;
+            }
+        }
+        if of_peer.is_empty() {
+            return false;
+        }
+        self.kept_look = (Some(now + KEPT_INTERVAL), false);
+        kept.sort_by_key(|first| first.id);
+        let mut has_served = false;
+        for first in kept {
+            let need = self.need(&first.holder, first.amount);
+            let of_subnet = first.holder.subnet().and_then(|subnet| of_subnet.get(&subnet));
+            let is_enough = |idle: Option<&u64>, need| idle.is_some_and(|idle| *idle >= need) || need == 0;
+            if is_enough(of_peer.get(&first.holder), need.of_peer)
+                && is_enough(of_subnet, need.of_subnet)
+                && self.make_room(now, &first.holder, first.amount)
+            {
+                self.grant(now, first);
+                has_served = true;
+            }
+        }
+        if has_served {
+            // They may want more.
+            self.kept_look.1 = true;
+            self.look_at(now + KEPT_INTERVAL);
+        }
+        has_served
+    }
+
+    fn grant(&mut self, now: Instant, Waiter { id, holder, amount }: Waiter) {
+        self.waiting.remove(&holder, id);
+        let hold = self.hold(now, holder, amount);
+        self.decisions.push_back(Decision::Granted(id, hold));
     }
 
     /// Who comes before whom, if it had `more`: who has finished something before newcomers, then who has less. Whoever comes
@@ -341,23 +417,14 @@ impl Ledger {
     }
 
     /// Whose turn it is: of those whose own share is not used up, the first by rank, and among equals who has waited longest.
-    fn next_waiting(&self) -> Option<(Holder, Waiter)> {
-        let turns = self.first_of_each().filter(|(holder, first)| self.has_turn(holder, first));
-        turns.min_by_key(|(holder, first)| (self.rank(holder, 0), first.id))
+    fn next_waiting(&self) -> Option<Waiter> {
+        let turns = self.firsts().filter(|(_, has_turn)| *has_turn).map(|(first, _)| first);
+        turns.min_by_key(|first| (self.rank(&first.holder, 0), first.id))
     }
 
-    fn first_of_each(&self) -> impl Iterator<Item = (Holder, Waiter)> {
-        self.waiting.iter().filter_map(|(holder, line)| Some((*holder, *line.front()?)))
-    }
-
-    /// Whether somebody's own share is not used up.
-    fn has_turn(&self, holder: &Holder, waiter: &Waiter) -> bool {
-        matches!(self.check(holder, waiter.amount), Ok(()) | Err(Full::Total(_)))
-    }
-
-    fn is_idle(&self, now: Instant, hold: &Hold) -> bool {
-        let is_over = |idle| now.saturating_duration_since(hold.marked) >= idle;
-        hold.kept_since.is_none() && self.quota.yields_after.is_some_and(is_over)
+    /// Of each who waits the first request that its own share leaves room for, and true; or its first one and false.
+    fn firsts(&self) -> impl Iterator<Item = (Waiter, bool)> {
+        self.waiting.firsts(|holder| self.counts.own_room(&self.quota, self.peer_limit(holder), holder))
     }
 
     /// Revokes what makes no progress until `amount` is free for `holder`; nothing if that would not be enough.
@@ -370,37 +437,61 @@ impl Ledger {
         true
     }
 
+    /// What has made no progress for too long.
+    fn idle(&self, now: Instant) -> impl Iterator<Item = (HoldId, &Hold)> {
+        let is_over = move |hold: &Hold| {
+            self.quota.yields_after.is_some_and(|idle| now.saturating_duration_since(hold.marked) >= idle)
+        };
+        let holds = self.holds.iter().map(|(id, hold)| (*id, hold));
+        holds.filter(move |(_, hold)| hold.kept_since.is_none() && is_over(hold))
+    }
+
+    /// What has to go before `holder` can have `amount` more.
+    fn need(&self, holder: &Holder, amount: u64) -> Need {
+        let over = |limit: u64, held: u64| held.saturating_add(amount).saturating_sub(limit);
+        let of = |is_counted: bool, limit, held| if is_counted { over(limit, held) } else { 0 };
+        let is_somebody = holder.is_somebody();
+        Need {
+            of_peer: of(is_somebody, self.peer_limit(holder), self.of_peer(holder)),
+            of_subnet: of(is_somebody && holder.subnet().is_some(), self.quota.of_subnet, self.of_subnet(holder)),
+            of_all: over(self.quota.total, self.total()),
+        }
+    }
+
     /// What makes no progress and would leave `amount` for `holder` within all of its limits; `None` if there is not enough
     /// of it.
     fn idle_enough(&self, now: Instant, holder: &Holder, amount: u64) -> Option<Vec<HoldId>> {
-        self.quota.yields_after?;
-        let holds = self.holds.iter().filter(|(_, hold)| self.is_idle(now, hold));
-        let mut candidates: Vec<Idle> = holds
-            .map(|(id, hold)| Idle { id: *id, holder: hold.holder, amount: hold.amount, marked: hold.marked })
-            .collect();
-        // Who comes last loses first, and of that what has stood still for longest.
-        candidates.sort_by_key(|idle| (std::cmp::Reverse(self.rank(&idle.holder, 0)), idle.marked, idle.id));
-        let over = |limit: u64, held: u64| held.saturating_add(amount).saturating_sub(limit);
-        let mut chosen = Vec::new();
-        // The narrowest limit first: what its own holds give up counts for the wider ones, too.
-        if holder.is_somebody() {
-            let own = over(self.peer_limit(holder), self.of_peer(holder));
-            choose(&candidates, &mut chosen, own, |of| of == holder)?;
-            if let Some(subnet) = holder.subnet() {
-                let of_subnet = over(self.quota.of_subnet, self.of_subnet(holder));
-                choose(&candidates, &mut chosen, of_subnet, |of| of.subnet() == Some(subnet))?;
-            }
+        let need = self.need(holder, amount);
+        let is_neighbour = |of: &Holder| of.subnet().is_some() && of.subnet() == holder.subnet();
+        // Most often there is not enough, and then nothing has to be put in order.
+        let mut idle = Need::default();
+        for (_, hold) in self.idle(now) {
+            idle.of_all += hold.amount;
+            idle.of_peer += if hold.holder == *holder { hold.amount } else { 0 };
+            idle.of_subnet += if is_neighbour(&hold.holder) { hold.amount } else { 0 };
         }
-        // Of others only those who would not come before it then: nobody drives others out.
+        if idle.of_peer < need.of_peer || idle.of_subnet < need.of_subnet || idle.of_all < need.of_all {
+            return None;
+        }
         let own = self.rank(holder, amount);
+        // Of others only those who would not come before it then: nobody drives others out.
         let may_go = |of: &Holder| of == holder || self.rank(of, 0) >= own;
-        choose(&candidates, &mut chosen, over(self.quota.total, self.total()), may_go)?;
-        Some(chosen.into_iter().map(|idle| idle.id).collect())
+        let is_of_use = |of: &Holder| of == holder || (need.of_subnet > 0 && is_neighbour(of)) || need.of_all > 0;
+        let mut candidates: Vec<_> = self.idle(now).filter(|(_, hold)| is_of_use(&hold.holder)).collect();
+        // Who comes last loses first, and of that what has stood still for longest.
+        candidates.sort_by_cached_key(|(id, hold)| (std::cmp::Reverse(self.rank(&hold.holder, 0)), hold.marked, *id));
+        let mut chosen = Chosen { candidates: &candidates, is_chosen: vec![false; candidates.len()] };
+        // The narrowest limit first: what its own holds give up counts for the wider ones, too.
+        chosen.choose(need.of_peer, |of| of == holder)?;
+        chosen.choose(need.of_subnet, is_neighbour)?;
+        chosen.choose(need.of_all, may_go)?;
+        Some(chosen.ids())
     }
 
     fn hold(&mut self, now: Instant, holder: Holder, amount: u64) -> HoldId {
         let id = HoldId(self.draw());
         self.counts.add(&holder, amount);
+        self.expect_idle(now, now);
         self.holds.insert(id, Hold { holder, amount, marked: now, progress: 0, kept_since: None });
         id
     }
@@ -417,28 +508,45 @@ impl Ledger {
     }
 }
 
-/// A hold that makes no progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Idle {
-    id: HoldId,
-    holder: Holder,
-    amount: u64,
-    marked: Instant,
+/// How much has to go, for each limit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Need {
+    of_peer: u64,
+    of_subnet: u64,
+    of_all: u64,
 }
 
-/// Adds to `chosen` the first of the idle holds that may go, until those that may come to `wanted`; `None` if they never do.
-fn choose(idle: &[Idle], chosen: &mut Vec<Idle>, wanted: u64, may_go: impl Fn(&Holder) -> bool) -> Option<()> {
-    let mut freed: u64 = chosen.iter().filter(|hold| may_go(&hold.holder)).map(|hold| hold.amount).sum();
-    for hold in idle {
-        if freed >= wanted {
-            break;
+/// What is chosen to go, of what may.
+struct Chosen<'a> {
+    candidates: &'a [(HoldId, &'a Hold)],
+    is_chosen: Vec<bool>,
+}
+
+impl Chosen<'_> {
+    /// Chooses the first of those that may go, until those that may come to `wanted`; `None` if they never do.
+    fn choose(&mut self, wanted: u64, may_go: impl Fn(&Holder) -> bool) -> Option<()> {
+        if wanted == 0 {
+            return Some(());
         }
-        if may_go(&hold.holder) && !chosen.contains(hold) {
-            freed = freed.saturating_add(hold.amount);
-            chosen.push(*hold);
+        let all = || self.candidates.iter().zip(&self.is_chosen);
+        let chosen = all().filter(|((_, hold), is_chosen)| **is_chosen && may_go(&hold.holder));
+        let mut freed: u64 = chosen.map(|((_, hold), _)| hold.amount).sum();
+        for ((_, hold), is_chosen) in self.candidates.iter().zip(&mut self.is_chosen) {
+            if freed >= wanted {
+                break;
+            }
+            if !*is_chosen && may_go(&hold.holder) {
+                freed = freed.saturating_add(hold.amount);
+                *is_chosen = true;
+            }
         }
+        (freed >= wanted).then_some(())
     }
-    (freed >= wanted).then_some(())
+
+    fn ids(self) -> Vec<HoldId> {
+        let chosen = self.candidates.iter().zip(self.is_chosen).filter(|(_, is_chosen)| *is_chosen);
+        chosen.map(|((id, _), _)| *id).collect()
+    }
 }
 
 /// How long [`Quota::yields_after`] is where progress is a matter of round trips: long enough for a slow path, short enough

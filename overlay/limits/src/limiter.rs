@@ -25,6 +25,8 @@ struct SharedLedger {
     state: Mutex<LimiterState>,
     /// Something was given back or lost: there may be room for who only asks.
     freed: Notify,
+    /// What the timekeeper waits for may come sooner, or nobody waits any more.
+    sooner: Notify,
 }
 
 /// The ledger, and who is to be told of its decisions.
@@ -34,6 +36,9 @@ struct LimiterState {
     waiting: HashMap<WaiterId, oneshot::Sender<HoldId>>,
     /// What tells the holders that they have lost what they hold.
     revocations: HashMap<HoldId, CancellationToken>,
+    /// Whether there is a task that looks at the clock for those who wait: one for all of them, since a change that each had to
+    /// look at would cost the more the more there are.
+    is_timed: bool,
 }
 
 /// A part of what all share, given back when this is dropped.
@@ -48,8 +53,14 @@ pub struct Permit {
 impl Limiter {
     /// All of it is free.
     pub fn new(quota: Quota) -> Self {
-        let state = LimiterState { ledger: Ledger::new(quota), waiting: HashMap::new(), revocations: HashMap::new() };
-        Self { shared: Arc::new(SharedLedger { state: Mutex::new(state), freed: Notify::new() }) }
+        let state = LimiterState {
+            ledger: Ledger::new(quota),
+            waiting: HashMap::new(),
+            revocations: HashMap::new(),
+            is_timed: false,
+        };
+        let state = Mutex::new(state);
+        Self { shared: Arc::new(SharedLedger { state, freed: Notify::new(), sooner: Notify::new() }) }
     }
 
     /// Changes what there is from now on; what is held stays.
@@ -87,60 +98,46 @@ impl Limiter {
     ///
     /// Which limit is reached.
     pub fn try_take(&self, holder: Holder, amount: u64) -> Result<Permit, Full> {
-        let mut state = self.shared.state.lock();
-        let hold = state.ledger.take(now(), holder, amount)?;
-        state.carry_out();
-        Ok(state.permit(&self.shared, hold, amount))
+        let (outcome, is_sooner) = self.shared.state.lock().carry_out(|state| {
+            let hold = state.ledger.take(now(), holder, amount)?;
+            Ok(state.permit(&self.shared, hold, amount))
+        });
+        self.shared.tell(is_sooner);
+        outcome
     }
 
-    /// Takes `amount` as soon as it is there, in the order of asking; whoever waits for its own share keeps nobody else
-    /// waiting.
+    /// Takes `amount` as soon as it is there: who has less goes first, and among equals who has asked first. Whoever waits for its
+    /// own share keeps nobody else waiting.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, if it has to wait.
     ///
     /// # Errors
     ///
     /// When there never is so much for this holder.
     pub async fn take(&self, holder: Holder, amount: u64) -> Result<Permit, Full> {
+        // Mostly there is room, and nobody to wait for.
+        if let Ok(permit) = self.try_take(holder, amount) {
+            return Ok(permit);
+        }
         let (tell, told) = oneshot::channel();
-        let waiter = {
-            let mut state = self.shared.state.lock();
-            // Mostly there is room, and nobody to wait for.
-            if let Ok(hold) = state.ledger.take(now(), holder, amount) {
-                state.carry_out();
-                return Ok(state.permit(&self.shared, hold, amount));
-            }
+        let (waiter, is_sooner) = self.shared.state.lock().carry_out(|state| {
             let waiter = state.ledger.wait(now(), holder, amount)?;
             state.waiting.insert(waiter, tell);
-            state.carry_out();
-            waiter
-        };
-        // If this future is dropped, its place in the queue goes with it.
-        let mut queued = Queued { shared: &self.shared, waiter, told };
-        loop {
-            let mut changed = pin!(self.shared.freed.notified());
-            // Before it looks: what changes in between wakes it. A hold that may be lost from now on is such a change.
-            changed.as_mut().enable();
-            let next = self.shared.state.lock().ledger.poll_timeout(now());
-            let idle = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let granted = tokio::select! {
-                biased;
-                granted = &mut queued.told => Some(granted),
-                () = changed => None,
-                () = idle => {
-                    self.shared.change(|ledger| ledger.handle_timeout(now()));
-                    None
-                }
-            };
-            match granted {
-                Some(Ok(hold)) => return Ok(SharedLedger::permit(&self.shared, hold, amount)),
-                // It is not dropped before it has told.
-                Some(Err(_)) => return Err(Full::Total(self.quota().total)),
-                None => {}
+            if !std::mem::replace(&mut state.is_timed, true) {
+                let shared = Arc::clone(&self.shared);
+                tokio::spawn(keep_time(Timekeeper { shared, is_done: false }));
             }
+            Ok(waiter)
+        });
+        self.shared.tell(is_sooner);
+        // If this future is dropped, its place in the queue goes with it.
+        let mut queued = Queued { shared: &self.shared, holder, waiter: waiter?, told };
+        match (&mut queued.told).await {
+            Ok(hold) => Ok(SharedLedger::permit(&self.shared, hold, amount)),
+            // It is not dropped before it has told.
+            Err(_) => Err(Full::Total(self.quota().total)),
         }
     }
 
@@ -199,12 +196,20 @@ impl Limiter {
 impl SharedLedger {
     /// Changes the ledger and carries out what it decides.
     fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
-        let mut state = self.state.lock();
-        let result = change(&mut state.ledger);
-        state.carry_out();
-        drop(state);
+        self.change_state(|state| change(&mut state.ledger))
+    }
+
+    fn change_state<T>(&self, change: impl FnOnce(&mut LimiterState) -> T) -> T {
+        let (result, is_sooner) = self.state.lock().carry_out(change);
+        self.tell(is_sooner);
         self.freed.notify_waiters();
         result
+    }
+
+    fn tell(&self, is_sooner: bool) {
+        if is_sooner {
+            self.sooner.notify_waiters();
+        }
     }
 
     fn permit(shared: &Arc<Self>, hold: HoldId, amount: u64) -> Permit {
@@ -218,7 +223,10 @@ impl LimiterState {
         Permit { shared: Arc::clone(shared), hold, amount, revoked }
     }
 
-    fn carry_out(&mut self) {
+    /// Changes the ledger and carries out what it decides; and whether the timekeeper has to look sooner for that, or no more.
+    fn carry_out<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> (T, bool) {
+        let before = self.ledger.next_look();
+        let result = change(self);
         while let Some(decision) = self.ledger.poll_output() {
             match decision {
                 Decision::Granted(waiter, hold) => {
@@ -237,30 +245,76 @@ impl LimiterState {
                 }
             }
         }
+        let after = self.ledger.next_look();
+        let is_sooner = after.is_some_and(|after| before.is_none_or(|before| after < before));
+        (result, self.is_timed && (is_sooner || self.ledger.is_idle()))
+    }
+}
+
+/// Whoever looks at the clock. If it goes before its work is done, with its runtime, the next who waits needs another one.
+struct Timekeeper {
+    shared: Arc<SharedLedger>,
+    is_done: bool,
+}
+
+impl Drop for Timekeeper {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.shared.state.lock().is_timed = false;
+        }
+    }
+}
+
+/// Looks for what has stood still for too long, for as long as anybody waits for room.
+async fn keep_time(mut keeper: Timekeeper) {
+    let shared = Arc::clone(&keeper.shared);
+    loop {
+        let mut sooner = pin!(shared.sooner.notified());
+        // Before it looks: what changes in between wakes it.
+        sooner.as_mut().enable();
+        let next = {
+            let mut state = shared.state.lock();
+            if state.ledger.is_idle() {
+                // With the lock held: who waits from now on sees that nobody keeps the time.
+                state.is_timed = false;
+                keeper.is_done = true;
+                return;
+            }
+            state.ledger.poll_timeout(now())
+        };
+        let passed = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sooner => {}
+            () = passed => shared.change(|ledger| ledger.handle_timeout(now())),
+        }
     }
 }
 
 /// A place in the queue.
 struct Queued<'a> {
     shared: &'a SharedLedger,
+    holder: Holder,
     waiter: WaiterId,
     told: oneshot::Receiver<HoldId>,
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        self.told.close();
-        if let Ok(hold) = self.told.try_recv() {
-            // Granted, and nobody has looked. Once it was looked at there is nothing left to receive.
-            state.revocations.remove(&hold);
-            state.ledger.release(now(), hold);
-        } else if state.waiting.remove(&self.waiter).is_some() {
-            state.ledger.give_up(now(), self.waiter);
-        }
-        state.carry_out();
-        drop(state);
-        self.shared.freed.notify_waiters();
+        self.shared.change_state(|state| {
+            self.told.close();
+            if let Ok(hold) = self.told.try_recv() {
+                // Granted, and nobody has looked. Once it was looked at there is nothing left to receive.
+                state.revocations.remove(&hold);
+                state.ledger.release(now(), hold);
+            } else if state.waiting.remove(&self.waiter).is_some() {
+                state.ledger.give_up(now(), &self.holder, self.waiter);
+            }
+        });
     }
 }
 
@@ -326,12 +380,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        state.revocations.remove(&self.hold);
-        state.ledger.release(now(), self.hold);
-        state.carry_out();
-        drop(state);
-        self.shared.freed.notify_waiters();
+        self.shared.change_state(|state| {
+            state.revocations.remove(&self.hold);
+            state.ledger.release(now(), self.hold);
+        });
     }
 }
 
@@ -431,6 +483,27 @@ mod tests {
         held.set_yielding(true);
         let taken = tokio::time::timeout(2 * idle, waiting).await.expect("its idle time is over");
         assert!(taken.is_ok() && held.is_revoked());
+    }
+
+    /// The clock is looked at by a task of its own, as long as there is a reason.
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_nobody_polls_keeps_no_other_waiting() {
+        let idle = Duration::from_secs(1);
+        let limiter = Limiter::new(Quota::new(2).yields_after(idle));
+        let held = [1, 1].map(|id| limiter.try_take(peer(id), 1).unwrap());
+        let mut unpolled = Box::pin(limiter.take(peer(2), 1));
+        assert!(futures::poll!(&mut unpolled).is_pending());
+        let taken = tokio::time::timeout(2 * idle, limiter.take(peer(3), 1)).await.expect("two have stood still");
+        assert!(taken.is_ok() && held.iter().all(Permit::is_revoked));
+        drop(unpolled);
+        assert_eq!(limiter.total(), 1);
+        tokio::task::yield_now().await;
+        assert!(!limiter.shared.state.lock().is_timed);
+        assert_eq!(
+            Arc::strong_count(&limiter.shared),
+            2 + held.len(),
+            "none but this, what is taken, and what was lost"
+        );
     }
 
     #[tokio::test(start_paused = true)]

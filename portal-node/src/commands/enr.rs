@@ -11,7 +11,7 @@ use overlay::Enr;
 use serde_json::json;
 
 use super::{blocking, running::RunningPeer};
-use crate::{cli::EnrArgs, failure::Failure, output, settings::Settings, values::Setting};
+use crate::{cli::EnrArgs, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failure> {
     let is_decoded = args.decode.is_some();
@@ -19,7 +19,9 @@ pub(crate) async fn enr(settings: &Settings, args: EnrArgs) -> Result<(), Failur
         (Some(record), _) => record,
         (None, Some(url)) => {
             let own = RunningPeer::at(url)?.ask(OwnRecord {}).await?;
-            Enr::read(&own.enr).map_err(Failure::Network)?
+            own.enr
+                .parse()
+                .map_err(|error| Failure::Network(format!("the peer answers with no node record: {error}")))?
         }
         (None, None) => {
             let data_dir = settings.data_dir()?;

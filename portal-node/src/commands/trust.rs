@@ -160,7 +160,7 @@ async fn from_mirror(settings: &Settings, mirror: &Url) -> Result<(), Failure> {
         Err(error @ MirrorError::Http { source: HttpError::Status(status), .. }) => {
             let instead = match status.as_u16() {
                 401 | 403 => "check the user and password, or the query, in the URL of --from",
-                429 | 500.. => "wait and run it again, or name another mirror with --from",
+                408 | 429 | 500.. => "wait and run it again, or name another mirror with --from",
                 _ => "check the URL of --from, which is that of a folder with the lists",
             };
             Err(Failure::Refused(format!("{error}: {instead}")))

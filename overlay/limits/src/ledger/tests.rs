@@ -163,12 +163,41 @@ fn who_waits_for_its_own_share_keeps_nobody_and_nobody_passes_who_waits_for_all(
     let second = ledger.take(now, local(2), 2).unwrap();
     let large = ledger.wait(now, local(3), 5).unwrap();
     assert_eq!(ledger.take(now, local(4), 1), Err(Full::Total(10)), "there is room, but somebody waits for more");
+    assert_eq!(ledger.take(now, local(2), 3), Err(Full::Total(10)), "nor does who has more pass");
     ledger.release(now, second);
     ledger.shrink(now, first, 5);
     assert!(matches!(ledger.poll_output(), Some(Decision::Granted(of, _)) if of == large));
     assert_eq!(ledger.poll_output(), None);
     ledger.shrink(now, first, 4);
     assert!(matches!(ledger.poll_output(), Some(Decision::Granted(..))), "the first one's second");
+}
+
+/// What each waits for itself, in whichever order, and what it holds idle itself.
+#[test]
+fn who_has_used_up_its_share_gets_back_what_it_holds_idle() {
+    let begun = Instant::now();
+    let mut ledger = Ledger::new(Quota::new(100).of_peer(4).yields_after(IDLE));
+    let peers = [1, 2, 3].map(local);
+    for peer in peers {
+        fill(&mut ledger, begun, peer);
+    }
+    let (large, small) = (ledger.wait(begun, peers[0], 3).unwrap(), ledger.wait(begun, peers[0], 1).unwrap());
+    let other = ledger.wait(begun, peers[1], 4).unwrap();
+    ledger.handle_timeout(begun + IDLE);
+    let mut granted = Vec::new();
+    while let Some(decision) = ledger.poll_output() {
+        granted.extend(match decision {
+            Decision::Granted(waiter, _) => Some(waiter),
+            Decision::Revoked(_) => None,
+        });
+    }
+    assert_eq!(granted, [large, other], "one of each at a time");
+    let next = ledger.poll_timeout(begun + IDLE).unwrap();
+    assert!(next < begun + 2 * IDLE);
+    ledger.handle_timeout(next);
+    assert!(matches!(ledger.poll_output(), Some(Decision::Revoked(_))));
+    assert!(matches!(ledger.poll_output(), Some(Decision::Granted(of, _)) if of == small));
+    assert_eq!((ledger.of_peer(&peers[0]), ledger.of_peer(&peers[2])), (4, 4), "nobody else has lost anything");
 }
 
 #[test]
@@ -178,7 +207,7 @@ fn what_is_granted_to_who_has_gone_is_given_back() {
     let held = ledger.take(now, local(1), 1).unwrap();
     let waiter = ledger.wait(now, local(2), 1).unwrap();
     ledger.release(now, held);
-    ledger.give_up(now, waiter);
+    ledger.give_up(now, &local(2), waiter);
     assert_eq!((ledger.total(), ledger.poll_output()), (0, None));
     assert_eq!(ledger.wait(now, local(2), 2), Err(Full::Total(1)), "more than there ever is");
 }
@@ -192,6 +221,7 @@ enum Op {
     Split(usize, u64),
     Join(usize, usize),
     Progress(usize, u64),
+    Yield(usize, bool),
     Pass(u64),
 }
 
@@ -204,6 +234,7 @@ fn op() -> impl Strategy<Value = Op> {
         (any::<usize>(), 0..6_u64).prop_map(|(hold, amount)| Op::Split(hold, amount)),
         any::<(usize, usize)>().prop_map(|(hold, other)| Op::Join(hold, other)),
         (any::<usize>(), 0..2 * MIN_PROGRESS).prop_map(|(hold, bytes)| Op::Progress(hold, bytes)),
+        any::<(usize, bool)>().prop_map(|(hold, yields)| Op::Yield(hold, yields)),
         (0..1500_u64).prop_map(Op::Pass),
     ]
 }
@@ -235,8 +266,8 @@ proptest! {
                 }
                 Op::GiveUp(at) => {
                     if let Some(waiter) = waiting.keys().nth(at % waiting.len().max(1)).copied() {
-                        waiting.remove(&waiter);
-                        ledger.give_up(now, waiter);
+                        let (id, _) = waiting.remove(&waiter).unwrap();
+                        ledger.give_up(now, &holder(id), waiter);
                     }
                 }
                 Op::Release(at) => {
@@ -273,6 +304,12 @@ proptest! {
                         }
                     }
                 }
+                // Its time stands still meanwhile, so it is idle later than what is noted here says.
+                Op::Yield(at, yields) => {
+                    if let Some(hold) = nth(at, &held) {
+                        ledger.set_yielding(now, hold, yields);
+                    }
+                }
                 Op::Pass(millis) => {
                     now += Duration::from_millis(millis);
                     ledger.handle_timeout(now);
@@ -290,6 +327,10 @@ proptest! {
                     }
                 }
             }
+            // Whoever waits for the time is woken before something may be lost.
+            let (next, idle) = (ledger.poll_timeout(now), ledger.next_idle(now));
+            prop_assert!(waiting.is_empty() || idle.is_none_or(|idle| next.is_some_and(|next| next <= idle)));
+            prop_assert!(next.is_none_or(|next| next > now));
             let sum = |of: &dyn Fn(u8) -> bool| -> u64 {
                 held.values().filter(|(id, ..)| of(*id)).map(|(_, amount, _)| amount).sum()
             };
@@ -306,9 +347,7 @@ proptest! {
             let has_turn = |(id, amount): &(u8, u64)| {
                 !matches!(ledger.check(&holder(*id), *amount), Err(Full::Peer(_) | Full::Newcomer(_) | Full::Subnet(_)))
             };
-            // Each stands in line behind itself.
-            let is_first = |waiter: &WaiterId, id: u8| !waiting.iter().any(|(other, of)| of.0 == id && other < waiter);
-            let turns = waiting.iter().filter(|(waiter, of)| is_first(waiter, of.0) && has_turn(of));
+            let turns = waiting.iter().filter(|(_, of)| has_turn(of));
             let first = turns.min_by_key(|(waiter, (id, _))| (ledger.of_peer(&holder(*id)), **waiter));
             if let Some((_, (id, amount))) = first {
                 prop_assert!(ledger.check(&holder(*id), *amount).is_err(), "{} could have {}", id, amount);

@@ -1,7 +1,7 @@
-//! One connection for each peer: a peer is dialled by one task at a time, and of two connections with it both ends keep the
-//! same one.
+//! One connection for each peer: an address of it is dialled by one task at a time, and of two connections with it both ends keep
+//! the same one.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use content_types::NodeId;
 use parking_lot::Mutex;
@@ -10,30 +10,36 @@ use tokio::sync::{Mutex as TurnLock, OwnedMutexGuard};
 use super::session::DialDirection;
 
 /// Two ends that have dialled each other without knowing of it hear of it within this, if the path is not too bad. Later a
-/// peer with which there is a connection has no reason to dial, unless it has lost it.
+/// peer with which there is a connection has no reason to dial, unless it has lost it. Where the path is so bad that each end hears
+/// of it at another side of this time, each may close what the other keeps: then there is none, and one of them dials again.
 const RACE_TIME: Duration = Duration::from_secs(2);
+
+/// The peers and addresses that are dialled, with what whoever dials holds.
+type Turns = HashMap<(NodeId, SocketAddr), Arc<TurnLock<()>>>;
 
 /// Whom tasks of this node are dialling.
 #[derive(Debug, Default)]
 pub(super) struct Dialling {
-    turns: Mutex<HashMap<NodeId, Arc<TurnLock<()>>>>,
+    turns: Mutex<Turns>,
 }
 
 /// The right to dial a peer, until it is dropped.
 #[derive(Debug)]
 pub(super) struct DialTurn<'a> {
     dialling: &'a Dialling,
-    peer: NodeId,
+    at: (NodeId, SocketAddr),
     held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Dialling {
-    /// Waits until nobody else here dials this peer. Of two dials by one node the ends would not know which is the later one:
-    /// the handshakes can be done in another order at the other end. Each would keep the one that the other closes.
-    pub(super) async fn turn(&self, peer: NodeId) -> DialTurn<'_> {
-        let turn = Arc::clone(self.turns.lock().entry(peer).or_default());
+    /// Waits until nobody else here dials this address of the peer. Of two dials by one node the ends would not know which is the
+    /// later one: the handshakes can be done in another order at the other end. Each would keep the one that the other closes.
+    /// Another address does not wait: the first may be one that the peer had once.
+    pub(super) async fn turn(&self, peer: NodeId, address: SocketAddr) -> DialTurn<'_> {
+        let at = (peer, address);
+        let turn = Arc::clone(self.turns.lock().entry(at).or_default());
         // Made before the wait, so that who stops waiting is forgotten too.
-        let mut own = DialTurn { dialling: self, peer, held: None };
+        let mut own = DialTurn { dialling: self, at, held: None };
         own.held = Some(turn.lock_owned().await);
         own
     }
@@ -44,8 +50,8 @@ impl Drop for DialTurn<'_> {
         let mut turns = self.dialling.turns.lock();
         self.held = None;
         // Whoever else waits has it too. Nobody can come to have it while the lock is held.
-        if turns.get(&self.peer).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            turns.remove(&self.peer);
+        if turns.get(&self.at).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&self.at);
         }
     }
 }
@@ -70,18 +76,19 @@ mod tests {
 
     #[tokio::test]
     async fn one_at_a_time_and_nothing_is_left_behind() {
-        let dialling = Dialling::default();
-        let first = dialling.turn(id(1)).await;
-        let other = dialling.turn(id(2)).await;
-        {
-            let mut stopped = std::pin::pin!(dialling.turn(id(1)));
-            assert!(futures::poll!(&mut stopped).is_pending());
-        }
-        let mut second = std::pin::pin!(dialling.turn(id(1)));
+        let (dialling, address) = (Dialling::default(), |port: u16| ([127, 0, 0, 1], port).into());
+        let first = dialling.turn(id(1), address(1)).await;
+        let others = [dialling.turn(id(2), address(1)).await, dialling.turn(id(1), address(2)).await];
+        let mut second = std::pin::pin!(dialling.turn(id(1), address(1)));
         assert!(futures::poll!(&mut second).is_pending());
-        drop(first);
-        drop(second.await);
-        drop(other);
+        drop((first, others));
+        {
+            let mut third = std::pin::pin!(dialling.turn(id(1), address(1)));
+            let second = second.await;
+            assert!(futures::poll!(&mut third).is_pending());
+            drop(second);
+            // Its turn has come, and it stops before it looks.
+        }
         assert!(dialling.turns.lock().is_empty());
     }
 

@@ -228,8 +228,14 @@ impl Swarm {
     }
 
     async fn dial(&self, peer: PeerAddress, node_id: NodeId) -> Result<Arc<Session>, ConnectError> {
-        let _turn = self.inner.dialling.turn(node_id).await;
-        // Whoever had the turn before may have succeeded.
+        let mut changes = self.changes();
+        let _turn = tokio::select! {
+            turn = self.inner.dialling.turn(node_id, peer.address) => turn,
+            // Whoever has the turn has succeeded, or the peer has dialled us.
+            _ = changes.wait_for(|_| self.session(&node_id).is_some()) => {
+                return self.session(&node_id).ok_or(ConnectError::TimedOut);
+            }
+        };
         if let Some(session) = self.session(&node_id) {
             return Ok(session);
         }

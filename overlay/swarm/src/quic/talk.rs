@@ -184,7 +184,11 @@ impl Session {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
             let (inner, session) = (Arc::clone(inner), Arc::clone(self));
             inner.tasks.clone().spawn(async move {
-                serve(&inner, &session, send, receive).await;
+                // What waits for room does so no longer than there is somebody to answer.
+                tokio::select! {
+                    () = serve(&inner, &session, send, receive) => {}
+                    _ = session.connection.closed() => {}
+                }
                 drop(place);
             });
         }

@@ -33,7 +33,7 @@ impl TroubleKind {
         match reason {
             Reason::Transport(_) | Reason::TimeOut | Reason::Short { .. } => Self::Unreachable,
             Reason::Busy { .. } => Self::Busy,
-            Reason::Status(status) if *status >= 500 => Self::Busy,
+            Reason::Status(408 | 500..) => Self::Busy,
             Reason::Record(_) | Reason::Archive(_) | Reason::Costly { .. } => Self::Damaged,
             _ => Self::Refused,
         }
