@@ -125,7 +125,7 @@ impl Settings {
     }
 }
 
-/// Reads the file; complaints about it begin with what it was named by.
+/// Reads the file. A complaint that there is none begins with what it was named by, one about what it says with file and line.
 fn read_file(path: &Path, named: &str) -> Result<Common, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::Configuration(format!(
@@ -138,7 +138,7 @@ fn read_file(path: &Path, named: &str) -> Result<Common, Failure> {
         let line = text.get(..at).map_or(0, |before| before.matches('\n').count()) + 1;
         // TOML's own complaints may have several lines.
         let what = error.message().lines().collect::<Vec<_>>().join(", ");
-        Failure::Configuration(format!("{named}{}:{line}: {what}", path.display()))
+        Failure::Configuration(format!("{}:{line}: {what}", path.display()))
     })
 }
 
