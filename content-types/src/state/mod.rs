@@ -8,18 +8,21 @@
 //! | [`key`] | content keys |
 //! | [`value`] | both forms of a value |
 //! | [`read`] | a read of an account, a slot or code, node by node |
+//! | [`way`] | what is left of the way down a trie, to be asked for at once |
 //! | `check` | what a value takes to be judged, and the check |
 
 mod check;
 pub mod key;
 pub mod read;
 pub mod value;
+pub mod way;
 
 use crate::room::methods::methods;
 use crate::room::{RadiusSteps, Retention, Spec, Spread, StoredForm, ping_extension};
 pub use key::ContentKey;
 pub use read::{Answer, Part, ReadOutput, StateRead};
 pub use value::{Bare, Proved};
+pub use way::Way;
 
 /// The registry's entry.
 pub const SPEC: Spec = Spec {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::key::ContentKey;
 use super::value::Proved;
+use super::way::Way;
 use crate::trie::{ProofError, Reached, Walk, proof};
 
 /// What is read of an account.
@@ -92,6 +93,16 @@ impl StateRead {
             Stage::Code(code_hash) => ContentKey::Code { address_hash, code_hash: *code_hash },
             Stage::Done(answer) => return ReadOutput::Done(answer.clone()),
         })
+    }
+
+    /// What is left of the way down the trie that it is in: the nodes behind the one that is asked for, as far as they are in the
+    /// same trie. `None` for code, and at the end.
+    pub fn way(&self) -> Option<Way> {
+        match &self.stage {
+            Stage::Account(walk) => Way::on(None, walk),
+            Stage::Storage(walk) => Way::on(Some(self.address_hash), walk),
+            Stage::Code(_) | Stage::Done(_) => None,
+        }
     }
 
     /// The node or code that was asked for, bare. After [`ReadOutput::Done`] it is passed over.

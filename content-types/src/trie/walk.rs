@@ -36,6 +36,21 @@ impl Walk {
         (root != EMPTY_ROOT_HASH).then(|| Self { way: Nibbles::of_key(key), taken: 0, expected: root, position: 0 })
     }
 
+    /// The same from a node further down, which lies `depth` nibbles from the root. `None` if a key is not as long.
+    pub fn from(key: &B256, depth: usize, node: B256) -> Option<Self> {
+        let way = Nibbles::of_key(key);
+        (depth <= way.len()).then_some(Self { way, taken: depth, expected: node, position: 0 })
+    }
+
+    /// The hashed key that it leads to.
+    pub fn target(&self) -> B256 {
+        let mut key = B256::ZERO;
+        for (byte, pair) in key.iter_mut().zip(self.way.as_slice().chunks_exact(2)) {
+            *byte = pair.iter().fold(0, |byte, nibble| byte << 4 | nibble);
+        }
+        key
+    }
+
     /// The node that comes next: its place in the trie, and its hash.
     pub fn next(&self) -> (Nibbles, B256) {
         (self.way.prefix(self.taken), self.expected)

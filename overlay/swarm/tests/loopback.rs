@@ -6,6 +6,7 @@ mod common;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn_swarm::{
     geometry::{Component, RUN_BLOCKS},
@@ -13,7 +14,7 @@ use cairn_swarm::{
     wire::AnswerStatus,
 };
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start, start_on};
-use content_types::{ContentKey, history};
+use content_types::{ContentKey, history, state::Way};
 use tokio_util::sync::CancellationToken;
 
 /// A sink whose disk is full.
@@ -88,6 +89,9 @@ async fn items_come_in_one_round_trip_or_not_at_all() {
     assert_eq!(session.item(&body(77)).await.unwrap(), item(Component::Bodies, 77));
     let receipts = history::ContentKey::BlockReceipts { number: 5 }.into();
     assert!(matches!(session.item(&receipts).await, Err(ItemError::Refused(AnswerStatus::NotHeld))));
+    // Who holds nothing of the state says so.
+    let way = Way::new(None, &B256::ZERO, 0, B256::ZERO).unwrap();
+    assert!(matches!(session.way(&way).await, Err(ItemError::Refused(AnswerStatus::NotHeld))));
 }
 
 /// Two dials by one node can be done in another order at the other end: each end would keep what the other closes, and no

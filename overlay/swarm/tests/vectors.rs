@@ -11,7 +11,7 @@ use cairn_swarm::{
         Peers, Predict, SwarmRequest, frame_head,
     },
 };
-use content_types::{Distance, history, legacy_history};
+use content_types::{Distance, history, legacy_history, state::Way};
 
 fn frame(bytes: &[u8]) -> Vec<u8> {
     [frame_head(bytes.len() as u32).as_bytes(), bytes].concat()
@@ -39,12 +39,18 @@ fn controls() -> Vec<(&'static str, Control)> {
     ]
 }
 
+fn way(storage_of: Option<B256>) -> Way {
+    Way::new(storage_of, &B256::repeat_byte(0xbb), 3, B256::repeat_byte(0xaa)).unwrap()
+}
+
 fn requests() -> Vec<(&'static str, SwarmRequest)> {
     let part = Part::new(Component::Receipts, 1_000_192..1_000_202).unwrap();
     vec![
         ("part", SwarmRequest::Part(part, Encodings::ALL)),
         ("body by number", SwarmRequest::Item(ItemKey(history::ContentKey::BlockBody { number: 1_000_000 }.into()))),
         ("header by number", SwarmRequest::Item(ItemKey(legacy_history::ContentKey::HeaderByNumber(1_000_000).into()))),
+        ("way to an account", SwarmRequest::Way(way(None))),
+        ("way in a storage", SwarmRequest::Way(way(Some(B256::repeat_byte(0xcc))))),
     ]
 }
 

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use cairn_limits::Holder;
 use cairn_store::{Item, Placement, ReadCost, Store, StoreError};
 use cairn_swarm::geometry::Component;
+use content_types::limits::MAX_TRIE_PROOF_NODES;
+use content_types::state::{Bare, Way};
 use content_types::{ContentId, ContentKey, Distance, NodeId, SubNetwork};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -80,8 +82,8 @@ impl Holdings {
         Ok(self.workers.read(move || holdings.store.get(&key)).await??)
     }
 
-    /// The same for a peer, within what peers share: this and [`part_for_peer`](Self::part_for_peer) are the only ways on
-    /// which they read, whatever protocol they speak.
+    /// The same for a peer, within what peers share: this, [`part_for_peer`](Self::part_for_peer) and
+    /// [`way_for_peer`](Self::way_for_peer) are the only ways on which they read, whatever protocol they speak.
     ///
     /// # Errors
     /// [`HoldingsError::Busy`] when it would have to wait.
@@ -123,6 +125,29 @@ impl Holdings {
             Ok(Pieces { is_compressed: false, items })
         };
         Ok(self.priced(peer, first, read).await?.unwrap_or(none))
+    }
+
+    /// Nodes on the way down a trie for a peer, bare, from the first one on without a gap; none if that is not here.
+    ///
+    /// # Errors
+    /// [`HoldingsError::Busy`] when it would have to wait.
+    pub(crate) async fn way_for_peer(&self, peer: Holder, way: Way) -> Result<Vec<Bytes>, HoldingsError> {
+        let read = move |store: &Store, _| {
+            let (mut way, mut nodes) = (way, Vec::new());
+            while nodes.len() < MAX_TRIE_PROOF_NODES {
+                let key = way.next();
+                let Some(value) = store.get(&key.into())? else { break };
+                // What is in the store was checked, unless somebody has meddled with its files.
+                let Ok(Bare(node)) = Bare::decode(&key, &value) else { break };
+                let Ok(goes_on) = way.handle_node(&node) else { break };
+                nodes.push(node);
+                if !goes_on {
+                    break;
+                }
+            }
+            Ok(nodes)
+        };
+        Ok(self.priced(peer, way.next().into(), read).await?.unwrap_or_default())
     }
 
     /// A read for a peer, in the places of what it costs to read `key`; `None` if that is not here.

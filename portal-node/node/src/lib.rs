@@ -19,7 +19,7 @@
 //! | [`http`] | requests to mirrors and JSON-RPC servers, bounded in time and size |
 //! | `networks` | the registry of sub-networks and what they ask of this node |
 //! | [`verified`] | content that was checked, as a type |
-//! | `express` | single items over QUIC, for lookups |
+//! | `express` | single items over QUIC, for lookups, and ways down the tries of the state |
 //! | `trust_fetcher` | trust lists from peers |
 //! | `not_found` | why something was not found |
 //! | `holdings` | store and archives as one |

@@ -15,6 +15,7 @@
 //! | `state` | the state between blocks: the store, and what is not written yet |
 //! | [`execution`] | one block on a state, held against its header |
 //! | [`changes`] | what a block hands out |
+//! | [`offers`] | the same with proofs, as the state network takes it |
 //! | `tip` | the state at the youngest block, and how it goes on by one |
 //! | `prepare` | who sent the transactions of blocks to come |
 //! | [`replay`] | the loop, and who writes |
@@ -26,6 +27,7 @@ pub mod eras;
 pub mod error;
 pub mod execution;
 pub mod genesis;
+pub mod offers;
 pub mod replay;
 pub mod rules;
 pub mod store;

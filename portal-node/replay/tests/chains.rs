@@ -11,6 +11,7 @@ use std::path::Path;
 use alloy_primitives::{B256, Bytes, b256, keccak256};
 use cairn_archive::Archive;
 use cairn_replay::eras::{self, EraError};
+use cairn_replay::offers::{GapError, Offers};
 use cairn_replay::rules::ForkConfig;
 use cairn_replay::store::{DiskStore, MemoryStore, Snapshot as _, Store as _};
 use cairn_replay::{BatchLimits, Block, Changes, Genesis, Replay, Rules, TrieNode};
@@ -138,6 +139,47 @@ fn nodes_hold_together(all: &[Changes]) {
     }
 }
 
+/// As a peer of the state network would: each item is held against the state root of its block.
+fn assert_all_are_proved(changes: &Changes) {
+    let offers = Offers::of(changes);
+    let mut count = 0;
+    for offer in offers.iter() {
+        let (key, proved) = offer.unwrap();
+        let (state_root, bare) = proved.check(&key).unwrap_or_else(|error| panic!("{key:?}: {error}"));
+        assert_eq!((state_root, keccak256(&bare.0)), (changes.state_root, key.hash()));
+        count += 1;
+    }
+    assert_eq!((count, offers.len()), (changes.nodes.len() + changes.codes.len(), count));
+}
+
+fn what_each_block_brings_is_proved_by_what_it_brings(root: &Path) {
+    let all = private_changes(root);
+    all.iter().for_each(assert_all_are_proved);
+    assert!(all.iter().any(|changes| !changes.codes.is_empty()));
+    // With a node less there is no proof of those below it, and the others have theirs.
+    let mut changes = all.into_iter().max_by_key(|changes| changes.nodes.len()).unwrap();
+    let root_at = changes.nodes.iter().position(|node| node.account.is_some() && node.path.is_empty()).unwrap();
+    let lost = changes.nodes.swap_remove(root_at);
+    let below = changes.nodes.iter().filter(|node| node.account == lost.account).count();
+    let gaps: Vec<_> = Offers::of(&changes).iter().filter_map(Result::err).collect();
+    assert_eq!(gaps, vec![GapError { number: changes.number, path: Nibbles::ROOT }; below]);
+}
+
+fn mainnets_genesis_is_proved(root: &Path) {
+    let mut replay =
+        Replay::open(MemoryStore::default(), Rules::mainnet(), genesis(root, MAINNET), BatchLimits::default()).unwrap();
+    let mut count = 0;
+    let none = std::iter::empty::<Result<Block, Infallible>>();
+    replay
+        .run(none, |changes| {
+            assert_all_are_proved(&changes);
+            count += changes.nodes.len();
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(count > 8893, "a leaf of each account, and what is above");
+}
+
 fn mainnet_blocks(root: &Path) -> impl Iterator<Item = Result<Block, EraError>> + Send + use<> {
     eras::blocks(ERAS.map(|era| Archive::open(root.join(era)).unwrap()), 0)
 }
@@ -165,6 +207,12 @@ fn main() {
             &[PRIVATE[0], PRIVATE[1], FIXTURES],
             nodes_and_code_are_those_that_geth_tells,
         ),
+        VectorTest::new(
+            "what_each_block_brings_is_proved_by_what_it_brings",
+            &PRIVATE,
+            what_each_block_brings_is_proved_by_what_it_brings,
+        ),
+        VectorTest::new("mainnets_genesis_is_proved", &[MAINNET], mainnets_genesis_is_proved),
         VectorTest::new("mainnet_from_genesis", &[MAINNET, ERAS[0], ERAS[1]], mainnet_from_genesis),
     ]);
 }

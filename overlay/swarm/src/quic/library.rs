@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use cairn_limits::Holder;
-use content_types::ContentKey;
-use futures::future::BoxFuture;
+use content_types::{ContentKey, state::Way};
+use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
 
 use crate::{
@@ -56,4 +56,14 @@ pub trait Library: Send + Sync + 'static {
     ///
     /// [`NotServed`] if it cannot be had, or not now.
     fn item(&self, peer: Holder, key: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>>;
+
+    /// Nodes on the way down a trie for `peer`, bare, from the first one on without a gap: [`MAX_TRIE_PROOF_NODES`](content_types::limits::MAX_TRIE_PROOF_NODES) at most. Who
+    /// holds no state need not know of them.
+    ///
+    /// # Errors
+    ///
+    /// [`NotServed`] if the first one cannot be had, or not now.
+    fn way(&self, _peer: Holder, _way: Way) -> BoxFuture<'_, Result<Vec<Bytes>, NotServed>> {
+        std::future::ready(Err(NotServed::NotHeld)).boxed()
+    }
 }

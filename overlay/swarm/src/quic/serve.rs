@@ -8,7 +8,12 @@ use std::{
 use bytes::Bytes;
 use cairn_limits::{Holder, Permit};
 use content_types::ContentKey;
-use content_types::room::{BlockPart, Subject};
+use content_types::{
+    limits::{MAX_TRIE_NODE_LENGTH, MAX_TRIE_PROOF_NODES},
+    room::{BlockPart, Subject},
+    state::Way,
+};
+use futures::FutureExt;
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 
 use super::{Items, NotServed, Session, inner::SwarmEndpoint, uploads::STEP_BYTES};
@@ -25,6 +30,9 @@ const STALL_TIME: Duration = Duration::from_secs(30);
 
 /// What a request for an item costs a peer that is not served, beside the item, in bytes.
 const ITEM_COST: u64 = 4 << 10;
+
+/// The most that nodes on the way down a trie take, in bytes.
+const MAX_WAY_BYTES: usize = MAX_TRIE_PROOF_NODES * MAX_TRIE_NODE_LENGTH;
 
 /// The code of an answer that is broken off.
 const BROKEN_OFF: VarInt = VarInt::from_u32(1);
@@ -44,20 +52,22 @@ pub(super) async fn serve(
     };
     let is_served = inner.uploads.is_served(session.number());
     let holder = session.holder();
+    // What a peer that is not served has got is owed: the next ones wait for it.
+    let owe = |bytes| {
+        if !is_served {
+            may_have_items(inner, &holder, bytes);
+        }
+    };
     let outcome = match SwarmRequest::decode(&request) {
         Ok(SwarmRequest::Part(..)) if !is_served => refuse(&mut send, AnswerStatus::Choked).await,
         Ok(SwarmRequest::Part(part, encodings)) => serve_part(inner, holder, &mut send, part, encodings).await,
-        Ok(SwarmRequest::Item(_)) if !is_served && !may_have_items(inner, &holder, ITEM_COST) => {
+        Ok(SwarmRequest::Item(_) | SwarmRequest::Way(_))
+            if !is_served && !may_have_items(inner, &holder, ITEM_COST) =>
+        {
             refuse(&mut send, AnswerStatus::Busy).await
         }
-        Ok(SwarmRequest::Item(key)) => {
-            let sent = serve_item(inner, holder, &mut send, key).await;
-            if let (Ok(bytes), false) = (&sent, is_served) {
-                // What it has got is owed: the next ones wait for it.
-                may_have_items(inner, &holder, *bytes);
-            }
-            sent.map(drop)
-        }
+        Ok(SwarmRequest::Item(key)) => serve_item(inner, holder, &mut send, key).await.map(owe),
+        Ok(SwarmRequest::Way(way)) => serve_way(inner, holder, &mut send, way).await.map(owe),
         Err(_) => refuse(&mut send, AnswerStatus::BadRequest).await,
     };
     match outcome {
@@ -142,15 +152,35 @@ async fn serve_item(
     send: &mut SendStream,
     ItemKey(key): ItemKey,
 ) -> Result<u64, Broken> {
-    let mut room = room(inner, holder, STEP_BYTES).await?;
-    let refused = match inner.library.item(holder, key).await {
-        Ok(item) => {
-            let bytes = item.len() as u64;
+    let read = inner.library.item(holder, key).map(|item| item.map(|item| vec![item]));
+    serve_some(inner, holder, send, component_of(&key), STEP_BYTES, read).await
+}
+
+/// Answers with nodes on the way down a trie; how many bytes they have.
+async fn serve_way(inner: &Arc<SwarmEndpoint>, holder: Holder, send: &mut SendStream, way: Way) -> Result<u64, Broken> {
+    let component = component_of(&way.next().into());
+    serve_some(inner, holder, send, component, MAX_WAY_BYTES, inner.library.way(holder, way)).await
+}
+
+/// Answers with what is read, for which so much room is needed; how many bytes that has.
+async fn serve_some(
+    inner: &Arc<SwarmEndpoint>,
+    holder: Holder,
+    send: &mut SendStream,
+    component: Component,
+    most: usize,
+    read: impl Future<Output = Result<Vec<Bytes>, NotServed>>,
+) -> Result<u64, Broken> {
+    let mut room = room(inner, holder, most).await?;
+    let refused = match read.await {
+        Ok(items) => {
+            let bytes = items.iter().map(Bytes::len).sum::<usize>() as u64;
             room.shrink(bytes);
-            inner.uploads.upload.wait(component_of(&key), bytes).await;
+            inner.uploads.upload.wait(component, bytes).await;
             let head = AnswerHead { status: AnswerStatus::Ok, encoding: Encoding::Plain }.encode();
-            let [length, item] = framed(item);
-            write(send, Some(&room), &mut [Bytes::copy_from_slice(&head), length, item]).await?;
+            let head = Bytes::copy_from_slice(&head);
+            let mut chunks: Vec<_> = std::iter::once(head).chain(items.into_iter().flat_map(framed)).collect();
+            write(send, Some(&room), &mut chunks).await?;
             return Ok(bytes);
         }
         Err(NotServed::NotHeld) => AnswerStatus::NotHeld,

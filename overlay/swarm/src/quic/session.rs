@@ -9,7 +9,11 @@ use std::{
 use bytes::Bytes;
 use cairn_limits::Holder;
 use cairn_peer_book::Who;
-use content_types::{ContentKey, Form, NodeId};
+use content_types::{
+    ContentKey, Form, NodeId,
+    limits::{MAX_TRIE_NODE_LENGTH, MAX_TRIE_PROOF_NODES},
+    state::Way,
+};
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, ReadError, ReadExactError, VarInt, WriteError};
 
@@ -214,11 +218,26 @@ impl Session {
     ///
     /// [`ItemError`].
     pub async fn item(&self, key: &ContentKey) -> Result<Bytes, ItemError> {
+        let (request, max_len) = (SwarmRequest::Item(ItemKey(*key)), key.max_value_len(Form::Stored));
+        self.items(request, max_len, 1).await?.into_iter().next().ok_or(ItemError::Malformed)
+    }
+
+    /// Fetches nodes on the way down a trie, bare, in one round trip: those that the peer holds from the first one on without a gap.
+    /// Nothing of them is checked.
+    ///
+    /// # Errors
+    ///
+    /// [`ItemError`].
+    pub async fn way(&self, way: &Way) -> Result<Vec<Bytes>, ItemError> {
+        self.items(SwarmRequest::Way(*way), MAX_TRIE_NODE_LENGTH, MAX_TRIE_PROOF_NODES).await
+    }
+
+    /// The items of an answer, `most` at most; the rest of it is not waited for.
+    async fn items(&self, request: SwarmRequest, max_len: usize, most: usize) -> Result<Vec<Bytes>, ItemError> {
         let failed = |error: &dyn std::fmt::Display| ItemError::Stream(error.to_string());
         let fetch = async {
             let (mut send, mut receive) = self.connection.open_bi().await.map_err(|error| failed(&error))?;
-            let request = SwarmRequest::Item(ItemKey(*key)).encode();
-            send.write_all(&request).await.map_err(|error| failed(&error))?;
+            send.write_all(&request.encode()).await.map_err(|error| failed(&error))?;
             send.finish().map_err(|error| failed(&error))?;
             let mut head = [0; 2];
             receive.read_exact(&mut head).await.map_err(|error| match error {
@@ -229,14 +248,18 @@ impl Session {
                 AnswerStatus::Ok => {}
                 refused => return Err(ItemError::Refused(refused)),
             }
-            let mut frames = FrameReader::new(key.max_value_len(Form::Stored));
+            let (mut frames, mut items) = (FrameReader::new(max_len), Vec::new());
             while let Some(chunk) = receive.read_chunk(usize::MAX, true).await.map_err(|error| failed(&error))? {
                 let mut bytes = chunk.bytes;
-                if let Some(item) = frames.push(&mut bytes).map_err(|_| ItemError::Malformed)? {
-                    return Ok(item);
+                while let Some(item) = frames.push(&mut bytes).map_err(|_| ItemError::Malformed)? {
+                    items.push(item);
+                    if items.len() == most {
+                        return Ok(items);
+                    }
                 }
             }
-            Err(ItemError::Malformed)
+            frames.finish().map_err(|_| ItemError::Malformed)?;
+            Ok(items)
         };
         tokio::time::timeout(ITEM_TIME, fetch).await.unwrap_or(Err(ItemError::TimedOut))
     }

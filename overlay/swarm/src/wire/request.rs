@@ -1,8 +1,9 @@
-//! What a stream of a connection asks for: a part of a run, or one item by its content key.
+//! What a stream of a connection asks for: a part of a run, one item by its content key, or nodes on the way down a trie.
 
 use bytes::Bytes;
 use cairn_archive::snappy::{self, SnappyError};
 use content_types::limits::{MAX_BODY_LENGTH, MAX_HEADER_WITH_PROOF_LENGTH, MAX_RECEIPTS_LENGTH};
+use content_types::state::Way;
 use content_types::{ContentKey, SubNetwork};
 use ssz_derive::{Decode, Encode};
 
@@ -107,6 +108,8 @@ pub enum SwarmRequest {
     Part(Part, Encodings),
     /// One item by its content key, what FINDCONTENT and a uTP stream bring in the Portal wire protocol.
     Item(ItemKey),
+    /// The nodes of a trie from one on, as far as the asked peer holds them without a gap.
+    Way(Way),
 }
 
 /// A request that cannot be read.
@@ -121,6 +124,9 @@ pub enum SwarmRequestError {
     /// For no component, for nothing, or for more than a run.
     #[error("a request for what is no part of a run")]
     Part,
+    /// For no way down a trie.
+    #[error("a request for no way down a trie")]
+    Way,
     /// For no content of a sub-network that is known.
     #[error("a request with a malformed content key")]
     Key,
@@ -140,6 +146,7 @@ impl SwarmRequest {
                 let network = key.sub_network().protocol_id();
                 [&[1], network.as_slice(), key.encode().as_ref()].concat()
             }
+            Self::Way(way) => [&[2][..], &way.encode()].concat(),
         }
     }
 
@@ -165,6 +172,7 @@ impl SwarmRequest {
                 Ok(Self::Item(ItemKey(key)))
             }
             [1, ..] => Err(SwarmRequestError::Length),
+            [2, way @ ..] => Way::decode(way).map(Self::Way).ok_or(SwarmRequestError::Way),
             _ => Err(SwarmRequestError::Type),
         }
     }
@@ -179,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_read_is_written_the_same(bytes in prop::collection::vec(any::<u8>(), 0..40), kind in 0..3_u8) {
+        fn whatever_is_read_is_written_the_same(bytes in prop::collection::vec(any::<u8>(), 0..40), kind in 0..4_u8) {
             let bytes = [&[kind], &bytes[..]].concat();
             if let Ok(request) = SwarmRequest::decode(&bytes) {
                 prop_assert_eq!(request.encode(), bytes);
@@ -213,5 +221,7 @@ mod tests {
         assert_eq!(SwarmRequest::decode(&[9]), Err(SwarmRequestError::Type));
         assert_eq!(SwarmRequest::decode(&[]), Err(SwarmRequestError::Type));
         assert_eq!(SwarmRequest::decode(&[1, 0x50, 0x00, 0xff]), Err(SwarmRequestError::Key));
+        assert_eq!(SwarmRequest::decode(&[2; 66]), Ok(SwarmRequest::Way(Way::decode(&[2; 65]).unwrap())));
+        assert_eq!(SwarmRequest::decode(&[2; 67]), Err(SwarmRequestError::Way));
     }
 }

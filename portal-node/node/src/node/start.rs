@@ -334,7 +334,8 @@ async fn start_on(
     let trust_fetcher =
         TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes.clone());
     let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
-    let state = StateReader::new(fetcher.clone(), &networks);
+    let ways = shared.express.as_ref().map(|express| express.ways().clone());
+    let state = StateReader::new(fetcher.clone(), &networks, ways);
     if config.rpc.is_some() || config.socket.is_some() {
         let methods =
             rpc::methods(discovery.clone(), &networks, status.clone(), client_version(), store_fetches.as_ref());

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use self::cache::NodeCache;
 use crate::again::until_settled;
+use crate::express::TrieWays;
 use crate::fetch::{FetchError, Fetcher};
 use crate::headers::BlockId;
 use crate::networks::Network;
@@ -34,6 +35,8 @@ pub struct StateReader {
     fetcher: Fetcher,
     network: Option<Arc<Network>>,
     cache: Arc<Mutex<NodeCache>>,
+    /// Where a way is noted, so that peers give all they have of it. Without QUIC each node is asked for by itself.
+    ways: Option<TrieWays>,
     patience: Duration,
 }
 
@@ -68,6 +71,8 @@ pub enum StateOrigin {
     Store,
     /// A peer.
     Peer(NodeId),
+    /// A peer, in the same answer as a node above.
+    Way(NodeId),
 }
 
 /// Why something was not read.
@@ -124,10 +129,10 @@ fn described(key: &state::ContentKey) -> String {
 }
 
 impl StateReader {
-    pub(crate) fn new(fetcher: Fetcher, networks: &[Arc<Network>]) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, networks: &[Arc<Network>], ways: Option<TrieWays>) -> Self {
         let network = networks.iter().find(|network| network.sub_network() == SubNetwork::State).cloned();
         let cache = Arc::new(Mutex::new(NodeCache::new(CACHE_BYTES)));
-        Self { fetcher, network, cache, patience: PATIENCE }
+        Self { fetcher, network, cache, ways, patience: PATIENCE }
     }
 
     /// The same for somebody who waits so long: nothing is asked again after that.
@@ -162,6 +167,9 @@ impl StateReader {
             let begun = Instant::now();
             // What is in the cache is found by its hash alone, whichever trie it was read from.
             let cached = self.cache.lock().get(&key.hash());
+            // Noted for as long as the node is looked up.
+            let way = self.ways.as_ref().zip(read.way()).filter(|_| cached.is_none());
+            let noted = way.and_then(|(ways, way)| ways.note(way));
             let (value, origin, lacking) = match cached {
                 Some(value) => (value, StateOrigin::Cache, Vec::new()),
                 None => {
@@ -187,6 +195,14 @@ impl StateReader {
                 network.overlay().poke(key.encode(), proved.encode(), &lacking);
             }
             steps.push(StateStep { key, origin, time: begun.elapsed() });
+            // What came behind it in the same answer.
+            let Some(behind) = noted.and_then(|noted| noted.take()) else { continue };
+            for node in behind.nodes {
+                let ReadOutput::Ask(key) = read.poll_output() else { break };
+                read.handle_value(node.clone())?;
+                self.cache.lock().insert(key.hash(), node);
+                steps.push(StateStep { key, origin: StateOrigin::Way(behind.from), time: Duration::ZERO });
+            }
         }
     }
 

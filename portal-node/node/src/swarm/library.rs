@@ -9,6 +9,7 @@ use cairn_limits::Holder;
 use cairn_swarm::geometry::{Component, Part, RUN_BLOCKS, RunSet};
 use cairn_swarm::quic::{Held, Items, Library, NotServed};
 use cairn_swarm::wire::{Encoding, Encodings};
+use content_types::state::Way;
 use content_types::{ContentKey, Key as _, SubNetwork, history};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -63,6 +64,14 @@ impl Library for NodeLibrary {
                 return Err(NotServed::NotHeld);
             }
             Ok(Items { encoding: if is_compressed { Encoding::Snappy } else { Encoding::Plain }, items })
+        }
+        .boxed()
+    }
+
+    fn way(&self, peer: Holder, way: Way) -> BoxFuture<'_, Result<Vec<Bytes>, NotServed>> {
+        async move {
+            let nodes = self.holdings.way_for_peer(peer, way).await.map_err(not_served)?;
+            if nodes.is_empty() { Err(NotServed::NotHeld) } else { Ok(nodes) }
         }
         .boxed()
     }

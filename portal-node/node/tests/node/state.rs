@@ -1,6 +1,8 @@
 //! The state network: what is offered with proofs, stored bare, and read back node by node.
 
 use alloy_primitives::{Address, B256, U256};
+use std::time::Duration;
+
 use cairn_node::Node;
 use cairn_node::state::{StateError, StateOrigin};
 use cairn_proto::wire::AcceptCode;
@@ -75,10 +77,26 @@ async fn a_state_that_was_offered_with_proofs_is_read_back_from_who_keeps_it() {
     assert_eq!(first.answer, Answer::Slot(value));
     assert_eq!(first.header.hash(), world.chain.block_hash(BLOCK).unwrap());
     assert!(first.steps.len() > 2, "{:?}", first.steps);
-    assert!(first.steps.iter().all(|step| step.origin == StateOrigin::Peer(keeper.node_id())), "{:?}", first.steps);
+    let of_keeper = [StateOrigin::Peer(keeper.node_id()), StateOrigin::Way(keeper.node_id())];
+    assert!(first.steps.iter().all(|step| of_keeper.contains(&step.origin)), "{:?}", first.steps);
     let second = read().await;
     assert!(second.steps.iter().all(|step| step.origin == StateOrigin::Cache), "{:?}", second.steps);
     assert_reads_all(&reader, &state).await;
+
+    // The first lookups have dialled. Over a connection each trie takes one answer of who has all of the way.
+    let uncached = reader.state().without_cache();
+    let connected = async {
+        loop {
+            let read = uncached.read(BLOCK.into(), account.address, Part::Slot(slot)).await.unwrap();
+            assert_eq!(read.answer, Answer::Slot(value));
+            let asked: Vec<_> = read.steps.iter().filter(|step| step.origin == of_keeper[0]).collect();
+            if asked.len() < read.steps.len() {
+                break asked.iter().map(|step| step.key).collect::<Vec<_>>();
+            }
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(20), connected).await.expect("a connection");
+    assert!(matches!(asked[..], [ContentKey::AccountTrieNode { .. }, ContentKey::StorageTrieNode { .. }]), "{asked:?}");
     for node in [reader, keeper, seeder] {
         stop(node).await;
     }
@@ -107,7 +125,7 @@ async fn what_is_not_the_blocks_state_is_not_kept_and_what_is_missing_is_named()
     let (root, of_root) = state.contents(here).swap_remove(0);
     offer(&seeder, &keeper, &[(root, of_root)]).await;
     until("the root is kept", || is_held(&keeper, &root)).await;
-    let reader = keeper.state().clone().with_patience(std::time::Duration::ZERO);
+    let reader = keeper.state().clone().with_patience(Duration::ZERO);
     let error = reader.read(BLOCK.into(), state.accounts()[0].address, Part::Account).await.unwrap_err();
     let StateError::NotFound { number: BLOCK, key, steps, .. } = &error else { panic!("{error}") };
     assert!(matches!(**key, ContentKey::AccountTrieNode { path, .. } if path.len() == 1), "{key:?}");
