@@ -305,9 +305,9 @@ pub(crate) enum CapsuleCommand {
 /// Flags of `cairn capsule make`.
 #[derive(Debug, Args)]
 pub(crate) struct MakeCapsuleArgs {
-    /// JSON-RPC of an execution client that still has the state of the block
+    /// JSON-RPC of an execution client that still has the state of the block [default: ask the state network]
     #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
-    pub(crate) rpc: Url,
+    pub(crate) rpc: Option<Url>,
     /// The block, by number or hash
     #[arg(long, value_name = "BLOCK")]
     pub(crate) block: BlockId,
@@ -326,6 +326,11 @@ pub(crate) struct MakeCapsuleArgs {
     /// Where the capsule goes; - for standard output
     #[arg(long, value_name = "FILE", value_parser = values::path())]
     pub(crate) out: PathBuf,
+    /// Most seconds to wait for a part of the state that nobody gives
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 /// Flags of the commands that read a capsule.

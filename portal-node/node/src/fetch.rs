@@ -9,7 +9,7 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use content_types::block::{BodyEncoding, Malformed, ReceiptsEncoding, transcode};
 use content_types::room::{BlockPart, Subject};
-use content_types::{ContentKey, ProvedHeader, SubNetwork, history, legacy_history};
+use content_types::{ContentKey, HeaderProof, HeaderWithProof, ProvedHeader, SubNetwork, history, legacy_history};
 use overlay::service::{LookupError, LookupTrace};
 use parking_lot::Mutex;
 
@@ -204,6 +204,16 @@ impl Fetcher {
     /// [`FetchError::Header`] says who was asked.
     pub async fn header(&self, id: BlockId) -> Result<ProvedHeader, FetchError> {
         until_settled(self.patience, || async move { Ok(self.headers.get(id).await?) }, FetchError::is_settled).await
+    }
+
+    /// The proof of a header, as the network or this node has it; `None` if it is not found.
+    pub(crate) async fn header_proof(&self, header: &ProvedHeader) -> Option<HeaderProof> {
+        let key = legacy_history::ContentKey::HeaderByHash(header.hash());
+        let network = self.networks.iter().find(|network| network.spec().has_headers)?;
+        let found = network.overlay().lookup_content(ContentKey::from(key).encode()).await.ok()?;
+        let HeaderWithProof { header: found, proof } =
+            HeaderWithProof::decode(&found.value, self.headers.chain()).ok()?;
+        (found.hash() == header.hash()).then_some(proof)
     }
 
     /// A block's body as RLP `[transactions, ommers, withdrawals?]`, with the header that it was checked against.

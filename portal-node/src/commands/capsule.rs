@@ -1,24 +1,26 @@
 //! `cairn capsule`: accounts of one block with everything that proves them, made, checked and shown.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, path::Path, time::Duration};
 
 use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn_archive::{Archive, ArchiveRule, Component};
 use cairn_node::{
     capsules::{self, CapsuleSourceError, ProofClient},
-    headers::ClientError,
+    headers::{BlockId, ClientError},
     trust::TrustStore,
     without_secrets,
 };
 use content_types::{
-    HeaderProof,
+    ChainSpec, HeaderProof,
     capsule::{Capsule, CapsuleError, Claim, Opened, OpenedAccount, value::MAX_CAPSULE_LENGTH},
+    header::DecodedHeader,
     verify::Fault,
 };
+use reqwest::Url;
 use serde_json::json;
 
-use super::{blocking, trust};
+use super::{blocking, fetch, peer, trust};
 use crate::{
     cli::{CapsuleArgs, CapsuleCommand, MakeCapsuleArgs},
     failure::Failure,
@@ -58,31 +60,26 @@ async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure>
         None => None,
         Some(path) => Some(blocking(move || Archive::open(path).map_err(|error| Failure::archive(&error))).await?),
     };
-    let url = without_secrets(args.rpc.as_str());
-    let client = ProofClient::new(args.rpc)
-        .map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
-    let asked = |error: ClientError| client_failure(&url, &error);
-    let header = client.header(&chain, args.block).await.map_err(asked)?;
-    let proof = match archive {
-        None => None,
-        Some(archive) => Some(proof_in(archive, header.number(), header.hash()).await?),
-    };
     let claim = |address| Claim { address, slots: args.slot.clone(), code: args.code };
     let claims = args.account.iter().copied().map(claim).collect();
-    let capsule = client.capsule(&header, proof.as_ref(), claims).await.map_err(|error| match error {
-        CapsuleSourceError::Client(error) => client_failure(&url, &error),
-        CapsuleSourceError::Make(error) => Failure::Invalid(format!(
-            "{url} does not prove the state of block {}: {error}: name another client",
-            header.number()
-        )),
-    })?;
+    let capsule = match args.rpc {
+        Some(url) => from_client(&chain, url, args.block, archive, claims).await?,
+        None => {
+            let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
+            let patience = Duration::from_secs(args.timeout);
+            // The reader is gone before the node is: it has the store in use.
+            let made = node.state().clone().with_patience(patience).capsule(args.block, claims).await;
+            node.shutdown().await;
+            with_proof(made.map_err(fetch::no_state)?, archive).await?
+        }
+    };
     let encoded = capsule.encode();
     // What is written is what `verify` takes: a capsule may be too large, and the proof that an archive has may be wrong.
     let of_no_use = |error: CapsuleError| {
         Failure::Invalid(format!("the capsule would be of no use: {error}: ask for fewer accounts or slots"))
     };
     let capsule = Capsule::decode(&encoded).map_err(of_no_use)?;
-    capsule.open().map_err(of_no_use)?;
+    let opened = capsule.open().map_err(of_no_use)?;
     match capsule.prove_header(&TrustStore::open(settings.trust_dir()?, chain).map_err(trust::failure)?.verifier()) {
         Err(CapsuleError::Header(error)) if error.fault() == Fault::Sender => {
             return Err(Failure::Invalid(format!("the proof of the header: {error}: take it from another archive")));
@@ -91,12 +88,45 @@ async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure>
     }
     files::deliver(&to, &encoded)?;
     let (accounts, nodes, bytes) = (capsule.claims.len(), capsule.nodes.len(), encoded.len());
+    let (number, hash) = (opened.header.number(), opened.header.hash());
     output::remark(format_args!(
-        "a capsule of block {} ({}): {accounts} accounts, {nodes} nodes, {bytes} bytes",
-        header.number(),
-        header.hash()
+        "a capsule of block {number} ({hash}): {accounts} accounts, {nodes} nodes, {bytes} bytes"
     ));
     Ok(())
+}
+
+/// A capsule out of what an execution client proves.
+async fn from_client(
+    chain: &ChainSpec,
+    url: Url,
+    block: BlockId,
+    archive: Option<Archive>,
+    claims: Vec<Claim>,
+) -> Result<Capsule, Failure> {
+    let shown = without_secrets(url.as_str());
+    let client = ProofClient::new(url)
+        .map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
+    let asked = |error: ClientError| client_failure(&shown, &error);
+    let header = client.header(chain, block).await.map_err(asked)?;
+    let proof = match archive {
+        None => None,
+        Some(archive) => Some(proof_in(archive, header.number(), header.hash()).await?),
+    };
+    client.capsule(&header, proof.as_ref(), claims).await.map_err(|error| match error {
+        CapsuleSourceError::Client(error) => client_failure(&shown, &error),
+        CapsuleSourceError::Make(error) => Failure::Invalid(format!(
+            "{shown} does not prove the state of block {}: {error}: name another client",
+            header.number()
+        )),
+    })
+}
+
+/// The capsule with the proof of its header out of an archive, if one was named.
+async fn with_proof(capsule: Capsule, archive: Option<Archive>) -> Result<Capsule, Failure> {
+    let Some(archive) = archive else { return Ok(capsule) };
+    let header = DecodedHeader::decode(capsule.header.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
+    let proof = proof_in(archive, header.number(), header.hash()).await?;
+    Ok(Capsule { header_proof: proof.encode(), ..capsule })
 }
 
 /// Why an execution client gave no header or proof.
@@ -127,7 +157,7 @@ async fn proof_in(archive: Archive, number: u64, hash: B256) -> Result<HeaderPro
             _ => Failure::archive(&error),
         })?;
         if found.header.hash() != hash {
-            return Err(lacks(&format!("its block {number} is another than the client's, {hash}")));
+            return Err(lacks(&format!("its block {number} is another than {hash}, which is asked for")));
         }
         Ok(found.proof)
     })

@@ -2,13 +2,15 @@
 
 use std::{fs, path::Path};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, hex};
 use cairn_synthetic::SyntheticConfig;
+use content_types::{ContentKey, legacy_history};
 use serde_json::json;
 
 use crate::{
     client::Client,
-    support::{Call, World},
+    support::{Call, Peer, World, in_time},
+    swarm::call,
 };
 
 /// The block that capsules are made of.
@@ -58,6 +60,47 @@ fn what_a_client_proves_is_proved_by_a_file_alone() {
     let exported = exported["proofs"].as_array().unwrap().iter().find(|of| of["address"] == json!(rich.address));
     let nodes: Vec<_> = client_said.into_iter().map(alloy_primitives::Bytes::from).collect();
     assert_eq!(exported.unwrap()["accountProof"], json!(nodes));
+}
+
+/// The network has the state of a block because somebody offered it with proofs.
+#[test]
+fn what_peers_keep_of_a_state_makes_a_capsule_with_the_proof_of_its_header() {
+    let world = World::of(SyntheticConfig { accounts: 12, ..SyntheticConfig::small() });
+    let state = world.chain.state(BLOCK);
+    let keeps = ["--shares", "state=1", "--capacity", "10MB", "--seed"];
+    let keeper = Peer::start(world.trusting("keeper").arg("run").args(keeps).arg(&world.archives[0]), "none");
+    let block_hash = world.chain.block_hash(BLOCK).unwrap();
+    let hash = json!([content_key(&ContentKey::from(legacy_history::ContentKey::HeaderByHash(block_hash)))]);
+    // What is offered names its block by the hash, which the archive has when it has been read.
+    in_time("the archive's headers", {
+        let url = keeper.rpc_url();
+        move || while call(&url, "portal_legacyHistoryLocalContent", &hash).is_null() {}
+    });
+    for (key, proved) in state.contents(block_hash) {
+        let item = json!([hex::encode_prefixed(key.encode()), hex::encode_prefixed(proved.encode())]);
+        let put = call(&keeper.rpc_url(), "portal_statePutContent", &item);
+        assert_eq!(put["storedLocally"], json!(true), "{put}");
+    }
+    let rich = state.accounts().iter().max_by_key(|account| account.storage.len()).unwrap();
+    let file = world.path("c.capsule");
+    let make = |account: Address, block: u64, timeout: &str| {
+        let call =
+            world.trusting("none").args(["capsule", "make", "--block", &block.to_string(), "--code", "--slot", "0"]);
+        let call = call.args(["--account", &account.to_string(), "--bootnodes", &keeper.enr(), "--timeout", timeout]);
+        call.arg("--out").arg(&file).alone()
+    };
+    make(rich.address, BLOCK, "30").end().exits(0);
+    let shown = world.trusting("none").args(["capsule", "show", "--json"]).arg(&file).end().exits(0).json();
+    assert_eq!(shown["blockHash"], json!(block_hash));
+    assert_eq!(shown["accounts"][0]["balance"], json!(rich.account.balance));
+    assert_eq!(shown["accounts"][0]["slots"]["0x0"], json!(rich.storage[0].1));
+    make(Address::repeat_byte(9), BLOCK, "30").end().exits(0);
+    let missing = make(rich.address, BLOCK - 60, "1").end().exits(4).ends_with("--rpc");
+    assert!(!missing.complaint().contains("WARN"), "{}", missing.complaint());
+}
+
+fn content_key(key: &ContentKey) -> String {
+    hex::encode_prefixed(key.encode())
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use content_types::block_id::{BlockId, ParseBlockIdError};
 use content_types::verify::{self, Unverified};
-use content_types::{ContentKey, ProvedHeader, legacy_history};
+use content_types::{ChainSpec, ContentKey, ProvedHeader, legacy_history};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use overlay::service::{Cause, LookupTrace};
@@ -286,6 +286,11 @@ impl HeaderSource {
             searches.insert((id, asker), noted);
         }
         search
+    }
+
+    /// The chain.
+    pub(crate) fn chain(&self) -> &ChainSpec {
+        self.trust.chain()
     }
 
     /// Takes a header that was proved elsewhere into the cache.

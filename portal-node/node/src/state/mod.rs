@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
+use content_types::capsule::{Capsule, Claim, MakeError};
+use content_types::header::DecodedHeader;
 use content_types::state::{self, Answer, Bare, Part, ReadOutput, StateRead};
 use content_types::trie::ProofError;
 use content_types::verify::Unverified;
 use content_types::{NodeId, ProvedHeader, SubNetwork};
+use futures::{StreamExt, TryStreamExt, stream};
 use overlay::service::{FoundContent, LookupError, LookupTrace};
 use parking_lot::Mutex;
 
@@ -22,9 +25,16 @@ use crate::express::TrieWays;
 use crate::fetch::{FetchError, Fetcher};
 use crate::headers::BlockId;
 use crate::networks::Network;
+use crate::not_found::NotFoundCause;
 
 /// Bytes of nodes that were read lately.
 const CACHE_BYTES: usize = 16 << 20;
+
+/// The same while a capsule is made.
+const CAPSULE_BYTES: usize = 64 << 20;
+
+/// Slots of one account that are read at a time.
+const PARALLEL: usize = 8;
 
 /// For how long what was not found is asked for again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,10 +106,18 @@ pub enum StateError {
     /// A node or code came that cannot be read.
     #[error(transparent)]
     Content(#[from] Unverified),
+    /// What was found does not make a capsule.
+    #[error(transparent)]
+    Capsule(#[from] MakeError<TooLarge>),
     /// This node does not speak the state network.
     #[error("this node does not speak the state network")]
     NotSpoken,
 }
+
+/// What a capsule is made of had no room until it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a capsule of more than {} MiB", CAPSULE_BYTES >> 20)]
+pub struct TooLarge;
 
 impl From<ProofError> for StateError {
     fn from(error: ProofError) -> Self {
@@ -108,6 +126,15 @@ impl From<ProofError> for StateError {
 }
 
 impl StateError {
+    /// What is behind it, if it is that something was not found.
+    pub fn cause(&self) -> Option<NotFoundCause> {
+        match self {
+            Self::Header(error) => error.cause(),
+            Self::NotFound { trace, .. } => Some(NotFoundCause::of_lookups([&**trace])),
+            Self::Content(_) | Self::Capsule(_) | Self::NotSpoken => None,
+        }
+    }
+
     /// Whether it would be of no use to ask again in a moment.
     fn is_settled(&self) -> bool {
         match self {
@@ -204,6 +231,27 @@ impl StateReader {
                 steps.push(StateStep { key, origin: StateOrigin::Way(behind.from), time: Duration::ZERO });
             }
         }
+    }
+
+    /// A capsule of these claims in the state behind a block, with the proof of its header where the network has that.
+    ///
+    /// # Errors
+    /// [`StateError`] says what was missing, and who was asked for it.
+    pub async fn capsule(&self, block: BlockId, claims: Vec<Claim>) -> Result<Capsule, StateError> {
+        // All of it is kept until the capsule is made, and nothing is asked for twice.
+        let reader = Self { cache: Arc::new(Mutex::new(NodeCache::new(CAPSULE_BYTES))), ..self.clone() };
+        for Claim { address, slots, code } in &claims {
+            // First the account: the upper levels are known then, and the slots go their ways below at the same time.
+            reader.read(block, *address, Part::Account).await?;
+            let slots = slots.iter().map(|slot| Part::Slot(*slot)).chain(code.then_some(Part::Code));
+            let reads = slots.map(|part| reader.read(block, *address, part));
+            stream::iter(reads).buffer_unordered(PARALLEL).try_for_each(async |_| Ok(())).await?;
+        }
+        let header = self.fetcher.header(block).await?;
+        let proof = self.fetcher.header_proof(&header).await;
+        let header = DecodedHeader::decode(header.rlp().clone()).map_err(Unverified::from)?;
+        let get = |key: &state::ContentKey| reader.cache.lock().get(&key.hash()).ok_or(TooLarge);
+        Ok(Capsule::make(&header, proof.as_ref(), claims, get)?)
     }
 
     async fn look_up(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cairn_node::{FetchError, ranges::Pace};
+use cairn_node::{FetchError, ranges::Pace, state::StateError};
 use indicatif::ProgressBar;
 use overlay::service::LookupTrace;
 
@@ -28,6 +28,21 @@ pub(super) fn missing(error: impl Into<FetchError>) -> Failure {
         FetchError::Holdings(_) => Failure::of_files(&error),
         FetchError::Encoding(_) => Failure::Invalid(error.to_string()),
         FetchError::Stopping(_) => Failure::Internal(error.to_string()),
+    }
+}
+
+/// What of a state was not found, or was not what it should be.
+pub(in crate::commands) fn no_state(error: StateError) -> Failure {
+    let (message, cause) = (error.to_string(), error.cause());
+    match error {
+        StateError::Header(error) => missing(error),
+        StateError::NotFound { trace, .. } => {
+            tell([&*trace]);
+            let instead = ": hardly any state is in the network: name an execution client with --rpc, or ask again with more --timeout";
+            Failure::not_found(message, cause, instead)
+        }
+        StateError::Content(_) | StateError::Capsule(_) => Failure::Invalid(message),
+        StateError::NotSpoken => Failure::Internal(message),
     }
 }
 

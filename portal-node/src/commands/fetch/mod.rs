@@ -32,6 +32,7 @@ use crate::{
     origin, output,
     settings::Settings,
 };
+pub(super) use common::no_state;
 use common::{bar, missing, pace};
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
