@@ -52,7 +52,7 @@ impl TrieWays {
     /// Nodes came from a peer, the one that was asked for and those behind it. Returns the first one if it is that, and whether all of
     /// them were what they had to be; what was not is forgotten.
     pub(super) fn handle_nodes(&self, mut way: Way, from: NodeId, nodes: Vec<Bytes>) -> (Option<Bytes>, bool) {
-        let (key, came) = (way.next(), nodes.len());
+        let (asked, key, came) = (way, way.next(), nodes.len());
         let (mut linked, mut goes_on) = (Vec::new(), true);
         for node in nodes {
             match way.handle_node(&node) {
@@ -66,7 +66,9 @@ impl TrieWays {
             return (None, is_right);
         }
         let behind = linked.split_off(1);
-        if let Some((_, before)) = self.0.lock().get_mut(&key)
+        // An answer may be late: by then another read may look up the same node, on its way to somewhere else.
+        if let Some((noted, before)) = self.0.lock().get_mut(&key)
+            && *noted == asked
             && before.as_ref().map_or(0, |before| before.nodes.len()) < behind.len()
         {
             *before = Some(NodesBehind { from, nodes: behind });
@@ -120,6 +122,13 @@ mod tests {
         assert_eq!(ways.handle_nodes(way, peer, nodes[1..].to_vec()), (None, false));
         assert_eq!(ways.handle_nodes(way, peer, Vec::new()), (None, true));
         assert_eq!(noted.take(), Some(NodesBehind { from: peer, nodes: nodes[1..].to_vec() }));
+        assert_eq!(noted.take(), None);
+        drop(noted);
+        // An answer that is late is none to a read of something else that begins at the same node.
+        let elsewhere = StateRead::new(state.root(), &state.accounts()[1].address, Part::Account).way().unwrap();
+        assert_eq!((elsewhere.next(), elsewhere == way), (way.next(), false));
+        let noted = ways.note(elsewhere).unwrap();
+        assert_eq!(ways.handle_nodes(way, peer, nodes.clone()), (Some(nodes[0].clone()), true));
         assert_eq!(noted.take(), None);
         drop(noted);
         assert_eq!(ways.of(&way.next()), None);

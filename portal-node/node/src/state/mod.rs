@@ -226,7 +226,9 @@ impl StateReader {
             let Some(behind) = noted.and_then(|noted| noted.take()) else { continue };
             for node in behind.nodes {
                 let ReadOutput::Ask(key) = read.poll_output() else { break };
-                read.handle_value(node.clone())?;
+                if read.handle_value(node.clone()).is_err() {
+                    break;
+                }
                 self.cache.lock().insert(key.hash(), node);
                 steps.push(StateStep { key, origin: StateOrigin::Way(behind.from), time: Duration::ZERO });
             }
