@@ -28,6 +28,9 @@ const ROUNDS: usize = 20;
 /// How long transfers are waited for before what is missing is offered again.
 const ARRIVAL: Duration = Duration::from_secs(3);
 
+/// How long the reader looks for peers, at most.
+const JOINING: Duration = Duration::from_secs(60);
+
 struct Scale {
     peers: usize,
     accounts: usize,
@@ -94,8 +97,16 @@ async fn newcomer(scale: Scale) {
     println!("held: {held:?}");
 
     let reader = network.join(PeerOptions::default()).await.unwrap();
-    network.wait_until_joined(scale.peers / 2).await.unwrap();
-    let reader = network.peer(reader).unwrap().node().state();
+    // The others have just been given more than they have processors for: some of them know few peers now.
+    let reader = network.peer(reader).unwrap().node();
+    let overlay = reader.overlay(SubNetwork::State).unwrap();
+    let joined = async {
+        while overlay.peer_count() < scale.peers / 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(JOINING, joined).await.expect("the reader finds the others");
+    let reader = reader.state();
     read_all("without a cache", &reader.without_cache(), &states, scale.reads).await;
     read_all("with a cache", reader, &states, scale.reads).await;
     network.shutdown().await;
