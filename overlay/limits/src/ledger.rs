@@ -12,6 +12,7 @@ use crate::holder::{Holder, Subnet};
 use crate::quota::{Full, MIN_PROGRESS, Quota};
 
 mod lines;
+mod revoking;
 
 /// Peers that are remembered as having finished something.
 const MAX_PROVED: usize = 4096;
@@ -60,8 +61,10 @@ pub struct Ledger {
     next: u64,
     /// No hold that moves now will have stood still for too long before this, and there is nothing else to look at before.
     next_look: Option<Instant>,
-    /// When it may be looked again at those whose own share is used up, and whether that is due then.
-    kept_look: (Option<Instant>, bool),
+    /// When it may be looked again at those whose own share is used up.
+    kept_from: Option<Instant>,
+    /// Whether there will be a reason for that then.
+    is_kept_due: bool,
 }
 
 impl Ledger {
@@ -76,7 +79,8 @@ impl Ledger {
             decisions: VecDeque::new(),
             next: 0,
             next_look: None,
-            kept_look: (None, false),
+            kept_from: None,
+            is_kept_due: false,
         }
     }
 
@@ -262,8 +266,8 @@ impl Ledger {
         Some(id)
     }
 
-    /// Adds what `other` holds to a hold of the same holder; whether that was so.
-    pub fn join(&mut self, hold: HoldId, other: HoldId) -> bool {
+    /// Adds what `other` holds to a hold of the same holder; whether that was so. All of it is lost when the hold is.
+    pub fn join(&mut self, now: Instant, hold: HoldId, other: HoldId) -> bool {
         let is_same = |a: &Hold, b: &Hold| a.holder == b.holder;
         match (self.holds.get(&hold), self.holds.get(&other)) {
             (Some(a), Some(b)) if hold != other && is_same(a, b) => {}
@@ -273,19 +277,21 @@ impl Ledger {
         if let Some(hold) = self.holds.get_mut(&hold) {
             hold.amount += amount;
         }
+        // If it has stood still for too long, what has come to it has, too.
+        self.serve_waiting(now);
         true
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) could make room for those who wait: when the next hold will have stood
-    /// still for too long, or before. Those that have already were of no use to anybody who waits. Unlike the time of other state
-    /// machines it is no output among the others: now and then it takes a walk over all holds, and nobody needs it unless somebody
-    /// waits.
+    /// still for too long, or before. To be asked at the time that `handle_timeout` was just called with: what had stood still by then
+    /// was of no use to anybody who waits, and is passed over here. Unlike the time of other state machines it is no output among the
+    /// others: now and then it takes a walk over all holds, and nobody needs it unless somebody waits.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         if self.waiting.is_empty() {
             return None;
         }
         if self.next_look.is_none_or(|at| at <= now) {
-            let kept = self.kept_look.0.filter(|at| self.kept_look.1 && *at > now);
+            let kept = self.kept_from.filter(|at| self.is_kept_due && *at > now);
             self.next_look = self.next_idle(now).into_iter().chain(kept).min();
         }
         self.next_look
@@ -366,11 +372,12 @@ impl Ledger {
         if kept.is_empty() || self.quota.yields_after.is_none() {
             return false;
         }
-        if let Some(at) = self.kept_look.0.filter(|at| *at > now) {
-            self.kept_look.1 = true;
+        if let Some(at) = self.kept_from.filter(|at| *at > now) {
+            self.is_kept_due = true;
             self.look_at(at);
             return false;
         }
+        (self.kept_from, self.is_kept_due) = (Some(now + KEPT_INTERVAL), false);
         let (mut of_peer, mut of_subnet) = (HashMap::<Holder, u64>::new(), HashMap::<Subnet, u64>::new());
         for (_, hold) in self.idle(now) {
             *of_peer.entry(hold.holder).or_default() += hold.amount;
@@ -378,10 +385,6 @@ impl Ledger {
                 *of_subnet.entry(subnet).or_default() += hold.amount;
             }
         }
-        if of_peer.is_empty() {
-            return false;
-        }
-        self.kept_look = (Some(now + KEPT_INTERVAL), false);
         kept.sort_by_key(|first| first.id);
         let mut has_served = false;
         for first in kept {
@@ -398,7 +401,7 @@ impl Ledger {
         }
         if has_served {
             // They may want more.
-            self.kept_look.1 = true;
+            self.is_kept_due = true;
             self.look_at(now + KEPT_INTERVAL);
         }
         has_served
@@ -427,67 +430,6 @@ impl Ledger {
         self.waiting.firsts(|holder| self.counts.own_room(&self.quota, self.peer_limit(holder), holder))
     }
 
-    /// Revokes what makes no progress until `amount` is free for `holder`; nothing if that would not be enough.
-    fn make_room(&mut self, now: Instant, holder: &Holder, amount: u64) -> bool {
-        let Some(chosen) = self.idle_enough(now, holder, amount) else { return false };
-        for id in chosen {
-            self.remove(id);
-            self.decisions.push_back(Decision::Revoked(id));
-        }
-        true
-    }
-
-    /// What has made no progress for too long.
-    fn idle(&self, now: Instant) -> impl Iterator<Item = (HoldId, &Hold)> {
-        let is_over = move |hold: &Hold| {
-            self.quota.yields_after.is_some_and(|idle| now.saturating_duration_since(hold.marked) >= idle)
-        };
-        let holds = self.holds.iter().map(|(id, hold)| (*id, hold));
-        holds.filter(move |(_, hold)| hold.kept_since.is_none() && is_over(hold))
-    }
-
-    /// What has to go before `holder` can have `amount` more.
-    fn need(&self, holder: &Holder, amount: u64) -> Need {
-        let over = |limit: u64, held: u64| held.saturating_add(amount).saturating_sub(limit);
-        let of = |is_counted: bool, limit, held| if is_counted { over(limit, held) } else { 0 };
-        let is_somebody = holder.is_somebody();
-        Need {
-            of_peer: of(is_somebody, self.peer_limit(holder), self.of_peer(holder)),
-            of_subnet: of(is_somebody && holder.subnet().is_some(), self.quota.of_subnet, self.of_subnet(holder)),
-            of_all: over(self.quota.total, self.total()),
-        }
-    }
-
-    /// What makes no progress and would leave `amount` for `holder` within all of its limits; `None` if there is not enough
-    /// of it.
-    fn idle_enough(&self, now: Instant, holder: &Holder, amount: u64) -> Option<Vec<HoldId>> {
-        let need = self.need(holder, amount);
-        let is_neighbour = |of: &Holder| of.subnet().is_some() && of.subnet() == holder.subnet();
-        // Most often there is not enough, and then nothing has to be put in order.
-        let mut idle = Need::default();
-        for (_, hold) in self.idle(now) {
-            idle.of_all += hold.amount;
-            idle.of_peer += if hold.holder == *holder { hold.amount } else { 0 };
-            idle.of_subnet += if is_neighbour(&hold.holder) { hold.amount } else { 0 };
-        }
-        if idle.of_peer < need.of_peer || idle.of_subnet < need.of_subnet || idle.of_all < need.of_all {
-            return None;
-        }
-        let own = self.rank(holder, amount);
-        // Of others only those who would not come before it then: nobody drives others out.
-        let may_go = |of: &Holder| of == holder || self.rank(of, 0) >= own;
-        let is_of_use = |of: &Holder| of == holder || (need.of_subnet > 0 && is_neighbour(of)) || need.of_all > 0;
-        let mut candidates: Vec<_> = self.idle(now).filter(|(_, hold)| is_of_use(&hold.holder)).collect();
-        // Who comes last loses first, and of that what has stood still for longest.
-        candidates.sort_by_cached_key(|(id, hold)| (std::cmp::Reverse(self.rank(&hold.holder, 0)), hold.marked, *id));
-        let mut chosen = Chosen { candidates: &candidates, is_chosen: vec![false; candidates.len()] };
-        // The narrowest limit first: what its own holds give up counts for the wider ones, too.
-        chosen.choose(need.of_peer, |of| of == holder)?;
-        chosen.choose(need.of_subnet, is_neighbour)?;
-        chosen.choose(need.of_all, may_go)?;
-        Some(chosen.ids())
-    }
-
     fn hold(&mut self, now: Instant, holder: Holder, amount: u64) -> HoldId {
         let id = HoldId(self.draw());
         self.counts.add(&holder, amount);
@@ -505,47 +447,6 @@ impl Ledger {
     const fn draw(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-}
-
-/// How much has to go, for each limit.
-#[derive(Debug, Clone, Copy, Default)]
-struct Need {
-    of_peer: u64,
-    of_subnet: u64,
-    of_all: u64,
-}
-
-/// What is chosen to go, of what may.
-struct Chosen<'a> {
-    candidates: &'a [(HoldId, &'a Hold)],
-    is_chosen: Vec<bool>,
-}
-
-impl Chosen<'_> {
-    /// Chooses the first of those that may go, until those that may come to `wanted`; `None` if they never do.
-    fn choose(&mut self, wanted: u64, may_go: impl Fn(&Holder) -> bool) -> Option<()> {
-        if wanted == 0 {
-            return Some(());
-        }
-        let all = || self.candidates.iter().zip(&self.is_chosen);
-        let chosen = all().filter(|((_, hold), is_chosen)| **is_chosen && may_go(&hold.holder));
-        let mut freed: u64 = chosen.map(|((_, hold), _)| hold.amount).sum();
-        for ((_, hold), is_chosen) in self.candidates.iter().zip(&mut self.is_chosen) {
-            if freed >= wanted {
-                break;
-            }
-            if !*is_chosen && may_go(&hold.holder) {
-                freed = freed.saturating_add(hold.amount);
-                *is_chosen = true;
-            }
-        }
-        (freed >= wanted).then_some(())
-    }
-
-    fn ids(self) -> Vec<HoldId> {
-        let chosen = self.candidates.iter().zip(self.is_chosen).filter(|(_, is_chosen)| *is_chosen);
-        chosen.map(|((id, _), _)| *id).collect()
     }
 }
 

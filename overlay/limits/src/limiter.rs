@@ -125,15 +125,16 @@ impl Limiter {
         let (waiter, is_sooner) = self.shared.state.lock().carry_out(|state| {
             let waiter = state.ledger.wait(now(), holder, amount)?;
             state.waiting.insert(waiter, tell);
-            if !std::mem::replace(&mut state.is_timed, true) {
-                let shared = Arc::clone(&self.shared);
-                tokio::spawn(keep_time(Timekeeper { shared, is_done: false }));
-            }
-            Ok(waiter)
+            Ok((waiter, !std::mem::replace(&mut state.is_timed, true)))
         });
-        self.shared.tell(is_sooner);
+        let (waiter, is_first) = waiter?;
         // If this future is dropped, its place in the queue goes with it.
-        let mut queued = Queued { shared: &self.shared, holder, waiter: waiter?, told };
+        let mut queued = Queued { shared: &self.shared, holder, waiter, told };
+        self.shared.tell(is_sooner);
+        if is_first {
+            // Without the lock: a runtime that is ending drops the task here and now, and its end takes the lock.
+            tokio::spawn(keep_time(Timekeeper { shared: Arc::clone(&self.shared), is_done: false }));
+        }
         match (&mut queued.told).await {
             Ok(hold) => Ok(SharedLedger::permit(&self.shared, hold, amount)),
             // It is not dropped before it has told.
@@ -273,15 +274,22 @@ async fn keep_time(mut keeper: Timekeeper) {
         // Before it looks: what changes in between wakes it.
         sooner.as_mut().enable();
         let next = {
-            let mut state = shared.state.lock();
+            let (mut state, now) = (shared.state.lock(), now());
+            // At the same instant as what comes next is asked for: what became idle before this task had its turn would else be
+            // passed over, and nobody looked at it again.
+            state.carry_out(|state| state.ledger.handle_timeout(now));
             if state.ledger.is_idle() {
                 // With the lock held: who waits from now on sees that nobody keeps the time.
                 state.is_timed = false;
                 keeper.is_done = true;
-                return;
+                None
+            } else {
+                Some(state.ledger.poll_timeout(now))
             }
-            state.ledger.poll_timeout(now())
         };
+        // There may be room for who only asks.
+        shared.freed.notify_waiters();
+        let Some(next) = next else { return };
         let passed = async {
             match next {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -290,7 +298,7 @@ async fn keep_time(mut keeper: Timekeeper) {
         };
         tokio::select! {
             () = sooner => {}
-            () = passed => shared.change(|ledger| ledger.handle_timeout(now())),
+            () = passed => {}
         }
     }
 }
@@ -352,7 +360,7 @@ impl Permit {
     /// Takes over what `other` stands for. That has to be of the same holder, and this not lost meanwhile, or it is given
     /// back; whether it was taken over.
     pub fn join(&mut self, other: Self) -> bool {
-        let is_joined = self.shared.change(|ledger| ledger.join(self.hold, other.hold));
+        let is_joined = self.shared.change(|ledger| ledger.join(now(), self.hold, other.hold));
         if is_joined {
             self.amount += other.amount;
         }
@@ -483,6 +491,43 @@ mod tests {
         held.set_yielding(true);
         let taken = tokio::time::timeout(2 * idle, waiting).await.expect("its idle time is over");
         assert!(taken.is_ok() && held.is_revoked());
+    }
+
+    /// A busy machine lets the task that keeps the time wait for its turn.
+    #[tokio::test(start_paused = true)]
+    async fn what_became_idle_before_it_was_looked_for_is_not_passed_over() {
+        let idle = Duration::from_secs(1);
+        let limiter = Limiter::new(Quota::new(2).yields_after(idle));
+        let _held = [1, 1].map(|id| limiter.try_take(peer(id), 1).unwrap());
+        // Blocks the only thread while time goes by: `advance` lets other tasks run after it has moved the clock.
+        let mut waiting = pin!(limiter.take(peer(2), 2));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        tokio::time::advance(2 * idle).await;
+        assert!(tokio::time::timeout(idle, waiting).await.expect("both have stood still").is_ok());
+    }
+
+    /// Its task is dropped where it is made, and nobody stands still for that.
+    #[test]
+    fn a_runtime_that_ends_leaves_no_lock_behind() {
+        struct WaitsAtTheEnd(Limiter);
+        impl Drop for WaitsAtTheEnd {
+            fn drop(&mut self) {
+                let waiting = Box::pin(self.0.take(peer(2), 1));
+                let _ = futures::FutureExt::now_or_never(waiting);
+            }
+        }
+        let limiter = Limiter::new(Quota::new(1));
+        let _held = limiter.try_take(peer(1), 1).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let at_the_end = WaitsAtTheEnd(limiter.clone());
+        runtime.spawn(async move {
+            let _at_the_end = at_the_end;
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(tokio::task::yield_now());
+        drop(runtime);
+        assert_eq!(limiter.total(), 1);
+        assert!(!limiter.shared.state.lock().is_timed);
     }
 
     /// The clock is looked at by a task of its own, as long as there is a reason.

@@ -289,7 +289,7 @@ proptest! {
                 Op::Join(at, other) => {
                     if let (Some(hold), Some(other)) = (nth(at, &held), nth(other, &held)) {
                         let is_same = hold != other && held[&hold].0 == held[&other].0;
-                        prop_assert_eq!(ledger.join(hold, other), is_same);
+                        prop_assert_eq!(ledger.join(now, hold, other), is_same);
                         if is_same {
                             let (_, amount, _) = held.remove(&other).unwrap();
                             held.get_mut(&hold).unwrap().1 += amount;
