@@ -15,6 +15,7 @@ use cairn_swarm::{
 };
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start, start_on};
 use content_types::{ContentKey, history, state::Way};
+use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 /// A sink whose disk is full.
@@ -106,6 +107,46 @@ async fn tasks_that_dial_the_same_peer_share_one_connection() {
     // The peer has seen one of this node, too.
     peer.changes().wait_for(|_| peer.session(&swarm.node_id()).is_some()).await.unwrap();
     assert_eq!(peer.session(&swarm.node_id()).unwrap().number(), 0);
+}
+
+/// A second address of a peer: what comes there goes on to the first, and back.
+async fn second_address(peer: PeerAddress) -> PeerAddress {
+    let outside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = outside.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut there, mut back, mut asking) = ([0; 2048], [0; 2048], None);
+        loop {
+            tokio::select! {
+                Ok((len, from)) = outside.recv_from(&mut there) => {
+                    asking = Some(from);
+                    inside.send_to(&there[..len], peer.address).await.unwrap();
+                }
+                Ok(len) = inside.recv(&mut back) => {
+                    outside.send_to(&back[..len], asking.unwrap()).await.unwrap();
+                }
+            }
+        }
+    });
+    PeerAddress { address, ..peer }
+}
+
+/// As with IPv4 and IPv6: whichever answers first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dials_of_two_addresses_of_a_peer_leave_one_connection() {
+    let (peer, address) = start(1, Blocks::new(0..3, None));
+    for number in 10..18 {
+        let (swarm, _) = start(number, Blocks::new(0..0, None));
+        let (first, second) =
+            tokio::join!(swarm.connect(address), async { swarm.connect(second_address(address).await).await });
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(first.number(), second.number());
+        peer.changes().wait_for(|_| peer.session(&swarm.node_id()).is_some()).await.unwrap();
+        let body = history::ContentKey::BlockBody { number: 7 }.into();
+        assert_eq!(first.item(&body).await.unwrap(), item(Component::Bodies, 7));
+        assert!(!first.is_closed());
+        swarm.shutdown().await;
+    }
 }
 
 #[tokio::test]

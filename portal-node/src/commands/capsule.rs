@@ -60,6 +60,8 @@ async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure>
         None => None,
         Some(path) => Some(blocking(move || Archive::open(path).map_err(|error| Failure::archive(&error))).await?),
     };
+    let other_proof =
+        if archive.is_some() { "take it from another archive" } else { "name an archive with --proof-from" };
     let claim = |address| Claim { address, slots: args.slot.clone(), code: args.code };
     let claims = args.account.iter().copied().map(claim).collect();
     let capsule = match args.rpc {
@@ -82,7 +84,7 @@ async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure>
     let opened = capsule.open().map_err(of_no_use)?;
     match capsule.prove_header(&TrustStore::open(settings.trust_dir()?, chain).map_err(trust::failure)?.verifier()) {
         Err(CapsuleError::Header(error)) if error.fault() == Fault::Sender => {
-            return Err(Failure::Invalid(format!("the proof of the header: {error}: take it from another archive")));
+            return Err(Failure::Invalid(format!("the proof of the header: {error}: {other_proof}")));
         }
         _ => {}
     }

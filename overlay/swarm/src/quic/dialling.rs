@@ -1,5 +1,5 @@
-//! One connection for each peer: an address of it is dialled by one task at a time, and of two connections with it both ends keep
-//! the same one.
+//! One connection for each peer: an address of it is dialled by one task at a time, of its addresses the first that answers is taken,
+//! and of two connections with it both ends keep the same one.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,8 +14,8 @@ use super::session::DialDirection;
 /// of it at another side of this time, each may close what the other keeps: then there is none, and one of them dials again.
 const RACE_TIME: Duration = Duration::from_secs(2);
 
-/// The peers and addresses that are dialled, with what whoever dials holds.
-type Turns = HashMap<(NodeId, SocketAddr), Arc<TurnLock<()>>>;
+/// The peers, and their addresses, that are dialled, with what whoever dials holds.
+type Turns = HashMap<(NodeId, Option<SocketAddr>), Arc<TurnLock<()>>>;
 
 /// Whom tasks of this node are dialling.
 #[derive(Debug, Default)]
@@ -27,15 +27,16 @@ pub(super) struct Dialling {
 #[derive(Debug)]
 pub(super) struct DialTurn<'a> {
     dialling: &'a Dialling,
-    at: (NodeId, SocketAddr),
+    at: (NodeId, Option<SocketAddr>),
     held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Dialling {
-    /// Waits until nobody else here dials this address of the peer. Of two dials by one node the ends would not know which is the
-    /// later one: the handshakes can be done in another order at the other end. Each would keep the one that the other closes.
-    /// Another address does not wait: the first may be one that the peer had once.
-    pub(super) async fn turn(&self, peer: NodeId, address: SocketAddr) -> DialTurn<'_> {
+    /// Waits until nobody else here dials this address of the peer, or, without one, begins a session with it. Of two dials by one
+    /// node the ends would not know which is the later one: the handshakes can be done in another order at the other end. Each
+    /// would keep the one that the other closes. Dials of two addresses do not wait for each other, as the first may be one that
+    /// the peer had once; only one of them begins a session.
+    pub(super) async fn turn(&self, peer: NodeId, address: Option<SocketAddr>) -> DialTurn<'_> {
         let at = (peer, address);
         let turn = Arc::clone(self.turns.lock().entry(at).or_default());
         // Made before the wait, so that who stops waiting is forgotten too.
@@ -76,9 +77,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_at_a_time_and_nothing_is_left_behind() {
-        let (dialling, address) = (Dialling::default(), |port: u16| ([127, 0, 0, 1], port).into());
+        let (dialling, address) = (Dialling::default(), |port: u16| Some(([127, 0, 0, 1], port).into()));
         let first = dialling.turn(id(1), address(1)).await;
-        let others = [dialling.turn(id(2), address(1)).await, dialling.turn(id(1), address(2)).await];
+        let others = [(id(2), address(1)), (id(1), address(2)), (id(1), None)];
+        let others = futures::future::join_all(others.map(|(peer, address)| dialling.turn(peer, address))).await;
         let mut second = std::pin::pin!(dialling.turn(id(1), address(1)));
         assert!(futures::poll!(&mut second).is_pending());
         drop((first, others));

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -229,11 +230,16 @@ impl Swarm {
 
     async fn dial(&self, peer: PeerAddress, node_id: NodeId) -> Result<Arc<Session>, ConnectError> {
         let mut changes = self.changes();
-        let _turn = tokio::select! {
-            turn = self.inner.dialling.turn(node_id, peer.address) => turn,
-            // Whoever has the turn has succeeded, or the peer has dialled us.
-            _ = changes.wait_for(|_| self.session(&node_id).is_some()) => {
-                return self.session(&node_id).ok_or(ConnectError::TimedOut);
+        let mut turn = pin!(self.inner.dialling.turn(node_id, Some(peer.address)));
+        let _turn = loop {
+            tokio::select! {
+                turn = &mut turn => break turn,
+                // Whoever has the turn has succeeded, or the peer has dialled us. A session that is gone by now is no answer.
+                Ok(_) = changes.wait_for(|_| self.session(&node_id).is_some()) => {
+                    if let Some(session) = self.session(&node_id) {
+                        return Ok(session);
+                    }
+                }
             }
         };
         if let Some(session) = self.session(&node_id) {
@@ -244,7 +250,14 @@ impl Swarm {
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(self.inner.config.transport());
         let connecting = self.inner.endpoint.connect_with(config, peer.address, SERVER_NAME)?;
-        self.inner.begin(connecting.await?, node_id, DialDirection::Out).await
+        let connection = connecting.await?;
+        // Another address of the peer may have been faster. Without a hello this connection becomes no session at the other end.
+        let _begins = self.inner.dialling.turn(node_id, None).await;
+        if let Some(session) = self.session(&node_id) {
+            connection.close(Close::Duplicate.code(), b"");
+            return Ok(session);
+        }
+        self.inner.begin(connection, node_id, DialDirection::Out).await
     }
 
     /// The session with a peer, if there is one.

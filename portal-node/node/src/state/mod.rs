@@ -242,6 +242,9 @@ impl StateReader {
     pub async fn capsule(&self, block: BlockId, claims: Vec<Claim>) -> Result<Capsule, StateError> {
         // All of it is kept until the capsule is made, and nothing is asked for twice.
         let reader = Self { cache: Arc::new(Mutex::new(NodeCache::new(CAPSULE_BYTES))), ..self.clone() };
+        // One block, whatever its number stands for later.
+        let header = self.fetcher.header(block).await?;
+        let block = BlockId::Hash(header.hash());
         for Claim { address, slots, code } in &claims {
             // First the account: the upper levels are known then, and the slots go their ways below at the same time.
             reader.read(block, *address, Part::Account).await?;
@@ -249,7 +252,6 @@ impl StateReader {
             let reads = slots.map(|part| reader.read(block, *address, part));
             stream::iter(reads).buffer_unordered(PARALLEL).try_for_each(async |_| Ok(())).await?;
         }
-        let header = self.fetcher.header(block).await?;
         let proof = self.fetcher.header_proof(&header).await;
         let header = DecodedHeader::decode(header.rlp().clone()).map_err(Unverified::from)?;
         let get = |key: &state::ContentKey| reader.cache.lock().get(&key.hash()).ok_or(TooLarge);
