@@ -57,8 +57,10 @@ pub trait Library: Send + Sync + 'static {
     /// [`NotServed`] if it cannot be had, or not now.
     fn item(&self, peer: Holder, key: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>>;
 
-    /// Nodes on the way down a trie for `peer`, bare, from the first one on without a gap: [`MAX_TRIE_PROOF_NODES`](content_types::limits::MAX_TRIE_PROOF_NODES) at most. Who
-    /// holds no state need not know of them.
+    /// Nodes on the way down a trie for `peer`, bare, from the first one on without a gap: [`MAX_TRIE_PROOF_NODES`] at most. Who holds
+    /// no state need not know of them.
+    ///
+    /// [`MAX_TRIE_PROOF_NODES`]: content_types::limits::MAX_TRIE_PROOF_NODES
     ///
     /// # Errors
     ///
