@@ -13,7 +13,7 @@
 //! | [`verify`] | the one verifier: what is checked is a type, what is refused says whose fault it is |
 //! | [`block_id`] | which block is meant |
 //! | [`state`], [`trie`] | a room for `0x500A`; Merkle Patricia tries, the way down them, and their proofs |
-//! | [`capsule`] | accounts of a block with everything that proves them, as one object |
+//! | [`capsule`], [`capsules`] | accounts of a block with everything that proves them, as one object; a room for `0xCA01`, where peers keep them |
 //! | [`merkle`] | SSZ merkle trees and branches |
 //! | [`layout`] | SSZ containers and lists of variable parts, under limits |
 //!
@@ -23,6 +23,7 @@
 pub mod block;
 pub mod block_id;
 pub mod capsule;
+pub mod capsules;
 pub mod chain;
 pub mod distance;
 pub mod header;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::room::{Evidence, Form, Key as _, KeyError, Spec, Subject};
 use crate::verify::{Examined, Unverified};
-use crate::{ContentId, history, legacy_history, state};
+use crate::{ContentId, capsules, history, legacy_history, state};
 
 macro_rules! registry {
     ($($(#[$doc:meta])* $network:ident => $room:ident,)+) => {
@@ -132,6 +132,8 @@ registry! {
     LegacyHistory => legacy_history,
     /// Nodes of the tries of accounts and storage, and code, `0x500A`.
     State => state,
+    /// Proof capsules, accounts of a block with everything that proves them, `0xCA01`: Cairn's own.
+    Capsules => capsules,
 }
 
 impl SubNetwork {

@@ -6,6 +6,9 @@
 //! a header. A refusal says whose fault it is, so that no two callers decide that differently: a peer is charged for
 //! [`Fault::Sender`], suspected for [`Fault::Lists`], and has nothing to do with [`Fault::Own`].
 
+use std::error::Error;
+use std::sync::Arc;
+
 use alloy_consensus::Header;
 use alloy_primitives::B256;
 use bytes::Bytes;
@@ -77,11 +80,41 @@ pub enum Unverified {
         /// Where the proof leads.
         actual: B256,
     },
+    /// A rule that the sub-network has of its own.
+    #[error(transparent)]
+    Rule(#[from] BrokenRule),
     /// A key whose value has a proof of its own, or needs the head of the chain, taken for one that a header proves: a mistake of this
     /// program, whatever the value is.
     #[error("no header proves a value under such a key")]
     NotExamined,
 }
+
+/// What a sub-network says of a value that breaks a rule of its own: only the sub-network knows which rules it has, so that its error is
+/// kept as it is.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct BrokenRule(Arc<dyn Error + Send + Sync>);
+
+impl BrokenRule {
+    /// A rule that the sender of the value has broken.
+    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// The sub-network's own error, for who knows which sub-network it is.
+    pub fn downcast_ref<T: Error + 'static>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+/// Two that say the same are the same.
+impl PartialEq for BrokenRule {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for BrokenRule {}
 
 impl Unverified {
     /// Whose fault it is.
@@ -95,7 +128,8 @@ impl Unverified {
             | Self::Receipts(_)
             | Self::Layout(_)
             | Self::StateProof(_)
-            | Self::State { .. } => Fault::Sender,
+            | Self::State { .. }
+            | Self::Rule(_) => Fault::Sender,
             Self::NotExamined => Fault::Own,
         }
     }

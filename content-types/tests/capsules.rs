@@ -5,12 +5,16 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use alloy_primitives::{Address, U256, keccak256};
+use alloy_consensus::Header;
+use alloy_primitives::{Address, U256, hex, keccak256};
 use bytes::Bytes;
 use cairn_synthetic::{State, SyntheticChain, SyntheticConfig};
 use content_types::capsule::{Capsule, CapsuleError, Claim, MakeError};
+use content_types::capsules::{ContentKey as CapsuleKey, shared};
+use content_types::room::{Evidence, Form};
 use content_types::state::ContentKey;
-use content_types::{ContentId, Key as _};
+use content_types::verify::Unverified;
+use content_types::{BlockId, ContentId, Key as _};
 use proptest::prelude::*;
 
 const BLOCK: u64 = 60;
@@ -148,15 +152,16 @@ fn a_capsule_has_each_node_once_and_in_its_place() {
     assert_eq!(error, MakeError::Source("nobody has it"));
 }
 
+/// A node of these items, each encoded.
+fn node(items: &[Vec<u8>]) -> Bytes {
+    let payload = items.concat();
+    let mut node = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut node);
+    Bytes::from([node, payload].concat())
+}
+
 /// A trie whose branches lead to one and the same node in all places is small, and each slot goes through all of it.
-#[test]
-fn what_would_take_for_ever_to_check_is_refused() {
-    let node = |items: &[Vec<u8>]| {
-        let payload = items.concat();
-        let mut node = Vec::new();
-        alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(&mut node);
-        Bytes::from([node, payload].concat())
-    };
+fn made_up(slots: u64) -> Capsule {
     let child = |node: &Bytes| alloy_rlp::encode(keccak256(node));
     let mut storage = vec![node(&[vec![0x20], alloy_rlp::encode(&alloy_rlp::encode([7_u8; 32])[..])])];
     for _ in 0..64 {
@@ -169,14 +174,104 @@ fn what_would_take_for_ever_to_check_is_refused() {
     let account = alloy_trie::TrieAccount { storage_root: keccak256(&storage[0]), ..Default::default() };
     let path = [&[0x20], keccak256(address).as_slice()].concat();
     let leaf = node(&[alloy_rlp::encode(&path[..]), alloy_rlp::encode(&alloy_rlp::encode(account)[..])]);
-    let header = alloy_consensus::Header { state_root: keccak256(&leaf), ..Default::default() };
-    let capsule = |slots: u64| Capsule {
+    let header = Header { state_root: keccak256(&leaf), ..Default::default() };
+    Capsule {
         header: alloy_rlp::encode(&header).into(),
         header_proof: Bytes::new(),
         claims: vec![Claim { address, slots: (0..slots).map(U256::from).collect(), code: false }],
         nodes: std::iter::once(&leaf).chain(&storage).cloned().collect(),
         codes: Vec::new(),
+    }
+}
+
+#[test]
+fn what_would_take_for_ever_to_check_is_refused() {
+    assert_eq!(made_up(3).open().unwrap().accounts[0].slots.len(), 3, "it is as good as any other");
+    assert!(matches!(made_up(65_536).open(), Err(CapsuleError::TooManySteps(_))));
+}
+
+fn header() -> Header {
+    WORLD.chain.block(BLOCK).unwrap().header.header().clone()
+}
+
+/// What goes over the network under a key, held against the header of its block.
+fn judged(key: &CapsuleKey, value: Bytes, header: &Header) -> Result<Bytes, Unverified> {
+    key.examine(Form::Offered, value)?.check(Some(header))
+}
+
+fn some_claims() -> Vec<Claim> {
+    let accounts = WORLD.state.accounts();
+    let rich = accounts.iter().max_by_key(|account| account.storage.len()).unwrap();
+    let slots = rich.storage.iter().map(|(slot, _)| *slot).collect();
+    let other = Claim { address: accounts[5].address, slots: Vec::new(), code: false };
+    vec![Claim { address: rich.address, slots, code: true }, other]
+}
+
+#[test]
+fn on_the_network_a_capsule_is_found_by_its_block_and_what_it_tells_of() {
+    let capsule = WORLD.make(some_claims());
+    let (key, value) = shared(&capsule).unwrap();
+    let block_hash = WORLD.chain.block_hash(BLOCK).unwrap();
+    assert_eq!(key, CapsuleKey::of(block_hash, some_claims().into_iter().rev().collect()));
+    assert_eq!(key.evidence(Form::Stored, &value).unwrap(), Evidence::Header(BlockId::Hash(block_hash)));
+    assert_eq!(judged(&key, value.clone(), &header()).unwrap(), value);
+    let read = Capsule::decode(&value).unwrap();
+    assert_eq!(Capsule { header_proof: capsule.header_proof.clone(), ..read }, capsule, "but for the header's proof");
+}
+
+#[test]
+fn what_is_not_the_capsule_of_its_key_is_refused_on_the_network() {
+    let capsule = WORLD.make(some_claims());
+    let (key, value) = shared(&capsule).unwrap();
+    let refused = |key: &CapsuleKey, value: Bytes| match judged(key, value, &header()).unwrap_err() {
+        Unverified::Rule(rule) => rule.downcast_ref::<CapsuleError>().unwrap().clone(),
+        other => panic!("{other}"),
     };
-    assert_eq!(capsule(3).open().unwrap().accounts[0].slots.len(), 3, "it is as good as any other");
-    assert!(matches!(capsule(65_536).open(), Err(CapsuleError::TooMuch(_))));
+    let (of_other_claims, other_value) = shared(&WORLD.make(some_claims()[..1].to_vec())).unwrap();
+    assert!(matches!(refused(&key, other_value), CapsuleError::OtherKey(_)));
+    assert!(matches!(refused(&of_other_claims, value.clone()), CapsuleError::OtherKey(_)));
+    let of_other_block = CapsuleKey { block_hash: WORLD.chain.block_hash(BLOCK - 1).unwrap(), ..key };
+    assert!(matches!(refused(&of_other_block, value.clone()), CapsuleError::OtherKey(_)));
+    assert_eq!(refused(&key, capsule.encode()), CapsuleError::WithHeaderProof, "one value for each key");
+    let short = Capsule { nodes: capsule.nodes[1..].to_vec(), header_proof: Bytes::new(), ..capsule.clone() };
+    assert!(matches!(refused(&key, short.encode()), CapsuleError::Account { .. }));
+
+    let other = Header { state_root: keccak256(b"another state"), ..header() };
+    assert!(matches!(judged(&key, value, &other), Err(Unverified::State { .. })), "the header has the last word");
+    // A header of its own, and a state that was made up to cost much.
+    let (key, value) = shared(&made_up(5_000)).unwrap();
+    assert!(matches!(refused(&key, value), CapsuleError::TooManySteps(_)));
+    assert!(matches!(shared(&made_up(9_000)), Err(Unverified::TooLong { .. })));
+}
+
+/// A state of one account, in a block of its own.
+fn of_the_protocol() -> Capsule {
+    let address = Address::repeat_byte(0xaa);
+    let account = alloy_trie::TrieAccount { nonce: 1, balance: U256::from(1_000), ..Default::default() };
+    let path = [&[0x20], keccak256(address).as_slice()].concat();
+    let leaf = node(&[alloy_rlp::encode(&path[..]), alloy_rlp::encode(&alloy_rlp::encode(account)[..])]);
+    let header = Header { state_root: keccak256(&leaf), ..Default::default() };
+    Capsule {
+        header: alloy_rlp::encode(&header).into(),
+        header_proof: Bytes::new(),
+        claims: vec![Claim { address, slots: vec![U256::from(7)], code: true }],
+        nodes: vec![leaf],
+        codes: Vec::new(),
+    }
+}
+
+#[test]
+fn the_test_vectors_of_the_protocol_are_what_is_written_and_read() {
+    let (key, value) = shared(&of_the_protocol()).unwrap();
+    let id = key.content_id();
+    let vectors = [("key", key.encode()), ("content ID", id.as_bytes().to_vec().into()), ("value", value.clone())];
+    let written: String = vectors.iter().map(|(name, bytes)| format!("{name}: {}\n", hex::encode(bytes))).collect();
+    let text = include_str!("../PROTOCOL.md");
+    let block = text.split_once("```text vectors\n").and_then(|(_, block)| block.split_once("```")).unwrap().0;
+    assert_eq!(block, written, "the vectors are\n{written}");
+
+    let opened = Capsule::decode(&value).unwrap().open().unwrap();
+    assert_eq!(judged(&key, value.clone(), opened.header.header()).unwrap(), value);
+    let account = &opened.accounts[0];
+    assert_eq!((account.account.unwrap().nonce, account.slots[0].value), (1, U256::ZERO));
 }

@@ -292,7 +292,7 @@ pub(crate) struct VerifyArgs {
 /// What is done with capsules.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CapsuleCommand {
-    /// Make one out of what an execution client proves (eth_getProof)
+    /// Make one: of the state network, of what an execution client proves (eth_getProof), or of a file of such proofs
     Make(Box<MakeCapsuleArgs>),
     /// Check that one proves what it tells, without a network
     Verify(CapsuleArgs),
@@ -300,6 +300,10 @@ pub(crate) enum CapsuleCommand {
     Show(CapsuleArgs),
     /// Check one and write it as JSON: what eth_getProof answers (EIP-1186), the header and its proof beside it
     Export(CapsuleArgs),
+    /// Give one to the peers that keep capsules
+    Put(Box<PutCapsuleArgs>),
+    /// Find one that peers keep
+    Get(Box<GetCapsuleArgs>),
 }
 
 /// Flags of `cairn capsule make`.
@@ -308,11 +312,15 @@ pub(crate) struct MakeCapsuleArgs {
     /// JSON-RPC of an execution client that still has the state of the block [default: ask the state network]
     #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
     pub(crate) rpc: Option<Url>,
+    /// A file with what eth_getProof has answered, one or a list, or with what `cairn capsule export` has written: a capsule of all
+    /// that it proves
+    #[arg(long, value_name = "FILE", value_parser = values::path(), conflicts_with_all = ["rpc", "account", "slot", "code"])]
+    pub(crate) proofs: Option<PathBuf>,
     /// The block, by number or hash
     #[arg(long, value_name = "BLOCK")]
     pub(crate) block: BlockId,
     /// An account; may be given several times
-    #[arg(long, required = true, value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
+    #[arg(long, required_unless_present = "proofs", value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
     pub(crate) account: Vec<Address>,
     /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
     #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
@@ -327,6 +335,44 @@ pub(crate) struct MakeCapsuleArgs {
     #[arg(long, value_name = "FILE", value_parser = values::path())]
     pub(crate) out: PathBuf,
     /// Most seconds to wait for a part of the state that nobody gives
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// Flags of `cairn capsule put`.
+#[derive(Debug, Args)]
+pub(crate) struct PutCapsuleArgs {
+    /// The capsule
+    #[arg(value_name = "FILE", value_parser = values::path())]
+    pub(crate) file: PathBuf,
+    /// Most seconds until somebody keeps it
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// Flags of `cairn capsule get`: what the capsule was made with.
+#[derive(Debug, Args)]
+pub(crate) struct GetCapsuleArgs {
+    /// The block, by number or hash
+    #[arg(long, value_name = "BLOCK")]
+    pub(crate) block: BlockId,
+    /// An account; may be given several times
+    #[arg(long, required = true, value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
+    pub(crate) account: Vec<Address>,
+    /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
+    #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
+    pub(crate) slot: Vec<U256>,
+    /// With the code of each of these accounts
+    #[arg(long)]
+    pub(crate) code: bool,
+    /// Where the capsule goes; - for standard output
+    #[arg(long, value_name = "FILE", value_parser = values::path())]
+    pub(crate) out: PathBuf,
+    /// Most seconds to wait for it
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
     pub(crate) timeout: u64,
     #[command(flatten)]

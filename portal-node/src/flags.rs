@@ -92,7 +92,7 @@ pub(crate) struct NodeArgs {
     #[serde(deserialize_with = "values::optional")]
     pub(crate) disk_reserve: Option<ByteSize>,
     /// Shares of the capacity, such as history=3,legacy-history=1,state=1; what is not named keeps its default
-    /// [default: history=1,legacy-history=1,state=0]
+    /// [default: history=1,legacy-history=1,state=0,capsules=0]
     #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',', value_parser = values::read::<Share>)]
     #[serde(deserialize_with = "values::list")]
     pub(crate) shares: Option<Vec<Share>>,

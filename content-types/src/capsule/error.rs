@@ -37,9 +37,18 @@ pub enum CapsuleError {
     /// There are nodes or codes that nothing leads to.
     #[error("{0} nodes or codes more than it takes")]
     Extraneous(usize),
-    /// To check it would take too long, or what it tells is too much.
-    #[error("what it tells takes more than {0}")]
-    TooMuch(&'static str),
+    /// It tells of other accounts or slots, or of another block, than its key on the network says.
+    #[error("another capsule than its key stands for: {0}")]
+    OtherKey(&'static str),
+    /// On the network a capsule goes without the proof of its header, so that there is one value for each key.
+    #[error("a capsule with the proof of its header, where it goes without")]
+    WithHeaderProof,
+    /// To check it would take too long: there are more steps from node to node than this.
+    #[error("it takes more than {0} steps from node to node to check it")]
+    TooManySteps(usize),
+    /// The codes that it tells have more bytes than this, each as often as there are accounts that have it.
+    #[error("it tells of more than {0} bytes of code")]
+    TooMuchCode(usize),
     /// There is no proof of the header in it.
     #[error("it has no proof of its header: hold the block's hash against one that you trust")]
     NoHeaderProof,

@@ -11,6 +11,8 @@
 //! | [`value`] | the object and its encoding |
 //! | `error` | what is wrong with one |
 //! | [`opened`] | the way through it: making one, and checking one |
+//!
+//! Peers keep capsules for one another in a sub-network of their own: [`crate::capsules`].
 
 mod error;
 pub mod opened;

@@ -61,25 +61,12 @@ impl Capsule {
     pub fn make<E>(
         header: &DecodedHeader,
         header_proof: Option<&HeaderProof>,
-        mut claims: Vec<Claim>,
+        claims: Vec<Claim>,
         mut get: impl FnMut(&ContentKey) -> Result<Bytes, E>,
     ) -> Result<Self, MakeError<E>> {
-        claims.sort();
-        // One account is told of once, whoever named it.
-        claims.dedup_by(|next, first| {
-            let is_same = next.address == first.address;
-            if is_same {
-                first.slots.append(&mut next.slots);
-                first.code |= next.code;
-            }
-            is_same
-        });
-        for claim in &mut claims {
-            claim.slots.sort_unstable();
-            claim.slots.dedup();
-        }
+        let claims = Claim::in_order(claims);
         let (mut nodes, mut codes) = (Vec::new(), Vec::new());
-        walk(header.header().state_root, &claims, |_, key| {
+        walk(header.header().state_root, &claims, MAX_STEPS, |_, key| {
             let value = get(key).map_err(MakeError::Source)?;
             match key {
                 ContentKey::Code { .. } => codes.push(value.clone()),
@@ -97,9 +84,14 @@ impl Capsule {
     ///
     /// [`CapsuleError`] says where it does not.
     pub fn open(&self) -> Result<Opened, CapsuleError> {
+        self.open_within(MAX_STEPS)
+    }
+
+    /// The same, of what takes so many steps from node to node at most.
+    pub(crate) fn open_within(&self, max_steps: usize) -> Result<Opened, CapsuleError> {
         let header = DecodedHeader::decode(self.header.clone())?;
         let (mut nodes, mut codes) = (self.nodes.iter(), self.codes.iter());
-        let accounts = walk(header.header().state_root, &self.claims, |address, key| {
+        let accounts = walk(header.header().state_root, &self.claims, max_steps, |address, key| {
             let (next, what) = match key {
                 ContentKey::Code { .. } => (codes.next(), "code"),
                 ContentKey::AccountTrieNode { .. } | ContentKey::StorageTrieNode { .. } => (nodes.next(), "node"),
@@ -127,17 +119,25 @@ impl Capsule {
     }
 }
 
-/// Steps from node to node, of all claims together. The same node may be gone through for each of many slots, and is hashed each
-/// time: this is about a second.
+/// Steps from node to node, of all claims together. The same node may be gone through for each of many slots; it is hashed once and
+/// read each time: this is a few tenths of a second.
 const MAX_STEPS: usize = 1 << 20;
 
 /// Bytes of codes that are told, each as often as there are accounts that have it.
 const MAX_CODE_BYTES: usize = 64 << 20;
 
-/// Goes the way of the claims, down to each account once (a [`StateRead`](crate::state::StateRead) would go there for each slot). What was gone through before is not asked for again: the first that leads through a node has it.
+/// A node or a code, and whether it was gone through before, which tells that its hash was found right.
+struct Given {
+    value: Bytes,
+    is_checked: bool,
+}
+
+/// Goes the way of the claims, down to each account once (a [`StateRead`](crate::state::StateRead) would go there for each slot).
+/// What was gone through before is not asked for again: the first that leads through a node has it.
 fn walk<E: From<CapsuleError>>(
     state_root: B256,
     claims: &[Claim],
+    max_steps: usize,
     mut next: impl FnMut(Address, &ContentKey) -> Result<Bytes, E>,
 ) -> Result<Vec<OpenedAccount>, E> {
     let mut seen: HashMap<B256, Bytes> = HashMap::new();
@@ -147,19 +147,19 @@ fn walk<E: From<CapsuleError>>(
         let address = *address;
         let address_hash = keccak256(address);
         let wrong = |source| CapsuleError::Account { address, source };
-        let mut get = |key: ContentKey| -> Result<Bytes, E> {
+        let mut get = |key: ContentKey| -> Result<Given, E> {
             steps += 1;
-            if steps > MAX_STEPS {
-                return Err(CapsuleError::TooMuch("a million steps").into());
+            if steps > max_steps {
+                return Err(CapsuleError::TooManySteps(max_steps).into());
             }
             let hash = key.hash();
             if let Some(value) = seen.get(&hash) {
-                return Ok(value.clone());
+                return Ok(Given { value: value.clone(), is_checked: true });
             }
             let value = next(address, &key)?;
             // What is another is found out by whoever asked for it, and then everything ends.
             seen.insert(hash, value.clone());
-            Ok(value)
+            Ok(Given { value, is_checked: false })
         };
         let (found, account_proof) = find(state_root, &address_hash, &mut get, wrong, |path, node_hash| {
             ContentKey::AccountTrieNode { path, node_hash }
@@ -181,14 +181,14 @@ fn walk<E: From<CapsuleError>>(
             (false, _) => None,
             (true, None | Some(KECCAK256_EMPTY)) => Some(AlloyBytes::new()),
             (true, Some(code_hash)) => {
-                let code = get(ContentKey::Code { address_hash, code_hash })?;
-                let actual = keccak256(&code);
+                let Given { value: code, is_checked } = get(ContentKey::Code { address_hash, code_hash })?;
+                let actual = if is_checked { code_hash } else { keccak256(&code) };
                 if actual != code_hash {
                     return Err(wrong(ProofError::OtherCode { expected: code_hash, actual }).into());
                 }
                 code_bytes += code.len();
                 if code_bytes > MAX_CODE_BYTES {
-                    return Err(CapsuleError::TooMuch("64 MiB of code").into());
+                    return Err(CapsuleError::TooMuchCode(MAX_CODE_BYTES).into());
                 }
                 Some(code.into())
             }
@@ -202,7 +202,7 @@ fn walk<E: From<CapsuleError>>(
 fn find<E: From<CapsuleError>>(
     root: B256,
     key: &B256,
-    get: &mut impl FnMut(ContentKey) -> Result<Bytes, E>,
+    get: &mut impl FnMut(ContentKey) -> Result<Given, E>,
     wrong: impl Fn(ProofError) -> CapsuleError,
     key_of: impl Fn(crate::trie::Nibbles, B256) -> ContentKey,
 ) -> Result<(Option<Bytes>, Vec<Bytes>), E> {
@@ -210,8 +210,9 @@ fn find<E: From<CapsuleError>>(
     let Some(mut walk) = Walk::new(root, key) else { return Ok((None, proof)) };
     loop {
         let (path, node_hash) = walk.next();
-        let node = get(key_of(path, node_hash))?;
-        let found = match walk.handle_node(&node).map_err(&wrong)? {
+        let Given { value: node, is_checked } = get(key_of(path, node_hash))?;
+        let reached = if is_checked { walk.handle_hashed(&node) } else { walk.handle_node(&node) };
+        let found = match reached.map_err(&wrong)? {
             Reached::Node => None,
             Reached::Value(value) => Some(Some(node.slice_ref(value))),
             Reached::Nothing => Some(None),

@@ -1,19 +1,7 @@
 //! The object and its encoding: an SSZ container of parts of variable length.
 //!
-//! ```text
-//! Capsule := Container(
-//!     header:  ByteList[2048],           RLP of the header
-//!     proof:   ByteList[1024],           its proof, as in BlockHeaderWithProof (Legacy History); empty if there is none
-//!     claims:  List[Claim, 4096],        in ascending order of addresses, each address once
-//!     nodes:   List[TrieNode, 65536],    TrieNode := ByteList[1024]
-//!     codes:   List[ByteList[32768], 4096],
-//!     digest:  Bytes32,                  SHA-256 of the container without this field
-//! )
-//! Claim := Container(slots: List[Bytes32, 65536], address: Bytes20, code: boolean)
-//! ```
-//!
-//! `slots` are in ascending order, each once. `code` is 1 if the account's code is among `codes`. The digest proves nothing: it tells
-//! damage from another claim that is true as well (another slot of which the same nodes show that it is empty, say).
+//! `PROTOCOL.md` beside this crate's manifest has the layout. The digest proves nothing: it tells damage from another claim that is true as
+//! well (another slot of which the same nodes show that it is empty, say).
 
 use alloy_primitives::{Address, B256, U256};
 use bytes::Bytes;
@@ -105,6 +93,30 @@ impl Capsule {
 }
 
 impl Claim {
+    /// Claims as a capsule has them: in order, each account once whoever named it, each slot once.
+    pub fn in_order(mut claims: Vec<Self>) -> Vec<Self> {
+        claims.sort();
+        claims.dedup_by(|next, first| {
+            let is_same = next.address == first.address;
+            if is_same {
+                first.slots.append(&mut next.slots);
+                first.code |= next.code;
+            }
+            is_same
+        });
+        for claim in &mut claims {
+            claim.slots.sort_unstable();
+            claim.slots.dedup();
+        }
+        claims
+    }
+
+    /// SHA-256 of the encoded list of claims, which have to be [in order](Self::in_order).
+    pub(crate) fn digest_of(claims: &[Self]) -> B256 {
+        let claims: Vec<_> = claims.iter().map(Self::encode).collect();
+        B256::from_slice(&Sha256::digest(list(&claims)))
+    }
+
     fn decode(claim: &Bytes) -> Result<Self, LayoutError> {
         let [slots] = parts::<1>(claim, ADDRESS_LENGTH + 1)?;
         let fixed = claim.slice(claim.len() - slots.len() - ADDRESS_LENGTH - 1..claim.len() - slots.len());

@@ -71,6 +71,13 @@ impl Walk {
         if actual != expected {
             return Err(ProofError::NotLinked { position, expected, actual });
         }
+        self.handle_hashed(node)
+    }
+
+    /// The same for a node that is known to have the hash that [`next`](Self::next) names: many ways begin with the same nodes, and
+    /// hashing them is most of the work.
+    pub(crate) fn handle_hashed<'a>(&mut self, node: &'a [u8]) -> Result<Reached<'a>, ProofError> {
+        let position = self.position;
         let (mut within, mut taken) = (node, self.taken);
         let reached = loop {
             // What a node takes beyond the key's end leads nowhere, and then `step` says so.

@@ -206,14 +206,30 @@ impl Fetcher {
         until_settled(self.patience, || async move { Ok(self.headers.get(id).await?) }, FetchError::is_settled).await
     }
 
+    /// The proved header of a block, with its proof where the network or this node has that.
+    ///
+    /// # Errors
+    /// As [`header`](Self::header).
+    pub async fn header_with_proof(&self, id: BlockId) -> Result<(ProvedHeader, Option<HeaderProof>), FetchError> {
+        let header = self.header(id).await?;
+        let proof = self.header_proof(&header).await;
+        Ok((header, proof))
+    }
+
     /// The proof of a header, as the network or this node has it; `None` if it is not found.
     pub(crate) async fn header_proof(&self, header: &ProvedHeader) -> Option<HeaderProof> {
-        let key = legacy_history::ContentKey::HeaderByHash(header.hash());
         let network = self.networks.iter().find(|network| network.spec().has_headers)?;
-        let found = network.overlay().lookup_content(ContentKey::from(key).encode()).await.ok()?;
-        let HeaderWithProof { header: found, proof } =
-            HeaderWithProof::decode(&found.value, self.headers.chain()).ok()?;
-        (found.hash() == header.hash()).then_some(proof)
+        // Who still reads an archive knows its headers by their numbers alone.
+        let by_hash = legacy_history::ContentKey::HeaderByHash(header.hash());
+        let by_number = legacy_history::ContentKey::HeaderByNumber(header.number());
+        for key in [by_hash, by_number] {
+            let Ok(found) = network.overlay().lookup_content(ContentKey::from(key).encode()).await else { continue };
+            let found = HeaderWithProof::decode(&found.value, self.headers.chain()).ok();
+            if let Some(found) = found.filter(|found| found.header.hash() == header.hash()) {
+                return Some(found.proof);
+            }
+        }
+        None
     }
 
     /// A block's body as RLP `[transactions, ommers, withdrawals?]`, with the header that it was checked against.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use alloy_rpc_types_eth::EIP1186AccountProofResponse;
 use cairn_archive::Archive;
-use cairn_node::{BlockId, Node, NodeConfig, capsules, trust};
+use cairn_node::capsules::{self, GivenProofs};
+use cairn_node::{BlockId, Node, NodeConfig, trust};
 use cairn_proto::routing::AddressPolicy;
 use cairn_vectors::VectorTest;
 use content_types::block::{ReceiptsEncoding, transcode};
@@ -104,7 +105,8 @@ fn capsules_of_what_clients_proved(vectors: &Path) {
         assert_eq!(json!(header.hash()), block["hash"]);
         let told = json(proof);
         let proof: EIP1186AccountProofResponse = serde_json::from_value(told.clone()).unwrap();
-        let written = capsules::of_proofs(&header, None, vec![proof.clone()]).unwrap().encode();
+        let given = GivenProofs::read(told.to_string().as_bytes()).unwrap();
+        let written = given.capsule(&header, None).unwrap().encode();
         let capsule = Capsule::decode(&written).unwrap();
         let opened = capsule.open().unwrap();
         assert_eq!(opened.header.hash(), header.hash());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cairn_archive::{
-    Archive, ArchiveError, ArchiveRule, Component, Components,
+    Archive, ArchiveError, ArchiveName, ArchiveRule, Component, Components,
     convert::{Step, Target, convert_beside as convert_archive},
 };
 use cairn_node::ranges::PlanError;
@@ -138,6 +138,13 @@ fn convert_one(
     out: &Path,
     made: &BTreeMap<String, PathBuf>,
 ) -> Result<Converted, NotConverted> {
+    // What is made of it is named after the chain, whose rules it is made by.
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(ArchiveName::parse);
+    if let Some(name) = name.filter(|name| name.network != network) {
+        let (path, of) = (path.display(), name.network);
+        let text = format!("{path}: it is named after {of}, and the chain is {network}: name its chain with --chain");
+        return Err(NotConverted { failure: Failure::Configuration(text), is_full: false });
+    }
     let unreadable = |error: ArchiveError| NotConverted::new(&error, None, made);
     let source = Archive::open(path).map_err(unreadable)?;
     let bar = progress::items(0, &format!("converting {}", path.display()));
@@ -165,7 +172,7 @@ fn summary(failures: &[Failure], all: usize) -> Result<(), Failure> {
     let unsuited = count(|failure| matches!(failure, Failure::Configuration(_)));
     let unread = failures.len() - damaged - unsuited;
     let kinds =
-        [(damaged, "damaged"), (unread, "not readable or writable"), (unsuited, "not of a kind for this format")];
+        [(damaged, "damaged"), (unread, "not readable or writable"), (unsuited, "not for this format or chain")];
     let kinds: Vec<_> =
         kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     let were = if failures.len() == 1 { "was" } else { "were" };

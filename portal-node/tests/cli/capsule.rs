@@ -62,6 +62,14 @@ fn what_a_client_proves_is_proved_by_a_file_alone() {
     assert_eq!(exported.unwrap()["accountProof"], json!(nodes));
 }
 
+/// What is offered names its block by the hash, which a peer knows of an archive when it has read it.
+fn wait_for_headers(world: &World, peer: &Peer) {
+    let block_hash = world.chain.block_hash(BLOCK).unwrap();
+    let hash = json!([content_key(&ContentKey::from(legacy_history::ContentKey::HeaderByHash(block_hash)))]);
+    let url = peer.rpc_url();
+    in_time("the archive's headers", move || while call(&url, "portal_legacyHistoryLocalContent", &hash).is_null() {});
+}
+
 /// The network has the state of a block because somebody offered it with proofs.
 #[test]
 fn what_peers_keep_of_a_state_makes_a_capsule_with_the_proof_of_its_header() {
@@ -70,12 +78,7 @@ fn what_peers_keep_of_a_state_makes_a_capsule_with_the_proof_of_its_header() {
     let keeps = ["--shares", "state=1", "--capacity", "10MB", "--seed"];
     let keeper = Peer::start(world.trusting("keeper").arg("run").args(keeps).arg(&world.archives[0]), "none");
     let block_hash = world.chain.block_hash(BLOCK).unwrap();
-    let hash = json!([content_key(&ContentKey::from(legacy_history::ContentKey::HeaderByHash(block_hash)))]);
-    // What is offered names its block by the hash, which the archive has when it has been read.
-    in_time("the archive's headers", {
-        let url = keeper.rpc_url();
-        move || while call(&url, "portal_legacyHistoryLocalContent", &hash).is_null() {}
-    });
+    wait_for_headers(&world, &keeper);
     for (key, proved) in state.contents(block_hash) {
         let item = json!([hex::encode_prefixed(key.encode()), hex::encode_prefixed(proved.encode())]);
         let put = call(&keeper.rpc_url(), "portal_statePutContent", &item);
@@ -97,6 +100,64 @@ fn what_peers_keep_of_a_state_makes_a_capsule_with_the_proof_of_its_header() {
     make(Address::repeat_byte(9), BLOCK, "30").end().exits(0);
     let missing = make(rich.address, BLOCK - 60, "1").end().exits(4).ends_with("--rpc");
     assert!(!missing.complaint().contains("WARN"), "{}", missing.complaint());
+}
+
+/// A peer keeps what was given to it, and gives it to who asks for the same; what the network gives is what the file was.
+#[test]
+fn a_capsule_that_peers_keep_is_found_by_what_it_was_made_with() {
+    let (world, url) = world();
+    let keeps = ["--shares", "capsules=1", "--capacity", "10MB", "--seed"];
+    let keeper = Peer::start(world.trusting("keeper").arg("run").args(keeps).arg(&world.archives[0]), "none");
+    wait_for_headers(&world, &keeper);
+    let account = world.chain.state(BLOCK).accounts()[0].address;
+    let (made, found) = (world.path("made.capsule"), world.path("found.capsule"));
+    make(&world, &url, &[account], &made).arg("--proof-from").arg(&world.archives[0]).end().exits(0);
+    let asked = |bootnodes: &str, call: Call| call.args(["--bootnodes", bootnodes, "--timeout", "30"]).alone();
+    let put = |bootnodes: &str| asked(bootnodes, world.trusting("none").args(["capsule", "put"]).arg(&made));
+    let get = |slots: &[&str]| {
+        let call = world.trusting("none").args(["capsule", "get", "--block", &BLOCK.to_string(), "--code"]);
+        let call = call.args(["--account", &account.to_string(), "--out"]).arg(&found);
+        asked(&keeper.enr(), slots.iter().fold(call, |call, slot| call.args(["--slot", slot])))
+    };
+    get(&["0", "1"]).end().exits(4).ends_with("`cairn capsule make` makes one");
+    put(&keeper.enr()).end().exits(0).ends_with("gives it to who asks");
+    get(&["1", "0"]).end().exits(0);
+    assert_eq!(fs::read(&found).unwrap(), fs::read(&made).unwrap(), "with the proof of its header");
+    get(&["0"]).end().exits(4).ends_with("`cairn capsule make` makes one");
+
+    let other = world.seed("other", "none");
+    wait_for_headers(&world, &other);
+    put(&other.enr()).end().exits(4).ends_with("--shares capsules=1`");
+    let mut damaged = fs::read(&made).unwrap();
+    damaged[99] ^= 1;
+    fs::write(&made, damaged).unwrap();
+    put(&keeper.enr()).end().exits(5).ends_with("get the capsule anew");
+}
+
+#[test]
+fn what_a_client_once_answered_makes_a_capsule_without_it() {
+    let (world, url) = world();
+    let accounts = [world.chain.state(BLOCK).accounts()[0].address, Address::repeat_byte(7)];
+    let (made, again) = (world.path("made.capsule"), world.path("again.capsule"));
+    make(&world, &url, &accounts, &made).arg("--proof-from").arg(&world.archives[0]).end().exits(0);
+    let exported = world.trusting("none").args(["capsule", "export"]).arg(&made).end().exits(0).bytes();
+    let proofs = world.path("proofs.json");
+    fs::write(&proofs, &exported).unwrap();
+    let of_file = |block: u64| {
+        let call = world.trusting("none").args(["capsule", "make", "--block", &block.to_string(), "--proofs"]);
+        call.arg(&proofs).arg("--out").arg(&again)
+    };
+    of_file(BLOCK).arg("--proof-from").arg(&world.archives[0]).end().exits(0);
+    assert_eq!(fs::read(&again).unwrap(), fs::read(&made).unwrap());
+    // The header from peers, with its proof.
+    let seeder = world.seed("seeder", "none");
+    of_file(BLOCK).args(["--bootnodes", &seeder.enr(), "--timeout", "30"]).alone().end().exits(0);
+    assert_eq!(fs::read(&again).unwrap(), fs::read(&made).unwrap());
+
+    let other_block = of_file(BLOCK - 9).arg("--proof-from").arg(&world.archives[0]).end();
+    other_block.exits(5).ends_with("name the block that they are of");
+    fs::write(&proofs, "{}").unwrap();
+    of_file(BLOCK).end().exits(5).ends_with("as it is");
 }
 
 fn content_key(key: &ContentKey) -> String {

@@ -13,6 +13,7 @@ use cairn_store::Store;
 use content_types::{ChainSpec, ContentKey, Form, NodeId, SubNetwork};
 use overlay::{Discovery, Enr, Overlay, Transport};
 
+use crate::capsules::SharedCapsules;
 use crate::fetch::Fetcher;
 use crate::headers::{BlockId, HeaderSource};
 use crate::holdings::Holdings;
@@ -49,6 +50,7 @@ pub struct Node {
     archives: Arc<Archives>,
     fetcher: Fetcher,
     state: StateReader,
+    capsules: SharedCapsules,
     workers: Workers,
     metrics: Arc<Metrics>,
     status: StatusSource,
@@ -102,6 +104,11 @@ impl Node {
     /// Reads accounts, storage and code at a block, verified.
     pub fn state(&self) -> &StateReader {
         &self.state
+    }
+
+    /// Capsules that peers keep for one another.
+    pub fn capsules(&self) -> &SharedCapsules {
+        &self.capsules
     }
 
     /// Fetches a block or a part of it, verified, and writes it as JSON or RLP, for somebody who waits so long.

@@ -19,6 +19,7 @@ use super::Node;
 use super::running::Running;
 use super::stop::close;
 use crate::bootnodes::Bootnodes;
+use crate::capsules::SharedCapsules;
 use crate::config::NodeConfig;
 use crate::express::Express;
 use crate::fetch::Fetcher;
@@ -336,6 +337,7 @@ async fn start_on(
     let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
     let ways = shared.express.as_ref().map(|express| express.ways().clone());
     let state = StateReader::new(fetcher.clone(), &networks, ways);
+    let capsules = SharedCapsules::new(fetcher.clone(), &networks);
     if config.rpc.is_some() || config.socket.is_some() {
         let methods =
             rpc::methods(discovery.clone(), &networks, status.clone(), client_version(), store_fetches.as_ref());
@@ -403,6 +405,7 @@ async fn start_on(
         archives,
         fetcher,
         state,
+        capsules,
         workers,
         metrics,
         status,

@@ -27,6 +27,7 @@ impl Node {
             archives,
             fetcher,
             state,
+            capsules,
             workers,
             metrics,
             status,
@@ -37,7 +38,7 @@ impl Node {
         } = self;
         running.stop().await;
         let (store, users) = holdings.into_store();
-        drop((fetcher, state, archives, headers, status, networks, metrics));
+        drop((fetcher, state, capsules, archives, headers, status, networks, metrics));
         drop((trust_fetcher, trust, peers, store_fetches, workers, metrics_server));
         users.close();
         // Tasks that have ended may not be gone yet, and a job on a thread of its own ends by itself.

@@ -56,6 +56,7 @@ impl Refusal {
                 Unverified::Layout(_) => "malformed",
                 Unverified::StateProof(_) => "invalid_state_proof",
                 Unverified::State { .. } => "other_state",
+                Unverified::Rule(_) => "broken_rule",
                 Unverified::NotExamined => "not_block_data",
             },
             Self::BeyondTrust(_) => "header_beyond_trust",

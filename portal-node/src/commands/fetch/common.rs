@@ -18,7 +18,7 @@ pub(super) fn pace(args: &FetchArgs) -> Pace {
 }
 
 /// What was not found. Who was asked, and what each answered, goes before it.
-pub(super) fn missing(error: impl Into<FetchError>) -> Failure {
+pub(in crate::commands) fn missing(error: impl Into<FetchError>) -> Failure {
     let error = error.into();
     tell(error.traces());
     match error {
@@ -47,7 +47,7 @@ pub(in crate::commands) fn no_state(error: StateError) -> Failure {
 }
 
 /// Says who was asked, and what each answered.
-pub(super) fn tell<'a>(traces: impl IntoIterator<Item = &'a LookupTrace>) {
+pub(in crate::commands) fn tell<'a>(traces: impl IntoIterator<Item = &'a LookupTrace>) {
     traces.into_iter().flat_map(LookupTrace::lines).for_each(output::remark);
 }
 

@@ -32,8 +32,8 @@ use crate::{
     origin, output,
     settings::Settings,
 };
-pub(super) use common::no_state;
-use common::{bar, missing, pace};
+use common::{bar, pace};
+pub(super) use common::{missing, no_state, tell};
 
 pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
     if args.into_store {

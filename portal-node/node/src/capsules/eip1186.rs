@@ -1,9 +1,9 @@
-//! Proof capsules out of what an execution client proves by `eth_getProof` (EIP-1186), and back into that form. What it says is
+//! Capsules out of what an execution client proves by `eth_getProof` (EIP-1186), and back into that form. What it says is
 //! believed for nothing: a capsule is made of nodes that lead from the header's state root to what is claimed, or it is not made.
 
 use std::collections::HashMap;
 
-use alloy_primitives::{B256, Bytes as AlloyBytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes as AlloyBytes, keccak256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use bytes::Bytes;
 use content_types::capsule::{Capsule, Claim, MakeError, Opened, OpenedAccount};
@@ -11,6 +11,7 @@ use content_types::header::DecodedHeader;
 use content_types::state::ContentKey;
 use content_types::{BlockId, ChainSpec, HeaderProof};
 use reqwest::Url;
+use serde::Deserialize;
 
 use crate::headers::{ClientError, ExecutionClient};
 use crate::http::HttpError;
@@ -87,24 +88,86 @@ impl ProofClient {
     }
 }
 
-/// A capsule of proofs that came some other way, as a file say: of all accounts and slots that they name.
-///
-/// # Errors
-/// [`MakeError`] when they do not lead there from the header's state root.
-pub fn of_proofs(
-    header: &DecodedHeader,
-    header_proof: Option<&HeaderProof>,
+/// Proofs that came some other way, as a file say.
+#[derive(Debug, Default)]
+pub struct GivenProofs {
     proofs: Vec<EIP1186AccountProofResponse>,
-) -> Result<Capsule, MakeError<NotGiven>> {
-    let slots = |proof: &EIP1186AccountProofResponse| {
-        proof.storage_proof.iter().map(|slot| slot.key.as_b256().into()).collect()
-    };
-    let claim =
-        |proof: &EIP1186AccountProofResponse| Claim { address: proof.address, slots: slots(proof), code: false };
-    let claims = proofs.iter().map(claim).collect();
-    let mut given = Given::default();
-    proofs.into_iter().for_each(|proof| given.take(proof));
-    given.capsule(header, header_proof, claims)
+    codes: HashMap<Address, AlloyBytes>,
+}
+
+/// A file that has no proofs in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither answers to eth_getProof, nor what `cairn capsule export` writes")]
+pub struct NoProofs;
+
+/// What a file of proofs may hold.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    /// What `cairn capsule export` writes.
+    Exported {
+        proofs: Vec<EIP1186AccountProofResponse>,
+        #[serde(default)]
+        codes: HashMap<Address, AlloyBytes>,
+    },
+    /// A response of the JSON-RPC as a whole.
+    Response { result: Box<EIP1186AccountProofResponse> },
+    /// What stands in one.
+    Answer(Box<EIP1186AccountProofResponse>),
+}
+
+/// One of them, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum File {
+    One(Written),
+    Several(Vec<Written>),
+}
+
+impl GivenProofs {
+    /// Reads JSON: an answer to `eth_getProof` (EIP-1186), the whole response that it came in, what `cairn capsule export` writes, or
+    /// a list of these.
+    ///
+    /// # Errors
+    /// [`NoProofs`], also for an empty list.
+    pub fn read(json: &[u8]) -> Result<Self, NoProofs> {
+        let written = match serde_json::from_slice(json).map_err(|_| NoProofs)? {
+            File::One(written) => vec![written],
+            File::Several(written) => written,
+        };
+        let mut given = Self::default();
+        for written in written {
+            match written {
+                Written::Exported { proofs, codes } => {
+                    given.proofs.extend(proofs);
+                    given.codes.extend(codes);
+                }
+                Written::Response { result: proof } | Written::Answer(proof) => given.proofs.push(*proof),
+            }
+        }
+        if given.proofs.is_empty() { Err(NoProofs) } else { Ok(given) }
+    }
+
+    /// A capsule of all accounts and slots that the proofs name, and of the codes that there are.
+    ///
+    /// # Errors
+    /// [`MakeError`] when they do not lead there from the header's state root.
+    pub fn capsule(
+        self,
+        header: &DecodedHeader,
+        header_proof: Option<&HeaderProof>,
+    ) -> Result<Capsule, MakeError<NotGiven>> {
+        let claim = |proof: &EIP1186AccountProofResponse| Claim {
+            address: proof.address,
+            slots: proof.storage_proof.iter().map(|slot| slot.key.as_b256().into()).collect(),
+            code: self.codes.contains_key(&proof.address),
+        };
+        let claims = self.proofs.iter().map(claim).collect();
+        let mut given = Given::default();
+        self.proofs.into_iter().for_each(|proof| given.take(proof));
+        self.codes.into_values().for_each(|code| given.take_code(code));
+        given.capsule(header, header_proof, claims)
+    }
 }
 
 /// Nodes and codes that came, by their hash.
@@ -154,4 +217,43 @@ pub fn proofs(opened: &Opened) -> Vec<EIP1186AccountProofResponse> {
         }
     };
     opened.accounts.iter().map(proof).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn answer(address: u8, slots: &[u64]) -> Value {
+        let slot = |slot: &u64| json!({ "key": format!("{slot:#x}"), "value": "0x0", "proof": [] });
+        json!({
+            "address": Address::repeat_byte(address), "balance": "0x0", "nonce": "0x0", "codeHash": B256::ZERO,
+            "storageHash": B256::ZERO, "accountProof": [], "storageProof": slots.iter().map(slot).collect::<Vec<_>>(),
+        })
+    }
+
+    #[test]
+    fn proofs_are_read_in_each_form_in_which_people_have_them() {
+        let read = |json: Value| GivenProofs::read(json.to_string().as_bytes());
+        let (one, other) = (answer(1, &[3]), answer(2, &[]));
+        let exported =
+            json!({ "block": 1, "proofs": [one, other], "codes": { Address::repeat_byte(1).to_string(): "0x00" } });
+        let response = json!({ "jsonrpc": "2.0", "id": 1, "result": one });
+        for (json, accounts, codes) in [
+            (one.clone(), 1, 0),
+            (response.clone(), 1, 0),
+            (exported.clone(), 2, 1),
+            (json!([one, other]), 2, 0),
+            (json!([response, exported]), 3, 1),
+        ] {
+            let given = read(json.clone()).unwrap();
+            assert_eq!((given.proofs.len(), given.codes.len()), (accounts, codes), "{json}");
+        }
+        let refused = json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32000, "message": "missing trie node" } });
+        for json in [json!([]), json!({}), json!("0x00"), refused, json!([[one]])] {
+            assert_eq!(read(json.clone()).unwrap_err(), NoProofs, "{json}");
+        }
+        assert_eq!(GivenProofs::read(b"").unwrap_err(), NoProofs);
+    }
 }

@@ -1,0 +1,166 @@
+//! Capsules that peers keep for one another: found by their block and what they tell of, and given to those who keep them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use content_types::capsule::{Capsule, Claim};
+use content_types::capsules::{self, ContentKey};
+use content_types::room::Form;
+use content_types::verify::{BrokenRule, Unverified};
+use content_types::{BlockId, HeaderProof, NodeId, ProvedHeader, SubNetwork};
+use overlay::service::{FoundContent, LookupError, LookupTrace, RequestError};
+
+use crate::again::until_settled;
+use crate::fetch::{FetchError, Fetcher};
+use crate::networks::Network;
+use crate::not_found::NotFoundCause;
+
+/// For how long what was not found is asked for again, unless somebody says how long it waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The capsules that peers keep. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedCapsules {
+    fetcher: Fetcher,
+    network: Option<Arc<Network>>,
+    patience: Duration,
+}
+
+/// Why a capsule was not found.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CapsuleGetError {
+    /// No proved header of the block.
+    #[error(transparent)]
+    Header(#[from] FetchError),
+    /// Nobody who was asked has it.
+    #[error("no capsule of this of block {number} was found: {} peers asked", trace.responses.len())]
+    NotFound {
+        /// The block's number.
+        number: u64,
+        /// Who was asked.
+        trace: Box<LookupTrace>,
+    },
+    /// What this node holds under the key cannot be read.
+    #[error(transparent)]
+    Content(#[from] Unverified),
+    /// This node does not speak the capsules' network.
+    #[error("this node does not speak the network of capsules")]
+    NotSpoken,
+}
+
+impl CapsuleGetError {
+    /// What is behind it, if it is that something was not found.
+    pub fn cause(&self) -> Option<NotFoundCause> {
+        match self {
+            Self::Header(error) => error.cause(),
+            Self::NotFound { trace, .. } => Some(NotFoundCause::of_lookups([&**trace])),
+            Self::Content(_) | Self::NotSpoken => None,
+        }
+    }
+
+    /// Whether it would be of no use to ask again in a moment.
+    fn is_settled(&self) -> bool {
+        match self {
+            Self::NotFound { trace, .. } => trace.most_answered(),
+            _ => true,
+        }
+    }
+}
+
+/// Why a capsule is kept by nobody.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CapsulePutError {
+    /// No proved header of its block, by which peers check it.
+    #[error(transparent)]
+    Header(#[from] FetchError),
+    /// It is too large for the network, or is none.
+    #[error(transparent)]
+    Content(#[from] Unverified),
+    /// It was offered, and so many peers answered, of whom so many said that they take it; and none gives it when it is asked.
+    #[error("{answered} peers were offered it and {accepted} said that they take it: none has it")]
+    NobodyKeepsIt {
+        /// Peers that answered.
+        answered: usize,
+        /// Peers that said that they take it.
+        accepted: usize,
+    },
+    /// The offers failed.
+    #[error(transparent)]
+    Request(#[from] Arc<RequestError>),
+    /// This node does not speak the capsules' network.
+    #[error("this node does not speak the network of capsules")]
+    NotSpoken,
+}
+
+impl SharedCapsules {
+    pub(crate) fn new(fetcher: Fetcher, networks: &[Arc<Network>]) -> Self {
+        let network = networks.iter().find(|network| network.sub_network() == SubNetwork::Capsules).cloned();
+        Self { fetcher, network, patience: PATIENCE }
+    }
+
+    /// The same for somebody who waits so long: nothing is asked again after that.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.fetcher = self.fetcher.with_patience(patience);
+        self.patience = patience;
+        self
+    }
+
+    /// The capsule that tells of a block just this, with the proof of its header where the network has that.
+    ///
+    /// # Errors
+    /// [`CapsuleGetError`] says who was asked.
+    pub async fn get(&self, block: BlockId, claims: Vec<Claim>) -> Result<Capsule, CapsuleGetError> {
+        let network = self.network.as_deref().ok_or(CapsuleGetError::NotSpoken)?;
+        let header = self.fetcher.header(block).await?;
+        let key = content_types::ContentKey::from(ContentKey::of(header.hash(), claims));
+        let look_up = || async {
+            match network.overlay().lookup_content(key.encode()).await {
+                Ok(FoundContent { value, .. }) => Ok(value),
+                Err(LookupError::NotFound(missing)) => Err(not_found(&header, missing.trace)),
+                Err(LookupError::Unverifiable(unverifiable)) => Err(not_found(&header, unverifiable.trace)),
+                // It knows every key of its own.
+                Err(LookupError::Key) => Err(CapsuleGetError::NotSpoken),
+            }
+        };
+        let value = until_settled(self.patience, look_up, CapsuleGetError::is_settled).await?;
+        // The network's handler let it in, so it is the one that the key stands for.
+        let capsule = Capsule::decode(&value).map_err(BrokenRule::new).map_err(Unverified::from)?;
+        let proof = self.fetcher.header_proof(&header).await;
+        Ok(Capsule { header_proof: proof.as_ref().map(HeaderProof::encode).unwrap_or_default(), ..capsule })
+    }
+
+    /// Offers a capsule to the peers that should keep it, until one of them gives it to who asks; says which.
+    ///
+    /// # Errors
+    /// [`CapsulePutError`], when nobody keeps it in the end.
+    pub async fn put(&self, capsule: &Capsule) -> Result<NodeId, CapsulePutError> {
+        let network = self.network.as_deref().ok_or(CapsulePutError::NotSpoken)?;
+        let (key, value) = capsules::shared(capsule)?;
+        // Peers check it by the block's header, which they look up as this node does.
+        let header = self.fetcher.header(BlockId::Hash(key.block_hash)).await?;
+        let key = content_types::ContentKey::from(key);
+        key.examine(Form::Offered, value.clone())?.check(Some(header.header()))?;
+        let key = key.encode();
+        let give = || async {
+            let report = network.overlay().put_content(key.clone(), value.clone()).await.map_err(Arc::new)?;
+            // Who takes it has said so before it was sent: only who gives it has it.
+            network.overlay().search_content(key.clone()).await.map(|found| found.from).map_err(|_| {
+                let accepted = report.codes.iter().filter(|code| code.is_accepted()).count();
+                CapsulePutError::NobodyKeepsIt { answered: report.peer_count, accepted }
+            })
+        };
+        let is_settled = |error: &CapsulePutError| !matches!(error, CapsulePutError::NobodyKeepsIt { .. });
+        until_settled(self.patience, give, is_settled).await
+    }
+}
+
+fn not_found(header: &ProvedHeader, trace: LookupTrace) -> CapsuleGetError {
+    CapsuleGetError::NotFound { number: header.number(), trace: Box::new(trace) }
+}
+
+impl std::fmt::Debug for SharedCapsules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedCapsules")
+    }
+}

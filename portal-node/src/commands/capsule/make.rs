@@ -1,0 +1,212 @@
+//! Making a capsule: out of what an execution client proves, of a file of such proofs, or of the state network.
+
+use std::{path::Path, time::Duration};
+
+use alloy_primitives::{Address, B256, U256};
+use cairn_archive::{Archive, ArchiveRule, Component};
+use cairn_node::{
+    capsules::{CapsuleSourceError, GivenProofs, ProofClient},
+    headers::{BlockId, ClientError},
+    trust::TrustStore,
+    without_secrets,
+};
+use content_types::{
+    ChainSpec, HeaderProof, HeaderWithProof,
+    capsule::{Capsule, CapsuleError, Claim, Opened},
+    header::DecodedHeader,
+    verify::Fault,
+};
+use reqwest::Url;
+
+use super::super::{blocking, fetch, peer, trust};
+use super::checked::read;
+use crate::{
+    cli::MakeCapsuleArgs,
+    failure::Failure,
+    files::{self, Destination},
+    flags::NetworkArgs,
+    output,
+    settings::Settings,
+};
+
+/// JSON-RPC's code for a method that is not there.
+const METHOD_NOT_FOUND: i64 = -32601;
+
+/// Bytes of a file of proofs: what makes the largest capsule, in hexadecimal and with every node as often as it is gone through.
+const MAX_PROOFS_LENGTH: usize = 256 << 20;
+
+pub(super) async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure> {
+    let chain = settings.chain()?;
+    let to = Destination::of(&args.out)?;
+    let archive = match args.proof_from {
+        None => None,
+        Some(path) => Some(blocking(move || Archive::open(path).map_err(|error| Failure::archive(&error))).await?),
+    };
+    let other_proof =
+        if archive.is_some() { "take it from another archive" } else { "name an archive with --proof-from" };
+    let claims = of_flags(&args.account, &args.slot, args.code);
+    let capsule = if let Some(url) = args.rpc {
+        from_client(&chain, url, args.block, archive, claims).await?
+    } else if let Some(path) = args.proofs {
+        let given = blocking(move || proofs_in(&path)).await?;
+        let (header, proof) = match archive {
+            Some(archive) => header_in(archive, args.block).await?,
+            None => from_network(settings, args.network, args.timeout, args.block).await?,
+        };
+        given.capsule(&header, proof.as_ref()).map_err(|error| {
+            let (number, hash) = (header.number(), header.hash());
+            Failure::Invalid(format!(
+                "the proofs are not of the state of block {number} ({hash}): {error}: name the block that they are of"
+            ))
+        })?
+    } else {
+        let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
+        let patience = Duration::from_secs(args.timeout);
+        // The reader is gone before the node is: it has the store in use.
+        let made = node.state().clone().with_patience(patience).capsule(args.block, claims).await;
+        node.shutdown().await;
+        with_proof(made.map_err(fetch::no_state)?, archive).await?
+    };
+    let encoded = capsule.encode();
+    // What is written is what `verify` takes: a capsule may be too large, and the proof that an archive has may be wrong.
+    let of_no_use = |error: CapsuleError| {
+        Failure::Invalid(format!("the capsule would be of no use: {error}: ask for fewer accounts or slots"))
+    };
+    let capsule = Capsule::decode(&encoded).map_err(of_no_use)?;
+    let opened = capsule.open().map_err(of_no_use)?;
+    match capsule.prove_header(&TrustStore::open(settings.trust_dir()?, chain).map_err(trust::failure)?.verifier()) {
+        Err(CapsuleError::Header(error)) if error.fault() == Fault::Sender => {
+            return Err(Failure::Invalid(format!("the proof of the header: {error}: {other_proof}")));
+        }
+        _ => {}
+    }
+    deliver(&to, &capsule, &opened, &encoded)
+}
+
+/// Writes a capsule, and says what it is.
+pub(super) fn deliver(to: &Destination, capsule: &Capsule, opened: &Opened, encoded: &[u8]) -> Result<(), Failure> {
+    files::deliver(to, encoded)?;
+    let (accounts, nodes, bytes) = (capsule.claims.len(), capsule.nodes.len(), encoded.len());
+    let (number, hash) = (opened.header.number(), opened.header.hash());
+    output::remark(format_args!(
+        "a capsule of block {number} ({hash}): {accounts} accounts, {nodes} nodes, {bytes} bytes"
+    ));
+    Ok(())
+}
+
+/// What the flags ask for: of each account the same.
+pub(super) fn of_flags(accounts: &[Address], slots: &[U256], code: bool) -> Vec<Claim> {
+    accounts.iter().map(|address| Claim { address: *address, slots: slots.to_vec(), code }).collect()
+}
+
+/// Proofs out of a file.
+fn proofs_in(path: &Path) -> Result<GivenProofs, Failure> {
+    let json = read(path, MAX_PROOFS_LENGTH)?;
+    if json.len() > MAX_PROOFS_LENGTH {
+        let limit = MAX_PROOFS_LENGTH >> 20;
+        return Err(Failure::Invalid(format!("{}: more than {limit} MiB: make several capsules", path.display())));
+    }
+    GivenProofs::read(&json).map_err(|error| {
+        Failure::Invalid(format!("{}: {error}: write the answer of the client into it as it is", path.display()))
+    })
+}
+
+/// The header of a block with its proof, as far as the network has that.
+async fn from_network(
+    settings: &Settings,
+    network: NetworkArgs,
+    timeout: u64,
+    block: BlockId,
+) -> Result<(DecodedHeader, Option<HeaderProof>), Failure> {
+    let (node, _scratch) = peer::start_fetcher(settings, network).await?;
+    let found = node.fetch().clone().with_patience(Duration::from_secs(timeout)).header_with_proof(block).await;
+    node.shutdown().await;
+    let (header, proof) = found.map_err(fetch::missing)?;
+    let header = DecodedHeader::decode(header.rlp().clone()).map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok((header, proof))
+}
+
+/// A capsule out of what an execution client proves.
+async fn from_client(
+    chain: &ChainSpec,
+    url: Url,
+    block: BlockId,
+    archive: Option<Archive>,
+    claims: Vec<Claim>,
+) -> Result<Capsule, Failure> {
+    let shown = without_secrets(url.as_str());
+    let client = ProofClient::new(url)
+        .map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
+    let asked = |error: ClientError| client_failure(&shown, &error);
+    let header = client.header(chain, block).await.map_err(asked)?;
+    let proof = match archive {
+        None => None,
+        Some(archive) => Some(proof_in(archive, header.number(), header.hash()).await?),
+    };
+    client.capsule(&header, proof.as_ref(), claims).await.map_err(|error| match error {
+        CapsuleSourceError::Client(error) => client_failure(&shown, &error),
+        CapsuleSourceError::Make(error) => Failure::Invalid(format!(
+            "{shown} does not prove the state of block {}: {error}: name another client",
+            header.number()
+        )),
+    })
+}
+
+/// The capsule with the proof of its header out of an archive, if one was named.
+async fn with_proof(capsule: Capsule, archive: Option<Archive>) -> Result<Capsule, Failure> {
+    let Some(archive) = archive else { return Ok(capsule) };
+    let header = DecodedHeader::decode(capsule.header.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
+    let proof = proof_in(archive, header.number(), header.hash()).await?;
+    Ok(Capsule { header_proof: proof.encode(), ..capsule })
+}
+
+/// Why an execution client gave no header or proof.
+fn client_failure(url: &str, error: &ClientError) -> Failure {
+    match error {
+        _ if error.is_refusal() => Failure::Refused(format!("{url}: {error}: check its URL and the key in it")),
+        _ if error.is_unreachable() => Failure::Network(format!("{url}: {error}: check its URL and that it runs")),
+        ClientError::Unknown(_) => Failure::NotFound(format!("{url}: {error}: name a block that it has")),
+        ClientError::Refused { code: METHOD_NOT_FOUND, .. } => {
+            Failure::Refused(format!("{url}: {error}: it has to serve eth_getProof and eth_getCode"))
+        }
+        ClientError::Refused { .. } => Failure::NotFound(format!(
+            "{url}: {error}: a full node keeps the state of some hundred blocks, an archive node that of all"
+        )),
+        _ => Failure::Invalid(format!("{url}: {error}: name another client, or the chain that it is of with --chain")),
+    }
+}
+
+/// The header of a block with its proof out of an archive that has it.
+async fn header_in(archive: Archive, block: BlockId) -> Result<(DecodedHeader, Option<HeaderProof>), Failure> {
+    let BlockId::Number(number) = block else {
+        return Err(Failure::Configuration("--block: with --proof-from, name the block by its number".to_owned()));
+    };
+    let found = in_archive(archive, number).await?;
+    Ok((found.header, Some(found.proof)))
+}
+
+/// The proof of a header out of an archive that has its block.
+async fn proof_in(archive: Archive, number: u64, hash: B256) -> Result<HeaderProof, Failure> {
+    let found = in_archive(archive, number).await?;
+    if found.header.hash() != hash {
+        return Err(lacks(&format!("its block {number} is another than {hash}, which is asked for")));
+    }
+    Ok(found.proof)
+}
+
+fn lacks(why: &str) -> Failure {
+    Failure::Configuration(format!("--proof-from: {why}: name another archive"))
+}
+
+async fn in_archive(archive: Archive, number: u64) -> Result<HeaderWithProof, Failure> {
+    blocking(move || {
+        if !archive.blocks().contains(&number) {
+            return Err(lacks(&format!("block {number} is not in it")));
+        }
+        archive.header_with_proof(number).map_err(|error| match error.rule {
+            ArchiveRule::Missing(Component::Proof) => lacks("it has no proofs of headers, and none can be made of it"),
+            _ => Failure::archive(&error),
+        })
+    })
+    .await
+}
