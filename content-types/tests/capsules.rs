@@ -86,6 +86,21 @@ proptest! {
         }
     }
 
+    /// All that it took to make it, each with a proof that leads to it from the state root.
+    #[test]
+    fn what_a_capsule_tells_is_given_to_the_state_network(claims in claims()) {
+        let capsule = WORLD.make(claims.clone());
+        let contents = capsule.open().unwrap().contents();
+        let get = |key: &ContentKey| {
+            let (state_root, bare) = contents.get(key).ok_or("not in it")?.check(key).map_err(|_| "not proved")?;
+            if state_root == header().state_root { Ok(bare.0) } else { Err("another state") }
+        };
+        let block = WORLD.chain.block(BLOCK).unwrap();
+        let again = Capsule::make(&block.header, Some(&block.proof), claims, get);
+        prop_assert_eq!(again.as_ref(), Ok(&capsule));
+        prop_assert!(contents.len() >= capsule.nodes.len() + capsule.codes.len());
+    }
+
     #[test]
     fn changed_in_any_byte_it_is_refused(claims in claims(), at: prop::sample::Index, bit in 0..8_u8) {
         let capsule = WORLD.make(claims).encode();

@@ -11,9 +11,11 @@
 //! | [`value`] | the object and its encoding |
 //! | `error` | what is wrong with one |
 //! | [`opened`] | the way through it: making one, and checking one |
+//! | `contents` | what it tells, as the state network takes it |
 //!
 //! Peers keep capsules for one another in a sub-network of their own: [`crate::capsules`].
 
+mod contents;
 mod error;
 pub mod opened;
 pub mod value;

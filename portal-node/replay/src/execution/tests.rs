@@ -1,7 +1,9 @@
 //! The state of a block against revm's own: contracts that write, call, make and destroy one another, under the rules of several
 //! forks, and the root of what comes of it made anew from revm's accounts.
 
+use alloy_consensus::{BlockBody, Header};
 use alloy_evm::eth::EthEvmFactory;
+use alloy_evm::eth::dao_fork::{DAO_HARDFORK_ACCOUNTS, DAO_HARDFORK_BENEFICIARY};
 use alloy_evm::revm::bytecode::Bytecode;
 use alloy_evm::revm::context::{BlockEnv, CfgEnv, TxEnv};
 use alloy_evm::revm::database::State;
@@ -17,6 +19,9 @@ use proptest::prelude::*;
 
 use super::block_state::BlockState;
 use super::code_cache::CodeCache;
+use super::execute;
+use crate::block::Block;
+use crate::rules::Rules;
 use crate::state::{AccountChange, AccountInfo, LayeredView, apply};
 use crate::store::{MemoryStore, Reached, Store as _};
 
@@ -258,6 +263,41 @@ fn what_is_made_again_in_the_same_block_begins_anew() {
             let blocks = [first, rest, vec![count, destroy], vec![make], vec![destroy, make, count, destroy]];
             compare(spec, &programs, &blocks);
         }
+    }
+}
+
+/// Mainnet's block 1,920,000 moves what the DAO's accounts have (EIP-779), and no other block does.
+#[test]
+fn the_daos_fork_moves_its_balances_at_its_block_alone() {
+    let has = |balance: u64| AccountInfo { nonce: 0, balance: U256::from(balance), code_hash: KECCAK256_EMPTY };
+    let drained = &DAO_HARDFORK_ACCOUNTS[..2];
+    let account = |(at, balance): (&Address, u64)| AccountChange {
+        hash: keccak256(at),
+        before: None,
+        after: Some(has(balance)),
+        is_wiped: false,
+        slots: Vec::new(),
+    };
+    let mut accounts: Vec<_> = drained.iter().zip([7, 11]).map(account).collect();
+    accounts.sort_unstable_by_key(|change| change.hash);
+    let store = MemoryStore::default();
+    let mut view = LayeredView::new(store.snapshot().unwrap());
+    let applied = apply(&view, EMPTY_ROOT_HASH, 0, &accounts).unwrap();
+    view.collecting.add(&applied);
+
+    for (number, moves) in [(1_919_999, false), (1_920_000, true), (1_920_001, false)] {
+        let header = Header { number, gas_limit: 5_000_000, beneficiary: COINBASE, ..Header::default() };
+        let block = Block::from_parts(header, BlockBody::default()).recover().unwrap();
+        let executed =
+            execute(&Rules::mainnet(), &block, &view, &mut CodeCache::new(), (applied.root, applied.tries)).unwrap();
+        let after = |address: &Address| {
+            let change = executed.changes.iter().find(|change| change.hash == keccak256(address));
+            change.map(|change| change.after.map_or(U256::ZERO, |account| account.balance))
+        };
+        let expected = moves.then_some(U256::ZERO);
+        assert_eq!((after(&drained[0]), after(&drained[1])), (expected, expected), "block {number}");
+        assert_eq!(after(&DAO_HARDFORK_BENEFICIARY), moves.then(|| U256::from(18)), "block {number}");
+        assert!(after(&COINBASE).is_some(), "the reward");
     }
 }
 
