@@ -45,8 +45,7 @@ pub use config::{DEFAULT_UDP_PORT, DiscoveryConfig, ListenAddresses, Nat, Packet
 pub use table::{BasePong, DiscoveryTable};
 
 use crate::transport::{
-    AlreadyRegistered, Contact, Dispatcher, Endpoint, Enr, MAX_TALK_BODY, PeerEvent, ProtocolId, TalkError,
-    TalkRequest, Transport,
+    AlreadyRegistered, Contact, Dispatcher, Endpoint, Enr, PeerEvent, ProtocolId, TalkError, TalkRequest, Transport,
 };
 use book::AddressBook;
 
@@ -243,7 +242,7 @@ impl Discovery {
     }
 
     async fn talk_discv5(self, to: Contact, protocol: ProtocolId, body: Bytes) -> Result<Bytes, TalkError> {
-        if body.len() > MAX_TALK_BODY {
+        if body.len() > protocol.max_body() {
             return Err(TalkError::TooLong(body.len()));
         }
         let large = body.len() > MAX_FIRST_REQUEST_BYTES;

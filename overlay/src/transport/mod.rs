@@ -40,6 +40,11 @@ impl ProtocolId {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Longest body of a TALKREQ of this protocol that fits a packet: what the identifier has less than that of uTP is left for it.
+    pub fn max_body(&self) -> usize {
+        (MAX_TALK_BODY + Self::UTP.0.len()).saturating_sub(self.0.len())
+    }
 }
 
 impl std::borrow::Borrow<[u8]> for ProtocolId {

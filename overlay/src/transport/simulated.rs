@@ -18,8 +18,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    AlreadyRegistered, Contact, Dispatcher, Endpoint, Enr, MAX_TALK_BODY, PeerEvent, ProtocolId, TalkError,
-    TalkRequest, Transport,
+    AlreadyRegistered, Contact, Dispatcher, Endpoint, Enr, PeerEvent, ProtocolId, TalkError, TalkRequest, Transport,
 };
 
 /// How long a request waits for its answer: discv5's time-out of 1 s, with one repetition.
@@ -79,7 +78,7 @@ impl SimulatedNetwork {
         protocol: ProtocolId,
         body: Bytes,
     ) -> Result<Bytes, TalkError> {
-        if body.len() > MAX_TALK_BODY {
+        if body.len() > protocol.max_body() {
             return Err(TalkError::TooLong(body.len()));
         }
         tokio::time::sleep(self.one_way_delay).await;
