@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use cairn_archive::Archive;
-use cairn_replay::eras;
+use cairn_replay::eras::EraPlan;
 use cairn_replay::store::DiskStore;
 use cairn_replay::{BatchLimits, Genesis, Replay, Rules};
 
@@ -23,9 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let archives = arguments.map(Archive::open).collect::<Result<Vec<_>, _>>()?;
     let genesis = Genesis::from_json(&std::fs::read_to_string(genesis)?)?;
     let mut replay = Replay::open(DiskStore::open(&state, CACHE)?, Rules::mainnet(), genesis, BatchLimits::default())?;
-    let from = replay.reached().map_or(0, |reached| reached.number);
+    let first = replay.reached().map_or(1, |reached| reached.number + 1);
     let (mut nodes, mut bytes) = (0, 0);
-    let progress = replay.run(eras::blocks(archives, from), |changes| {
+    let progress = replay.run(EraPlan::new(archives, first, None)?.blocks(), |changes| {
         nodes += changes.nodes.len();
         bytes += changes.nodes.iter().map(|node| node.rlp.len()).sum::<usize>();
         ControlFlow::Continue(())

@@ -1,4 +1,4 @@
-//! Blocks out of era files, in the order of their numbers.
+//! Blocks out of era files, era1 or ere, in the order of their numbers.
 
 use std::ops::RangeInclusive;
 
@@ -24,21 +24,57 @@ pub enum EraError {
     },
 }
 
-/// The blocks of consecutive archives from `from` on. Nothing is proved here: the archives are ones that were verified.
-pub fn blocks(
-    archives: impl IntoIterator<Item = Archive, IntoIter: Send>,
-    from: u64,
-) -> impl Iterator<Item = Result<Block, EraError>> + Send {
-    archives.into_iter().flat_map(move |archive| {
-        let numbers = numbers_from(archive.blocks(), from);
-        // One open file serves all its blocks, or each opens it.
-        let archive = archive.pinned().unwrap_or(archive);
-        numbers.map(move |number| block(&archive, number))
-    })
+/// A block that has its turn and is in none of the archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("block {0} is in none of the archives")]
+pub struct MissingBlock(pub u64);
+
+/// Which blocks are taken from which archive: each once, without a gap.
+#[derive(Clone)]
+pub struct EraPlan {
+    first: u64,
+    parts: Vec<(Archive, RangeInclusive<u64>)>,
 }
 
-fn numbers_from(held: RangeInclusive<u64>, from: u64) -> RangeInclusive<u64> {
-    from.max(*held.start())..=*held.end()
+impl EraPlan {
+    /// The blocks from `first` to `last`, or to the youngest that there is. The archives may come in any order, have blocks in
+    /// common, and have others.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingBlock`].
+    pub fn new(mut archives: Vec<Archive>, first: u64, last: Option<u64>) -> Result<Self, MissingBlock> {
+        archives.sort_by_key(|archive| *archive.blocks().start());
+        let youngest = archives.iter().map(|archive| *archive.blocks().end()).max();
+        let mut plan = Self { first, parts: Vec::new() };
+        let Some(last) = last.or(youngest) else { return Ok(plan) };
+        for archive in archives {
+            let (blocks, next) = (archive.blocks(), plan.end());
+            if next <= last && *blocks.start() <= next && next <= *blocks.end() {
+                plan.parts.push((archive, next..=last.min(*blocks.end())));
+            }
+        }
+        if plan.end() <= last { Err(MissingBlock(plan.end())) } else { Ok(plan) }
+    }
+
+    /// The last block; `None` if there are none.
+    pub fn last(&self) -> Option<u64> {
+        self.parts.last().map(|(_, blocks)| *blocks.end())
+    }
+
+    /// The block behind the last one.
+    fn end(&self) -> u64 {
+        self.last().map_or(self.first, |last| last.saturating_add(1))
+    }
+
+    /// The blocks. Nothing is proved here: the archives are ones that were verified.
+    pub fn blocks(self) -> impl Iterator<Item = Result<Block, EraError>> + Send {
+        self.parts.into_iter().flat_map(|(archive, numbers)| {
+            // One open file serves all its blocks, or each opens it.
+            let archive = archive.pinned().unwrap_or(archive);
+            numbers.map(move |number| block(&archive, number))
+        })
+    }
 }
 
 fn block(archive: &Archive, number: u64) -> Result<Block, EraError> {

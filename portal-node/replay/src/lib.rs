@@ -41,5 +41,5 @@ pub use block::Block;
 pub use changes::{AccountCode, Changes, TrieNode};
 pub use error::ReplayError;
 pub use genesis::Genesis;
-pub use replay::{BatchLimits, Progress, Replay};
+pub use replay::{BatchLimits, Progress, Replay, Sink};
 pub use rules::Rules;

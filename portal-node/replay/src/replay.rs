@@ -3,6 +3,9 @@
 //! Some threads find out who sent the transactions of blocks to come, one executes blocks and brings their changes into the
 //! tries, one writes batches of blocks to the store. A batch is there whole or not at all; after
 //! a crash the replay goes on behind the last batch that is, and hands out what came after it once more.
+//!
+//! What is in the store is handed out never again, so a [`Sink`] is asked before a batch is written, and may keep it from that
+//! until it has brought what it got where it belongs.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -49,6 +52,30 @@ pub struct Progress {
     pub time: Duration,
 }
 
+/// Who gets what each block has brought.
+pub trait Sink {
+    /// Takes what a block has brought, block 0 included, and may end the run.
+    fn take(&mut self, changes: Changes) -> ControlFlow<()>;
+
+    /// Everything up to this block is about to be written, after which it is handed out never again. Returns when the sink can do
+    /// without; to break ends the run, and nothing of it is written: the next run hands it out once more. Asked again at the end
+    /// of the run, also when it has broken.
+    fn release(&mut self, number: u64) -> ControlFlow<()>;
+}
+
+/// A function, which has done what it does with something when it returns.
+struct Handle<F>(F);
+
+impl<F: FnMut(Changes) -> ControlFlow<()>> Sink for Handle<F> {
+    fn take(&mut self, changes: Changes) -> ControlFlow<()> {
+        (self.0)(changes)
+    }
+
+    fn release(&mut self, _: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
 /// A chain that is replayed.
 pub struct Replay<S: Store> {
     store: S,
@@ -77,7 +104,7 @@ impl<S: Store> Replay<S> {
         self.store
     }
 
-    /// The store.
+    /// The store, which may be some blocks behind [`Replay::reached`] where a sink has not released them.
     pub fn store(&self) -> &S {
         &self.store
     }
@@ -94,8 +121,22 @@ impl<S: Store> Replay<S> {
     pub fn run<I, E>(
         &mut self,
         blocks: I,
-        mut handle: impl FnMut(Changes) -> ControlFlow<()>,
+        handle: impl FnMut(Changes) -> ControlFlow<()>,
     ) -> Result<Progress, ReplayError>
+    where
+        I: Iterator<Item = Result<Block, E>> + Send,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        self.run_into(blocks, &mut Handle(handle))
+    }
+
+    /// The same with a sink, which decides when what it got is written.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError`] names the block at which it ended, and why. Everything before that block is in the store, as far as the sink
+    /// has released it and unless the store itself has failed.
+    pub fn run_into<I, E>(&mut self, blocks: I, sink: &mut impl Sink) -> Result<Progress, ReplayError>
     where
         I: Iterator<Item = Result<Block, E>> + Send,
         E: std::error::Error + Send + Sync + 'static,
@@ -108,8 +149,8 @@ impl<S: Store> Replay<S> {
             let blocks = PreparedBlocks::spawn(scope, blocks, from);
             let mut writer = Writer::spawn(scope, store, limits, from);
             // Takes the blocks, so that those who prepare more of them end with it.
-            let outcome = advance(tip, blocks, &mut writer, &mut progress, &mut handle);
-            let written = writer.finish(tip);
+            let outcome = advance(tip, blocks, &mut writer, &mut progress, sink);
+            let written = writer.finish(tip, sink);
             outcome.and(written)
         });
         progress.time = started.elapsed();
@@ -123,10 +164,10 @@ fn advance<S: Store>(
     blocks: PreparedBlocks,
     writer: &mut Writer<'_, S>,
     progress: &mut Progress,
-    handle: &mut impl FnMut(Changes) -> ControlFlow<()>,
+    sink: &mut impl Sink,
 ) -> Result<(), ReplayError> {
     if let Some(changes) = tip.begin()?
-        && handle(changes).is_break()
+        && sink.take(changes).is_break()
     {
         return Ok(());
     }
@@ -135,9 +176,7 @@ fn advance<S: Store>(
         progress.blocks += 1;
         progress.transactions += changes.transactions as u64;
         progress.gas += changes.gas_used;
-        let flow = handle(changes);
-        writer.write_if_due(tip)?;
-        if flow.is_break() {
+        if sink.take(changes).is_break() || writer.write_if_due(tip, sink)?.is_break() {
             break;
         }
     }
@@ -179,7 +218,11 @@ impl<'a, S: Store> Writer<'a, S> {
     }
 
     /// Looks whether a batch was written, and begins with the next if it is full.
-    fn write_if_due(&mut self, tip: &mut Tip<S::Snapshot>) -> Result<(), ReplayError> {
+    fn write_if_due(
+        &mut self,
+        tip: &mut Tip<S::Snapshot>,
+        sink: &mut impl Sink,
+    ) -> Result<ControlFlow<()>, ReplayError> {
         if self.is_writing
             && let Ok(outcome) = self.done.try_recv()
         {
@@ -188,15 +231,20 @@ impl<'a, S: Store> Writer<'a, S> {
         let blocks = tip.number() - self.last_written;
         if blocks >= self.limits.blocks || tip.pending_bytes() >= self.limits.bytes {
             self.wait(tip)?;
+            if sink.release(tip.number()).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             self.write(tip);
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Writes what is left, and waits for it.
-    fn finish(mut self, tip: &mut Tip<S::Snapshot>) -> Result<(), ReplayError> {
+    /// Writes what is left, if the sink releases it, and waits for it.
+    fn finish(mut self, tip: &mut Tip<S::Snapshot>, sink: &mut impl Sink) -> Result<(), ReplayError> {
         self.wait(tip)?;
-        self.write(tip);
+        if tip.has_unwritten() && sink.release(tip.number()).is_continue() {
+            self.write(tip);
+        }
         self.wait(tip)
     }
 

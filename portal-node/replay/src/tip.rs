@@ -47,6 +47,11 @@ impl<S: Snapshot> Tip<S> {
         self.view.collecting.size()
     }
 
+    /// Whether anything is not on its way to the store yet.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.view.collecting.is_empty()
+    }
+
     /// Makes the genesis state. `None`: it was made before.
     pub(crate) fn begin(&mut self) -> Result<Option<Changes>, ReplayError> {
         let Some(genesis) = self.genesis.take() else { return Ok(None) };

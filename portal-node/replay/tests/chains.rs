@@ -10,7 +10,7 @@ use std::path::Path;
 
 use alloy_primitives::{B256, Bytes, b256, keccak256};
 use cairn_archive::Archive;
-use cairn_replay::eras::{self, EraError};
+use cairn_replay::eras::{EraError, EraPlan, MissingBlock};
 use cairn_replay::offers::{GapError, Offers};
 use cairn_replay::rules::ForkConfig;
 use cairn_replay::store::{DiskStore, MemoryStore, Snapshot as _, Store as _};
@@ -181,7 +181,24 @@ fn mainnets_genesis_is_proved(root: &Path) {
 }
 
 fn mainnet_blocks(root: &Path) -> impl Iterator<Item = Result<Block, EraError>> + Send + use<> {
-    eras::blocks(ERAS.map(|era| Archive::open(root.join(era)).unwrap()), 0)
+    EraPlan::new(mainnet_archives(root).into(), 1, None).unwrap().blocks()
+}
+
+fn mainnet_archives(root: &Path) -> [Archive; 2] {
+    ERAS.map(|era| Archive::open(root.join(era)).unwrap())
+}
+
+fn archives_in_any_order_give_each_block_once(root: &Path) {
+    let [first, second] = mainnet_archives(root);
+    let all = vec![second.clone(), first.clone(), second.clone()];
+    let plan = |archives: &[Archive], from, to| EraPlan::new(archives.to_vec(), from, to);
+    let numbers = |plan: EraPlan| plan.blocks().map(|block| block.unwrap().header().number).collect::<Vec<_>>();
+    assert_eq!(numbers(plan(&all, 8190, Some(8195)).unwrap()), (8190..=8195).collect::<Vec<_>>());
+    assert_eq!(plan(&all, 1, None).unwrap().last(), Some(16_383));
+    assert_eq!(plan(&all, 16_384, None).unwrap().last(), None, "nothing is left");
+    assert_eq!(plan(&[second], 1, None).err(), Some(MissingBlock(1)));
+    assert_eq!(plan(&[first], 1, Some(9000)).err(), Some(MissingBlock(8192)));
+    assert_eq!(plan(&[], 1, None).unwrap().last(), None);
 }
 
 fn mainnet_from_genesis(root: &Path) {
@@ -211,6 +228,11 @@ fn main() {
             "what_each_block_brings_is_proved_by_what_it_brings",
             &PRIVATE,
             what_each_block_brings_is_proved_by_what_it_brings,
+        ),
+        VectorTest::new(
+            "archives_in_any_order_give_each_block_once",
+            &[ERAS[0], ERAS[1]],
+            archives_in_any_order_give_each_block_once,
         ),
         VectorTest::new("mainnets_genesis_is_proved", &[MAINNET], mainnets_genesis_is_proved),
         VectorTest::new("mainnet_from_genesis", &[MAINNET, ERAS[0], ERAS[1]], mainnet_from_genesis),

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use alloy_primitives::B256;
 use cairn_archive::Archive;
-use cairn_replay::eras;
+use cairn_replay::eras::EraPlan;
 use cairn_replay::store::{DiskStore, Reached};
 use cairn_replay::{BatchLimits, Genesis, Replay, Rules};
 use cairn_vectors::VectorTest;
@@ -42,8 +42,9 @@ fn replay_and_tell(root: &Path, state: &Path) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "0").unwrap();
     let mut replay = open(root, state);
-    let from = replay.reached().map_or(0, |reached| reached.number);
-    let told = replay.run(eras::blocks(archives(root), from), |changes| match writeln!(out, "{}", changes.number) {
+    let first = replay.reached().map_or(1, |reached| reached.number + 1);
+    let plan = EraPlan::new(archives(root).into(), first, None).unwrap();
+    let told = replay.run(plan.blocks(), |changes| match writeln!(out, "{}", changes.number) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     });
@@ -88,7 +89,8 @@ fn killed_at_any_moment(root: &Path) {
     roots.dedup();
     assert!(roots.len() > KILLS / 3, "kills that hit the replay on its way: {roots:?}");
     let mut replay = open(root, &state);
-    replay.run(eras::blocks(archives(root), furthest), |_| ControlFlow::Continue(())).unwrap();
+    let plan = EraPlan::new(archives(root).into(), furthest + 1, None).unwrap();
+    replay.run(plan.blocks(), |_| ControlFlow::Continue(())).unwrap();
     let reached = replay.reached().unwrap();
     assert_eq!(reached.number, LAST);
     check(root, reached);

@@ -15,7 +15,7 @@ use cairn_replay::execution::ExecutionError;
 use cairn_replay::genesis::GenesisAccount;
 use cairn_replay::rules::ForkConfig;
 use cairn_replay::store::{MemoryStore, Snapshot as _, Store as _, Table};
-use cairn_replay::{BatchLimits, Block, Changes, Genesis, Progress, Replay, ReplayError, Rules};
+use cairn_replay::{BatchLimits, Block, Changes, Genesis, Progress, Replay, ReplayError, Rules, Sink};
 
 const LIMITS: BatchLimits = BatchLimits { blocks: 3, bytes: 1 << 20 };
 
@@ -149,6 +149,54 @@ fn whoever_gets_the_changes_may_end_it_and_go_on_later() {
         until(&mut replay, last);
     }
     assert_eq!(seen, (0..=9).collect::<Vec<_>>());
+}
+
+/// Releases nothing from a block on.
+struct Holds {
+    from: u64,
+    taken: Vec<u64>,
+    released: Vec<u64>,
+}
+
+impl Sink for Holds {
+    fn take(&mut self, changes: Changes) -> ControlFlow<()> {
+        self.taken.push(changes.number);
+        ControlFlow::Continue(())
+    }
+
+    fn release(&mut self, number: u64) -> ControlFlow<()> {
+        if number >= self.from {
+            return ControlFlow::Break(());
+        }
+        self.released.push(number);
+        ControlFlow::Continue(())
+    }
+}
+
+/// What was handed out and is not where it belongs is handed out again by the next run, as after a kill.
+#[test]
+fn what_is_not_released_is_not_written() {
+    let headers = chain(9);
+    let blocks = || {
+        let blocks = headers.iter().map(|header| Ok(Block::from_parts(header.clone(), BlockBody::default())));
+        blocks.collect::<Vec<Result<Block, Infallible>>>().into_iter()
+    };
+    let mut first = replay();
+    let mut sink = Holds { from: 5, taken: Vec::new(), released: Vec::new() };
+    first.run_into(blocks(), &mut sink).unwrap();
+    // A batch has three blocks.
+    assert_eq!((sink.taken, sink.released), ((0..=6).collect::<Vec<_>>(), vec![3]));
+    let store = first.into_store();
+    assert_eq!(store.snapshot().unwrap().reached().unwrap().number, 3);
+
+    let config = ForkConfig { chain_id: 7, homestead_block: Some(0), ..ForkConfig::default() };
+    let rules = Rules::from_config(&config).unwrap();
+    let empty = Genesis::new(Some(config), BTreeMap::new(), 5000);
+    let mut second = Replay::open(store, rules, empty, LIMITS).unwrap();
+    let mut sink = Holds { from: 100, taken: Vec::new(), released: Vec::new() };
+    second.run_into(blocks(), &mut sink).unwrap();
+    assert_eq!((sink.taken, sink.released), ((4..=9).collect::<Vec<_>>(), vec![6, 9]));
+    assert_eq!(second.store().snapshot().unwrap().reached().unwrap().number, 9);
 }
 
 #[test]
