@@ -13,6 +13,7 @@
 //! | [`capsules`] | proof capsules out of what execution clients prove |
 //! | [`present`] | blocks and parts of them as JSON and RLP |
 //! | [`seeding`] | archives: served in place, offered to the network |
+//! | [`outbox`] | what a program makes block by block, handed to the network through a peer that runs |
 //! | [`swarm`] | ranges over QUIC: served, and fetched into archives |
 //! | [`ranges`] | ranges and eras as archives, whichever way they come |
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
@@ -44,6 +45,7 @@ pub mod metrics;
 mod networks;
 pub mod node;
 mod not_found;
+pub mod outbox;
 mod parts;
 pub mod pipeline;
 mod placed;

@@ -33,7 +33,7 @@ use crate::pipeline::Pipeline;
 use crate::present::BlobFees;
 use crate::rpc::local::Local;
 use crate::rpc::{self, RpcError, RpcServer};
-use crate::seeding::{Archives, HandOver, SeedOptions};
+use crate::seeding::{Archives, GivenContent, HandOver, SeedOptions};
 use crate::state::StateReader;
 use crate::status::StatusSource;
 use crate::swarm::{
@@ -349,6 +349,7 @@ async fn start_on(
             trust: trust_fetcher.clone(),
             discovery: discovery.clone(),
             networks: networks.clone(),
+            given: GivenContent::new(networks.clone()),
         };
         let server =
             RpcServer::start(config.rpc.as_ref(), config.socket.as_deref(), methods, local, &running.tasks).await?;

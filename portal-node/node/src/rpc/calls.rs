@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use content_types::BlockId;
+use bytes::Bytes;
+use content_types::{BlockId, SubNetwork};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::Params;
@@ -14,9 +15,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::error::RpcResult;
-use super::params::{Arguments, Misfit, Parameter, text};
+use super::params::{Arguments, ContentItems, Misfit, Parameter, text};
+use super::results::hex_string;
 use crate::not_found::NotFoundCause;
 use crate::present::{PieceForm, What};
+use crate::seeding::GivenOutcome;
 use crate::status::Status;
 use crate::swarm::{Coverage, StoreFetchState};
 
@@ -188,6 +191,42 @@ calls! {
     "cairn_fetchTrust" FetchTrust {} -> Vec<TrustSearch>;
 }
 
+/// `cairn_offer`: content that the caller has made, to be checked, kept where it is this node's to keep, and offered to the peers that
+/// should have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferContent {
+    /// Of which sub-network it is.
+    pub network: SubNetwork,
+    /// Keys and values, as they are offered; 64 at most.
+    pub items: Vec<(Bytes, Bytes)>,
+}
+
+impl Call for OfferContent {
+    const NAME: &'static str = "cairn_offer";
+    type Answer = GivenOutcome;
+
+    fn params(&self) -> Value {
+        let items = self.items.iter().map(|(key, value)| [hex_string(key), hex_string(value)]);
+        json!({ "network": self.network.spec().name, "items": items.collect::<Vec<_>>() })
+    }
+}
+
+impl Served for OfferContent {
+    fn taken(params: &Params<'_>) -> RpcResult<Self> {
+        let arguments = Arguments::new(params, &["network", "items"])?;
+        let ContentItems(items) = arguments.required("items")?;
+        Ok(Self { network: arguments.required("network")?, items })
+    }
+}
+
+impl Parameter for SubNetwork {
+    const EXPECTED: &'static str = "the name of a sub-network";
+
+    fn parse(value: &Value) -> Result<Self, Misfit> {
+        Self::from_name(text(value)?).ok_or_else(|| Misfit::because("there is none of that name"))
+    }
+}
+
 /// Node record and node ID of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -345,6 +384,11 @@ mod tests {
         }
         let call = FetchIntoStore { first: 1, last: 2, patience: None };
         assert_eq!(taken(&call), call);
+        let items = vec![(Bytes::from_static(b"key"), Bytes::from_static(b"value")); 3];
+        for network in SubNetwork::ALL {
+            let call = OfferContent { network, items: items.clone() };
+            assert_eq!(taken(&call), call);
+        }
         assert_eq!(taken(&GetStatus {}), GetStatus {});
     }
 

@@ -1,7 +1,7 @@
 //! Errors of the JSON-RPC: the specification's codes (`jsonrpc/src/errors/errors.json`), and those of JSON-RPC itself.
 
 use jsonrpsee::types::ErrorObjectOwned;
-use jsonrpsee::types::error::{ErrorCode, INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE};
+use jsonrpsee::types::error::{ErrorCode, INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE, METHOD_NOT_FOUND_CODE};
 use serde::Serialize;
 use serde_json::json;
 
@@ -33,6 +33,8 @@ pub const STOPPING: i32 = -32005;
 pub const NO_SUCH_FORM: i32 = -32007;
 /// The disk failed.
 pub const DISK_FAILED: i32 = -32008;
+/// A method that this peer does not have.
+pub const METHOD_NOT_FOUND: i32 = METHOD_NOT_FOUND_CODE;
 /// Something that is none of the caller's doing.
 pub const INTERNAL: i32 = INTERNAL_ERROR_CODE;
 /// A call on a connection that has too many under way.

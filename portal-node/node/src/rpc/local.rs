@@ -4,19 +4,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use content_types::ContentKey;
+use content_types::room::KeyError;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::types::ErrorObjectOwned;
 use overlay::Discovery;
 use overlay::transport::Transport as _;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::calls::{FetchTrust, GetBlock, GetPeers, TrustSearch, serve, serve_later};
-use super::error::{RpcResult, disk_failed, internal, no_such_form, not_fetched, stopping};
+use super::calls::{FetchTrust, GetBlock, GetPeers, OfferContent, TrustSearch, serve, serve_later};
+use super::error::{
+    RpcResult, content_refused, disk_failed, in_item, internal, invalid_params, no_such_form, not_fetched, stopping,
+};
 use super::results::hex_string;
 use crate::fetch::{FetchError, Fetcher};
+use crate::holdings::HoldingsError;
 use crate::networks::Network;
 use crate::present::{self, BlobFees, PieceError, PieceForm, What};
+use crate::seeding::{GivenContent, GivenError};
 use crate::trust_fetcher::TrustFetcher;
 use crate::workers::Workers;
 
@@ -28,6 +35,7 @@ pub(crate) struct Local {
     pub(crate) trust: TrustFetcher,
     pub(crate) discovery: Discovery,
     pub(crate) networks: Vec<Arc<Network>>,
+    pub(crate) given: GivenContent,
 }
 
 /// Records that [`GetPeers`] gives at most.
@@ -62,6 +70,14 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
         }
     })?;
     serve(&mut module, |GetPeers {}, local: &Local| Ok(local.peers()))?;
+    serve_later(&mut module, |OfferContent { network, items }, local: Arc<Local>| async move {
+        let decoded = items.into_iter().enumerate().map(|(position, (key, value))| {
+            let wrong = |error: KeyError| in_item(position, &invalid_params(error.to_string()));
+            Ok((ContentKey::decode(network, &key).map_err(wrong)?, value))
+        });
+        let items = decoded.collect::<RpcResult<Vec<_>>>()?;
+        local.given.hand_out(network, items).await.map_err(|error| not_offered(&error))
+    })?;
     serve_later(&mut module, |FetchTrust {}, local: Arc<Local>| async move {
         let searches = local.trust.fetch_missing().await.into_iter().map(|search| TrustSearch {
             list: search.kind.to_string(),
@@ -80,7 +96,7 @@ fn raw(written: String) -> RpcResult<Box<RawValue>> {
 }
 
 /// What a caller is told of a piece that was not had: for what was not found, a line for each peer that was asked.
-fn refused(error: PieceError) -> jsonrpsee::types::ErrorObjectOwned {
+fn refused(error: PieceError) -> ErrorObjectOwned {
     match &error {
         PieceError::Fetch(fetch @ (FetchError::Header(_) | FetchError::NotFound { .. })) => {
             let asked: Vec<String> = fetch.traces().into_iter().flat_map(|trace| trace.lines()).collect();
@@ -89,6 +105,16 @@ fn refused(error: PieceError) -> jsonrpsee::types::ErrorObjectOwned {
         PieceError::Fetch(FetchError::Stopping(_)) | PieceError::Stopping(_) => stopping(&error),
         PieceError::Fetch(FetchError::Holdings(_)) => disk_failed(&error),
         PieceError::Form { .. } | PieceError::Fetch(FetchError::Encoding(_)) => no_such_form(&error),
+    }
+}
+
+/// What a caller is told when nothing of what it gave was offered.
+fn not_offered(error: &GivenError) -> ErrorObjectOwned {
+    match error {
+        GivenError::NotSpoken(_) => invalid_params(error.to_string()),
+        GivenError::Invalid { .. } => content_refused(error),
+        GivenError::Holdings(HoldingsError::Stopping(_)) => stopping(error),
+        GivenError::Holdings(_) => disk_failed(error),
     }
 }
 

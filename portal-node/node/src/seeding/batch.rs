@@ -34,15 +34,15 @@ pub(super) struct Rest {
 }
 
 /// When something is tried again.
-#[derive(Clone, Copy)]
-pub(super) struct Retry {
-    pub(super) at: Instant,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    pub(crate) at: Instant,
     pub(super) tries: u32,
 }
 
 impl Retry {
     /// After one try more.
-    pub(super) fn after(before: Option<Self>, now: Instant) -> Self {
+    pub(crate) fn after(before: Option<Self>, now: Instant) -> Self {
         let tries = before.map_or(0, |before| before.tries);
         let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
         Self { at: now + pause, tries: tries.saturating_add(1) }

@@ -99,8 +99,9 @@ impl HandOver {
             let placed = offer::place(self.network.overlay(), pieces, options, &slow).await;
             let is_open = |place: &usize| placed.open.contains(place);
             let ended = (0..ids.len()).filter(|place| !is_open(place)).count() as u64;
-            let unclaimed = ended.saturating_sub(placed.placed);
-            self.metrics.handed_over(spec.label, placed.placed, unclaimed);
+            let taken = placed.placed.len() as u64;
+            let unclaimed = ended.saturating_sub(taken);
+            self.metrics.handed_over(spec.label, taken, unclaimed);
             if unclaimed > 0 {
                 tracing::debug!(network = spec.name, unclaimed, "nobody takes what this store will let go of");
             }

@@ -6,6 +6,7 @@ mod archives;
 mod bare_tests;
 mod batch;
 mod depots;
+mod given;
 mod handover;
 mod job;
 mod offer;
@@ -21,6 +22,9 @@ mod terms;
 mod watch;
 
 pub use archives::{Archives, archive_files};
+pub(crate) use batch::Retry;
+pub use given::GivenOutcome;
+pub(crate) use given::{GivenContent, GivenError};
 pub(crate) use handover::HandOver;
 pub use job::SeedHandle;
 pub(crate) use offering::SeedSource;

@@ -60,8 +60,8 @@ pub(super) struct Placed {
     /// The places of those that have no end yet: a peer covers them and was too busy, or did not answer, or has not said that
     /// it has them.
     pub(super) open: Vec<usize>,
-    /// Pieces that some peer says it has.
-    pub(super) placed: u64,
+    /// The places of those that some peer says it has.
+    pub(super) placed: Vec<usize>,
     /// Pieces that peers took, each peer counted.
     pub(super) accepted: u64,
     /// Bytes of what peers took.
@@ -151,28 +151,37 @@ pub(super) async fn place(
             }
         }
     }
-    result.placed = fates.iter().filter(|fate| **fate == Fate::Placed).count() as u64;
-    let is_open = |fate: &Fate| matches!(fate, Fate::Open | Fate::Sent);
-    result.open = fates.iter().enumerate().filter(|(_, fate)| is_open(fate)).map(|(place, _)| place).collect();
+    let at = |is_it: fn(&Fate) -> bool| -> Vec<usize> {
+        fates.iter().enumerate().filter(|(_, fate)| is_it(fate)).map(|(place, _)| place).collect()
+    };
+    result.placed = at(|fate| *fate == Fate::Placed);
+    result.open = at(|fate| matches!(fate, Fate::Open | Fate::Sent));
 
-    let uncovered: Vec<CheckedPiece> =
-        pieces.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Uncovered).map(|(piece, _)| piece).collect();
+    let uncovered: Vec<(usize, CheckedPiece)> = pieces
+        .into_iter()
+        .enumerate()
+        .zip(fates)
+        .filter(|(_, fate)| *fate == Fate::Uncovered)
+        .map(|(piece, _)| piece)
+        .collect();
     let mut puts = stream::iter(uncovered)
-        .map(|piece| put(overlay.clone(), piece))
+        .map(|(place, piece)| put(overlay.clone(), place, piece))
         .buffer_unordered(options.parallel_offers.max(1));
-    while let Some((taken, len)) = puts.next().await {
+    while let Some((place, taken, len)) = puts.next().await {
         result.accepted += taken;
         result.bytes += taken * len;
-        result.placed += u64::from(taken > 0);
+        if taken > 0 {
+            result.placed.push(place);
+        }
     }
     result
 }
 
-/// Looks for peers to put a piece to; gives how many took it, and its length in bytes.
-async fn put(overlay: Overlay, piece: CheckedPiece) -> (u64, u64) {
+/// Looks for peers to put a piece to; gives its place, how many took it, and its length in bytes.
+async fn put(overlay: Overlay, place: usize, piece: CheckedPiece) -> (usize, u64, u64) {
     let len = piece.value.len() as u64;
     let taken = |report: PutReport| report.codes.iter().filter(|code| code.is_accepted()).count() as u64;
-    (overlay.put_content(piece.key, piece.value).await.map_or(0, taken), len)
+    (place, overlay.put_content(piece.key, piece.value).await.map_or(0, taken), len)
 }
 
 /// One offer after another to each peer that the plan names; gives every answer with the place of its piece. `None`: no
@@ -226,21 +235,21 @@ async fn answers(
     }
 }
 
+/// The peers whose radius is known.
+fn known_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
+    let entries = overlay.routing_table().buckets.into_iter().flatten().filter(|entry| entry.live);
+    let known = entries.filter_map(|entry| {
+        let node_id = NodeId::from(entry.enr.node_id().raw());
+        let peer = Taker { node_id, radius: entry.radius?, subnet: entry.subnet, is_slow: false };
+        Some((peer, Enr::clone(&entry.enr)))
+    });
+    known.collect()
+}
+
 /// The peers whose radius is known; waits until there is one.
 pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
     loop {
-        let table = overlay.routing_table();
-        let peers: Vec<(Taker, Enr)> = table
-            .buckets
-            .into_iter()
-            .flatten()
-            .filter(|entry| entry.live)
-            .filter_map(|entry| {
-                let node_id = NodeId::from(entry.enr.node_id().raw());
-                let peer = Taker { node_id, radius: entry.radius?, subnet: entry.subnet, is_slow: false };
-                Some((peer, Enr::clone(&entry.enr)))
-            })
-            .collect();
+        let peers = known_peers(overlay);
         if !peers.is_empty() {
             return peers;
         }
@@ -248,9 +257,14 @@ pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
     }
 }
 
-/// Waits until there is a peer that stores anything: one that only fetches has a radius, too, of nothing.
+/// Whether there is a peer that stores anything: one that only fetches has a radius, too, of nothing.
+pub(super) fn is_there_storage(overlay: &Overlay) -> bool {
+    known_peers(overlay).iter().any(|(peer, _)| peer.radius != Distance::ZERO)
+}
+
+/// Waits until there is a peer that stores anything.
 pub(super) async fn wait_for_storage(overlay: &Overlay) {
-    while wait_for_peers(overlay).await.iter().all(|(peer, _)| peer.radius == Distance::ZERO) {
+    while !is_there_storage(overlay) {
         tokio::time::sleep(NO_PEERS_WAIT).await;
     }
 }

@@ -238,7 +238,7 @@ impl Offering {
                 }
                 self.progress.send_modify(|progress| {
                     progress.pieces += pieces;
-                    progress.pieces_placed += placed;
+                    progress.pieces_placed += placed.len() as u64;
                     progress.accepted += accepted;
                     progress.bytes += bytes;
                 });

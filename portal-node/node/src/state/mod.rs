@@ -5,10 +5,12 @@
 
 mod cache;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, Bytes as AlloyBytes, U256};
+use alloy_trie::TrieAccount;
 use content_types::capsule::{Capsule, Claim, MakeError};
 use content_types::header::DecodedHeader;
 use content_types::state::{self, Answer, Bare, Part, ReadOutput, StateRead};
@@ -85,6 +87,21 @@ pub enum StateOrigin {
     Way(NodeId),
 }
 
+/// An account and what was asked of it.
+#[derive(Debug, Clone)]
+pub struct AccountAnswer {
+    /// Its address.
+    pub address: Address,
+    /// The account; `None` if the state has none under the address.
+    pub account: Option<TrieAccount>,
+    /// Slots of its storage and what stands in them, zero where nothing does.
+    pub slots: Vec<(U256, U256)>,
+    /// Its code, if that was asked for; empty where there is none.
+    pub code: Option<AlloyBytes>,
+    /// What was gone through.
+    pub steps: Vec<StateStep>,
+}
+
 /// Why something was not read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StateError {
@@ -152,6 +169,30 @@ fn described(key: &state::ContentKey) -> String {
             format!("the node at {path} of the storage of {address_hash}")
         }
         state::ContentKey::Code { code_hash, .. } => format!("the code {code_hash}"),
+    }
+}
+
+impl AccountAnswer {
+    fn take(&mut self, answer: Answer, slot: Option<U256>) {
+        match answer {
+            Answer::Account(account) => self.account = account,
+            Answer::Slot(value) => self.slots.extend(slot.map(|slot| (slot, value))),
+            Answer::Code(code) => self.code = Some(code),
+        }
+    }
+}
+
+/// What was gone through, from whom, and how long that took.
+impl fmt::Display for StateStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, origin, time } = self;
+        let (what, micros) = (described(key), time.as_micros());
+        match origin {
+            StateOrigin::Cache => write!(f, "{what}: read before"),
+            StateOrigin::Store => write!(f, "{what}: here, {micros} µs"),
+            StateOrigin::Peer(peer) => write!(f, "{what}: from {peer}, {micros} µs"),
+            StateOrigin::Way(peer) => write!(f, "{what}: from {peer}, with the node above"),
+        }
     }
 }
 
@@ -235,6 +276,28 @@ impl StateReader {
         }
     }
 
+    /// Reads an account in the state behind a block, slots of it and its code: all that a claim names.
+    ///
+    /// # Errors
+    /// [`StateError`] says what was missing, and who was asked for it.
+    pub async fn account(&self, block: BlockId, claim: &Claim) -> Result<AccountAnswer, StateError> {
+        let Claim { address, slots, code } = claim;
+        // First the account: the upper levels are known then, and the slots go their ways below at the same time.
+        let StateAnswer { answer, mut steps, .. } = self.read(block, *address, Part::Account).await?;
+        let mut told =
+            AccountAnswer { address: *address, account: None, slots: Vec::new(), code: None, steps: Vec::new() };
+        told.take(answer, None);
+        let parts = slots.iter().map(|slot| (Some(*slot), Part::Slot(*slot))).chain(code.then_some((None, Part::Code)));
+        let reads = parts
+            .map(|(slot, part)| async move { Ok::<_, StateError>((slot, self.read(block, *address, part).await?)) });
+        let mut reads = stream::iter(reads).buffered(PARALLEL);
+        while let Some((slot, read)) = reads.try_next().await? {
+            steps.extend(read.steps);
+            told.take(read.answer, slot);
+        }
+        Ok(AccountAnswer { steps, ..told })
+    }
+
     /// A capsule of these claims in the state behind a block, with the proof of its header where the network has that.
     ///
     /// # Errors
@@ -245,12 +308,8 @@ impl StateReader {
         // One block, whatever its number stands for later.
         let header = self.fetcher.header(block).await?;
         let block = BlockId::Hash(header.hash());
-        for Claim { address, slots, code } in &claims {
-            // First the account: the upper levels are known then, and the slots go their ways below at the same time.
-            reader.read(block, *address, Part::Account).await?;
-            let slots = slots.iter().map(|slot| Part::Slot(*slot)).chain(code.then_some(Part::Code));
-            let reads = slots.map(|part| reader.read(block, *address, part));
-            stream::iter(reads).buffer_unordered(PARALLEL).try_for_each(async |_| Ok(())).await?;
+        for claim in &claims {
+            reader.account(block, claim).await?;
         }
         let proof = self.fetcher.header_proof(&header).await;
         let header = DecodedHeader::decode(header.rlp().clone()).map_err(Unverified::from)?;
@@ -281,8 +340,8 @@ impl StateReader {
     }
 }
 
-impl std::fmt::Debug for StateReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for StateReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StateReader")
     }
 }
