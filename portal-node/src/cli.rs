@@ -1,5 +1,7 @@
 //! What a person can type. The text here is the manual.
 
+mod state;
+
 use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf};
 
 use alloy_primitives::{Address, B256, U256};
@@ -14,6 +16,10 @@ use crate::{
     flags::{GlobalArgs, NetworkArgs, NodeArgs},
     values,
 };
+
+#[cfg(feature = "replay")]
+pub(crate) use self::state::ReplayArgs;
+pub(crate) use self::state::{GetStateArgs, StateCommand};
 
 /// Keeps, fetches and seeds Ethereum's history, peer to peer.
 ///
@@ -70,6 +76,9 @@ pub(crate) enum Command {
     /// Make, check and show proof capsules: accounts of one block, with everything that proves them, in one file
     #[command(subcommand)]
     Capsule(CapsuleCommand),
+    /// Bring the state into the network by replaying archived blocks, and read it from there
+    #[command(subcommand)]
+    State(StateCommand),
     /// Ask a running peer how it is
     Status(StatusArgs),
     /// Show how many peers hold each era, as far as a running peer can see

@@ -53,9 +53,9 @@ pub(crate) enum Failure {
     /// The person pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
-    /// The same, of work that goes on where it stopped.
-    #[error("interrupted; what came over QUIC is kept, and the same command goes on with it")]
-    Paused,
+    /// The same, of work that goes on where it stopped: what is kept of it.
+    #[error("interrupted; {0}, and the same command goes on with it")]
+    Paused(String),
     /// Whoever read standard output has what it wanted, as in `cairn … | head`. Nobody is told.
     #[error("nobody reads the output any more")]
     Unread,
@@ -74,7 +74,7 @@ impl Failure {
             Self::Network(_) => 7,
             Self::Unproved(_) => 8,
             Self::Refused(_) => 9,
-            Self::Interrupted | Self::Paused => 130,
+            Self::Interrupted | Self::Paused(_) => 130,
             // What a shell reports of a program that SIGPIPE ended.
             Self::Unread => 141,
         })

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod accounts;
 mod capsule;
 mod convert;
 mod coverage;
@@ -9,6 +10,7 @@ mod fetch;
 mod peer;
 mod run;
 mod running;
+mod state;
 mod status;
 mod sync;
 mod synthetic;
@@ -16,7 +18,13 @@ mod trust;
 mod verify;
 mod without_trust;
 
-use crate::{cli::Command, failure::Failure, panics::Panics, settings::Settings, signals::Signals};
+use crate::{
+    cli::{Command, StateCommand},
+    failure::Failure,
+    panics::Panics,
+    settings::Settings,
+    signals::Signals,
+};
 
 /// Runs a command to its end, or until the person interrupts it.
 pub(crate) async fn run(command: Command, settings: Settings, panics: Panics) -> Result<(), Failure> {
@@ -25,12 +33,14 @@ pub(crate) async fn run(command: Command, settings: Settings, panics: Panics) ->
         // A running peer stops by itself, cleanly, when it is told to.
         Command::Run(flags) => run::run(&settings, flags, &mut signals).await,
         Command::Seed(flags) => run::seed(&settings, flags, &mut signals).await,
+        #[cfg(feature = "replay")]
+        Command::State(StateCommand::Replay(flags)) => state::replay(&settings, *flags, &mut signals).await,
         other => {
             let goes_on = other.goes_on();
             tokio::select! {
                 outcome = short(other, &settings) => outcome,
                 ended = signals.next() => Err(match ended {
-                    Failure::Interrupted if goes_on => Failure::Paused,
+                    Failure::Interrupted if goes_on => Failure::Paused("what came over QUIC is kept".to_owned()),
                     ended => ended,
                 }),
             }
@@ -41,6 +51,9 @@ pub(crate) async fn run(command: Command, settings: Settings, panics: Panics) ->
 async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Run(_) | Command::Seed(_) => Ok(()),
+        #[cfg(feature = "replay")]
+        Command::State(StateCommand::Replay(_)) => Ok(()),
+        Command::State(StateCommand::Get(flags)) => state::get(settings, *flags).await,
         Command::Fetch(flags) => fetch::fetch(settings, flags).await,
         Command::Sync(flags) => sync::sync(settings, flags).await,
         Command::Trust(command) => trust::trust(settings, command).await,

@@ -66,6 +66,12 @@ impl RunningPeer {
         }
     }
 
+    /// What calls it, for work that makes many calls.
+    #[cfg(feature = "replay")]
+    pub(crate) fn client(&self) -> PeerClient {
+        self.client.clone()
+    }
+
     /// Makes a call that costs the peer nothing.
     pub(crate) async fn ask<C: Call>(&self, call: C) -> Result<C::Answer, Failure> {
         self.ask_within(ANSWER_TIMEOUT, call).await

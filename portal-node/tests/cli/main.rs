@@ -9,12 +9,16 @@ mod capsule;
 mod causes;
 mod client;
 mod demo;
+#[cfg(feature = "replay")]
+mod executed;
 mod kill;
 mod mirror;
 mod network;
 mod output;
 mod peer;
 mod settings;
+#[cfg(feature = "replay")]
+mod state;
 mod support;
 mod swarm;
 mod sync;

@@ -10,7 +10,7 @@ use content_types::{
 };
 use serde_json::json;
 
-use super::super::{blocking, trust};
+use super::super::{accounts::ShownAccount, blocking, trust};
 use crate::{cli::CapsuleArgs, failure::Failure, output, settings::Settings};
 
 /// A capsule that proves what it tells as far as its header goes.
@@ -106,42 +106,20 @@ impl Checked {
 pub(super) fn show(settings: &Settings, checked: &Checked) -> Result<(), Failure> {
     let opened = &checked.opened;
     if settings.json {
-        let account = |of: &OpenedAccount| {
-            json!({
-                "address": of.address,
-                "exists": of.account.is_some(),
-                "balance": of.account.unwrap_or_default().balance,
-                "nonce": of.account.unwrap_or_default().nonce,
-                "codeHash": of.account.unwrap_or_default().code_hash,
-                "storageRoot": of.account.unwrap_or_default().storage_root,
-                "slots": of.slots.iter().map(|slot| (format!("{:#x}", slot.slot), json!(slot.value))).collect::<serde_json::Map<_, _>>(),
-                "code": of.code,
-            })
-        };
         return output::json(&json!({
             "block": opened.header.number(),
             "blockHash": opened.header.hash(),
             "headerProved": !matches!(checked.header, HeaderStanding::Unproved(_)),
-            "accounts": opened.accounts.iter().map(account).collect::<Vec<_>>(),
+            "accounts": opened.accounts.iter().map(|of| shown(of).json()).collect::<Vec<_>>(),
         }));
     }
     output::line(checked.verdict())?;
-    for of in &opened.accounts {
-        match of.account {
-            None => output::line(format_args!("{}: there is no such account", of.address))?,
-            Some(account) => output::line(format_args!(
-                "{}: balance {} wei, nonce {}, code {}, storage {}",
-                of.address, account.balance, account.nonce, account.code_hash, account.storage_root
-            ))?,
-        }
-        for slot in &of.slots {
-            output::line(format_args!("  slot {:#x}: {:#x}", slot.slot, slot.value))?;
-        }
-        if let Some(code) = &of.code {
-            output::line(format_args!("  code of {} bytes", code.len()))?;
-        }
-    }
-    Ok(())
+    opened.accounts.iter().try_for_each(|of| shown(of).print())
+}
+
+fn shown(of: &OpenedAccount) -> ShownAccount<'_> {
+    let slots = of.slots.iter().map(|slot| (slot.slot, slot.value)).collect();
+    ShownAccount { address: of.address, account: of.account, slots, code: of.code.as_ref() }
 }
 
 pub(super) fn export(checked: &Checked) -> Result<(), Failure> {

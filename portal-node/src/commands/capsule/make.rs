@@ -32,6 +32,10 @@ use crate::{
 /// JSON-RPC's code for a method that is not there.
 const METHOD_NOT_FOUND: i64 = -32601;
 
+/// What to do where the network lacks a part of the state.
+const NO_STATE: &str =
+    ": hardly any state is in the network: name an execution client with --rpc, or ask again with more --timeout";
+
 /// Bytes of a file of proofs: what makes the largest capsule, in hexadecimal and with every node as often as it is gone through.
 const MAX_PROOFS_LENGTH: usize = 256 << 20;
 
@@ -65,7 +69,7 @@ pub(super) async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(
         // The reader is gone before the node is: it has the store in use.
         let made = node.state().clone().with_patience(patience).capsule(args.block, claims).await;
         node.shutdown().await;
-        with_proof(made.map_err(fetch::no_state)?, archive).await?
+        with_proof(made.map_err(|error| fetch::no_state(error, NO_STATE))?, archive).await?
     };
     let encoded = capsule.encode();
     // What is written is what `verify` takes: a capsule may be too large, and the proof that an archive has may be wrong.

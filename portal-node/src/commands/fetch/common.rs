@@ -31,14 +31,13 @@ pub(in crate::commands) fn missing(error: impl Into<FetchError>) -> Failure {
     }
 }
 
-/// What of a state was not found, or was not what it should be.
-pub(in crate::commands) fn no_state(error: StateError) -> Failure {
+/// What of a state was not found, or was not what it should be. Who was asked, and what each answered, goes before it.
+pub(in crate::commands) fn no_state(error: StateError, instead: &str) -> Failure {
     let (message, cause) = (error.to_string(), error.cause());
     match error {
         StateError::Header(error) => missing(error),
         StateError::NotFound { trace, .. } => {
             tell([&*trace]);
-            let instead = ": hardly any state is in the network: name an execution client with --rpc, or ask again with more --timeout";
             Failure::not_found(message, cause, instead)
         }
         StateError::Content(_) | StateError::Capsule(_) => Failure::Invalid(message),
