@@ -92,7 +92,7 @@ proptest! {
         let capsule = WORLD.make(claims.clone());
         let contents = capsule.open().unwrap().contents();
         let get = |key: &ContentKey| {
-            let (state_root, bare) = contents.get(key).ok_or("not in it")?.check(key).map_err(|_| "not proved")?;
+            let (state_root, bare) = contents.get(key).ok_or("not in it")?.clone().check(key).map_err(|_| "not proved")?;
             if state_root == header().state_root { Ok(bare.0) } else { Err("another state") }
         };
         let block = WORLD.chain.block(BLOCK).unwrap();
