@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`network`] | N peers in this process, each with sockets, store and threads of its own, joined over loopback |
+//! | [`network`] | N peers in this process, each with sockets, store and threads of its own, joined over loopback or addresses of their own |
 //! | [`sample`] | fetches random pieces of history through one peer and measures how that went |
 //! | [`demo`] | the main job on a small network: seed, join, fetch, prove |
 //!

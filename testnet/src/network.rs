@@ -1,4 +1,4 @@
-//! N peers in this process, joined over loopback.
+//! N peers in this process, joined over loopback or over addresses of their own.
 //!
 //! Each peer has a runtime of its own, so that one can be killed like a process: its tasks stop where they are, nobody
 //! is told.
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cairn_node::{Node, NodeConfig, RpcConfig, StartError};
+use cairn_node::{Node, NodeConfig, RpcConfig, StartError, swarm::QuicPort};
 use cairn_proto::routing::AddressPolicy;
 use content_types::{ChainSpec, NodeId, SubNetwork};
 use overlay::{
@@ -69,6 +69,12 @@ pub struct PeerOptions {
     pub seeds: Vec<PathBuf>,
     /// Whether it serves JSON-RPC on a free port.
     pub rpc: bool,
+    /// The address that it listens on, one of this machine or of a private network; `None` for loopback.
+    pub listen: Option<Ipv4Addr>,
+    /// Whether and where it speaks QUIC. Without, everything goes over discv5 and uTP.
+    pub quic: QuicPort,
+    /// Whom it starts from, beside the peer of the network with the lowest index.
+    pub bootnodes: Vec<Enr>,
 }
 
 impl PeerOptions {
@@ -145,17 +151,19 @@ impl LocalNetwork {
     }
 
     fn config(&self, folder: &TempDir, options: PeerOptions) -> NodeConfig {
-        let loopback = Ipv4Addr::LOCALHOST;
+        let listen = options.listen.unwrap_or(Ipv4Addr::LOCALHOST);
+        let first = self.living().next().map(|(_, peer)| peer.node.enr());
         NodeConfig {
             trust_dir: Some(self.trust_dir.clone()),
-            listen: ListenAddresses { v4: Some(SocketAddrV4::new(loopback, 0)), v6: None },
+            listen: ListenAddresses { v4: Some(SocketAddrV4::new(listen, 0)), v6: None },
             nat: Nat::None,
             addresses: AddressPolicy::Local,
-            bootnodes: self.living().next().map(|(_, peer)| peer.node.enr()).into_iter().collect::<Vec<Enr>>(),
+            bootnodes: first.into_iter().chain(options.bootnodes).collect(),
+            quic: options.quic,
             capacity: options.capacity,
             shares: options.shares,
             seeds: options.seeds,
-            rpc: options.rpc.then(|| RpcConfig::at(SocketAddr::from((loopback, 0)))),
+            rpc: options.rpc.then(|| RpcConfig::at(SocketAddr::from((listen, 0)))),
             ..NodeConfig::new(Arc::clone(&self.chain), folder.path())
         }
     }
