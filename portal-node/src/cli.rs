@@ -356,6 +356,9 @@ pub(crate) struct PutCapsuleArgs {
     /// The capsule
     #[arg(value_name = "FILE", value_parser = values::path())]
     pub(crate) file: PathBuf,
+    /// Give the nodes and codes in it to the peers that keep state, instead of the capsule: accounts in it can be read by anybody then
+    #[arg(long)]
+    pub(crate) state: bool,
     /// Most seconds until somebody keeps it
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = values::read::<u64>)]
     pub(crate) timeout: u64,

@@ -106,7 +106,7 @@ fn what_peers_keep_of_a_state_makes_a_capsule_with_the_proof_of_its_header() {
 #[test]
 fn a_capsule_that_peers_keep_is_found_by_what_it_was_made_with() {
     let (world, url) = world();
-    let keeps = ["--shares", "capsules=1", "--capacity", "10MB", "--seed"];
+    let keeps = ["--shares", "capsules=1,state=1", "--capacity", "10MB", "--seed"];
     let keeper = Peer::start(world.trusting("keeper").arg("run").args(keeps).arg(&world.archives[0]), "none");
     wait_for_headers(&world, &keeper);
     let account = world.chain.state(BLOCK).accounts()[0].address;
@@ -124,6 +124,18 @@ fn a_capsule_that_peers_keep_is_found_by_what_it_was_made_with() {
     get(&["1", "0"]).end().exits(0);
     assert_eq!(fs::read(&found).unwrap(), fs::read(&made).unwrap(), "with the proof of its header");
     get(&["0"]).end().exits(4).ends_with("`cairn capsule make` makes one");
+
+    // Who never heard of the capsule reads what is in it, once its nodes are in the network.
+    let read = || {
+        let call = world.trusting("none").args(["capsule", "make", "--block", &BLOCK.to_string(), "--code"]);
+        let call = call.args(["--account", &account.to_string(), "--slot", "0", "--slot", "1", "--out"]).arg(&found);
+        asked(&keeper.enr(), call)
+    };
+    read().end().exits(4);
+    put(&keeper.enr()).arg("--state").end().exits(0).ends_with("are kept by peers now");
+    fs::remove_file(&found).unwrap();
+    read().end().exits(0);
+    assert_eq!(fs::read(&found).unwrap(), fs::read(&made).unwrap());
 
     let other = world.seed("other", "none");
     wait_for_headers(&world, &other);

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use content_types::capsule::{Capsule, Claim};
+use bytes::Bytes;
+use content_types::capsule::{Capsule, Claim, Opened};
 use content_types::capsules::{self, ContentKey};
 use content_types::room::Form;
 use content_types::verify::{BrokenRule, Unverified};
 use content_types::{BlockId, HeaderProof, NodeId, ProvedHeader, SubNetwork};
+use futures::{StreamExt, TryStreamExt, stream};
 use overlay::service::{FoundContent, LookupError, LookupTrace, RequestError};
 
 use crate::again::until_settled;
 use crate::fetch::{FetchError, Fetcher};
 use crate::networks::Network;
 use crate::not_found::NotFoundCause;
+
+/// Nodes and codes of a capsule that are given to the state network at a time.
+const PARALLEL: usize = 8;
 
 /// For how long what was not found is asked for again, unless somebody says how long it waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct SharedCapsules {
     fetcher: Fetcher,
     network: Option<Arc<Network>>,
+    state: Option<Arc<Network>>,
     patience: Duration,
 }
 
@@ -87,15 +93,15 @@ pub enum CapsulePutError {
     /// The offers failed.
     #[error(transparent)]
     Request(#[from] Arc<RequestError>),
-    /// This node does not speak the capsules' network.
-    #[error("this node does not speak the network of capsules")]
+    /// This node does not speak the sub-network.
+    #[error("this node does not speak the sub-network")]
     NotSpoken,
 }
 
 impl SharedCapsules {
     pub(crate) fn new(fetcher: Fetcher, networks: &[Arc<Network>]) -> Self {
-        let network = networks.iter().find(|network| network.sub_network() == SubNetwork::Capsules).cloned();
-        Self { fetcher, network, patience: PATIENCE }
+        let of = |sub_network| networks.iter().find(|network| network.sub_network() == sub_network).cloned();
+        Self { fetcher, network: of(SubNetwork::Capsules), state: of(SubNetwork::State), patience: PATIENCE }
     }
 
     /// The same for somebody who waits so long: nothing is asked again after that.
@@ -141,7 +147,33 @@ impl SharedCapsules {
         let header = self.fetcher.header(BlockId::Hash(key.block_hash)).await?;
         let key = content_types::ContentKey::from(key);
         key.examine(Form::Offered, value.clone())?.check(Some(header.header()))?;
-        let key = key.encode();
+        self.give(network, key.encode(), value).await
+    }
+
+    /// Gives the state network each node and each code that a capsule has, as [`put`](Self::put) gives the capsule: what is in it can
+    /// then be read by who never heard of it. Says how many there are.
+    ///
+    /// # Errors
+    /// [`CapsulePutError`] of the first that nobody keeps in the end; others may be kept.
+    pub async fn put_state(&self, opened: &Opened) -> Result<usize, CapsulePutError> {
+        let network = self.state.as_deref().ok_or(CapsulePutError::NotSpoken)?;
+        let header = self.fetcher.header(BlockId::Hash(opened.header.hash())).await?;
+        let contents = opened.contents();
+        let count = contents.len();
+        stream::iter(contents)
+            .map(async |(key, proved)| {
+                let (key, value) = (content_types::ContentKey::from(key), proved.encode());
+                key.examine(Form::Offered, value.clone())?.check(Some(header.header()))?;
+                self.give(network, key.encode(), value).await
+            })
+            .buffer_unordered(PARALLEL)
+            .try_for_each(async |_| Ok(()))
+            .await?;
+        Ok(count)
+    }
+
+    /// Offers a value until a peer gives it to who asks; says which.
+    async fn give(&self, network: &Network, key: Bytes, value: Bytes) -> Result<NodeId, CapsulePutError> {
         let give = || async {
             let report = network.overlay().put_content(key.clone(), value.clone()).await.map_err(Arc::new)?;
             // Who takes it has said so before it was sent: only who gives it has it.

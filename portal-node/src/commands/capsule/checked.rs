@@ -16,7 +16,7 @@ use crate::{cli::CapsuleArgs, failure::Failure, output, settings::Settings};
 /// A capsule that proves what it tells as far as its header goes.
 pub(super) struct Checked {
     pub(super) capsule: Capsule,
-    opened: Opened,
+    pub(super) opened: Opened,
     header: HeaderStanding,
     file: String,
 }

@@ -18,23 +18,29 @@ use crate::{
 pub(super) async fn put(settings: &Settings, args: PutCapsuleArgs) -> Result<(), Failure> {
     let file = args.file.display().to_string();
     // What is wrong with it is said before anybody is asked.
-    let Checked { capsule, .. } = checked(settings, CapsuleArgs { file: args.file, block_hash: None }).await?;
+    let Checked { capsule, opened, .. } = checked(settings, CapsuleArgs { file: args.file, block_hash: None }).await?;
     let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
-    let given = node.capsules().clone().with_patience(Duration::from_secs(args.timeout)).put(&capsule).await;
+    let peers = node.capsules().clone().with_patience(Duration::from_secs(args.timeout));
+    let given = match args.state {
+        true => peers.put_state(&opened).await.map(|count| format!("{count} nodes and codes are kept by peers now")),
+        false => peers.put(&capsule).await.map(|keeper| format!("kept by peers now: {keeper} gives it to who asks")),
+    };
+    drop(peers);
     node.shutdown().await;
-    let keeper = given.map_err(|error| not_given(&file, error))?;
-    output::remark(format_args!("{file}: kept by peers now: {keeper} gives it to who asks"));
+    let said = given.map_err(|error| not_given(&file, args.state, error))?;
+    output::remark(format_args!("{file}: {said}"));
     Ok(())
 }
 
-fn not_given(file: &str, error: CapsulePutError) -> Failure {
+fn not_given(file: &str, is_state: bool, error: CapsulePutError) -> Failure {
+    let what = if is_state { "state" } else { "capsules" };
     match error {
         CapsulePutError::Header(error) => fetch::missing(error),
         CapsulePutError::Content(error) => {
             Failure::Invalid(format!("{file}: {error}: make it of fewer accounts or slots, or pass the file on"))
         }
         CapsulePutError::NobodyKeepsIt { answered: 0, .. } => Failure::NotFound(format!(
-            "{file}: nobody keeps capsules among the peers that were found: a peer does with `--shares capsules=1`"
+            "{file}: nobody keeps {what} among the peers that were found: a peer does with `--shares {what}=1`"
         )),
         CapsulePutError::NobodyKeepsIt { .. } => {
             Failure::NotFound(format!("{file}: {error}: they may lack the header of its block; try again later"))
