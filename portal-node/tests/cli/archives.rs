@@ -102,6 +102,21 @@ fn a_disk_that_does_not_take_the_result_is_no_fault_of_the_archive() {
     world.trusting("data").args(["convert", "--to", "era1", &made, "--out"]).arg(world.path("out")).end().exits(5);
 }
 
+/// What is made is named after the chain and follows its rules: of another chain's archive it would be wrong.
+#[test]
+fn an_archive_that_is_named_after_another_chain_is_not_converted() {
+    let world = World::new();
+    let convert = |to: &str| Call::new(world.path("home")).args(["convert", "--to", to, "--out"]).arg(world.path("out"));
+    for to in ["era1", "ere"] {
+        convert(to).arg(&world.archives[0]).end().exits(3).ends_with("name its chain with --chain");
+    }
+    assert_eq!(fs::read_dir(world.path("out")).unwrap().count(), 0);
+    // Under a name that says nothing, nobody can tell.
+    let unnamed = world.path("unnamed.ere");
+    fs::copy(&world.archives[0], &unnamed).unwrap();
+    convert("ere").arg(&unnamed).end().exits(0);
+}
+
 #[test]
 fn blocks_after_the_merge_are_no_era1_file() {
     let world = World::new();
