@@ -19,7 +19,7 @@ use crate::{
 
 #[cfg(feature = "replay")]
 pub(crate) use self::state::ReplayArgs;
-pub(crate) use self::state::{GetStateArgs, StateCommand};
+pub(crate) use self::state::{FollowArgs, GetStateArgs, StateCommand};
 
 /// Keeps, fetches and seeds Ethereum's history, peer to peer.
 ///
@@ -103,6 +103,7 @@ impl Command {
         match self {
             Self::Sync(_) => true,
             Self::Fetch(fetch) => fetch.makes_archives() || fetch.into_store,
+            Self::State(StateCommand::Follow(_)) => true,
             _ => false,
         }
     }

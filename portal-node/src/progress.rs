@@ -1,5 +1,8 @@
 //! Progress of whatever takes longer than a second: rate and time left on a terminal, silence elsewhere, unless somebody asks
-//! for a line for each peer. Work of days ([`Journal`]) has a line now and then elsewhere, too.
+//! for a line for each peer. Work of days (`journal`) has a line now and then elsewhere, too.
+
+#[cfg(feature = "replay")]
+mod journal;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +19,9 @@ use indicatif::{
 
 use crate::output;
 
+#[cfg(feature = "replay")]
+pub(crate) use journal::Journal;
+
 /// How often the bar is drawn, in draws a second.
 const DRAWS_A_SECOND: u8 = 8;
 /// How often the bar moves by itself while nothing is reported.
@@ -31,8 +37,6 @@ const SHORT_ID: usize = 10;
 
 /// How often lines are written where there is no terminal to draw on.
 const LINES_INTERVAL: Duration = Duration::from_secs(5);
-/// The same for work of days.
-const JOURNAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Peers that have a line on a terminal; those that gave most.
 const PEER_LINES: usize = 16;
 /// A peer's line on a terminal.
@@ -156,58 +160,6 @@ impl Drop for Board {
         }
         // Bars that are left would stay on the screen.
         let _ = self.multi.clear();
-    }
-}
-
-/// Work that may take days: a bar on a terminal, elsewhere a line now and then.
-#[derive(Debug)]
-pub(crate) struct Journal {
-    bar: ProgressBar,
-    what: String,
-    first: u64,
-    last: u64,
-    begun: Instant,
-    said: Instant,
-}
-
-impl Journal {
-    /// Work on the blocks from `first` to `last`.
-    pub(crate) fn new(first: u64, last: u64, what: &str) -> Self {
-        let bar = items(last.saturating_sub(first).saturating_add(1), what);
-        Self { bar, what: what.to_owned(), first, last, begun: Instant::now(), said: Instant::now() }
-    }
-
-    /// How long it has taken.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    /// It is at `block`; `rest` is what else there is to say.
-    pub(crate) fn show(&mut self, block: u64, rest: &str) {
-        self.bar.set_position(block.saturating_sub(self.first));
-        self.bar.set_message(format!("{} block {}, {rest}", self.what, HumanCount(block)));
-        if self.bar.is_hidden() && self.said.elapsed() >= JOURNAL_INTERVAL {
-            self.said = Instant::now();
-            output::remark(self.line(block, rest));
-        }
-    }
-
-    fn line(&self, block: u64, rest: &str) -> String {
-        let (done, elapsed) = (block.saturating_sub(self.first), self.elapsed());
-        let mut line = format!("{} block {block} of {}", self.what, self.last);
-        if done > 0 {
-            let left = self.last.saturating_sub(block) as f64 / done as f64;
-            let per_second = rate(done as f64 / elapsed.as_secs_f64().max(0.001), |of| HumanCount(of).to_string());
-            let left = Duration::try_from_secs_f64(elapsed.as_secs_f64() * left).unwrap_or(Duration::MAX);
-            let _ = write!(line, ", {per_second} blocks/s, {:#} left", HumanDuration(left));
-        }
-        format!("{line}, {rest}")
-    }
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 
@@ -369,15 +321,6 @@ mod tests {
         bar.abandon();
         let after = screen.drawn();
         assert!(after.contains('█') && after.contains("1,000/4,000") && after.contains(" left"), "{after}");
-    }
-
-    #[test]
-    fn a_journal_says_how_long_the_rest_takes_where_no_bar_is_drawn() {
-        let mut journal = Journal::new(100, 299, "replaying");
-        assert_eq!(journal.line(100, "1 M gas/s"), "replaying block 100 of 299, 1 M gas/s");
-        journal.begun = Instant::now() - Duration::from_secs(10);
-        let line = journal.line(150, "1 M gas/s");
-        assert!(line.starts_with("replaying block 150 of 299, 5.0 blocks/s, 30s left, "), "{line}");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What can be typed after `cairn state`.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU64, path::PathBuf};
 
 use alloy_primitives::{Address, U256};
 #[cfg(feature = "replay")]
 use bytesize::ByteSize;
 use cairn_node::headers::BlockId;
 use clap::{Args, Subcommand};
+use reqwest::Url;
 
 use crate::{flags::NetworkArgs, values};
 
@@ -27,6 +28,11 @@ pub(crate) enum StateCommand {
     Replay(Box<ReplayArgs>),
     /// Read accounts, slots and code at a block out of the state network, proved
     Get(Box<GetStateArgs>),
+    /// Prove accounts at every n-th block by an execution client (eth_getProof) while it has the state, and keep that as capsules
+    ///
+    /// Each is what `cairn capsule make --rpc` makes, in a file named by chain, block and the head of the block's hash. Interrupted,
+    /// the same command goes on behind the last file; blocks whose state the client does not have any more are passed over.
+    Follow(Box<FollowArgs>),
 }
 
 /// Flags of `cairn state replay`.
@@ -57,6 +63,35 @@ pub(crate) struct ReplayArgs {
     /// Most seconds to wait while nothing that is handed out comes to an end
     #[arg(long, requires = "offer", default_value_t = 600, value_name = "SECONDS", value_parser = values::read::<u64>)]
     pub(crate) timeout: u64,
+}
+
+/// Flags of `cairn state follow`.
+#[derive(Debug, Args)]
+pub(crate) struct FollowArgs {
+    /// JSON-RPC of an execution client; a full node has the state of the last hundred blocks or so
+    #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) rpc: Url,
+    /// An account; may be given several times
+    #[arg(long, required = true, value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
+    pub(crate) account: Vec<Address>,
+    /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
+    #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
+    pub(crate) slot: Vec<U256>,
+    /// With the code of each of these accounts
+    #[arg(long)]
+    pub(crate) code: bool,
+    /// Blocks whose number is a multiple of this
+    #[arg(long, value_name = "BLOCKS")]
+    pub(crate) every: NonZeroU64,
+    /// How many blocks have to follow on one: what is younger may be taken back
+    #[arg(long, default_value_t = 64, value_name = "BLOCKS")]
+    pub(crate) behind: u64,
+    /// The last block; without it there is no end
+    #[arg(long, value_name = "BLOCK")]
+    pub(crate) to: Option<u64>,
+    /// Folder for the capsules, made when it is missing
+    #[arg(long, value_name = "DIR", value_parser = values::path())]
+    pub(crate) out: PathBuf,
 }
 
 /// Flags of `cairn state get`.

@@ -40,7 +40,7 @@ pub(crate) async fn run(command: Command, settings: Settings, panics: Panics) ->
             tokio::select! {
                 outcome = short(other, &settings) => outcome,
                 ended = signals.next() => Err(match ended {
-                    Failure::Interrupted if goes_on => Failure::Paused("what came over QUIC is kept".to_owned()),
+                    Failure::Interrupted if goes_on => Failure::Paused("what has come is kept".to_owned()),
                     ended => ended,
                 }),
             }
@@ -53,6 +53,7 @@ async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Run(_) | Command::Seed(_) => Ok(()),
         #[cfg(feature = "replay")]
         Command::State(StateCommand::Replay(_)) => Ok(()),
+        Command::State(StateCommand::Follow(flags)) => state::follow(settings, *flags).await,
         Command::State(StateCommand::Get(flags)) => state::get(settings, *flags).await,
         Command::Fetch(flags) => fetch::fetch(settings, flags).await,
         Command::Sync(flags) => sync::sync(settings, flags).await,

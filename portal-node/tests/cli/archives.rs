@@ -106,7 +106,8 @@ fn a_disk_that_does_not_take_the_result_is_no_fault_of_the_archive() {
 #[test]
 fn an_archive_that_is_named_after_another_chain_is_not_converted() {
     let world = World::new();
-    let convert = |to: &str| Call::new(world.path("home")).args(["convert", "--to", to, "--out"]).arg(world.path("out"));
+    let convert =
+        |to: &str| Call::new(world.path("home")).args(["convert", "--to", to, "--out"]).arg(world.path("out"));
     for to in ["era1", "ere"] {
         convert(to).arg(&world.archives[0]).end().exits(3).ends_with("name its chain with --chain");
     }

@@ -1,6 +1,6 @@
 //! `cairn capsule`: made from an execution client, checked without a network, shown, and taken apart.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use alloy_primitives::{Address, hex};
 use cairn_synthetic::SyntheticConfig;
@@ -19,8 +19,8 @@ const BLOCK: u64 = 70;
 /// A chain with a state, and a client that has that of one block.
 fn world() -> (World, String) {
     let world = World::of(SyntheticConfig { accounts: 40, ..SyntheticConfig::small() });
-    let state = Some((BLOCK, world.chain.state(BLOCK)));
-    let url = Client { state, ..Client::of(&world.chain) }.serve();
+    let states = BTreeMap::from([(BLOCK, world.chain.state(BLOCK))]);
+    let url = Client { states, ..Client::of(&world.chain) }.serve();
     (world, url)
 }
 
@@ -208,10 +208,49 @@ fn what_a_client_cannot_prove_is_its_last_line() {
     make(&world, &pruned, &[account], &file).end().exits(4).ends_with("missing trie node").ends_with("archive node");
     make(&world, "http://127.0.0.1:9", &[account], &file).end().exits(7).ends_with("check its URL");
     // One that proves another block's state.
-    let state = Some((BLOCK, world.chain.state(BLOCK - 9)));
-    let lying = Client { state, ..Client::of(&world.chain) }.serve();
+    let states = BTreeMap::from([(BLOCK, world.chain.state(BLOCK - 9))]);
+    let lying = Client { states, ..Client::of(&world.chain) }.serve();
     make(&world, &lying, &[account], &file).end().exits(5).ends_with("name another client");
     let elsewhere = World::of(SyntheticConfig { seed: 9, ..SyntheticConfig::small() });
     make(&elsewhere, &url, &[account], &file).end().exits(5).ends_with("--chain");
     assert!(!file.exists());
+}
+
+/// An account that somebody follows, at every tenth block whose state the client has.
+#[test]
+fn a_followed_account_is_proved_at_every_nth_block_and_from_there_on() {
+    let world = World::of(SyntheticConfig { accounts: 40, ..SyntheticConfig::small() });
+    let last = world.chain.config().blocks() - 1;
+    // A full node has the states of the youngest blocks alone.
+    let states = (60..=last).map(|block| (block, world.chain.state(block))).collect();
+    let url = Client { states, ..Client::of(&world.chain) }.serve();
+    let account = world.chain.state(last).accounts()[0].address;
+    let out = world.path("followed");
+    let follow = |to: u64| {
+        let call = world.trusting("none").args(["state", "follow", "--rpc", &url, "--account", &account.to_string()]);
+        call.args(["--every", "10", "--behind", "5", "--json", "--to", &to.to_string(), "--out"]).arg(&out)
+    };
+    let name = |block: u64| {
+        let hash = hex::encode(&world.chain.block_hash(block).unwrap()[..4]);
+        out.join(format!("{}-{block:010}-{hash}.capsule", world.chain.spec().name()))
+    };
+    // It begins with the newest that counts.
+    let newest = (last - 5) / 10 * 10;
+    let made = follow(newest).end().json();
+    assert_eq!((&made["block"], &made["file"]), (&json!(newest), &json!(name(newest))));
+    let verify = world.trusting("none").args(["capsule", "verify", "--block-hash"]);
+    verify.arg(world.chain.block_hash(newest).unwrap().to_string()).arg(name(newest)).end().exits(0);
+    assert_eq!(follow(newest).end().text(), "", "nothing is left");
+    // The last file tells where it goes on.
+    fs::rename(name(newest), name(newest - 20)).unwrap();
+    assert_eq!(follow(newest).end().text().lines().count(), 2);
+    // What the client does not have any more is passed over.
+    fs::remove_file(name(newest)).unwrap();
+    fs::remove_file(name(newest - 10)).unwrap();
+    fs::rename(name(newest - 20), name(20)).unwrap();
+    follow(newest).end().exits(0).says("block 30 is passed over");
+    assert!(name(newest).exists() && !name(30).exists() && !name(newest - 10).exists());
+    let gone =
+        world.trusting("none").args(["state", "follow", "--rpc", "http://127.0.0.1:9", "--every", "10", "--out"]);
+    gone.arg(&out).args(["--account", &account.to_string()]).end().exits(7).ends_with("check its URL");
 }

@@ -1,6 +1,7 @@
 //! An execution client of a synthetic chain on loopback, as far as `--headers-from` asks one.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::Arc,
@@ -22,15 +23,15 @@ pub(crate) struct Client {
     pub(crate) chain_id: u64,
     /// The error that batches, and requests for proofs, are refused with.
     pub(crate) refusal: Option<String>,
-    /// The state behind one block, by its number.
-    pub(crate) state: Option<(u64, State)>,
+    /// The states that it has, by the numbers of their blocks.
+    pub(crate) states: BTreeMap<u64, State>,
 }
 
 impl Client {
     /// One that knows all of a chain.
     pub(crate) fn of(chain: &SyntheticChain) -> Self {
         let blocks = chain.blocks().map(|block| answer(block.header.header(), block.header.hash())).collect();
-        Self { blocks, chain_id: chain.spec().chain_id(), refusal: None, state: None }
+        Self { blocks, chain_id: chain.spec().chain_id(), refusal: None, states: BTreeMap::new() }
     }
 
     /// Starts it; its URL.
@@ -90,6 +91,9 @@ fn result(request: &Value, client: &Client) -> Value {
     if request["method"] == "eth_chainId" {
         return json!({ "jsonrpc": "2.0", "id": request["id"], "result": format!("{chain_id:#x}") });
     }
+    if request["method"] == "eth_blockNumber" {
+        return json!({ "jsonrpc": "2.0", "id": request["id"], "result": format!("{:#x}", blocks.len() - 1) });
+    }
     if ["eth_getProof", "eth_getCode"].iter().any(|of_state| request["method"] == *of_state) {
         return match of_state(request, client) {
             Some(result) => json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }),
@@ -105,13 +109,11 @@ fn result(request: &Value, client: &Client) -> Value {
     json!({ "jsonrpc": "2.0", "id": request["id"], "result": block })
 }
 
-/// What it says of a state, which it has of one block only.
+/// What it says of a state, if it has that.
 fn of_state(request: &Value, client: &Client) -> Option<Value> {
     let params = request["params"].as_array().unwrap();
-    let (number, state) = client.state.as_ref()?;
-    if params.last()?.as_str()? != format!("{number:#x}") {
-        return None;
-    }
+    let number = u64::from_str_radix(params.last()?.as_str()?.strip_prefix("0x")?, 16).unwrap();
+    let state = client.states.get(&number)?;
     let address: Address = params[0].as_str()?.parse().unwrap();
     let found = state.accounts().iter().find(|account| account.address == address);
     if request["method"] == "eth_getCode" {

@@ -118,6 +118,7 @@ impl ChainState {
     /// Joins a network as a newcomer that keeps nothing, and reads: without a cache, and with one. With a round trip to the peers it
     /// tells how many of them a read takes.
     pub(crate) async fn read(&self, mut network: LocalNetwork, newcomer: PeerOptions, round_trip: Option<Duration>) {
+        let is_node_by_node = newcomer.quic == QuicPort::Nowhere;
         let newcomer = network.join(newcomer).await.unwrap();
         // The others have just been given more than they have processors for: some of them know few peers now.
         let newcomer = network.peer(newcomer).unwrap().node();
@@ -129,13 +130,16 @@ impl ChainState {
         };
         tokio::time::timeout(JOINING, joined).await.expect("the reader finds the others");
         let reader = newcomer.state();
-        self.read_all("without a cache", &reader.without_cache(), round_trip).await;
+        let (lookups, steps) = self.read_all("without a cache", &reader.without_cache(), round_trip).await;
+        // Over QUIC a peer gives what it has of the way; over the wire protocol there is a lookup for each node.
+        assert!(if is_node_by_node { lookups == steps } else { lookups < steps }, "{lookups} lookups of {steps} nodes");
         self.read_all("with a cache", reader, round_trip).await;
         network.shutdown().await;
     }
 
-    /// Reads parts of the states, spread over all of them, and holds each against what it is.
-    async fn read_all(&self, how: &str, reader: &StateReader, round_trip: Option<Duration>) {
+    /// Reads parts of the states, spread over all of them, and holds each against what it is. Returns how many lookups that took, and
+    /// through how many nodes it led.
+    async fn read_all(&self, how: &str, reader: &StateReader, round_trip: Option<Duration>) -> (usize, usize) {
         let mut figures: BTreeMap<&str, Figures> = BTreeMap::new();
         for nth in 0..self.scale.reads {
             let number = *self.states.keys().nth(nth % self.states.len()).unwrap();
@@ -154,9 +158,11 @@ impl ChainState {
                 figures.entry(what).or_default().add(took, lookups, read.steps.len());
             }
         }
+        let counted = figures.get("all").map_or((0, 0), |all| (all.lookups, all.steps));
         for (what, figures) in figures {
             println!("{how}, {what}: {}", figures.told(round_trip));
         }
+        counted
     }
 }
 

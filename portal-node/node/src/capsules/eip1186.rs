@@ -48,6 +48,22 @@ impl ProofClient {
         ExecutionClient::new(url).map(Self)
     }
 
+    /// Checks that the client knows a chain.
+    ///
+    /// # Errors
+    /// [`ClientError`], when it is of another chain, too.
+    pub async fn check_chain(&self, chain: &ChainSpec) -> Result<(), ClientError> {
+        self.0.check_chain(chain).await
+    }
+
+    /// The number of the youngest block that the client has.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn head(&self) -> Result<u64, ClientError> {
+        self.0.head().await
+    }
+
     /// The header of a block as the client has it, after it has said that it knows the chain. Not proved.
     ///
     /// # Errors

@@ -125,7 +125,7 @@ struct Refusal {
 }
 
 #[derive(Deserialize)]
-struct ChainIdAnswer {
+struct NumberAnswer {
     result: U256,
 }
 
@@ -159,12 +159,12 @@ fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ClientError> {
     })
 }
 
-/// The chain's ID in the answer to `eth_chainId`.
+/// The number in the answer to `eth_chainId`, and to `eth_blockNumber`.
 ///
 /// # Errors
 /// [`ClientError`] when there is none that can be read.
-pub(super) fn chain_id(answer: &[u8]) -> Result<U256, ClientError> {
-    read(answer).map(|ChainIdAnswer { result }| result)
+pub(super) fn number(answer: &[u8]) -> Result<U256, ClientError> {
+    read(answer).map(|NumberAnswer { result }| result)
 }
 
 /// A result, which is `null` of a block that the client does not have.
@@ -282,7 +282,7 @@ mod tests {
             let of_one = header(answer.as_bytes(), BlockId::Number(3)).unwrap_err();
             let of_proof = proof(answer.as_bytes(), 3).unwrap_err();
             let of_code = code(answer.as_bytes(), 3).unwrap_err();
-            for refused in [of_batch, of_one, chain_id(answer.as_bytes()).unwrap_err(), of_proof, of_code] {
+            for refused in [of_batch, of_one, number(answer.as_bytes()).unwrap_err(), of_proof, of_code] {
                 assert_eq!(refused.to_string(), "error -32005: too many requests in a batch");
             }
         }

@@ -50,7 +50,7 @@ impl ExecutionClient {
             told: format!("{what} {told}"),
             expected,
         };
-        let id = answers::chain_id(&self.post(&request(0, "eth_chainId", &json!([]))).await?)?;
+        let id = answers::number(&self.post(&request(0, "eth_chainId", &json!([]))).await?)?;
         if id != U256::from(chain.chain_id()) {
             return Err(other("its chain ID is", id.to_string(), chain.chain_id().to_string()));
         }
@@ -59,6 +59,13 @@ impl ExecutionClient {
             return Err(other("its block 0 is", genesis.to_string(), chain.genesis_hash().to_string()));
         }
         Ok(())
+    }
+
+    /// The number of its youngest block.
+    pub(crate) async fn head(&self) -> Result<u64, ClientError> {
+        let number = answers::number(&self.post(&request(0, "eth_blockNumber", &json!([]))).await?)?;
+        // No chain has a block of a higher number.
+        Ok(number.saturating_to())
     }
 
     /// What proves an account and slots of its storage in the state behind a block.

@@ -165,7 +165,7 @@ async fn with_proof(capsule: Capsule, archive: Option<Archive>) -> Result<Capsul
 }
 
 /// Why an execution client gave no header or proof.
-fn client_failure(url: &str, error: &ClientError) -> Failure {
+pub(in crate::commands) fn client_failure(url: &str, error: &ClientError) -> Failure {
     match error {
         _ if error.is_refusal() => Failure::Refused(format!("{url}: {error}: check its URL and the key in it")),
         _ if error.is_unreachable() => Failure::Network(format!("{url}: {error}: check its URL and that it runs")),
