@@ -125,6 +125,10 @@ fn a_capsule_that_peers_keep_is_found_by_what_it_was_made_with() {
     assert_eq!(fs::read(&found).unwrap(), fs::read(&made).unwrap(), "with the proof of its header");
     get(&["0"]).end().exits(4).ends_with("`cairn capsule make` makes one");
 
+    // A newcomer gets the trust lists first.
+    let newcomer = world.cairn("newcomer").args(["capsule", "get", "--block", &BLOCK.to_string(), "--code"]);
+    let newcomer = newcomer.args(["--account", &account.to_string(), "--slot", "0", "--slot", "1", "--out"]).arg("-");
+    assert_eq!(asked(&keeper.enr(), newcomer).end().exits(0).bytes(), fs::read(&made).unwrap());
     // Who never heard of the capsule reads what is in it, once its nodes are in the network.
     let read = || {
         let call = world.trusting("none").args(["capsule", "make", "--block", &BLOCK.to_string(), "--code"]);

@@ -65,6 +65,7 @@ pub(super) async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(
         })?
     } else {
         let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
+        node.prepare_to_fetch().await;
         let patience = Duration::from_secs(args.timeout);
         // The reader is gone before the node is: it has the store in use.
         let made = node.state().clone().with_patience(patience).capsule(args.block, claims).await;
@@ -123,6 +124,7 @@ async fn from_network(
     block: BlockId,
 ) -> Result<(DecodedHeader, Option<HeaderProof>), Failure> {
     let (node, _scratch) = peer::start_fetcher(settings, network).await?;
+    node.prepare_to_fetch().await;
     let found = node.fetch().clone().with_patience(Duration::from_secs(timeout)).header_with_proof(block).await;
     node.shutdown().await;
     let (header, proof) = found.map_err(fetch::missing)?;

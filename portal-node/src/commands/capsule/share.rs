@@ -20,6 +20,7 @@ pub(super) async fn put(settings: &Settings, args: PutCapsuleArgs) -> Result<(),
     // What is wrong with it is said before anybody is asked.
     let Checked { capsule, opened, .. } = checked(settings, CapsuleArgs { file: args.file, block_hash: None }).await?;
     let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
+    node.prepare_to_fetch().await;
     let peers = node.capsules().clone().with_patience(Duration::from_secs(args.timeout));
     let given = match args.state {
         true => peers.put_state(&opened).await.map(|count| format!("{count} nodes and codes are kept by peers now")),
@@ -53,6 +54,7 @@ pub(super) async fn get(settings: &Settings, args: GetCapsuleArgs) -> Result<(),
     let to = Destination::of(&args.out)?;
     let claims = make::of_flags(&args.account, &args.slot, args.code);
     let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
+    node.prepare_to_fetch().await;
     let patience = Duration::from_secs(args.timeout);
     let found = node.capsules().clone().with_patience(patience).get(args.block, claims).await;
     node.shutdown().await;
