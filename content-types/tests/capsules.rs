@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use alloy_consensus::Header;
 use alloy_primitives::{Address, U256, hex, keccak256};
+use alloy_trie::TrieAccount;
 use bytes::Bytes;
 use cairn_synthetic::{State, SyntheticChain, SyntheticConfig};
 use content_types::capsule::{Capsule, CapsuleError, Claim, MakeError};
@@ -186,15 +187,21 @@ fn made_up(slots: u64) -> Capsule {
     }
     storage.reverse();
     let address = Address::ZERO;
-    let account = alloy_trie::TrieAccount { storage_root: keccak256(&storage[0]), ..Default::default() };
-    let path = [&[0x20], keccak256(address).as_slice()].concat();
+    let account = TrieAccount { storage_root: keccak256(&storage[0]), ..Default::default() };
+    let slots = (0..slots).map(U256::from).collect();
+    of_one_account(account, Claim { address, slots, code: false }, storage)
+}
+
+/// A capsule of a state of one account, in a block of its own: the leaf is the whole trie.
+fn of_one_account(account: TrieAccount, claim: Claim, storage: Vec<Bytes>) -> Capsule {
+    let path = [&[0x20], keccak256(claim.address).as_slice()].concat();
     let leaf = node(&[alloy_rlp::encode(&path[..]), alloy_rlp::encode(&alloy_rlp::encode(account)[..])]);
     let header = Header { state_root: keccak256(&leaf), ..Default::default() };
     Capsule {
         header: alloy_rlp::encode(&header).into(),
         header_proof: Bytes::new(),
-        claims: vec![Claim { address, slots: (0..slots).map(U256::from).collect(), code: false }],
-        nodes: std::iter::once(&leaf).chain(&storage).cloned().collect(),
+        claims: vec![claim],
+        nodes: std::iter::once(leaf).chain(storage).collect(),
         codes: Vec::new(),
     }
 }
@@ -262,17 +269,8 @@ fn what_is_not_the_capsule_of_its_key_is_refused_on_the_network() {
 /// A state of one account, in a block of its own.
 fn of_the_protocol() -> Capsule {
     let address = Address::repeat_byte(0xaa);
-    let account = alloy_trie::TrieAccount { nonce: 1, balance: U256::from(1_000), ..Default::default() };
-    let path = [&[0x20], keccak256(address).as_slice()].concat();
-    let leaf = node(&[alloy_rlp::encode(&path[..]), alloy_rlp::encode(&alloy_rlp::encode(account)[..])]);
-    let header = Header { state_root: keccak256(&leaf), ..Default::default() };
-    Capsule {
-        header: alloy_rlp::encode(&header).into(),
-        header_proof: Bytes::new(),
-        claims: vec![Claim { address, slots: vec![U256::from(7)], code: true }],
-        nodes: vec![leaf],
-        codes: Vec::new(),
-    }
+    let account = TrieAccount { nonce: 1, balance: U256::from(1_000), ..Default::default() };
+    of_one_account(account, Claim { address, slots: vec![U256::from(7)], code: true }, Vec::new())
 }
 
 #[test]

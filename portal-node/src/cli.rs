@@ -1,10 +1,11 @@
 //! What a person can type. The text here is the manual.
 
+mod claims;
 mod state;
 
 use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::B256;
 use bytesize::ByteSize;
 use cairn_archive::{Format, MAX_BLOCKS};
 use cairn_node::{headers::BlockId, ranges};
@@ -17,6 +18,7 @@ use crate::{
     values,
 };
 
+pub(crate) use self::claims::ClaimArgs;
 #[cfg(feature = "replay")]
 pub(crate) use self::state::ReplayArgs;
 pub(crate) use self::state::{FollowArgs, GetStateArgs, StateCommand};
@@ -324,20 +326,13 @@ pub(crate) struct MakeCapsuleArgs {
     pub(crate) rpc: Option<Url>,
     /// A file with what eth_getProof has answered, one or a list, or with what `cairn capsule export` has written: a capsule of all
     /// that it proves
-    #[arg(long, value_name = "FILE", value_parser = values::path(), conflicts_with_all = ["rpc", "account", "slot", "code"])]
+    #[arg(long, value_name = "FILE", group = "accounts", value_parser = values::path(), conflicts_with_all = ["rpc", "account", "slot", "code"])]
     pub(crate) proofs: Option<PathBuf>,
     /// The block, by number or hash
     #[arg(long, value_name = "BLOCK")]
     pub(crate) block: BlockId,
-    /// An account; may be given several times
-    #[arg(long, required_unless_present = "proofs", value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
-    pub(crate) account: Vec<Address>,
-    /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
-    #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
-    pub(crate) slot: Vec<U256>,
-    /// With the code of each of these accounts
-    #[arg(long)]
-    pub(crate) code: bool,
+    #[command(flatten)]
+    pub(crate) wanted: ClaimArgs,
     /// An archive (.era1, .ere) that has the block with the proof of its header, which the capsule then has, too
     #[arg(long, value_name = "FILE", value_parser = values::path())]
     pub(crate) proof_from: Option<PathBuf>,
@@ -373,15 +368,8 @@ pub(crate) struct GetCapsuleArgs {
     /// The block, by number or hash
     #[arg(long, value_name = "BLOCK")]
     pub(crate) block: BlockId,
-    /// An account; may be given several times
-    #[arg(long, required = true, value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
-    pub(crate) account: Vec<Address>,
-    /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
-    #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
-    pub(crate) slot: Vec<U256>,
-    /// With the code of each of these accounts
-    #[arg(long)]
-    pub(crate) code: bool,
+    #[command(flatten)]
+    pub(crate) wanted: ClaimArgs,
     /// Where the capsule goes; - for standard output
     #[arg(long, value_name = "FILE", value_parser = values::path())]
     pub(crate) out: PathBuf,

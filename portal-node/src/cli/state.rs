@@ -2,13 +2,13 @@
 
 use std::{num::NonZeroU64, path::PathBuf};
 
-use alloy_primitives::{Address, U256};
 #[cfg(feature = "replay")]
 use bytesize::ByteSize;
 use cairn_node::headers::BlockId;
 use clap::{Args, Subcommand};
 use reqwest::Url;
 
+use super::ClaimArgs;
 use crate::{flags::NetworkArgs, values};
 
 /// What is done with the state.
@@ -71,15 +71,8 @@ pub(crate) struct FollowArgs {
     /// JSON-RPC of an execution client; a full node has the state of the last hundred blocks or so
     #[arg(long, value_name = "URL", value_parser = values::read::<Url>)]
     pub(crate) rpc: Url,
-    /// An account; may be given several times
-    #[arg(long, required = true, value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
-    pub(crate) account: Vec<Address>,
-    /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
-    #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
-    pub(crate) slot: Vec<U256>,
-    /// With the code of each of these accounts
-    #[arg(long)]
-    pub(crate) code: bool,
+    #[command(flatten)]
+    pub(crate) wanted: ClaimArgs,
     /// Blocks whose number is a multiple of this
     #[arg(long, value_name = "BLOCKS")]
     pub(crate) every: NonZeroU64,
@@ -97,15 +90,8 @@ pub(crate) struct FollowArgs {
 /// Flags of `cairn state get`.
 #[derive(Debug, Args)]
 pub(crate) struct GetStateArgs {
-    /// An account; may be given several times
-    #[arg(long, required = true, value_name = "ADDRESS", value_parser = values::hexadecimal::<Address>("an address: 0x and 40 hex digits"))]
-    pub(crate) account: Vec<Address>,
-    /// A slot of the storage of each of these accounts, as a number or 32 bytes in hexadecimal; may be given several times
-    #[arg(long, value_name = "SLOT", value_parser = values::hexadecimal::<U256>("a slot: a number, or 0x and up to 64 hex digits"))]
-    pub(crate) slot: Vec<U256>,
-    /// With the code of each of these accounts
-    #[arg(long)]
-    pub(crate) code: bool,
+    #[command(flatten)]
+    pub(crate) wanted: ClaimArgs,
     /// The block, by number or hash
     #[arg(long, value_name = "BLOCK")]
     pub(crate) block: BlockId,

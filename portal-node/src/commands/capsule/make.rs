@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::B256;
 use cairn_archive::{Archive, ArchiveRule, Component};
 use cairn_node::{
     capsules::{CapsuleSourceError, GivenProofs, ProofClient},
@@ -48,7 +48,7 @@ pub(super) async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(
     };
     let other_proof =
         if archive.is_some() { "take it from another archive" } else { "name an archive with --proof-from" };
-    let claims = of_flags(&args.account, &args.slot, args.code);
+    let claims = args.wanted.claims();
     let capsule = if let Some(url) = args.rpc {
         from_client(&chain, url, args.block, archive, claims).await?
     } else if let Some(path) = args.proofs {
@@ -97,11 +97,6 @@ pub(super) fn deliver(to: &Destination, capsule: &Capsule, opened: &Opened, enco
         "a capsule of block {number} ({hash}): {accounts} accounts, {nodes} nodes, {bytes} bytes"
     ));
     Ok(())
-}
-
-/// What the flags ask for: of each account the same.
-pub(super) fn of_flags(accounts: &[Address], slots: &[U256], code: bool) -> Vec<Claim> {
-    accounts.iter().map(|address| Claim { address: *address, slots: slots.to_vec(), code }).collect()
 }
 
 /// Proofs out of a file.

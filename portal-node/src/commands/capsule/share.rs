@@ -52,7 +52,7 @@ fn not_given(file: &str, is_state: bool, error: CapsulePutError) -> Failure {
 
 pub(super) async fn get(settings: &Settings, args: GetCapsuleArgs) -> Result<(), Failure> {
     let to = Destination::of(&args.out)?;
-    let claims = make::of_flags(&args.account, &args.slot, args.code);
+    let claims = args.wanted.claims();
     let (node, _scratch) = peer::start_fetcher(settings, args.network).await?;
     node.prepare_to_fetch().await;
     let patience = Duration::from_secs(args.timeout);

@@ -46,13 +46,12 @@ pub(in crate::commands) async fn follow(settings: &Settings, args: FollowArgs) -
     fs::create_dir_all(&args.out).map_err(|error| Failure::io(&args.out, error))?;
     let client = ProofClient::new(args.rpc.clone())
         .map_err(|error| Failure::Internal(format!("the HTTP client cannot be set up: {error}")))?;
-    let claim = |address| Claim { address, slots: args.slot.clone(), code: args.code };
     let mut last = last_made(&args.out, chain.name())?;
     let followed = Followed {
         chain,
         client,
         url: without_secrets(args.rpc.as_str()),
-        claims: args.account.iter().copied().map(claim).collect(),
+        claims: args.wanted.claims(),
         folder: args.out,
         is_json: settings.json,
     };

@@ -7,7 +7,7 @@ use cairn_node::{
     headers::BlockId,
     state::{AccountAnswer, StateError, StateOrigin, StateStep},
 };
-use content_types::{ProvedHeader, capsule::Claim};
+use content_types::ProvedHeader;
 use serde_json::{Value, json};
 
 use super::super::{accounts::ShownAccount, fetch, peer};
@@ -54,8 +54,7 @@ async fn read(node: &Node, args: &GetStateArgs) -> Result<(ProvedHeader, Vec<Acc
     let header = header.map_err(|error| failure(error.into()))?;
     let reader = node.state().clone().with_patience(patience);
     let mut accounts = Vec::new();
-    for address in &args.account {
-        let claim = Claim { address: *address, slots: args.slot.clone(), code: args.code };
+    for claim in args.wanted.claims() {
         // One block, whatever its number stands for later.
         accounts.push(reader.account(BlockId::Hash(header.hash()), &claim).await.map_err(failure)?);
     }
