@@ -1,6 +1,6 @@
 //! Small files that have to survive a crash: written beside their place, synced, then renamed over it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -12,10 +12,25 @@ use tempfile::NamedTempFile;
 /// # Errors
 /// Whatever the file system reports; the old file stays as it was.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, None)
+}
+
+/// The same of a file that is there, and that others may go on reading as they could before.
+///
+/// # Errors
+/// Whatever the file system reports, such as that there is no file; the old one stays as it was.
+pub(crate) fn rewrite_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, Some(fs::metadata(path)?.permissions()))
+}
+
+fn replace(path: &Path, bytes: &[u8], permissions: Option<Permissions>) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()

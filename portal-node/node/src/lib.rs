@@ -11,7 +11,7 @@
 //! | [`fetch`] | headers, bodies, receipts and blocks, verified |
 //! | [`state`] | accounts, storage and code at a block, proved |
 //! | [`capsules`] | proof capsules out of what execution clients prove |
-//! | [`cadence`] | which blocks are proved by who follows the chain |
+//! | [`followed`] | accounts that somebody follows: when they are proved, and how others get that |
 //! | [`present`] | blocks and parts of them as JSON and RLP |
 //! | [`seeding`] | archives: served in place, offered to the network |
 //! | [`outbox`] | what a program makes block by block, handed to the network through a peer that runs |
@@ -31,12 +31,12 @@
 mod access;
 mod again;
 mod bootnodes;
-pub mod cadence;
 pub mod capsules;
 pub mod config;
 mod express;
 pub mod fetch;
 mod files;
+pub mod followed;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod headers;

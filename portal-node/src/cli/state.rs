@@ -32,6 +32,10 @@ pub(crate) enum StateCommand {
     ///
     /// Each is what `cairn capsule make --rpc` makes, in a file named by chain, block and the head of the block's hash. Interrupted,
     /// the same command goes on behind the last file; blocks whose state the client does not have any more are passed over.
+    ///
+    /// While a peer runs on the data folder, each capsule gets the proof of its header into its file as soon as the trust lists reach
+    /// that block, and goes to the peers that keep capsules, unless --private is given: everybody can see then which accounts are in
+    /// them.
     Follow(Box<FollowArgs>),
 }
 
@@ -85,6 +89,9 @@ pub(crate) struct FollowArgs {
     /// Folder for the capsules, made when it is missing
     #[arg(long, value_name = "DIR", value_parser = values::path())]
     pub(crate) out: PathBuf,
+    /// Give the capsules to nobody
+    #[arg(long)]
+    pub(crate) private: bool,
 }
 
 /// Flags of `cairn state get`.

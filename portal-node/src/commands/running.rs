@@ -67,7 +67,6 @@ impl RunningPeer {
     }
 
     /// What calls it, for work that makes many calls.
-    #[cfg(feature = "replay")]
     pub(crate) fn client(&self) -> PeerClient {
         self.client.clone()
     }

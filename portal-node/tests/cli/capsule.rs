@@ -258,3 +258,46 @@ fn a_followed_account_is_proved_at_every_nth_block_and_from_there_on() {
         world.trusting("none").args(["state", "follow", "--rpc", "http://127.0.0.1:9", "--every", "10", "--out"]);
     gone.arg(&out).args(["--account", &account.to_string()]).end().exits(7).ends_with("check its URL");
 }
+
+/// Nobody can prove a young block. When somebody can, its capsule becomes whole, and others find it.
+#[test]
+fn a_followed_account_is_given_to_peers_once_its_header_can_be_proved() {
+    let (world, url) = world();
+    let account = world.chain.state(BLOCK).accounts()[0].address;
+    let out = world.path("followed");
+    let follow = || {
+        let call = world.trusting("giver").args(["state", "follow", "--rpc", &url, "--account", &account.to_string()]);
+        let call = call.args(["--code", "--every", &BLOCK.to_string(), "--behind", "0"]);
+        call.args(["--to", &BLOCK.to_string(), "--out"]).arg(&out)
+    };
+    let file = out.join(format!(
+        "{}-{BLOCK:010}-{}.capsule",
+        world.chain.spec().name(),
+        hex::encode(&world.chain.block_hash(BLOCK).unwrap()[..4])
+    ));
+    let verify = || world.trusting("none").args(["capsule", "verify"]).arg(&file).end();
+    follow().end().exits(0).says("no peer runs on the data folder");
+    verify().exits(8);
+
+    let seeds = |data: &str, share: &str| {
+        let call = world.trusting(data).args(["run", "--shares", share, "--capacity", "10MB", "--seed"]);
+        call.arg(&world.archives[0])
+    };
+    let giver = Peer::start(seeds("giver", "capsules=0"), "none");
+    wait_for_headers(&world, &giver);
+    let unproved = fs::read(&file).unwrap();
+    assert!(!follow().arg("--private").end().exits(0).complaint().contains("capsules"));
+    assert_eq!(fs::read(&file).unwrap(), unproved);
+
+    let keeper = Peer::start(seeds("keeper", "capsules=1"), &giver.enr());
+    wait_for_headers(&world, &keeper);
+    follow().end().exits(0).says("1 capsules have got the proof of their header").says("1 capsules are with peers");
+    verify().exits(0);
+    let found = world.path("found.capsule");
+    let get = world.trusting("none").args(["capsule", "get", "--block", &BLOCK.to_string(), "--code", "--account"]);
+    let get = get.args([&account.to_string(), "--bootnodes", &keeper.enr(), "--timeout", "30", "--out"]);
+    get.arg(&found).alone().end().exits(0);
+    assert_eq!(fs::read(&found).unwrap(), fs::read(&file).unwrap());
+    // What has been given is not given again.
+    assert!(!follow().end().exits(0).complaint().contains("capsules"));
+}

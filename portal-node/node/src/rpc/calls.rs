@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use alloy_primitives::Bytes as AlloyBytes;
 use bytes::Bytes;
 use content_types::{BlockId, SubNetwork};
 use jsonrpsee::RpcModule;
@@ -184,6 +185,12 @@ calls! {
         "form" form: Option<PieceForm>
     } -> Box<RawValue>;
 
+    /// The header of a block, with its proof where the network or the peer has that.
+    "cairn_header" GetHeader {
+        /// Which block.
+        "block" block: BlockId
+    } -> HeaderResult;
+
     /// Records of the peer and of some that it knows to be there, to start another one from.
     "cairn_peers" GetPeers {} -> Vec<String>;
 
@@ -235,6 +242,16 @@ pub struct NodeInfo {
     pub enr: String,
     /// Its ID.
     pub node_id: String,
+}
+
+/// A header that the trust lists prove.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderResult {
+    /// Its RLP.
+    pub header: AlloyBytes,
+    /// Its proof as the history network has it (`BlockHeaderProof`); `null` where nobody gives that.
+    pub proof: Option<AlloyBytes>,
 }
 
 /// Limits, in bytes a second; `null` is none.

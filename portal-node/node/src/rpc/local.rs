@@ -14,7 +14,9 @@ use overlay::transport::Transport as _;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::calls::{FetchTrust, GetBlock, GetPeers, OfferContent, TrustSearch, serve, serve_later};
+use super::calls::{
+    FetchTrust, GetBlock, GetHeader, GetPeers, HeaderResult, OfferContent, TrustSearch, serve, serve_later,
+};
 use super::error::{
     RpcResult, content_refused, disk_failed, in_item, internal, invalid_params, no_such_form, not_fetched, stopping,
 };
@@ -68,6 +70,11 @@ pub(crate) fn module(local: Local) -> Result<RpcModule<Local>, RegisterMethodErr
             PieceForm::Json => String::from_utf8(piece).map_err(internal).and_then(raw),
             PieceForm::Rlp => raw(json!(hex_string(piece)).to_string()),
         }
+    })?;
+    serve_later(&mut module, |GetHeader { block }, local: Arc<Local>| async move {
+        let found = local.fetcher.header_with_proof(block).await;
+        let (header, proof) = found.map_err(|error| refused(error.into()))?;
+        Ok(HeaderResult { header: header.rlp().clone().into(), proof: proof.map(|proof| proof.encode().into()) })
     })?;
     serve(&mut module, |GetPeers {}, local: &Local| Ok(local.peers()))?;
     serve_later(&mut module, |OfferContent { network, items }, local: Arc<Local>| async move {

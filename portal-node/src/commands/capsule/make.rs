@@ -144,13 +144,18 @@ async fn from_client(
         None => None,
         Some(archive) => Some(proof_in(archive, header.number(), header.hash()).await?),
     };
-    client.capsule(&header, proof.as_ref(), claims).await.map_err(|error| match error {
-        CapsuleSourceError::Client(error) => client_failure(&shown, &error),
-        CapsuleSourceError::Make(error) => Failure::Invalid(format!(
-            "{shown} does not prove the state of block {}: {error}: name another client",
-            header.number()
-        )),
-    })
+    let made = client.capsule(&header, proof.as_ref(), claims).await;
+    made.map_err(|error| source_failure(&shown, header.number(), &error))
+}
+
+/// Why no capsule of a block could be made of what an execution client gave.
+pub(in crate::commands) fn source_failure(url: &str, block: u64, error: &CapsuleSourceError) -> Failure {
+    match error {
+        CapsuleSourceError::Client(error) => client_failure(url, error),
+        CapsuleSourceError::Make(error) => {
+            Failure::Invalid(format!("{url} does not prove the state of block {block}: {error}: name another client"))
+        }
+    }
 }
 
 /// The capsule with the proof of its header out of an archive, if one was named.
