@@ -111,8 +111,12 @@ impl<'a> Offers<'a> {
             let node = self.nodes.get(&(account, path)).ok_or_else(|| self.gap(path))?;
             proof.push(node.clone());
             let reached = walk.handle_node(node).map_err(|_| self.gap(path))?;
-            if reached != Reached::Node || last == Some(&path) {
-                return Ok(proof);
+            match last {
+                Some(last) if *last == path => return Ok(proof),
+                // The way ends above the node that it is to lead to.
+                Some(last) if reached != Reached::Node => return Err(self.gap(*last)),
+                None if reached != Reached::Node => return Ok(proof),
+                _ => {}
             }
         }
     }

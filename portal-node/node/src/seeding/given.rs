@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use content_types::{ContentKey, Form, SubNetwork};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use super::offer::{self, CheckedPiece, Placed};
-use super::slow::SlowPeers;
+use super::offer::{self, CheckedPiece, PeerNotes, Placed};
 use super::terms::SeedOptions;
 use crate::holdings::{HoldingsError, is_held};
 use crate::networks::Network;
@@ -18,6 +19,9 @@ use crate::pipeline::Refusal;
 
 /// Items that are checked and put into the store at once.
 const CHECKS_AT_ONCE: usize = 16;
+
+/// How long peers are asked again for what they let wait. Whoever gives it waits for the answer, and for what is under way by then.
+const ROUNDS_TIME: Duration = Duration::from_secs(60);
 
 /// What became of content that a node was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,13 +63,13 @@ pub(crate) enum GivenError {
 /// Hands out what it is given.
 pub(crate) struct GivenContent {
     networks: Vec<Arc<Network>>,
-    /// Peers that kept an offer waiting, for the next one to know.
-    slow: SlowPeers,
+    /// What one offer tells of peers, for the next one to know.
+    notes: PeerNotes,
 }
 
 impl GivenContent {
     pub(crate) fn new(networks: Vec<Arc<Network>>) -> Self {
-        Self { networks, slow: SlowPeers::new() }
+        Self { networks, notes: PeerNotes::new() }
     }
 
     /// Checks the items, keeps those that are this node's to keep, and offers all of them to the peers that should have them. Waits
@@ -105,7 +109,8 @@ impl GivenContent {
             outcome.placed = kept.len() as u64;
             return Ok(outcome);
         }
-        let offered = offer::place(running.overlay(), pieces, SeedOptions::default(), &self.slow).await;
+        let (options, until) = (SeedOptions::default(), Instant::now() + ROUNDS_TIME);
+        let offered = offer::place(running.overlay(), pieces, options, &self.notes, Some(until)).await;
         let Placed { open, placed, accepted, bytes } = offered;
         let given = |of: Vec<usize>| of.into_iter().filter_map(|piece| places.get(piece).copied()).collect::<Vec<_>>();
         let (open, placed) = (given(open), given(placed));
@@ -133,6 +138,14 @@ async fn take_in(network: &Network, place: usize, (key, value): (ContentKey, Byt
     };
     // It came as it is offered, so that is known.
     let piece = CheckedPiece::new(&content).ok_or(GivenError::NotSpoken(network.sub_network()))?;
-    let is_kept = is_held(network.holdings().put(content).await?);
+    let is_kept = match network.holdings().put(content).await {
+        Ok(outcome) => is_held(outcome),
+        Err(error @ HoldingsError::Stopping(_)) => return Err(error.into()),
+        // What this node has no room for can be with others.
+        Err(error) => {
+            tracing::warn!(%error, "what was given to be handed out cannot be kept here");
+            false
+        }
+    };
     Ok(Taken::Right { place, piece, is_kept })
 }

@@ -16,8 +16,7 @@ use tokio::time::Instant;
 
 use super::SeedOptions;
 use super::batch::Retry;
-use super::offer::{self, CheckedPiece};
-use super::slow::SlowPeers;
+use super::offer::{self, CheckedPiece, PeerNotes};
 use crate::holdings::Holdings;
 use crate::metrics::Metrics;
 use crate::networks::Network;
@@ -84,7 +83,7 @@ impl HandOver {
         if spec.stored != StoredForm::AsOffered || self.network.capacity() == 0 {
             return;
         }
-        let (mut offered, slow) = (Offered::new(), SlowPeers::new());
+        let (mut offered, notes) = (Offered::new(), PeerNotes::new());
         let options = SeedOptions { replicas: 1, ..SeedOptions::default() };
         loop {
             let pieces = match self.next(&offered).await {
@@ -96,7 +95,7 @@ impl HandOver {
                 continue;
             }
             let ids: Vec<ContentId> = pieces.iter().map(CheckedPiece::id).collect();
-            let placed = offer::place(self.network.overlay(), pieces, options, &slow).await;
+            let placed = offer::place(self.network.overlay(), pieces, options, &notes, None).await;
             let is_open = |place: &usize| placed.open.contains(place);
             let ended = (0..ids.len()).filter(|place| !is_open(place)).count() as u64;
             let taken = placed.placed.len() as u64;

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::batch::{self, BatchState, Rest, SeedingBatch, Which, blocks};
+use super::offer::PeerNotes;
 use super::offering::{Offering, SeedSource};
 use super::position::{ArchiveKey, Position};
 use super::shelf::Served;
-use super::slow::SlowPeers;
 use super::terms::{SeedOptions, SeedProgress};
 use crate::workers::Stopping;
 
@@ -37,7 +37,7 @@ impl SeedHandle {
         source.archives.watch_offers(progress.clone());
         let (stopping, tracker) = (stop.clone(), tasks.clone());
         let task = tasks.spawn(async move {
-            let offering = Offering { source, options, progress: sender, tasks: tracker, slow: SlowPeers::new() };
+            let offering = Offering { source, options, progress: sender, tasks: tracker, notes: PeerNotes::new() };
             let job = SeedingJob { offering };
             stopping.run_until_cancelled(job.run()).await;
         });

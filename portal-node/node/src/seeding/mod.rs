@@ -6,6 +6,8 @@ mod archives;
 mod bare_tests;
 mod batch;
 mod depots;
+mod explorer;
+mod fate;
 mod given;
 mod handover;
 mod job;

@@ -1,15 +1,18 @@
 //! Offers checked content to the peers that should hold it, and tells what became of it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_proto::wire::AcceptCode;
 use content_types::{ContentId, Distance, NodeId};
 use futures::{StreamExt, stream};
-use overlay::service::{PutReport, RequestError, TransferFailure};
+use overlay::service::{RequestError, TransferFailure};
 use overlay::{Enr, Overlay};
 use tokio::time::Instant;
 
+use super::explorer::Explorer;
+use super::fate::{Course, Fate};
 use super::plan::{self, PlannedOffer, PlannedPiece, Taker};
 use super::slow::SlowPeers;
 use super::terms::SeedOptions;
@@ -58,7 +61,7 @@ impl CheckedPiece {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Placed {
     /// The places of those that have no end yet: a peer covers them and was too busy, or did not answer, or has not said that
-    /// it has them.
+    /// it has them; or there was nobody to offer them to.
     pub(super) open: Vec<usize>,
     /// The places of those that some peer says it has.
     pub(super) placed: Vec<usize>,
@@ -68,146 +71,131 @@ pub(super) struct Placed {
     pub(super) bytes: u64,
 }
 
-/// The best that is known of one piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
-    /// No known peer covers it.
-    Uncovered,
-    /// Peers that cover it did not want it.
-    Declined,
-    /// A peer that covers it did not answer, was too busy, or is getting it from somebody else.
-    Open,
-    /// A peer took it. It has still to check and to store it, and may fail at either.
-    Sent,
-    /// A peer says that it has it.
-    Placed,
+/// What one offer tells of peers, for the next one to know.
+pub(super) struct PeerNotes {
+    slow: SlowPeers,
+    explorer: Explorer,
 }
 
-impl Fate {
-    fn of(code: Option<AcceptCode>) -> Self {
-        match code {
-            Some(AcceptCode::AlreadyStored) => Self::Placed,
-            Some(AcceptCode::Accepted) => Self::Sent,
-            // Whoever is sending it to the peer now may never finish.
-            None | Some(AcceptCode::RateLimited | AcceptCode::InboundKeyLimited) => Self::Open,
-            Some(_) => Self::Declined,
-        }
+impl PeerNotes {
+    pub(super) fn new() -> Self {
+        Self { slow: SlowPeers::new(), explorer: Explorer::new() }
     }
 }
 
-/// Offers each piece to the known peers nearest to it that cover it, and a few times again until one has it; what no known peer
-/// covers, to whom a lookup finds. Waits for the first peer if nobody is known. Peers that keep it waiting are noted in `slow`.
-/// What is open after that is told: it is to be offered another time.
+/// Offers each piece to the known peers nearest to it that cover it, and a few times again until one has it: to others where those
+/// decline it, and to more of them where they let it wait. Where nobody covers it, peers around it are sought. Peers that keep it
+/// waiting are noted. What is open after that, or when `until` has come, is told: it is to be offered another time.
 pub(super) async fn place(
     overlay: &Overlay,
     pieces: Vec<CheckedPiece>,
     options: SeedOptions,
-    slow: &SlowPeers,
+    notes: &PeerNotes,
+    until: Option<Instant>,
 ) -> Placed {
     let mut result = Placed::default();
-    let mut fates = vec![Fate::Uncovered; pieces.len()];
+    let mut courses = vec![Course::new(); pieces.len()];
     for round in 0..ROUNDS {
-        let is_open = |place: &usize| round == 0 || matches!(fates.get(*place), Some(Fate::Open | Fate::Sent));
+        let is_open = |place: &usize| courses.get(*place).is_some_and(|course| !course.has_ended());
         let places: Vec<usize> = (0..pieces.len()).filter(is_open).collect();
-        if places.is_empty() {
+        if places.is_empty() || until.is_some_and(|until| Instant::now() >= until) {
             break;
         }
         // The first time what was sent is stored by now, as a rule.
         if round > 1 {
             tokio::time::sleep(RETRY_WAIT * 2u32.pow(round - 2)).await;
         }
-        let mut peers = wait_for_peers(overlay).await;
+        let mut peers = known_peers(overlay);
+        add_found(&mut peers, notes.explorer.found(Instant::now()));
+        if peers.is_empty() {
+            break;
+        }
+        let known: HashSet<NodeId> = peers.iter().map(|(peer, _)| peer.node_id).collect();
         for (peer, _) in &mut peers {
-            peer.is_slow = slow.contains(&peer.node_id, Instant::now());
+            peer.is_slow = notes.slow.contains(&peer.node_id, Instant::now());
         }
         // They have had their chance in this batch. What only they cover is as open as it was.
         let mut passed_over = Vec::new();
         if round > 0 && peers.iter().any(|(peer, _)| !peer.is_slow) {
             passed_over = peers.extract_if(.., |(peer, _)| peer.is_slow).map(|(peer, _)| peer).collect();
         }
-        let is_passed_over = |piece: &CheckedPiece| {
-            passed_over.iter().any(|peer: &Taker| peer.node_id.distance(&piece.id) <= peer.radius)
-        };
-        let open: Vec<CheckedPiece> = places.iter().filter_map(|place| pieces.get(*place).cloned()).collect();
-        // What nobody covers any more was let go by a peer that is full.
-        let unanswered = if round == 0 { Fate::Uncovered } else { Fate::Declined };
-        let before = |place: &usize| fates.get(*place).copied().unwrap_or(unanswered);
-        let mut answers: Vec<Fate> = places
-            .iter()
-            .zip(&open)
-            .map(|(place, piece)| if is_passed_over(piece) { before(place) } else { unanswered })
-            .collect();
-        for (index, code) in offer_round(overlay, &open, &peers, options, slow).await {
-            let (Some(answer), Some(piece)) = (answers.get_mut(index), open.get(index)) else { continue };
-            *answer = Fate::of(code).max(*answer);
+        // Who lets a piece wait must not be the only one that is asked.
+        let replicas = if round < 2 { options.replicas } else { options.replicas.saturating_mul(2) };
+        let open: Vec<(&CheckedPiece, &[NodeId])> =
+            places.iter().filter_map(|place| Some((pieces.get(*place)?, courses.get(*place)?.refused()))).collect();
+        let mut answers: Vec<Vec<(NodeId, Option<AcceptCode>)>> = vec![Vec::new(); open.len()];
+        for (index, peer, code) in
+            offer_round(overlay, &open, &peers, (replicas, options.parallel_offers), &notes.slow).await
+        {
+            let (Some(of_piece), Some((piece, _))) = (answers.get_mut(index), open.get(index)) else { continue };
+            of_piece.push((peer, code));
             if code == Some(AcceptCode::Accepted) {
                 result.accepted += 1;
                 result.bytes += piece.value.len() as u64;
             }
         }
-        for (place, answer) in places.into_iter().zip(answers) {
-            if let Some(fate) = fates.get_mut(place) {
-                *fate = answer;
+        let mut unexplored = Vec::new();
+        for (place, answers) in places.into_iter().zip(answers) {
+            let (Some(course), Some(piece)) = (courses.get_mut(place), pieces.get(place)) else { continue };
+            let covers = |peer: &Taker| peer.node_id.distance(&piece.id) <= peer.radius;
+            if answers.is_empty() && passed_over.iter().any(covers) {
+                continue;
+            }
+            course.offered(&answers, |peer| known.contains(peer));
+            if course.is_to_be_explored() {
+                unexplored.push((place, piece.id));
+            }
+        }
+        let ids = unexplored.iter().map(|(_, id)| *id).collect();
+        let found = notes.explorer.explore(overlay, ids, options.parallel_offers).await;
+        for (place, id) in unexplored {
+            let is_covered = found.iter().any(|peer| peer.node_id.distance(&id) <= peer.radius);
+            if let Some(course) = courses.get_mut(place) {
+                course.explored(is_covered);
             }
         }
     }
-    let at = |is_it: fn(&Fate) -> bool| -> Vec<usize> {
-        fates.iter().enumerate().filter(|(_, fate)| is_it(fate)).map(|(place, _)| place).collect()
-    };
-    result.placed = at(|fate| *fate == Fate::Placed);
-    result.open = at(|fate| matches!(fate, Fate::Open | Fate::Sent));
-
-    let uncovered: Vec<(usize, CheckedPiece)> = pieces
-        .into_iter()
-        .enumerate()
-        .zip(fates)
-        .filter(|(_, fate)| *fate == Fate::Uncovered)
-        .map(|(piece, _)| piece)
-        .collect();
-    let mut puts = stream::iter(uncovered)
-        .map(|(place, piece)| put(overlay.clone(), place, piece))
-        .buffer_unordered(options.parallel_offers.max(1));
-    while let Some((place, taken, len)) = puts.next().await {
-        result.accepted += taken;
-        result.bytes += taken * len;
-        if taken > 0 {
-            result.placed.push(place);
+    for (place, course) in courses.iter().enumerate() {
+        match course.fate() {
+            Fate::Placed => result.placed.push(place),
+            _ if course.has_ended() => {}
+            _ => result.open.push(place),
         }
     }
     result
 }
 
-/// Looks for peers to put a piece to; gives its place, how many took it, and its length in bytes.
-async fn put(overlay: Overlay, place: usize, piece: CheckedPiece) -> (usize, u64, u64) {
-    let len = piece.value.len() as u64;
-    let taken = |report: PutReport| report.codes.iter().filter(|code| code.is_accepted()).count() as u64;
-    (place, overlay.put_content(piece.key, piece.value).await.map_or(0, taken), len)
+/// Peers that are found elsewhere beside those that are in the table.
+fn add_found(peers: &mut Vec<(Taker, Enr)>, found: Vec<(Taker, Enr)>) {
+    let known: HashSet<NodeId> = peers.iter().map(|(peer, _)| peer.node_id).collect();
+    peers.extend(found.into_iter().filter(|(peer, _)| !known.contains(&peer.node_id)));
 }
 
-/// One offer after another to each peer that the plan names; gives every answer with the place of its piece. `None`: no
-/// answer.
+/// One offer after another to each peer that the plan names, `at_once` peers at a time; gives every answer with the place of its piece
+/// and the peer. `None`: no answer.
 async fn offer_round(
     overlay: &Overlay,
-    pieces: &[CheckedPiece],
+    pieces: &[(&CheckedPiece, &[NodeId])],
     peers: &[(Taker, Enr)],
-    options: SeedOptions,
+    (replicas, at_once): (usize, usize),
     slow: &SlowPeers,
-) -> Vec<(usize, Option<AcceptCode>)> {
+) -> Vec<(usize, NodeId, Option<AcceptCode>)> {
     let candidates: Vec<Taker> = peers.iter().map(|(peer, _)| *peer).collect();
-    let planned: Vec<PlannedPiece> =
-        pieces.iter().map(|piece| PlannedPiece { id: piece.id, len: piece.value.len() }).collect();
-    let offers: Vec<_> = plan::plan(&planned, &candidates, options.replicas)
+    let planned = pieces.iter().map(|(piece, refused)| PlannedPiece { id: piece.id, len: piece.value.len(), refused });
+    let offers: Vec<_> = plan::plan(&planned.collect::<Vec<_>>(), &candidates, replicas)
         .into_iter()
         .filter_map(|PlannedOffer { peer, pieces: places }| {
-            let (_, enr) = peers.get(peer)?;
-            let offered = places.iter().filter_map(|place| pieces.get(*place).cloned()).collect();
-            Some(answers(overlay.clone(), enr.clone(), places, offered))
+            let (taker, enr) = peers.get(peer)?;
+            let offered = places.iter().filter_map(|place| Some(pieces.get(*place)?.0.clone())).collect();
+            let peer = taker.node_id;
+            let answers = answers(overlay.clone(), enr.clone(), places, offered);
+            Some(async move { (peer, answers.await) })
         })
         .collect();
-    let mut answers = stream::iter(offers).buffer_unordered(options.parallel_offers.max(1));
+    let mut answers = stream::iter(offers).buffer_unordered(at_once.max(1));
     let mut all = Vec::new();
-    while let Some((of_peer, too_slow)) = answers.next().await {
-        all.extend(of_peer);
+    while let Some((peer, (of_peer, too_slow))) = answers.next().await {
+        all.extend(of_peer.into_iter().map(|(place, code)| (place, peer, code)));
         if let Some(peer) = too_slow {
             slow.note(peer, Instant::now());
         }
@@ -246,13 +234,9 @@ fn known_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
     known.collect()
 }
 
-/// The peers whose radius is known; waits until there is one.
-pub(super) async fn wait_for_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
-    loop {
-        let peers = known_peers(overlay);
-        if !peers.is_empty() {
-            return peers;
-        }
+/// Waits until there is a peer whose radius is known.
+pub(super) async fn wait_for_peers(overlay: &Overlay) {
+    while known_peers(overlay).is_empty() {
         tokio::time::sleep(NO_PEERS_WAIT).await;
     }
 }

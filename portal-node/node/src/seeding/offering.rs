@@ -18,12 +18,11 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::archives::Archives;
 use super::batch::{BatchState, Rest, Retry, SeedingBatch, Which, blocks, open_batches, open_blocks};
-use super::offer::{self, CheckedPiece, Placed};
+use super::offer::{self, CheckedPiece, PeerNotes, Placed};
 use super::position::{ArchiveKey, Position};
 use super::prepare;
 use super::refused::RefusedBlocks;
 use super::shelf::Served;
-use super::slow::SlowPeers;
 use super::terms::{SeedOptions, SeedProgress};
 use crate::networks::{self, Network};
 use crate::pipeline::Pipeline;
@@ -56,8 +55,8 @@ pub(super) struct Offering {
     pub(super) options: SeedOptions,
     pub(super) progress: watch::Sender<SeedProgress>,
     pub(super) tasks: TaskTracker,
-    /// Peers that kept one batch waiting, for the next one to know.
-    pub(super) slow: SlowPeers,
+    /// What one batch tells of peers, for the next one to know.
+    pub(super) notes: PeerNotes,
 }
 
 impl Offering {
@@ -231,8 +230,9 @@ impl Offering {
                     continue;
                 }
                 let pieces = if is_again { 0 } else { contents.len() as u64 };
+                offer::wait_for_peers(network.overlay()).await;
                 let Placed { open: places, placed, accepted, bytes } =
-                    offer::place(network.overlay(), checked, self.options, &self.slow).await;
+                    offer::place(network.overlay(), checked, self.options, &self.notes, None).await;
                 for (key, number) in places.into_iter().filter_map(|place| contents.get(place)) {
                     open.entry(*number).or_default().push(*key);
                 }

@@ -19,10 +19,12 @@ pub(super) struct Taker {
 
 /// A piece as far as planning needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PlannedPiece {
+pub(super) struct PlannedPiece<'a> {
     pub(super) id: ContentId,
     /// Bytes of the value.
     pub(super) len: usize,
+    /// Who does not want it.
+    pub(super) refused: &'a [NodeId],
 }
 
 /// Pieces for one peer, by their places in the list that was planned for.
@@ -33,17 +35,17 @@ pub(super) struct PlannedOffer {
     pub(super) pieces: Vec<usize>,
 }
 
-/// Gives each piece to the `replicas` peers nearest to it whose radius covers it, in offers that the wire protocol
-/// allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other. Slow
+/// Gives each piece to the `replicas` peers nearest to it whose radius covers it and who did not refuse it, in offers that the wire
+/// protocol allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other. Slow
 /// peers take the places that the others leave: a piece that few cover needs them too.
-pub(super) fn plan(pieces: &[PlannedPiece], peers: &[Taker], replicas: usize) -> Vec<PlannedOffer> {
+pub(super) fn plan(pieces: &[PlannedPiece<'_>], peers: &[Taker], replicas: usize) -> Vec<PlannedOffer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
         let mut covering: Vec<(Distance, usize, &Taker)> = peers
             .iter()
             .enumerate()
             .map(|(place, peer)| (peer.node_id.distance(&piece.id), place, peer))
-            .filter(|(distance, _, peer)| *distance <= peer.radius)
+            .filter(|(distance, _, peer)| *distance <= peer.radius && !piece.refused.contains(&peer.node_id))
             .collect();
         covering.sort_unstable_by_key(|(distance, place, _)| (*distance, *place));
         let (slow, brisk): (Vec<_>, Vec<_>) = covering.into_iter().partition(|(_, _, peer)| peer.is_slow);
@@ -59,7 +61,7 @@ pub(super) fn plan(pieces: &[PlannedPiece], peers: &[Taker], replicas: usize) ->
     wanted.into_iter().enumerate().flat_map(|(peer, places)| split(pieces, peer, places)).collect()
 }
 
-fn split(pieces: &[PlannedPiece], peer: usize, places: Vec<usize>) -> Vec<PlannedOffer> {
+fn split(pieces: &[PlannedPiece<'_>], peer: usize, places: Vec<usize>) -> Vec<PlannedOffer> {
     let mut offers: Vec<PlannedOffer> = Vec::new();
     let mut bytes = 0_usize;
     for place in places {
@@ -94,9 +96,9 @@ mod tests {
         prop::collection::vec(peer, 0..12)
     }
 
-    fn any_pieces() -> impl Strategy<Value = Vec<PlannedPiece>> {
+    fn any_pieces() -> impl Strategy<Value = Vec<PlannedPiece<'static>>> {
         let piece = (any::<[u8; 32]>(), prop_oneof![0..2_000_usize, 0..6_000_000_usize])
-            .prop_map(|(id, len)| PlannedPiece { id: id.into(), len });
+            .prop_map(|(id, len)| PlannedPiece { id: id.into(), len, refused: &[] });
         prop::collection::vec(piece, 0..200)
     }
 
@@ -106,12 +108,17 @@ mod tests {
             pieces in any_pieces(),
             peers in any_peers(),
             replicas in 1..6_usize,
+            refusing in 0..4_usize,
         ) {
+            let refused: Vec<NodeId> = peers.iter().take(refusing).map(|peer| peer.node_id).collect();
+            let pieces: Vec<_> = pieces.into_iter().map(|piece| PlannedPiece { refused: &refused, ..piece }).collect();
             let offers = plan(&pieces, &peers, replicas);
             for (place, piece) in pieces.iter().enumerate() {
                 let offered: Vec<usize> =
                     offers.iter().filter(|offer| offer.pieces.contains(&place)).map(|offer| offer.peer).collect();
-                let covers = |peer: &Taker| peer.node_id.distance(&piece.id) <= peer.radius;
+                let covers = |peer: &Taker| {
+                    peer.node_id.distance(&piece.id) <= peer.radius && !refused.contains(&peer.node_id)
+                };
                 prop_assert_eq!(offered.len(), peers.iter().filter(|peer| covers(peer)).count().min(replicas));
                 prop_assert!(offered.iter().all(|peer| covers(&peers[*peer])));
                 let rank = |peer: &Taker| (peer.is_slow, peer.node_id.distance(&piece.id));

@@ -1,14 +1,17 @@
 //! The state network: what is offered with proofs, stored bare, and read back node by node.
 
-use alloy_primitives::{Address, B256, U256};
 use std::time::Duration;
 
+use alloy_primitives::{Address, B256, U256};
 use cairn_node::Node;
+use cairn_node::rpc::calls::OfferContent;
+use cairn_node::rpc::{PeerClient, SOCKET_FILE};
 use cairn_node::state::{StateError, StateOrigin};
 use cairn_proto::wire::AcceptCode;
+use cairn_store::Item;
 use cairn_synthetic::State;
 use content_types::state::{Answer, ContentKey, Part, Proved};
-use content_types::{Form, SubNetwork};
+use content_types::{Form, SubNetwork, legacy_history};
 
 use crate::support::{World, connect, stop, until};
 
@@ -155,6 +158,47 @@ async fn a_read_gives_what_it_found_to_those_on_the_way_who_lack_it() {
     // Whom a lookup asks depends on who is near: some of it is enough.
     until("some of it is kept by the other", || contents.iter().any(|(key, _)| is_held(&lacks, key))).await;
     for node in [reader, lacks, has, seeder] {
+        stop(node).await;
+    }
+}
+
+/// The only neighbour is full, and keeps what is near it alone. Who keeps the rest is known to that neighbour.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_neighbour_keeps_is_given_to_who_is_found_around_it() {
+    let world = World::with_accounts(24);
+    let mut config = world.config("giver");
+    (config.seeds, config.shares) = (vec![world.archives()], vec![(SubNetwork::State, 0)]);
+    config.socket = Some(world.dir.path().join("giver").join(SOCKET_FILE));
+    let giver = Node::start(config).await.unwrap();
+    let hash = world.chain.block_hash(BLOCK).unwrap();
+    let header = legacy_history::ContentKey::HeaderByHash(hash).into();
+    until("hashes indexed", || giver.store().contains(&header).unwrap()).await;
+    let contents = world.chain.state(BLOCK).contents(hash);
+    let mut config = world.config("full");
+    (config.shares, config.capacity) = (vec![(SubNetwork::State, 1)], 8_000);
+    let full = Node::start(config).await.unwrap();
+    for (key, proved) in &contents {
+        full.store().put_batch(vec![Item::new(&(*key).into(), proved.encode())]).unwrap();
+    }
+    let radius = full.store().radius(SubNetwork::State);
+    let covered =
+        |key: &ContentKey| full.node_id().distance(&content_types::ContentKey::from(*key).content_id()) <= radius;
+    assert!(
+        contents.iter().any(|(key, _)| covered(key)) && contents.iter().any(|(key, _)| !covered(key)),
+        "it is full"
+    );
+    let keeper = keeper(&world, "keeper").await;
+    connect(&keeper, &full).await;
+    connect(&giver, &full).await;
+
+    let client = PeerClient::on_folder(&world.dir.path().join("giver")).unwrap().unwrap();
+    let far: Vec<_> = contents.iter().filter(|(key, _)| !covered(key)).take(64).collect();
+    let items = far.iter().map(|(key, proved)| (key.encode(), proved.encode())).collect();
+    let offer = OfferContent { network: SubNetwork::State, items };
+    let outcome = client.ask(&offer, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((outcome.open.len(), outcome.placed), (0, far.len() as u64), "{outcome:?}");
+    assert!(far.iter().all(|(key, _)| is_held(&keeper, key)));
+    for node in [giver, full, keeper] {
         stop(node).await;
     }
 }

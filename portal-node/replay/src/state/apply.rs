@@ -1,6 +1,6 @@
 //! A block's changes brought into the tries: first the storage of every account that is another, then the accounts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use alloy_primitives::{B256, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -79,12 +79,15 @@ pub(crate) fn apply(
     }
     let storage = forest.hash()?;
     let owner_of: HashMap<TrieId, B256> = owners.iter().map(|(owner, trie)| (*trie, *owner)).collect();
-    applied.nodes.extend(storage.nodes.into_iter().map(|node| (owner_of.get(&node.trie).copied(), node)));
     applied.records = storage.records;
 
     let mut roots =
         owners.iter().zip(&storage.roots).map(|((owner, trie), (_, root))| (*owner, *trie, *root)).peekable();
     let mut leaves: Vec<Change> = Vec::with_capacity(changes.len());
+    // A contract can be destroyed in one transaction of a block and made again in a later one just as it was. Its storage has been
+    // built anew then, in a trie of another number, and is nothing new to anybody: no way down the accounts' trie leads to it that
+    // this block has made.
+    let mut made_again: HashSet<B256> = HashSet::new();
     for change in changes {
         let storage = match roots.next_if(|(owner, _, _)| *owner == change.hash) {
             Some((_, _, EMPTY_ROOT_HASH)) => (ACCOUNTS, EMPTY_ROOT_HASH),
@@ -96,10 +99,16 @@ pub(crate) fn apply(
         };
         let account = change.after.map(|info| Account { info, trie: storage.0, storage_root: storage.1 });
         if account != change.before {
-            leaves.push((change.hash, account.map(|account| account.leaf().into())));
+            let leaf = account.map(|account| account.leaf());
+            if leaf.is_some() && leaf == change.before.map(|account| account.leaf()) {
+                made_again.insert(change.hash);
+            }
+            leaves.push((change.hash, leaf.map(Into::into)));
             applied.accounts.push((change.hash, account));
         }
     }
+    let of_storage = storage.nodes.into_iter().map(|node| (owner_of.get(&node.trie).copied(), node));
+    applied.nodes.extend(of_storage.filter(|(owner, _)| owner.is_none_or(|owner| !made_again.contains(&owner))));
     let mut forest = Forest::new(records);
     forest.apply(ACCOUNTS, root, &leaves)?;
     let accounts = forest.hash()?;

@@ -7,6 +7,8 @@ use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder, Nibbles, TrieAccount};
 use proptest::prelude::*;
 
 use super::*;
+use crate::changes::{Changes, TrieNode};
+use crate::offers::Offers;
 use crate::store::{MemoryStore, Reached, Snapshot as _, Store as _, Table};
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,7 +21,8 @@ struct PlainAccount {
 #[derive(Debug, Clone)]
 struct Event {
     account: u8,
-    /// 0: it goes. 1: it is made anew, with nothing of what it had. Else: it is changed, and made if it is not there.
+    /// 0: it goes. 1: it is made anew, with nothing of what it had. 2: it goes and is made again just as it was, if it is there.
+    /// Else: it is changed, and made if it is not there.
     kind: u8,
     nonce: u64,
     /// A value of 0 takes the slot away.
@@ -27,7 +30,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0u8..6, 0u8..6, 0u64..3, prop::collection::btree_map(0u8..40, 0u8..3, 0..20))
+    (0u8..6, 0u8..7, 0u64..3, prop::collection::btree_map(0u8..40, 0u8..3, 0..20))
         .prop_map(|(account, kind, nonce, slots)| Event { account, kind, nonce, slots })
 }
 
@@ -59,6 +62,15 @@ fn plain_root(all: &BTreeMap<u8, PlainAccount>) -> B256 {
 
 /// The event as a change, and what it makes of the plain account.
 fn happen(event: &Event, plain: &mut BTreeMap<u8, PlainAccount>, before: Option<Account>) -> AccountChange {
+    match plain.get(&event.account).cloned().filter(|_| event.kind == 2) {
+        Some(PlainAccount { nonce, slots }) => {
+            happen_as_told(&Event { kind: 1, nonce, slots, ..event.clone() }, plain, before)
+        }
+        None => happen_as_told(event, plain, before),
+    }
+}
+
+fn happen_as_told(event: &Event, plain: &mut BTreeMap<u8, PlainAccount>, before: Option<Account>) -> AccountChange {
     if event.kind < 2 {
         plain.remove(&event.account);
     }
@@ -81,6 +93,25 @@ fn happen(event: &Event, plain: &mut BTreeMap<u8, PlainAccount>, before: Option<
     });
     let slots = slots.into_iter().collect();
     AccountChange { hash: hash(event.account), before, after, is_wiped: event.kind < 2, slots }
+}
+
+/// What these changes have brought.
+fn brought(applied: &Applied) -> Changes {
+    let nodes = applied.nodes.iter().map(|(account, node)| TrieNode {
+        account: *account,
+        path: node.path.nibbles(),
+        hash: node.hash,
+        rlp: node.rlp.clone().into(),
+    });
+    Changes {
+        number: 0,
+        block_hash: B256::ZERO,
+        state_root: applied.root,
+        gas_used: 0,
+        transactions: 0,
+        nodes: nodes.collect(),
+        codes: Vec::new(),
+    }
 }
 
 #[test]
@@ -125,6 +156,11 @@ proptest! {
             }
             let applied = apply(&view, at.state_root, at.tries, &changes).unwrap();
             prop_assert_eq!(applied.root, plain_root(&plain));
+            // Whatever is new can be offered with its proof out of what is new.
+            let brought = brought(&applied);
+            for offer in Offers::of(&brought).iter() {
+                prop_assert!(offer.is_ok(), "{:?}", offer);
+            }
             view.collecting.add(&applied);
             at = Reached { number: at.number + 1, state_root: applied.root, tries: applied.tries, ..at };
             if is_written {
