@@ -104,6 +104,17 @@ impl Capsule {
         }
     }
 
+    /// Its bytes and what it tells, if these bytes are taken by whoever gets them: one that was made may be too large.
+    ///
+    /// # Errors
+    ///
+    /// [`CapsuleError`], as of [`decode`](Self::decode) and [`open`](Self::open).
+    pub fn finish(&self) -> Result<(Bytes, Opened), CapsuleError> {
+        let encoded = self.encode();
+        let opened = Self::decode(&encoded)?.open()?;
+        Ok((encoded, opened))
+    }
+
     /// Proves its header by the proof in it.
     ///
     /// # Errors

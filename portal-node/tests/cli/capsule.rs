@@ -112,7 +112,10 @@ fn a_capsule_that_peers_keep_is_found_by_what_it_was_made_with() {
     let account = world.chain.state(BLOCK).accounts()[0].address;
     let (made, found) = (world.path("made.capsule"), world.path("found.capsule"));
     make(&world, &url, &[account], &made).arg("--proof-from").arg(&world.archives[0]).end().exits(0);
-    let asked = |bootnodes: &str, call: Call| call.args(["--bootnodes", bootnodes, "--timeout", "30"]).alone();
+    let asked_for = |timeout: &str, bootnodes: &str, call: Call| {
+        call.args(["--bootnodes", bootnodes, "--timeout", timeout]).alone()
+    };
+    let asked = |bootnodes: &str, call: Call| asked_for("30", bootnodes, call);
     let put = |bootnodes: &str| asked(bootnodes, world.trusting("none").args(["capsule", "put"]).arg(&made));
     let get = |slots: &[&str]| {
         let call = world.trusting("none").args(["capsule", "get", "--block", &BLOCK.to_string(), "--code"]);
@@ -230,10 +233,11 @@ fn a_followed_account_is_proved_at_every_nth_block_and_from_there_on() {
     let url = Client { states, ..Client::of(&world.chain) }.serve();
     let account = world.chain.state(last).accounts()[0].address;
     let out = world.path("followed");
-    let follow = |to: u64| {
+    let follow_into = |to: u64, out: &Path| {
         let call = world.trusting("none").args(["state", "follow", "--rpc", &url, "--account", &account.to_string()]);
-        call.args(["--every", "10", "--behind", "5", "--json", "--to", &to.to_string(), "--out"]).arg(&out)
+        call.args(["--every", "10", "--behind", "5", "--json", "--to", &to.to_string(), "--out"]).arg(out)
     };
+    let follow = |to: u64| follow_into(to, &out);
     let name = |block: u64| {
         let hash = hex::encode(&world.chain.block_hash(block).unwrap()[..4]);
         out.join(format!("{}-{block:010}-{hash}.capsule", world.chain.spec().name()))
@@ -252,8 +256,15 @@ fn a_followed_account_is_proved_at_every_nth_block_and_from_there_on() {
     fs::remove_file(name(newest)).unwrap();
     fs::remove_file(name(newest - 10)).unwrap();
     fs::rename(name(newest - 20), name(20)).unwrap();
-    follow(newest).end().exits(0).says("block 30 is passed over");
-    assert!(name(newest).exists() && !name(30).exists() && !name(newest - 10).exists());
+    follow(newest).end().exits(0).says("blocks 30 to 59 are passed over");
+    let there = |block: u64| name(block).exists();
+    assert!(!(30..60).any(there) && (60..=newest).step_by(10).all(there));
+    // One that has to be the last, and is gone.
+    let empty = world.path("empty");
+    follow_into(50, &empty).end().exits(4).ends_with("an archive node that of all");
+    // No block behind the last one.
+    follow_into(newest - 5, &empty).end().exits(0);
+    assert!(empty.join(name(newest - 10).file_name().unwrap()).exists());
     let gone =
         world.trusting("none").args(["state", "follow", "--rpc", "http://127.0.0.1:9", "--every", "10", "--out"]);
     gone.arg(&out).args(["--account", &account.to_string()]).end().exits(7).ends_with("check its URL");

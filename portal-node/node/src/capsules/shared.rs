@@ -11,6 +11,7 @@ use content_types::verify::{BrokenRule, Unverified};
 use content_types::{BlockId, HeaderProof, NodeId, ProvedHeader, SubNetwork};
 use futures::{StreamExt, TryStreamExt, stream};
 use overlay::service::{FoundContent, LookupError, LookupTrace, RequestError};
+use tokio::time::Instant;
 
 use crate::again::until_settled;
 use crate::fetch::{FetchError, Fetcher};
@@ -19,6 +20,12 @@ use crate::not_found::NotFoundCause;
 
 /// Nodes and codes of a capsule that are given to the state network at a time.
 const PARALLEL: usize = 8;
+
+/// How often what nobody took is offered.
+const MAX_OFFERS: u32 = 5;
+/// Pauses between looks for what was given, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// For how long what was not found is asked for again, unless somebody says how long it waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -172,18 +179,30 @@ impl SharedCapsules {
         Ok(count)
     }
 
-    /// Offers a value until a peer gives it to who asks; says which.
+    /// Offers a value until a peer gives it to who asks; says which. Who takes it has said so before it was sent, and has the header to
+    /// find and the value to check then: it is asked for the value for as long as somebody waits.
     async fn give(&self, network: &Network, key: Bytes, value: Bytes) -> Result<NodeId, CapsulePutError> {
-        let give = || async {
-            let report = network.overlay().put_content(key.clone(), value.clone()).await.map_err(Arc::new)?;
-            // Who takes it has said so before it was sent: only who gives it has it.
-            network.overlay().search_content(key.clone()).await.map(|found| found.from).map_err(|_| {
-                let accepted = report.codes.iter().filter(|code| code.is_accepted()).count();
-                CapsulePutError::NobodyKeepsIt { answered: report.peer_count, accepted }
-            })
-        };
-        let is_settled = |error: &CapsulePutError| !matches!(error, CapsulePutError::NobodyKeepsIt { .. });
-        until_settled(self.patience, give, is_settled).await
+        let begun = Instant::now();
+        let (mut answered, mut accepted) = (0, 0);
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            if accepted == 0 {
+                let report = network.overlay().put_content(key.clone(), value.clone()).await.map_err(Arc::new)?;
+                accepted = report.codes.iter().filter(|code| code.is_accepted()).count();
+                answered = answered.max(report.peer_count);
+            }
+            if let Ok(found) = network.overlay().search_content(key.clone()).await {
+                return Ok(found.from);
+            }
+            let is_last = accepted == 0 && attempt >= MAX_OFFERS;
+            if is_last || begun.elapsed() + pause >= self.patience {
+                break;
+            }
+            // Many that were given together are not asked for together.
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+        Err(CapsulePutError::NobodyKeepsIt { answered, accepted })
     }
 }
 

@@ -52,12 +52,12 @@ impl FollowedFolder {
         Ok(files)
     }
 
-    /// The youngest block that there is a capsule of.
+    /// The youngest block that there is a capsule of, none behind the chain's `head`: whatever is named so is none.
     ///
     /// # Errors
     /// What the file system reports.
-    pub fn last(&self) -> io::Result<Option<u64>> {
-        Ok(self.files()?.last_key_value().map(|(block, _)| *block))
+    pub fn last(&self, head: u64) -> io::Result<Option<u64>> {
+        Ok(self.files()?.range(..=head).next_back().map(|(block, _)| *block))
     }
 
     fn block(&self, name: &str) -> Option<u64> {
@@ -74,7 +74,7 @@ mod tests {
     fn the_capsules_of_a_chain_are_found_by_their_names() {
         let root = tempfile::tempdir().unwrap();
         let folder = FollowedFolder::new(root.path().to_owned(), "mainnet");
-        assert_eq!(folder.last().unwrap(), None);
+        assert_eq!(folder.last(u64::MAX).unwrap(), None);
         let blocks = [7, 30, 1_000_000_007];
         for block in blocks {
             fs::write(folder.file(block, B256::repeat_byte(7)), "").unwrap();
@@ -83,7 +83,8 @@ mod tests {
         fs::write(FollowedFolder::new(root.path().to_owned(), "sepolia").file(2_000_000_000, B256::ZERO), "").unwrap();
         fs::write(root.path().join("mainnet-9000000000-00000000.capsule.part"), "").unwrap();
         fs::write(root.path().join("notes"), "").unwrap();
-        assert_eq!(folder.last().unwrap(), Some(1_000_000_007));
+        assert_eq!(folder.last(1_000_000_007).unwrap(), Some(1_000_000_007));
+        assert_eq!(folder.last(1_000_000_006).unwrap(), Some(30));
         let files = folder.files().unwrap();
         assert_eq!(files.keys().copied().collect::<Vec<_>>(), blocks);
         assert_eq!(files[&30].len(), 2);

@@ -72,13 +72,7 @@ pub(super) async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(
         node.shutdown().await;
         with_proof(made.map_err(|error| fetch::no_state(error, NO_STATE))?, archive).await?
     };
-    let encoded = capsule.encode();
-    // What is written is what `verify` takes: a capsule may be too large, and the proof that an archive has may be wrong.
-    let of_no_use = |error: CapsuleError| {
-        Failure::Invalid(format!("the capsule would be of no use: {error}: ask for fewer accounts or slots"))
-    };
-    let capsule = Capsule::decode(&encoded).map_err(of_no_use)?;
-    let opened = capsule.open().map_err(of_no_use)?;
+    let (encoded, opened) = capsule.finish().map_err(|error| of_no_use(&error))?;
     match capsule.prove_header(&TrustStore::open(settings.trust_dir()?, chain).map_err(trust::failure)?.verifier()) {
         Err(CapsuleError::Header(error)) if error.fault() == Fault::Sender => {
             return Err(Failure::Invalid(format!("the proof of the header: {error}: {other_proof}")));
@@ -86,6 +80,11 @@ pub(super) async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(
         _ => {}
     }
     deliver(&to, &capsule, &opened, &encoded)
+}
+
+/// Why a capsule that was made is not written: nobody would take it.
+pub(in crate::commands) fn of_no_use(error: &CapsuleError) -> Failure {
+    Failure::Invalid(format!("the capsule would be of no use: {error}: ask for fewer accounts or slots"))
 }
 
 /// Writes a capsule, and says what it is.

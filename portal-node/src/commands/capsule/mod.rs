@@ -5,7 +5,7 @@ mod make;
 mod share;
 
 use self::checked::{checked, export, show};
-pub(super) use self::make::{client_failure, source_failure};
+pub(super) use self::make::{client_failure, of_no_use, source_failure};
 use crate::{cli::CapsuleCommand, failure::Failure, output, settings::Settings};
 
 pub(crate) async fn capsule(settings: &Settings, command: CapsuleCommand) -> Result<(), Failure> {
