@@ -22,7 +22,7 @@ use content_types::SubNetwork;
 use overlay::{Enr, discovery::Nat};
 use reqwest::Url;
 use serde::{Deserialize, Deserializer, de};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 /// A value that can be read from text.
 pub(crate) trait Setting: Sized {
@@ -184,13 +184,13 @@ impl Setting for Bootnode {
     }
 }
 
-/// What to log, found to be in the syntax of `RUST_LOG`.
+/// What to log: levels, and levels by target, as in `RUST_LOG`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogFilter(pub(crate) String);
 
 impl Setting for LogFilter {
     fn read(text: &str) -> Result<Self, String> {
-        match EnvFilter::try_new(text) {
+        match text.parse::<Targets>() {
             Ok(_) => Ok(Self(text.to_owned())),
             Err(error) => {
                 Err(format!("{text:?} is no log filter: give one such as info or warn,discv5=error ({error})"))

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::key::ContentKey;
 use crate::BlockId;
 use crate::capsule::{Capsule, CapsuleError, Opened};
-use crate::room::{Evidence, Form, Key, KeyError, Subject};
+use crate::room::{Form, Key, KeyError, Subject};
 use crate::verify::{BrokenRule, Examined, Unverified};
 
 /// Bytes of a capsule that goes over the network: some thousand slots, or the code of a large contract with its proof. What is larger
@@ -57,18 +57,13 @@ impl Key for ContentKey {
         MAX_SHARED_LENGTH
     }
 
-    /// Accounts of a block, and no part of it.
+    /// The header in the value is the one of the key, and whether that is the chain's only its proof tells.
     fn subject(&self) -> Subject {
-        Subject::Other
+        Subject::About(BlockId::Hash(self.block_hash))
     }
 
     fn label(&self) -> &'static str {
         "capsule"
-    }
-
-    /// The header in it is the one of the key, and whether that is the chain's only its proof tells.
-    fn evidence(&self, _form: Form, _value: &[u8]) -> Result<Evidence, Unverified> {
-        Ok(Evidence::Header(BlockId::Hash(self.block_hash)))
     }
 
     fn examine(&self, _form: Form, value: Bytes) -> Result<Examined, Unverified> {

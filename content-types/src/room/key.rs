@@ -63,6 +63,8 @@ pub enum Subject {
         /// Which part of it.
         part: BlockPart,
     },
+    /// Something that the header of a block judges, and that is no part of the block.
+    About(BlockId),
     /// Something that only who knows the head of the chain can judge.
     NearHead,
     /// Something else: the key does not say which block, if any, its value belongs to.
@@ -128,7 +130,7 @@ pub trait Key: Copy {
     fn evidence(&self, _form: Form, _value: &[u8]) -> Result<Evidence, Unverified> {
         Ok(match self.subject() {
             Subject::Part { block, part: BlockPart::Header } => Evidence::Lists(block),
-            Subject::Part { block, .. } => Evidence::Header(block),
+            Subject::Part { block, .. } | Subject::About(block) => Evidence::Header(block),
             Subject::NearHead | Subject::Other => Evidence::Head,
         })
     }

@@ -13,7 +13,9 @@ use std::{
 
 use tracing::{Event, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer, fmt,
+    Layer,
+    filter::Targets,
+    fmt,
     layer::{Context, Filter, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
@@ -28,12 +30,13 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The log, until it is dropped: then what waits is written, if anybody takes it.
 pub(crate) struct Log(LineWriter);
 
-/// Starts logging to standard error, by `--log` in the syntax of `RUST_LOG`.
+/// Starts logging to standard error, by `--log`: levels, and levels by target, as in `RUST_LOG`.
 ///
 /// # Errors
 /// When `--log` cannot be read, or no thread can be started.
 pub(crate) fn start(settings: &Settings) -> Result<Log, Failure> {
-    let wanted = EnvFilter::try_new(filter(&settings.log))
+    let wanted = filter(&settings.log)
+        .parse::<Targets>()
         .map_err(|error| Failure::Configuration(format!("--log {:?}: {error}", settings.log)))?;
     let repeats = Repeats::default();
     let count = {
@@ -98,7 +101,7 @@ mod tests {
             ("info,discv5::service=warn", "info,discv5::service=warn"),
         ] {
             assert_eq!(filter(wanted), filter_of_it);
-            assert!(EnvFilter::try_new(filter(wanted)).is_ok(), "{wanted}");
+            assert!(filter(wanted).parse::<Targets>().is_ok(), "{wanted}");
         }
     }
 }

@@ -194,8 +194,10 @@ fn component_of(key: &ContentKey) -> Component {
     match key.subject() {
         Subject::Part { part: BlockPart::Body(_), .. } => Component::Bodies,
         Subject::Part { part: BlockPart::Receipts(_), .. } => Component::Receipts,
-        // What is none of a block's is small, as headers are.
-        Subject::Part { part: BlockPart::Header, .. } | Subject::NearHead | Subject::Other => Component::Headers,
+        // With the headers whatever is no part of a block.
+        Subject::Part { part: BlockPart::Header, .. } | Subject::About(_) | Subject::NearHead | Subject::Other => {
+            Component::Headers
+        }
     }
 }
 

@@ -71,7 +71,7 @@ impl Pipeline {
     pub(crate) fn can_verify(&self, key: &ContentKey) -> bool {
         match key.subject() {
             Subject::Part { block, part: BlockPart::Header } => self.headers.is_within_trust(&block),
-            Subject::Part { block, .. } => {
+            Subject::Part { block, .. } | Subject::About(block) => {
                 self.headers.is_within_trust(&block) && !self.headers.is_known_missing(&block)
             }
             Subject::NearHead => false,

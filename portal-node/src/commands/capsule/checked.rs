@@ -13,6 +13,9 @@ use serde_json::json;
 use super::super::{accounts::ShownAccount, blocking, trust};
 use crate::{cli::CapsuleArgs, failure::Failure, output, settings::Settings};
 
+/// Bytes of proofs in hexadecimal, with every node as often as it is gone through: what is written and read at most.
+pub(super) const MAX_PROOFS_LENGTH: usize = 256 << 20;
+
 /// A capsule that proves what it tells as far as its header goes.
 pub(super) struct Checked {
     pub(super) capsule: Capsule,
@@ -124,6 +127,17 @@ fn shown(of: &OpenedAccount) -> ShownAccount<'_> {
 
 pub(super) fn export(checked: &Checked) -> Result<(), Failure> {
     let Checked { capsule, opened, .. } = checked;
+    // A file of two megabytes can lead to the same nodes a million times over.
+    let proofs =
+        opened.accounts.iter().flat_map(|of| of.proof.iter().chain(of.slots.iter().flat_map(|slot| &slot.proof)));
+    let in_hexadecimal = proofs.map(|node| 2 * node.len()).sum::<usize>();
+    if in_hexadecimal > MAX_PROOFS_LENGTH {
+        return Err(Failure::Invalid(format!(
+            "{}: {in_hexadecimal} bytes of proofs in this form, more than {MAX_PROOFS_LENGTH}: pass the file itself on, or make \
+             capsules of fewer slots",
+            checked.file
+        )));
+    }
     let codes = opened.accounts.iter().filter_map(|of| Some((of.address.to_string(), json!(of.code.as_ref()?))));
     output::json(&json!({
         "block": opened.header.number(),

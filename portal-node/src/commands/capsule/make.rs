@@ -19,7 +19,7 @@ use content_types::{
 use reqwest::Url;
 
 use super::super::{blocking, fetch, peer, trust};
-use super::checked::read;
+use super::checked::{MAX_PROOFS_LENGTH, read};
 use crate::{
     cli::MakeCapsuleArgs,
     failure::Failure,
@@ -35,9 +35,6 @@ const METHOD_NOT_FOUND: i64 = -32601;
 /// What to do where the network lacks a part of the state.
 const NO_STATE: &str =
     ": hardly any state is in the network: name an execution client with --rpc, or ask again with more --timeout";
-
-/// Bytes of a file of proofs: what makes the largest capsule, in hexadecimal and with every node as often as it is gone through.
-const MAX_PROOFS_LENGTH: usize = 256 << 20;
 
 pub(super) async fn make(settings: &Settings, args: MakeCapsuleArgs) -> Result<(), Failure> {
     let chain = settings.chain()?;

@@ -42,7 +42,8 @@ const BLOCKS_OFFERED_TOGETHER: u64 = 256;
 const LOOK: Duration = Duration::from_millis(250);
 /// What to do when nobody takes what is offered.
 const SEED_FIRST: &str = "peers have to keep a share of the state (`cairn run --shares state=1`), and find the header of each block by \
-                          its hash: seed the history first (`cairn seed ARCHIVES`), then the same command goes on";
+                          its hash: seed the history first (`cairn seed ARCHIVES`), then the same command goes on, and later where they \
+                          are only busy";
 
 /// How a replay went.
 struct Done {
