@@ -41,7 +41,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, env = "CAIRN_TRUST", value_name = "DIR", help_heading = "Everywhere", value_parser = values::path())]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) trust: Option<PathBuf>,
-    /// What to log, in the syntax of RUST_LOG; what discv5 warns of only where it is named [default: info for run and seed, else
+    /// What to log: a level, or levels by target as in RUST_LOG (info,overlay=debug); what discv5 warns of only where it is named [default: info for run and seed, else
     /// warn]
     #[arg(
         long,

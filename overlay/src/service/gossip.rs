@@ -8,6 +8,7 @@ use bytes::Bytes;
 use cairn_limits::{Holder, Quota, SUBNET_SHARE};
 use cairn_proto::gossip::{batch_offers, gossip_targets, poke_targets};
 use cairn_proto::record::{self, Enr};
+use cairn_proto::routing::{K, Peer};
 use cairn_proto::wire::{AcceptCode, MAX_REQUEST_BYTES};
 use content_types::{ContentId, NodeId};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use super::client::Offered;
 use super::inner::RunningOverlay;
-use super::{PutReport, RequestError};
+use super::{PutReport, RequestError, TableEntry};
 use crate::transfer::{Room, try_take_room};
 
 /// Batches of offers under way. Gossip beyond that is dropped: the content is offered again by whoever finds it.
@@ -201,15 +202,31 @@ impl RunningOverlay {
         may
     }
 
-    /// Gets to know the peers around some content: who they are, and how far their radius goes.
-    async fn explore(self: &Arc<Self>, id: &ContentId) {
+    /// Gets to know the peers around some content: who they are, and how far their radius goes. The nearest ones that say it.
+    pub(super) async fn explore(self: &Arc<Self>, id: &ContentId) -> Vec<TableEntry> {
         let found = self.lookup_nodes(NodeId::from(<[u8; 32]>::from(*id))).await;
-        let unknown = found.into_iter().filter(|enr| {
+        let entries: FuturesUnordered<_> = found.into_iter().take(K).map(|enr| self.explored(enr)).collect();
+        entries.filter_map(std::future::ready).collect().await
+    }
+
+    /// A peer that was found with its radius, asked for it where the table does not have that.
+    async fn explored(self: &Arc<Self>, enr: Arc<Enr>) -> Option<TableEntry> {
+        let known = {
             let table = self.table.lock();
-            table.get(&record::node_id(enr)).is_some_and(|peer| peer.radius().is_none())
-        });
-        let mut pings: FuturesUnordered<_> =
-            unknown.map(|enr| async move { self.ping(&enr, None).await.map(drop) }).collect();
-        while pings.next().await.is_some() {}
+            table.get(&record::node_id(&enr)).filter(|peer| peer.is_live()).and_then(Peer::radius)
+        };
+        let radius = match known {
+            Some(radius) => radius,
+            None => {
+                // A datagram may be lost.
+                let answer = match self.ping(&enr, None).await {
+                    Ok(answer) => answer,
+                    Err(_) => self.ping(&enr, None).await.ok()?,
+                };
+                answer.payload.data_radius()?
+            }
+        };
+        let address = self.transport.contact(&enr)?.address();
+        Some(TableEntry { enr, radius: Some(radius), live: true, subnet: self.config.addresses.counted(address.ip()) })
     }
 }

@@ -7,7 +7,7 @@ use cairn_limits::Limiter;
 use cairn_proto::record;
 use cairn_proto::routing::{Acquaintance, K, PeerRules, RoutingTable, TableConfig};
 use cairn_proto::wire::{AcceptCode, MAX_LOG_DISTANCE, PingPayload};
-use content_types::NodeId;
+use content_types::{ContentId, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -157,6 +157,12 @@ impl Overlay {
         let mut found = self.inner.lookup_nodes(target).await;
         found.truncate(K);
         found.into_iter().map(Arc::unwrap_or_clone).collect()
+    }
+
+    /// Looks up the peers nearest to some content, 16 at most, and asks those for their radius of which it is not known. Gives those that
+    /// say it, whether or not the routing table has room for them.
+    pub async fn explore(&self, content: &ContentId) -> Vec<TableEntry> {
+        self.inner.explore(content).await
     }
 
     /// Looks up content: here first, then on the network. What is returned was admitted by the handler.

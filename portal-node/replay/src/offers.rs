@@ -1,7 +1,8 @@
 //! What a block has brought, as the state network takes it: each node and each code with the proof from the block's state root.
 //!
 //! Nothing has to be looked up for that. The hash of a node stands in the one above, so where a node is new the ones above it are, too,
-//! up to the root; and an account whose storage or code is new has a new leaf. All of them are among the changes.
+//! up to the root; and an account whose storage or code is new has a new leaf (what a block makes again just as it
+//! was is not new). All of them are among the changes.
 
 use std::collections::HashMap;
 

@@ -31,11 +31,10 @@ pub(crate) enum StateCommand {
     /// Prove accounts at every n-th block by an execution client (eth_getProof) while it has the state, and keep that as capsules
     ///
     /// Each is what `cairn capsule make --rpc` makes, in a file named by chain, block and the head of the block's hash. Interrupted,
-    /// the same command goes on behind the last file; blocks whose state the client does not have any more are passed over.
+    /// the same command goes on after the last file; blocks whose state the client does not have any more are passed over.
     ///
     /// While a peer runs on the data folder, each capsule gets the proof of its header into its file as soon as the trust lists reach
-    /// that block, and goes to the peers that keep capsules, unless --private is given: everybody can see then which accounts are in
-    /// them.
+    /// that block.
     Follow(Box<FollowArgs>),
 }
 
@@ -89,9 +88,10 @@ pub(crate) struct FollowArgs {
     /// Folder for the capsules, made when it is missing
     #[arg(long, value_name = "DIR", value_parser = values::path())]
     pub(crate) out: PathBuf,
-    /// Give the capsules to nobody
+    /// Give all capsules in the folder, once their headers are proved, to the peers that keep capsules: everybody can see then which
+    /// accounts are in them
     #[arg(long)]
-    pub(crate) private: bool,
+    pub(crate) share: bool,
 }
 
 /// Flags of `cairn state get`.

@@ -23,6 +23,8 @@ const PARALLEL: usize = 8;
 
 /// How often what nobody took is offered.
 const MAX_OFFERS: u32 = 5;
+/// What somebody took is offered again after so many looks for it.
+const LOOKS_AN_OFFER: u32 = 3;
 /// Pauses between looks for what was given, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(4);
@@ -186,9 +188,10 @@ impl SharedCapsules {
         let (mut answered, mut accepted) = (0, 0);
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            if accepted == 0 {
+            // What was on its way may have been lost, and who took it may have dropped it.
+            if accepted == 0 || attempt % LOOKS_AN_OFFER == 0 {
                 let report = network.overlay().put_content(key.clone(), value.clone()).await.map_err(Arc::new)?;
-                accepted = report.codes.iter().filter(|code| code.is_accepted()).count();
+                accepted = accepted.max(report.codes.iter().filter(|code| code.is_accepted()).count());
                 answered = answered.max(report.peer_count);
             }
             if let Ok(found) = network.overlay().search_content(key.clone()).await {

@@ -51,14 +51,14 @@ impl Cadence {
         Ok(there * every)
     }
 
+    /// The newest block that counts: it has its turn, and is as far from the head as it has to be.
+    pub fn newest(&self, head: u64) -> Option<u64> {
+        head.checked_sub(self.behind).map(|newest| newest - newest % self.every)
+    }
+
     fn after(&self, last: u64) -> Option<u64> {
         let every = self.every.get();
         (last / every).checked_add(1)?.checked_mul(every)
-    }
-
-    /// The newest block that counts.
-    pub fn newest(&self, head: u64) -> Option<u64> {
-        head.checked_sub(self.behind).map(|newest| newest - newest % self.every)
     }
 }
 

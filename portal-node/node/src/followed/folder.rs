@@ -52,7 +52,7 @@ impl FollowedFolder {
         Ok(files)
     }
 
-    /// The youngest block that there is a capsule of, none behind the chain's `head`: whatever is named so is none.
+    /// The youngest block up to the chain's `head` that there is a capsule of. A name can tell of any number.
     ///
     /// # Errors
     /// What the file system reports.

@@ -217,6 +217,11 @@ impl Outbox {
         self.progress.clone()
     }
 
+    /// Whether it takes nothing any more; [`finish`](Self::finish) says why.
+    pub fn has_stopped(&self) -> bool {
+        self.messages.is_closed()
+    }
+
     /// Takes a piece of a block, when there is room for it. Blocks come in rising order.
     ///
     /// # Errors

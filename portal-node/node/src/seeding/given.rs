@@ -111,7 +111,9 @@ impl GivenContent {
         }
         let (options, until) = (SeedOptions::default(), Instant::now() + ROUNDS_TIME);
         let offered = offer::place(running.overlay(), pieces, options, &self.notes, Some(until)).await;
-        let Placed { open, placed, accepted, bytes } = offered;
+        let Placed { mut open, unproved, placed, accepted, bytes } = offered;
+        // Whoever gives it waits for those that can prove it in a while.
+        open.extend(unproved);
         let given = |of: Vec<usize>| of.into_iter().filter_map(|piece| places.get(piece).copied()).collect::<Vec<_>>();
         let (open, placed) = (given(open), given(placed));
         kept.extend(placed);

@@ -86,6 +86,7 @@ impl HandOver {
         let (mut offered, notes) = (Offered::new(), PeerNotes::new());
         let options = SeedOptions { replicas: 1, ..SeedOptions::default() };
         loop {
+            offer::wait_for_storage(self.network.overlay()).await;
             let pieces = match self.next(&offered).await {
                 Ok(pieces) => pieces,
                 Err(Stopping) => return,

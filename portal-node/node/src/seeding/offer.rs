@@ -63,6 +63,8 @@ pub(super) struct Placed {
     /// The places of those that have no end yet: a peer covers them and was too busy, or did not answer, or has not said that
     /// it has them; or there was nobody to offer them to.
     pub(super) open: Vec<usize>,
+    /// The places of those that nobody wants now, and some do not because nothing proves it to them yet.
+    pub(super) unproved: Vec<usize>,
     /// The places of those that some peer says it has.
     pub(super) placed: Vec<usize>,
     /// Pieces that peers took, each peer counted.
@@ -119,16 +121,18 @@ pub(super) async fn place(
         if round > 0 && peers.iter().any(|(peer, _)| !peer.is_slow) {
             passed_over = peers.extract_if(.., |(peer, _)| peer.is_slow).map(|(peer, _)| peer).collect();
         }
-        // Who lets a piece wait must not be the only one that is asked.
-        let replicas = if round < 2 { options.replicas } else { options.replicas.saturating_mul(2) };
-        let open: Vec<(&CheckedPiece, &[NodeId])> =
-            places.iter().filter_map(|place| Some((pieces.get(*place)?, courses.get(*place)?.refused()))).collect();
+        let planned = places.iter().filter_map(|place| {
+            let (piece, course) = (pieces.get(*place)?, courses.get(*place)?);
+            Some((piece, course.wanted(options.replicas, round), course.refused()))
+        });
+        let open: Vec<(&CheckedPiece, usize, &[NodeId])> = planned.collect();
         let mut answers: Vec<Vec<(NodeId, Option<AcceptCode>)>> = vec![Vec::new(); open.len()];
-        for (index, peer, code) in
-            offer_round(overlay, &open, &peers, (replicas, options.parallel_offers), &notes.slow).await
-        {
-            let (Some(of_piece), Some((piece, _))) = (answers.get_mut(index), open.get(index)) else { continue };
+        for (index, peer, code) in offer_round(overlay, &open, &peers, options.parallel_offers, &notes.slow).await {
+            let (Some(of_piece), Some((piece, ..))) = (answers.get_mut(index), open.get(index)) else { continue };
             of_piece.push((peer, code));
+            if code.is_none() {
+                notes.explorer.forget(&peer);
+            }
             if code == Some(AcceptCode::Accepted) {
                 result.accepted += 1;
                 result.bytes += piece.value.len() as u64;
@@ -137,8 +141,7 @@ pub(super) async fn place(
         let mut unexplored = Vec::new();
         for (place, answers) in places.into_iter().zip(answers) {
             let (Some(course), Some(piece)) = (courses.get_mut(place), pieces.get(place)) else { continue };
-            let covers = |peer: &Taker| peer.node_id.distance(&piece.id) <= peer.radius;
-            if answers.is_empty() && passed_over.iter().any(covers) {
+            if answers.is_empty() && passed_over.iter().any(|peer| may_want(peer, piece, course)) {
                 continue;
             }
             course.offered(&answers, |peer| known.contains(peer));
@@ -146,23 +149,36 @@ pub(super) async fn place(
                 unexplored.push((place, piece.id));
             }
         }
+        if unexplored.is_empty() {
+            continue;
+        }
         let ids = unexplored.iter().map(|(_, id)| *id).collect();
-        let found = notes.explorer.explore(overlay, ids, options.parallel_offers).await;
-        for (place, id) in unexplored {
-            let is_covered = found.iter().any(|peer| peer.node_id.distance(&id) <= peer.radius);
-            if let Some(course) = courses.get_mut(place) {
-                course.explored(is_covered);
+        let explored = notes.explorer.explore(overlay, ids).await;
+        // The table may have got to know others meanwhile, too.
+        let mut peers = known_peers(overlay);
+        add_found(&mut peers, notes.explorer.found(Instant::now()));
+        for ((place, _), is_explored) in unexplored.into_iter().zip(explored) {
+            let (Some(course), Some(piece)) = (courses.get_mut(place), pieces.get(place)) else { continue };
+            match is_explored {
+                true => course.explored(peers.iter().any(|(peer, _)| may_want(peer, piece, course))),
+                false => course.not_explored(),
             }
         }
     }
     for (place, course) in courses.iter().enumerate() {
         match course.fate() {
             Fate::Placed => result.placed.push(place),
+            _ if course.has_ended() && course.is_unproved() => result.unproved.push(place),
             _ if course.has_ended() => {}
             _ => result.open.push(place),
         }
     }
     result
+}
+
+/// Whether a peer covers a piece and has not declined it.
+fn may_want(peer: &Taker, piece: &CheckedPiece, course: &Course) -> bool {
+    peer.node_id.distance(&piece.id) <= peer.radius && !course.refused().contains(&peer.node_id)
 }
 
 /// Peers that are found elsewhere beside those that are in the table.
@@ -175,14 +191,19 @@ fn add_found(peers: &mut Vec<(Taker, Enr)>, found: Vec<(Taker, Enr)>) {
 /// and the peer. `None`: no answer.
 async fn offer_round(
     overlay: &Overlay,
-    pieces: &[(&CheckedPiece, &[NodeId])],
+    pieces: &[(&CheckedPiece, usize, &[NodeId])],
     peers: &[(Taker, Enr)],
-    (replicas, at_once): (usize, usize),
+    at_once: usize,
     slow: &SlowPeers,
 ) -> Vec<(usize, NodeId, Option<AcceptCode>)> {
     let candidates: Vec<Taker> = peers.iter().map(|(peer, _)| *peer).collect();
-    let planned = pieces.iter().map(|(piece, refused)| PlannedPiece { id: piece.id, len: piece.value.len(), refused });
-    let offers: Vec<_> = plan::plan(&planned.collect::<Vec<_>>(), &candidates, replicas)
+    let planned = pieces.iter().map(|(piece, replicas, refused)| PlannedPiece {
+        id: piece.id,
+        len: piece.value.len(),
+        replicas: *replicas,
+        refused,
+    });
+    let offers: Vec<_> = plan::plan(&planned.collect::<Vec<_>>(), &candidates)
         .into_iter()
         .filter_map(|PlannedOffer { peer, pieces: places }| {
             let (taker, enr) = peers.get(peer)?;

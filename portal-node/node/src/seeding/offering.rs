@@ -231,7 +231,7 @@ impl Offering {
                 }
                 let pieces = if is_again { 0 } else { contents.len() as u64 };
                 offer::wait_for_peers(network.overlay()).await;
-                let Placed { open: places, placed, accepted, bytes } =
+                let Placed { open: places, placed, accepted, bytes, .. } =
                     offer::place(network.overlay(), checked, self.options, &self.notes, None).await;
                 for (key, number) in places.into_iter().filter_map(|place| contents.get(place)) {
                     open.entry(*number).or_default().push(*key);

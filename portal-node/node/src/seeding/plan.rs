@@ -23,6 +23,8 @@ pub(super) struct PlannedPiece<'a> {
     pub(super) id: ContentId,
     /// Bytes of the value.
     pub(super) len: usize,
+    /// To how many peers it goes.
+    pub(super) replicas: usize,
     /// Who does not want it.
     pub(super) refused: &'a [NodeId],
 }
@@ -35,10 +37,10 @@ pub(super) struct PlannedOffer {
     pub(super) pieces: Vec<usize>,
 }
 
-/// Gives each piece to the `replicas` peers nearest to it whose radius covers it and who did not refuse it, in offers that the wire
+/// Gives each piece to the [`replicas`](PlannedPiece::replicas) peers nearest to it whose radius covers it and who did not refuse it, in offers that the wire
 /// protocol allows. Pieces that nobody covers are in no offer, and two copies go into one subnet only when there is no other. Slow
 /// peers take the places that the others leave: a piece that few cover needs them too.
-pub(super) fn plan(pieces: &[PlannedPiece<'_>], peers: &[Taker], replicas: usize) -> Vec<PlannedOffer> {
+pub(super) fn plan(pieces: &[PlannedPiece<'_>], peers: &[Taker]) -> Vec<PlannedOffer> {
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); peers.len()];
     for (place, piece) in pieces.iter().enumerate() {
         let mut covering: Vec<(Distance, usize, &Taker)> = peers
@@ -49,8 +51,8 @@ pub(super) fn plan(pieces: &[PlannedPiece<'_>], peers: &[Taker], replicas: usize
             .collect();
         covering.sort_unstable_by_key(|(distance, place, _)| (*distance, *place));
         let (slow, brisk): (Vec<_>, Vec<_>) = covering.into_iter().partition(|(_, _, peer)| peer.is_slow);
-        let mut chosen = spread(brisk, replicas, |(_, _, peer)| peer.subnet);
-        let left = replicas.saturating_sub(chosen.len());
+        let mut chosen = spread(brisk, piece.replicas, |(_, _, peer)| peer.subnet);
+        let left = piece.replicas.saturating_sub(chosen.len());
         chosen.extend(spread(slow, left, |(_, _, peer)| peer.subnet));
         for (_, peer, _) in chosen {
             if let Some(wanted) = wanted.get_mut(peer) {
@@ -98,7 +100,7 @@ mod tests {
 
     fn any_pieces() -> impl Strategy<Value = Vec<PlannedPiece<'static>>> {
         let piece = (any::<[u8; 32]>(), prop_oneof![0..2_000_usize, 0..6_000_000_usize])
-            .prop_map(|(id, len)| PlannedPiece { id: id.into(), len, refused: &[] });
+            .prop_map(|(id, len)| PlannedPiece { id: id.into(), len, replicas: 0, refused: &[] });
         prop::collection::vec(piece, 0..200)
     }
 
@@ -111,8 +113,8 @@ mod tests {
             refusing in 0..4_usize,
         ) {
             let refused: Vec<NodeId> = peers.iter().take(refusing).map(|peer| peer.node_id).collect();
-            let pieces: Vec<_> = pieces.into_iter().map(|piece| PlannedPiece { refused: &refused, ..piece }).collect();
-            let offers = plan(&pieces, &peers, replicas);
+            let pieces: Vec<_> = pieces.into_iter().map(|piece| PlannedPiece { replicas, refused: &refused, ..piece }).collect();
+            let offers = plan(&pieces, &peers);
             for (place, piece) in pieces.iter().enumerate() {
                 let offered: Vec<usize> =
                     offers.iter().filter(|offer| offer.pieces.contains(&place)).map(|offer| offer.peer).collect();

@@ -38,7 +38,7 @@ pub struct SeedProgress {
     pub pieces_open: u64,
     /// Pieces of content offered in this run.
     pub pieces: u64,
-    /// Of them, those that at least one peer took or had already.
+    /// Of them, those that at least one peer say that they have.
     pub pieces_placed: u64,
     /// Pieces that peers took, each peer counted.
     pub accepted: u64,

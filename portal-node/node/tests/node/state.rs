@@ -12,6 +12,7 @@ use cairn_store::Item;
 use cairn_synthetic::State;
 use content_types::state::{Answer, ContentKey, Part, Proved};
 use content_types::{Form, SubNetwork, legacy_history};
+use futures::future::join_all;
 
 use crate::support::{World, connect, stop, until};
 
@@ -165,7 +166,7 @@ async fn a_read_gives_what_it_found_to_those_on_the_way_who_lack_it() {
 /// The only neighbour is full, and keeps what is near it alone. Who keeps the rest is known to that neighbour.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_neighbour_keeps_is_given_to_who_is_found_around_it() {
-    let world = World::with_accounts(24);
+    let world = World::with_accounts(80);
     let mut config = world.config("giver");
     (config.seeds, config.shares) = (vec![world.archives()], vec![(SubNetwork::State, 0)]);
     config.socket = Some(world.dir.path().join("giver").join(SOCKET_FILE));
@@ -192,11 +193,16 @@ async fn what_no_neighbour_keeps_is_given_to_who_is_found_around_it() {
     connect(&giver, &full).await;
 
     let client = PeerClient::on_folder(&world.dir.path().join("giver")).unwrap().unwrap();
-    let far: Vec<_> = contents.iter().filter(|(key, _)| !covered(key)).take(64).collect();
-    let items = far.iter().map(|(key, proved)| (key.encode(), proved.encode())).collect();
-    let offer = OfferContent { network: SubNetwork::State, items };
-    let outcome = client.ask(&offer, Duration::from_secs(60)).await.unwrap();
-    assert_eq!((outcome.open.len(), outcome.placed), (0, far.len() as u64), "{outcome:?}");
+    let far: Vec<_> = contents.iter().filter(|(key, _)| !covered(key)).collect();
+    assert!(far.len() > 2 * 64, "{}", far.len());
+    // Several at once, as who has much to give does: none takes another's search for its own answer.
+    let calls = far.chunks(64).map(async |items| {
+        let items = items.iter().map(|(key, proved)| (key.encode(), proved.encode())).collect();
+        client.ask(&OfferContent { network: SubNetwork::State, items }, Duration::from_secs(60)).await.unwrap()
+    });
+    for (outcome, items) in join_all(calls).await.into_iter().zip(far.chunks(64)) {
+        assert_eq!((outcome.open.len(), outcome.placed), (0, items.len() as u64), "{outcome:?}");
+    }
     assert!(far.iter().all(|(key, _)| is_held(&keeper, key)));
     for node in [giver, full, keeper] {
         stop(node).await;

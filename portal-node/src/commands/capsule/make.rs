@@ -31,6 +31,8 @@ use crate::{
 
 /// JSON-RPC's code for a method that is not there.
 const METHOD_NOT_FOUND: i64 = -32601;
+/// The same for too many requests (EIP-1474).
+const LIMIT_EXCEEDED: i64 = -32005;
 
 /// What to do where the network lacks a part of the state.
 const NO_STATE: &str =
@@ -170,6 +172,9 @@ pub(in crate::commands) fn client_failure(url: &str, error: &ClientError) -> Fai
         ClientError::Unknown(_) => Failure::NotFound(format!("{url}: {error}: name a block that it has")),
         ClientError::Refused { code: METHOD_NOT_FOUND, .. } => {
             Failure::Refused(format!("{url}: {error}: it has to serve eth_getProof and eth_getCode"))
+        }
+        ClientError::Refused { code: LIMIT_EXCEEDED, .. } => {
+            Failure::Network(format!("{url}: {error}: wait, or name another client"))
         }
         ClientError::Refused { .. } => Failure::NotFound(format!(
             "{url}: {error}: a full node keeps the state of some hundred blocks, an archive node that of all"
