@@ -66,7 +66,7 @@ fn a_bad_value_is_called_what_the_person_called_it_and_ends_with_3_wherever_it_s
         ("rpc", "node", "localhost", "ADDR:PORT"),
         ("rpc-origins", "node", "dapp.example", "SCHEME://HOST"),
         ("rpc-hosts", "node", "http://node.lan", "host name"),
-        ("log", "", "info,=", "RUST_LOG"),
+        ("log", "", "overlay=loud", "RUST_LOG"),
         ("log-format", "", "loud", "text, json"),
     ] {
         let said = if name == "log" { "log filter" } else { said };
