@@ -89,7 +89,7 @@ pub enum UpkeepError {
     Stopping(#[from] Stopping),
 }
 
-/// See the [module](self).
+/// Completes the capsules of a folder, and gives them to others if that is wanted.
 #[derive(Debug)]
 pub struct FolderUpkeep<P> {
     peer: P,
