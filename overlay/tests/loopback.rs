@@ -6,6 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
+use bytes::Bytes;
 use cairn_peer_book::{Offence, PeerBook, Who};
 use cairn_proto::limits::TransferLimits;
 use cairn_proto::record;
@@ -78,6 +79,21 @@ async fn content_comes_inline_or_by_stream_or_not_at_all() {
     assert_eq!(a.overlay.find_content(b.enr(), key("none")).await.unwrap(), FindContentAnswer::Enrs(Vec::new()));
     let error = a.overlay.find_content(b.enr(), key("malformed")).await.unwrap_err();
     assert_eq!(error, RequestError::Wire(WireError::Empty));
+}
+
+/// What is none of the protocol's messages goes to the network's own requests, and is answered empty where there is no such.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_a_networks_own_are_answered_and_others_empty() {
+    let book = PeerBook::default();
+    let (a, _) = Peer::on_loopback(135, Setup::default()).await;
+    let (b, _) = Peer::on_loopback(136, Setup { book: book.clone(), ..Setup::default() }).await;
+    let contact = a.transport.contact(&b.enr()).unwrap();
+    let ask = |request: &'static [u8]| a.transport.talk(&contact, &common::protocol(), Bytes::from_static(request));
+    assert_eq!(ask(b"\xff and more").await.unwrap(), b"\xff and more"[..]);
+    assert_eq!(ask(b"\xfe and more").await.unwrap(), b""[..]);
+    // One whom there is no business with is not answered these either.
+    book.charge(std::time::Instant::now(), &Who::new(a.id(), contact.address().ip()), Offence::Lie);
+    assert_eq!(ask(b"\xff and more").await.unwrap(), b""[..]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

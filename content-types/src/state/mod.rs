@@ -9,10 +9,12 @@
 //! | [`value`] | both forms of a value |
 //! | [`read`] | a read of an account, a slot or code, node by node |
 //! | [`way`] | what is left of the way down a trie, to be asked for at once |
+//! | [`page`] | as much of a way as fits a packet |
 //! | `check` | what a value takes to be judged, and the check |
 
 mod check;
 pub mod key;
+pub mod page;
 pub mod read;
 pub mod value;
 pub mod way;

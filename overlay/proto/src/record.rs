@@ -5,8 +5,9 @@
 //! | `p` | RLP list `[min, max, chain_id]`; more items may follow | 2 |
 //! | `pv` | RLP string, a byte for each supported version | 1 |
 //! | `c` | RLP string, a short name of the client | |
+//! | `cairn` | RLP number, the version of the requests that Cairn has beside the specification's | |
 //!
-//! Cairn announces all three. A foreign record is read with tolerance: `p` that cannot be read counts as absent, and a
+//! Cairn announces all four. A foreign record is read with tolerance: `p` that cannot be read counts as absent, and a
 //! peer is spoken to by the highest version that either key gives. The keys `quic` and `quic6` belong to the swarm.
 //!
 //! Specification: `portal-wire-protocol.md`, "ENR record", "Protocol Version" and "Chain id".
@@ -27,6 +28,10 @@ pub const PORTAL_KEY: &str = "p";
 pub const VERSIONS_KEY: &str = "pv";
 /// Key of the client's name.
 pub const CLIENT_KEY: &str = "c";
+/// Key of the version of the requests that are none of the specification's. Who does not announce it is not asked them.
+pub const OWN_REQUESTS_KEY: &str = "cairn";
+/// That version: the one request is the way down a trie (`content-types/PROTOCOL.md`). Others are added under the same number.
+pub const OWN_REQUESTS: u8 = 1;
 
 /// Longest client name that Cairn puts into a record, bytes. A whole record has 300 (EIP-778).
 pub const MAX_CLIENT_NAME_BYTES: usize = 32;
@@ -166,7 +171,7 @@ impl PortalFields {
 
 /// What Cairn announces: key and RLP of each Portal field of its own record. `client` is cut to
 /// [`MAX_CLIENT_NAME_BYTES`].
-pub fn portal_entries(chain_id: u64, client: &str) -> [(&'static str, Bytes); 3] {
+pub fn portal_entries(chain_id: u64, client: &str) -> [(&'static str, Bytes); 4] {
     let info = PortalInfo { min: Version::V1.number().into(), max: Version::V2.number().into(), chain_id };
     let versions = [Version::V1.number(), Version::V2.number()];
     let client = &client[..client.floor_char_boundary(MAX_CLIENT_NAME_BYTES)];
@@ -174,7 +179,13 @@ pub fn portal_entries(chain_id: u64, client: &str) -> [(&'static str, Bytes); 3]
         (PORTAL_KEY, alloy_rlp::encode(info).into()),
         (VERSIONS_KEY, alloy_rlp::encode(&versions[..]).into()),
         (CLIENT_KEY, alloy_rlp::encode(client).into()),
+        (OWN_REQUESTS_KEY, alloy_rlp::encode(OWN_REQUESTS).into()),
     ]
+}
+
+/// Whether the record's node answers the requests that Cairn has beside the specification's.
+pub fn takes_own_requests(enr: &Enr) -> bool {
+    enr.get_decodable(OWN_REQUESTS_KEY).and_then(Result::ok) == Some(OWN_REQUESTS)
 }
 
 /// The node ID of a record, as the overlay counts distances.

@@ -44,6 +44,12 @@ pub trait ContentHandler: Send + Sync + 'static {
         None
     }
 
+    /// The answer to a request that is none of the Portal wire protocol's, where a sub-network has such beside them. Whatever else a
+    /// peer sends is answered empty, as it is if this is `None`.
+    fn own_request(&self, _from: Holder, _request: &[u8]) -> Option<BoxFuture<'static, Bytes>> {
+        None
+    }
+
     /// Whether offered items are wanted: one verdict for each key. A malformed key is not verifiable.
     fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>>;
 

@@ -101,6 +101,8 @@ pub enum RequestKind {
     FindContent,
     /// OFFER.
     Offer,
+    /// One that is not of the Portal wire protocol and that the sub-network knows.
+    Own,
     /// Undecodable, answered empty.
     Malformed,
 }

@@ -88,10 +88,23 @@ pub(super) async fn serve(inner: Arc<RunningOverlay>, mut requests: mpsc::Receiv
                     Err(_) => inner.put_off_offer(request, keys.len()),
                 }
             }
-            Err(error) => {
-                inner.observer.request_received(RequestKind::Malformed);
-                tracing::debug!(peer = %request.node_id, %error, "request answered empty");
-            }
+            Err(error) => match inner.handler.own_request(request.endpoint().holder(), &request.body) {
+                Some(answer) => {
+                    inner.observer.request_received(RequestKind::Own);
+                    // Without a place it is answered empty: whoever asks has the specification's requests.
+                    if let Ok(working) = inner.busy.try_take(request.endpoint().holder(), 1) {
+                        working.set_yielding(false);
+                        inner.spawn(async move {
+                            request.respond(answer.await);
+                            drop(working);
+                        });
+                    }
+                }
+                None => {
+                    inner.observer.request_received(RequestKind::Malformed);
+                    tracing::debug!(peer = %request.node_id, %error, "request answered empty");
+                }
+            },
         }
     }
 }

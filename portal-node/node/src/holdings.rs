@@ -127,27 +127,33 @@ impl Holdings {
         Ok(self.priced(peer, first, read).await?.unwrap_or(none))
     }
 
-    /// Nodes on the way down a trie for a peer, bare, from the first one on without a gap; none if that is not here.
+    /// Nodes on the way down a trie for a peer, bare, from the first one on without a gap, each handed to `take` until that wants no
+    /// more; `None` if not even the first one is here.
     ///
     /// # Errors
     /// [`HoldingsError::Busy`] when it would have to wait.
-    pub(crate) async fn way_for_peer(&self, peer: Holder, way: Way) -> Result<Vec<Bytes>, HoldingsError> {
+    pub(crate) async fn way_for_peer<T: Send + 'static>(
+        &self,
+        peer: Holder,
+        way: Way,
+        mut taken: T,
+        take: impl Fn(&mut T, Bytes) -> bool + Send + 'static,
+    ) -> Result<Option<T>, HoldingsError> {
         let read = move |store: &Store, _| {
-            let (mut way, mut nodes) = (way, Vec::new());
-            while nodes.len() < MAX_TRIE_PROOF_NODES {
+            let mut way = way;
+            for _ in 0..MAX_TRIE_PROOF_NODES {
                 let key = way.next();
                 let Some(value) = store.get(&key.into())? else { break };
                 // What is in the store was checked, unless somebody has meddled with its files.
                 let Ok(Bare(node)) = Bare::decode(&key, &value) else { break };
                 let Ok(goes_on) = way.handle_node(&node) else { break };
-                nodes.push(node);
-                if !goes_on {
+                if !take(&mut taken, node) || !goes_on {
                     break;
                 }
             }
-            Ok(nodes)
+            Ok(taken)
         };
-        Ok(self.priced(peer, way.next().into(), read).await?.unwrap_or_default())
+        self.priced(peer, way.next().into(), read).await
     }
 
     /// A read for a peer, in the places of what it costs to read `key`; `None` if that is not here.
@@ -274,7 +280,7 @@ mod tests {
         assert_eq!(holdings.part_for_peer(peer, part(5..8)).await.unwrap().items, bodies);
         let compressed = WantedPart { takes_compressed: true, ..part(5..8) };
         assert!(holdings.part_for_peer(peer, compressed).await.unwrap().is_compressed);
-        let busy = holdings.workers.all_archive_reads_for_peers().await;
+        let busy = holdings.workers.all_reads_for_peers(PeerRead::Archive).await;
         assert!(matches!(holdings.get_for_peer(peer, &archived).await, Err(HoldingsError::Busy)));
         assert!(matches!(holdings.part_for_peer(peer, part(5..8)).await, Err(HoldingsError::Busy)));
         assert_eq!(holdings.part_for_peer(peer, part(1 << 40..(1 << 40) + 2)).await.unwrap().items, [&b"body"[..]]);

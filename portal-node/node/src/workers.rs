@@ -144,10 +144,14 @@ impl Workers {
         run(permit, job).await.map(Some)
     }
 
-    /// Takes all places for reading archives for peers, as many requests do.
+    /// Takes all places for reading this for peers, as many requests do.
     #[cfg(test)]
-    pub(crate) async fn all_archive_reads_for_peers(&self) -> cairn_limits::Permit {
-        self.peer_archive_reads.take(Holder::nobody(), PEER_ARCHIVE_READS.total).await.unwrap()
+    pub(crate) async fn all_reads_for_peers(&self, what: PeerRead) -> cairn_limits::Permit {
+        let (places, all) = match what {
+            PeerRead::Store => (&self.peer_reads, PEER_READS.total),
+            PeerRead::Archive => (&self.peer_archive_reads, PEER_ARCHIVE_READS.total),
+        };
+        places.take(Holder::nobody(), all).await.unwrap()
     }
 }
 

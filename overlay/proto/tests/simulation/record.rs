@@ -34,10 +34,23 @@ fn own_fields_in_the_specified_encoding() {
     assert_eq!(hex::encode(&entries[0].1), "c6010283aa36a7");
     assert_eq!(hex::encode(&entries[1].1), "820102");
     assert_eq!(hex::encode(&entries[2].1), format!("85{}", hex::encode("cairn")));
+    assert_eq!((entries[3].0, hex::encode(&entries[3].1).as_str()), ("cairn", "01"));
     let fields = fields(&entries);
     assert_eq!(fields.negotiate(11_155_111), Ok(Version::V2));
     assert_eq!(fields.client.as_deref(), Some("cairn"));
     assert_eq!(fields.negotiate(1), Err(Incompatible::OtherChain(11_155_111)));
+}
+
+#[test]
+fn only_who_says_so_is_asked_what_is_not_specified() {
+    let key = key(&mut StdRng::seed_from_u64(1));
+    let takes = |entries: &[(&'static str, Bytes)]| {
+        record::takes_own_requests(&crate::population::record(&key, 1, IP, entries))
+    };
+    assert!(takes(&portal_entries(1, "cairn")));
+    assert!(!takes(&portal_entries(1, "cairn")[..3]));
+    assert!(!takes(&[(record::OWN_REQUESTS_KEY, alloy_rlp::encode(2_u8).into())]));
+    assert!(!takes(&[(record::OWN_REQUESTS_KEY, alloy_rlp::encode("long").into())]));
 }
 
 #[test]

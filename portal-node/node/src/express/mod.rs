@@ -1,7 +1,8 @@
 //! Single items over QUIC, in one round trip, for lookups: from peers that there is a connection with. One that there is none
 //! with yet is dialled for the next time, and asked by the Portal wire protocol meanwhile. Of a trie a peer gives what it has of the
-//! whole way down.
+//! whole way down, over discv5 too.
 
+mod talk;
 mod trie_ways;
 
 use std::collections::HashSet;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_peer_book::Offence;
+use cairn_peer_book::{Offence, PeerBook};
 use cairn_proto::record;
 use cairn_proto::routing::AddressPolicy;
 use cairn_swarm::quic::{PeerAddress, Session, Swarm};
@@ -17,10 +18,12 @@ use content_types::ContentKey;
 use content_types::state::{Bare, Way};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use overlay::Enr;
+use overlay::transport::Contact;
+use overlay::{Enr, Transport};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use self::talk::TalkWays;
 pub(crate) use self::trie_ways::TrieWays;
 use crate::quic_address::address_of;
 
@@ -31,10 +34,18 @@ const ITEMS: usize = 32;
 /// Peers that are dialled at once.
 const DIALS: usize = 4;
 
+/// Whom an item is asked of, and how.
+enum Source {
+    Quic(Arc<Session>, Option<Way>),
+    Talk(Contact, Way),
+}
+
 /// Fetches items. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Express {
-    swarm: Swarm,
+    /// Without QUIC there is none.
+    swarm: Option<Swarm>,
+    talk: TalkWays,
     addresses: AddressPolicy,
     items: Arc<Semaphore>,
     dialling: Arc<Mutex<HashSet<PeerAddress>>>,
@@ -42,9 +53,15 @@ pub(crate) struct Express {
 }
 
 impl Express {
-    pub(crate) fn new(swarm: Swarm, addresses: AddressPolicy) -> Self {
+    pub(crate) fn new(
+        swarm: Option<Swarm>,
+        transport: Arc<dyn Transport>,
+        book: PeerBook,
+        addresses: AddressPolicy,
+    ) -> Self {
         Self {
             swarm,
+            talk: TalkWays::new(transport, book),
             addresses,
             items: Arc::new(Semaphore::new(ITEMS)),
             dialling: Arc::default(),
@@ -52,23 +69,25 @@ impl Express {
         }
     }
 
-    /// The item from this peer, if there is a connection with it now.
+    /// The item from this peer, if there is a connection with it now, or if it is a node of a way.
     pub(crate) fn fetch(&self, from: &Enr, key: ContentKey) -> Option<BoxFuture<'static, Option<Bytes>>> {
-        let Some(session) = self.swarm.session(&record::node_id(from)) else {
-            self.dial(from);
-            return None;
-        };
-        let place = Arc::clone(&self.items).try_acquire_owned().ok()?;
         let way = match &key {
             ContentKey::State(key) => self.ways.of(key),
             _ => None,
         };
+        let source = match (self.session(from), way) {
+            (Some(session), way) => Source::Quic(session, way),
+            (None, Some(way)) => Source::Talk(self.talk.contact(from)?, way),
+            (None, None) => return None,
+        };
+        let place = Arc::clone(&self.items).try_acquire_owned().ok()?;
         let express = self.clone();
         let fetch = async move {
             let fetched = async {
-                match way {
-                    Some(way) => express.fetch_way(&session, way).await,
-                    None => session.item(&key).await.ok(),
+                match source {
+                    Source::Quic(session, Some(way)) => express.fetch_way(&session, way).await,
+                    Source::Quic(session, None) => session.item(&key).await.ok(),
+                    Source::Talk(contact, way) => express.talk_way(&contact, way).await,
                 }
             };
             let item = tokio::time::timeout(PATIENCE, fetched).await;
@@ -78,13 +97,36 @@ impl Express {
         Some(fetch.boxed())
     }
 
+    /// The connection with a peer. If there is none, it is dialled for the next time.
+    fn session(&self, peer: &Enr) -> Option<Arc<Session>> {
+        let swarm = self.swarm.as_ref()?;
+        let session = swarm.session(&record::node_id(peer));
+        if session.is_none() {
+            self.dial(swarm, peer);
+        }
+        session
+    }
+
     /// Nodes of a way, of which the first is the item that was asked for. The others are kept for who noted the way.
     async fn fetch_way(&self, session: &Session, way: Way) -> Option<Bytes> {
         let nodes = session.way(&way).await.ok()?;
         let (first, is_right) = self.ways.handle_nodes(way, session.node_id(), nodes);
         if !is_right {
             tracing::warn!(peer = %session.node_id(), "a peer sent nodes that lie on no way down the trie");
-            self.swarm.charge(&session.who(), Offence::Lie);
+            if let Some(swarm) = &self.swarm {
+                swarm.charge(&session.who(), Offence::Lie);
+            }
+        }
+        Some(Bare(first?).encode())
+    }
+
+    /// The same over discv5.
+    async fn talk_way(&self, from: &Contact, way: Way) -> Option<Bytes> {
+        let nodes = self.talk.fetch(from, way).await;
+        let (first, is_right) = self.ways.handle_nodes(way, from.node_id(), nodes);
+        if !is_right {
+            tracing::warn!(peer = %from.node_id(), "a peer sent nodes that lie on no way down the trie");
+            self.talk.charge(from);
         }
         Some(Bare(first?).encode())
     }
@@ -94,7 +136,7 @@ impl Express {
         &self.ways
     }
 
-    fn dial(&self, peer: &Enr) {
+    fn dial(&self, swarm: &Swarm, peer: &Enr) {
         let Some(address) = address_of(peer, self.addresses) else { return };
         {
             let mut dialling = self.dialling.lock();
@@ -102,7 +144,7 @@ impl Express {
                 return;
             }
         }
-        let (swarm, dialling) = (self.swarm.clone(), Arc::clone(&self.dialling));
+        let (swarm, dialling) = (swarm.clone(), Arc::clone(&self.dialling));
         tokio::spawn(async move {
             if let Err(error) = swarm.connect(address).await {
                 tracing::debug!(address = %address.address, %error, "no QUIC connection");

@@ -8,6 +8,7 @@ use overlay::{Overlay, SubNetworkConfig, Transfers, Transport};
 
 use super::*;
 use crate::testing::Fixture;
+use crate::workers::PeerRead;
 
 /// A sub-network that reads what is held, as if for a user when it is asked to.
 struct Reads(Holdings);
@@ -63,7 +64,7 @@ async fn a_search_for_a_peer_reads_no_archive_beyond_the_peers_share() {
     let answering = tokio::spawn(crate::networks::answer_header_queries(overlay, queries));
 
     let (peer, id) = (Asker::Peer { id: NodeId::from([8; 32]), subnet: None }, BlockId::Number(5));
-    let busy = workers.all_archive_reads_for_peers().await;
+    let busy = workers.all_reads_for_peers(PeerRead::Archive).await;
     let error = headers.get_for(peer, id).await.unwrap_err();
     let [(_, local), (_, network)] = &error.attempts[..] else { panic!("{error}") };
     assert!(matches!(local, NoHeader::Holdings(HoldingsError::Busy)), "{error}");

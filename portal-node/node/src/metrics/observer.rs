@@ -57,6 +57,7 @@ fn request_label(kind: RequestKind) -> &'static str {
         RequestKind::FindNodes => "find_nodes",
         RequestKind::FindContent => "find_content",
         RequestKind::Offer => "offer",
+        RequestKind::Own => "own",
         RequestKind::Malformed => "malformed",
     }
 }

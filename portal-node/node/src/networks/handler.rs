@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_limits::Holder;
+use content_types::state::page::WayPage;
 use content_types::{ContentId, ContentKey, Distance, Form, SubNetwork};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -111,6 +113,16 @@ impl ContentHandler for ContentNetworkHandler {
         .boxed()
     }
 
+    fn own_request(&self, from: Holder, request: &[u8]) -> Option<BoxFuture<'static, Bytes>> {
+        let wanted = (self.network == SubNetwork::State).then(|| WayPage::decode(request)).flatten()?;
+        let keeper = Arc::clone(&self.keeper);
+        let answer = async move {
+            let page = keeper.way_page(from, wanted).await;
+            page.inspect_err(|error| tracing::debug!(%error, "a way was not read")).unwrap_or_default()
+        };
+        Some(answer.boxed())
+    }
+
     fn offer(&self, keys: Vec<Bytes>) -> BoxFuture<'_, Vec<OfferVerdict>> {
         async move {
             let keys: Vec<Option<ContentKey>> = keys.iter().map(|key| self.decode(key)).collect();
@@ -127,13 +139,17 @@ impl ContentHandler for ContentNetworkHandler {
 
 #[cfg(test)]
 mod tests {
-    use cairn_limits::Holder;
+    use cairn_store::Item;
+    use cairn_synthetic::SyntheticConfig;
+    use content_types::state::page::nodes_of;
+    use content_types::state::{Bare, Part, StateRead};
     use content_types::{history, legacy_history};
     use overlay::service::Cause;
     use parking_lot::Mutex;
 
     use super::*;
     use crate::testing::Fixture;
+    use crate::workers::PeerRead;
 
     /// While peers read as many archives as they may, neither their requests nor what they offer causes more such
     /// reads; what a lookup finds is for a user, and is checked all the same.
@@ -143,7 +159,7 @@ mod tests {
         let Fixture { chain, dir: _dir, node_id, workers, holdings, pipeline, .. } = fixture;
         let handler = ContentNetworkHandler::new(SubNetwork::History, Arc::new(holdings), pipeline, None);
 
-        let busy = workers.all_archive_reads_for_peers().await;
+        let busy = workers.all_reads_for_peers(PeerRead::Archive).await;
         let body = |number| {
             let key = ContentKey::from(history::ContentKey::BlockBody { number });
             (key.encode(), chain.block(number).unwrap().body)
@@ -162,6 +178,45 @@ mod tests {
         let (key, value) = body(6);
         let offered = handler.admit(key, value, ContentSource::Offer { peer: node_id, subnet: None }).await;
         assert!(offered.is_ok(), "{offered:?}");
+    }
+
+    /// Nodes of a way come page by page, within what peers share; nobody else's request is this.
+    #[tokio::test]
+    async fn pages_of_a_way_are_served_within_the_peers_share() {
+        let Fixture { chain, dir: _dir, node_id, workers, holdings, pipeline, .. } =
+            Fixture::of(SyntheticConfig { accounts: 1_000, ..SyntheticConfig::small() });
+        let state = chain.state(3);
+        let address = state.accounts()[0].address;
+        let way = StateRead::new(state.root(), &address, Part::Account).way().unwrap();
+        let proof = state.account_proof(&address);
+        assert!(proof.len() > 2);
+        let mut on_the_way = way;
+        for node in &proof {
+            let (key, bare) = (on_the_way.next(), Bare(node.clone()));
+            holdings.store().put_batch(vec![Item::new(&key.into(), bare.encode())]).unwrap();
+            on_the_way.handle_node(node).unwrap();
+        }
+        let request = |page| WayPage { way, page }.encode();
+        let handler = ContentNetworkHandler::new(SubNetwork::State, Arc::new(holdings), pipeline.clone(), None);
+        let asker = Holder::id(node_id);
+        let ask = async |request: &[u8]| handler.own_request(asker, request).unwrap().await;
+        let mut pages = Vec::new();
+        for page in 0.. {
+            match nodes_of(ask(&request(page)).await).unwrap() {
+                nodes if nodes.is_empty() => break,
+                nodes => pages.push(nodes),
+            }
+        }
+        assert!(pages.len() > 1);
+        assert_eq!(pages.concat(), proof);
+        assert!(handler.own_request(asker, b"anything").is_none());
+
+        let busy = workers.all_reads_for_peers(PeerRead::Store).await;
+        assert_eq!(ask(&request(0)).await, Bytes::new());
+        drop(busy);
+        assert!(!ask(&request(0)).await.is_empty());
+        let elsewhere = ContentNetworkHandler::new(SubNetwork::History, Arc::<Newest>::default(), pipeline, None);
+        assert!(elsewhere.own_request(asker, &request(0)).is_none());
     }
 
     /// Keeps the header with the highest number, whatever its distance, as a sub-network does of which everybody wants the newest.

@@ -2,7 +2,9 @@
 //! knows no distance, and is kept some other way. The rest of a sub-network's service does not notice which.
 
 use bytes::Bytes;
+use cairn_limits::Holder;
 use cairn_store::Placement;
+use content_types::state::page::{PageFiller, WayPage};
 use content_types::{ContentKey, Distance, SubNetwork};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -32,6 +34,14 @@ pub(crate) trait Keeper: Send + Sync {
     /// [`HoldingsError::Busy`] when a peer would have to wait.
     fn get<'a>(&'a self, key: &'a ContentKey, reader: Reader) -> BoxFuture<'a, Result<Option<Bytes>, HoldingsError>>;
 
+    /// The page of a way down a trie for a peer; empty if what is here does not come so far.
+    ///
+    /// # Errors
+    /// [`HoldingsError::Busy`] when it would have to wait.
+    fn way_page(&self, _peer: Holder, _wanted: WayPage) -> BoxFuture<'_, Result<Bytes, HoldingsError>> {
+        async { Ok(Bytes::new()) }.boxed()
+    }
+
     /// Which of these keys' contents are wanted. `None` among the keys is nothing that could be.
     fn interests(&self, keys: Vec<Option<ContentKey>>) -> BoxFuture<'_, Vec<Interest>>;
 
@@ -52,6 +62,15 @@ impl Keeper for Holdings {
                 Reader::Own => self.get(key).await,
                 Reader::Peer(peer) => self.get_for_peer(peer, key).await,
             }
+        }
+        .boxed()
+    }
+
+    fn way_page(&self, peer: Holder, WayPage { way, page }: WayPage) -> BoxFuture<'_, Result<Bytes, HoldingsError>> {
+        async move {
+            let filler = PageFiller::new(page);
+            let filler = self.way_for_peer(peer, way, filler, |filler, node| filler.push(&node)).await?;
+            Ok(filler.map(PageFiller::finish).unwrap_or_default())
         }
         .boxed()
     }

@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     pub(crate) addresses: AddressPolicy,
     pub(crate) book: PeerBook,
     pub(crate) budgets: Budgets,
-    pub(crate) express: Option<Express>,
+    pub(crate) express: Express,
 }
 
 /// A protocol identifier is taken.
@@ -67,7 +67,7 @@ impl Network {
         // One that keeps the newest gets a keeper of its own here.
         let keeper = Arc::new(shared.holdings.clone());
         let (pipeline, express) = (shared.pipeline.clone(), shared.express.clone());
-        let handler = handler::ContentNetworkHandler::new(network, keeper, pipeline, express);
+        let handler = handler::ContentNetworkHandler::new(network, keeper, pipeline, Some(express));
         let config = SubNetworkConfig {
             client_info: shared.client_info.clone(),
             ping_extensions: Extensions::from_capabilities(spec.ping_extensions),

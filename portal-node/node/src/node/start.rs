@@ -290,7 +290,7 @@ async fn start_on(
         addresses: config.addresses,
         book: book.clone(),
         budgets,
-        express: quic.as_ref().map(|(swarm, _)| Express::new(swarm.clone(), config.addresses)),
+        express: Express::new(running.swarm.clone(), Arc::new(discovery.clone()), book.clone(), config.addresses),
     };
     let mut networks = Vec::new();
     for network in SubNetwork::ALL {
@@ -335,8 +335,7 @@ async fn start_on(
     let trust_fetcher =
         TrustFetcher::new(Arc::clone(&trust), trust_network, networks.clone(), config.bootnodes.clone());
     let fetcher = Fetcher::new(Arc::clone(&headers), holdings.clone(), pipeline, workers.clone(), networks.clone());
-    let ways = shared.express.as_ref().map(|express| express.ways().clone());
-    let state = StateReader::new(fetcher.clone(), &networks, ways);
+    let state = StateReader::new(fetcher.clone(), &networks, shared.express.ways().clone());
     let capsules = SharedCapsules::new(fetcher.clone(), &networks);
     if config.rpc.is_some() || config.socket.is_some() {
         let methods =

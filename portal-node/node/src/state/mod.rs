@@ -47,8 +47,8 @@ pub struct StateReader {
     fetcher: Fetcher,
     network: Option<Arc<Network>>,
     cache: Arc<Mutex<NodeCache>>,
-    /// Where a way is noted, so that peers give all they have of it. Without QUIC each node is asked for by itself.
-    ways: Option<TrieWays>,
+    /// Where a way is noted, so that peers give all they have of it.
+    ways: TrieWays,
     patience: Duration,
 }
 
@@ -197,7 +197,7 @@ impl fmt::Display for StateStep {
 }
 
 impl StateReader {
-    pub(crate) fn new(fetcher: Fetcher, networks: &[Arc<Network>], ways: Option<TrieWays>) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, networks: &[Arc<Network>], ways: TrieWays) -> Self {
         let network = networks.iter().find(|network| network.sub_network() == SubNetwork::State).cloned();
         let cache = Arc::new(Mutex::new(NodeCache::new(CACHE_BYTES)));
         Self { fetcher, network, cache, ways, patience: PATIENCE }
@@ -236,8 +236,7 @@ impl StateReader {
             // What is in the cache is found by its hash alone, whichever trie it was read from.
             let cached = self.cache.lock().get(&key.hash());
             // Noted for as long as the node is looked up.
-            let way = self.ways.as_ref().zip(read.way()).filter(|_| cached.is_none());
-            let noted = way.and_then(|(ways, way)| ways.note(way));
+            let noted = read.way().filter(|_| cached.is_none()).and_then(|way| self.ways.note(way));
             let (value, origin, lacking) = match cached {
                 Some(value) => (value, StateOrigin::Cache, Vec::new()),
                 None => {

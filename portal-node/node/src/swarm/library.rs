@@ -70,8 +70,12 @@ impl Library for NodeLibrary {
 
     fn way(&self, peer: Holder, way: Way) -> BoxFuture<'_, Result<Vec<Bytes>, NotServed>> {
         async move {
-            let nodes = self.holdings.way_for_peer(peer, way).await.map_err(not_served)?;
-            if nodes.is_empty() { Err(NotServed::NotHeld) } else { Ok(nodes) }
+            let take = |nodes: &mut Vec<Bytes>, node| {
+                nodes.push(node);
+                true
+            };
+            let nodes = self.holdings.way_for_peer(peer, way, Vec::new(), take).await.map_err(not_served)?;
+            nodes.filter(|nodes| !nodes.is_empty()).ok_or(NotServed::NotHeld)
         }
         .boxed()
     }
