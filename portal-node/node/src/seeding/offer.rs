@@ -141,7 +141,7 @@ pub(super) async fn place(
         let mut unexplored = Vec::new();
         for (place, answers) in places.into_iter().zip(answers) {
             let (Some(course), Some(piece)) = (courses.get_mut(place), pieces.get(place)) else { continue };
-            if answers.is_empty() && passed_over.iter().any(|peer| may_want(peer, piece, course)) {
+            if answers.is_empty() && passed_over.iter().any(|peer| peer.may_want(&piece.id, course.refused())) {
                 continue;
             }
             course.offered(&answers, |peer| known.contains(peer));
@@ -160,7 +160,7 @@ pub(super) async fn place(
         for ((place, _), is_explored) in unexplored.into_iter().zip(explored) {
             let (Some(course), Some(piece)) = (courses.get_mut(place), pieces.get(place)) else { continue };
             match is_explored {
-                true => course.explored(peers.iter().any(|(peer, _)| may_want(peer, piece, course))),
+                true => course.explored(peers.iter().any(|(peer, _)| peer.may_want(&piece.id, course.refused()))),
                 false => course.not_explored(),
             }
         }
@@ -174,11 +174,6 @@ pub(super) async fn place(
         }
     }
     result
-}
-
-/// Whether a peer covers a piece and has not declined it.
-fn may_want(peer: &Taker, piece: &CheckedPiece, course: &Course) -> bool {
-    peer.node_id.distance(&piece.id) <= peer.radius && !course.refused().contains(&peer.node_id)
 }
 
 /// Peers that are found elsewhere beside those that are in the table.

@@ -17,6 +17,13 @@ pub(super) struct Taker {
     pub(super) is_slow: bool,
 }
 
+impl Taker {
+    /// Whether it covers a piece that it is not among those who declined.
+    pub(super) fn may_want(&self, piece: &ContentId, refused: &[NodeId]) -> bool {
+        self.node_id.distance(piece) <= self.radius && !refused.contains(&self.node_id)
+    }
+}
+
 /// A piece as far as planning needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PlannedPiece<'a> {
@@ -46,8 +53,8 @@ pub(super) fn plan(pieces: &[PlannedPiece<'_>], peers: &[Taker]) -> Vec<PlannedO
         let mut covering: Vec<(Distance, usize, &Taker)> = peers
             .iter()
             .enumerate()
+            .filter(|(_, peer)| peer.may_want(&piece.id, piece.refused))
             .map(|(place, peer)| (peer.node_id.distance(&piece.id), place, peer))
-            .filter(|(distance, _, peer)| *distance <= peer.radius && !piece.refused.contains(&peer.node_id))
             .collect();
         covering.sort_unstable_by_key(|(distance, place, _)| (*distance, *place));
         let (slow, brisk): (Vec<_>, Vec<_>) = covering.into_iter().partition(|(_, _, peer)| peer.is_slow);

@@ -3,6 +3,7 @@
 
 mod follow;
 mod get;
+mod kept;
 #[cfg(feature = "replay")]
 mod replay;
 #[cfg(feature = "replay")]
