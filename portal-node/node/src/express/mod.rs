@@ -123,11 +123,7 @@ impl Express {
     /// The same over discv5.
     async fn talk_way(&self, from: &Contact, way: Way) -> Option<Bytes> {
         let nodes = self.talk.fetch(from, way).await;
-        let (first, is_right) = self.ways.handle_nodes(way, from.node_id(), nodes);
-        if !is_right {
-            tracing::warn!(peer = %from.node_id(), "a peer sent nodes that lie on no way down the trie");
-            self.talk.charge(from);
-        }
+        let (first, _) = self.ways.handle_nodes(way, from.node_id(), nodes);
         Some(Bare(first?).encode())
     }
 

@@ -36,8 +36,9 @@ impl TalkWays {
         record::takes_own_requests(peer).then(|| self.transport.contact(peer)).flatten()
     }
 
-    /// What a peer gives of a way, from its first node on; nothing if it has not even that one, or no time.
-    pub(super) async fn fetch(&self, from: &Contact, way: Way) -> Vec<Bytes> {
+    /// What a peer gives of a way, from its first node on, each linked to the one before; nothing if it has not even that one, or no
+    /// time. Who sends what is no part of the way is charged.
+    pub(super) async fn fetch(&self, from: &Contact, mut way: Way) -> Vec<Bytes> {
         let protocol = ProtocolId::from(SPEC.protocol_id);
         let ask = |page| self.transport.talk(from, &protocol, WayPage { way, page }.encode().into());
         let mut pages: FuturesOrdered<_> = (0..PAGES).map(ask).collect();
@@ -51,29 +52,67 @@ impl TalkWays {
                 Some(patience) => tokio::time::timeout(patience, pages.next()).await.unwrap_or_default(),
             };
             let Some(Ok(page)) = next else { return nodes };
-            let Some(of_page) = nodes_of(page) else {
-                self.charge(from);
-                return nodes;
-            };
-            if of_page.is_empty() {
-                return nodes;
+            match take(&mut way, &mut nodes, page) {
+                PageEnd::More => {}
+                PageEnd::Nothing => return nodes,
+                PageEnd::Lie => {
+                    self.charge(from);
+                    return nodes;
+                }
             }
-            nodes.extend(of_page);
             patience.get_or_insert_with(|| asked.elapsed().max(Duration::from_millis(1)));
         }
     }
 
-    /// A peer sent what is none of a way.
-    pub(super) fn charge(&self, peer: &Contact) {
+    fn charge(&self, peer: &Contact) {
+        tracing::warn!(peer = %peer.node_id(), "a peer sent what lies on no way down the trie");
         self.book.charge(Instant::now().into_std(), &Who::new(peer.node_id(), peer.address().ip()), Offence::Lie);
     }
+}
+
+/// What comes behind a page.
+enum PageEnd {
+    /// Maybe another one.
+    More,
+    /// Nothing that is of use.
+    Nothing,
+    /// It was none of the way.
+    Lie,
+}
+
+/// Goes on with the nodes of a page.
+fn take(way: &mut Way, nodes: &mut Vec<Bytes>, page: Bytes) -> PageEnd {
+    let Some(of_page) = nodes_of(page) else { return PageEnd::Lie };
+    if of_page.is_empty() {
+        return PageEnd::Nothing;
+    }
+    // A page is laid out when it is asked for. If a node has come to the peer since the page before was, it may lie between the two:
+    // then they do not join, and nobody lies.
+    let may_begin_later = !nodes.is_empty();
+    let last = of_page.len() - 1;
+    for (nth, node) in of_page.into_iter().enumerate() {
+        match way.handle_node(&node) {
+            Ok(goes_on) => {
+                nodes.push(node);
+                match (goes_on, nth == last) {
+                    (true, _) => {}
+                    (false, true) => return PageEnd::Nothing,
+                    (false, false) => return PageEnd::Lie,
+                }
+            }
+            Err(_) if nth == 0 && may_begin_later => return PageEnd::Nothing,
+            Err(_) => return PageEnd::Lie,
+        }
+    }
+    PageEnd::More
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
-    use alloy_primitives::B256;
+    use cairn_synthetic::{SyntheticChain, SyntheticConfig};
+    use content_types::state::{Part, StateRead};
     use enr::CombinedKey;
     use overlay::transport::{SimulatedNetwork, SimulatedTransport};
 
@@ -91,16 +130,22 @@ mod tests {
         Arc::new(network.join(record.build(&key).unwrap()).unwrap())
     }
 
-    fn way() -> Way {
-        Way::new(None, &B256::repeat_byte(1), 3, B256::repeat_byte(2)).unwrap()
+    /// The nodes on the way to an account, three at least.
+    fn proof() -> (Way, Vec<Bytes>) {
+        let chain = SyntheticChain::new(SyntheticConfig { accounts: 200, ..SyntheticConfig::small() }).unwrap();
+        let state = chain.state(3);
+        let address = state.accounts()[0].address;
+        let nodes = state.account_proof(&address);
+        assert!(nodes.len() > 2);
+        (StateRead::new(state.root(), &address, Part::Account).way().unwrap(), nodes)
     }
 
-    fn page(nodes: &[&[u8]]) -> Bytes {
-        nodes.iter().flat_map(|node| [&(node.len() as u16).to_be_bytes()[..], node].concat()).collect()
+    fn page(nodes: &[Bytes]) -> Option<Bytes> {
+        Some(nodes.iter().flat_map(|node| [&(node.len() as u16).to_be_bytes()[..], node].concat()).collect())
     }
 
     /// What a peer that answers each page with these bytes, or never, gives, whether it is barred then, and how long that takes.
-    async fn given(pages: Vec<Option<Bytes>>) -> (Vec<Bytes>, bool, Duration) {
+    async fn given(way: Way, pages: Vec<Option<Bytes>>) -> (Vec<Bytes>, bool, Duration) {
         let network = SimulatedNetwork::new(DELAY, 0.0, 1);
         let (reader, peer) = (join(&network, 1, 4), join(&network, 2, 4));
         let mut requests = peer.register(SPEC.protocol_id.into(), 8).unwrap();
@@ -108,7 +153,7 @@ mod tests {
             let mut unanswered = Vec::new();
             while let Some(request) = requests.recv().await {
                 let asked = WayPage::decode(&request.body).unwrap();
-                assert_eq!(asked.way, way());
+                assert_eq!(asked.way, way);
                 match pages.get(usize::from(asked.page)).cloned() {
                     Some(Some(page)) => request.respond(page),
                     Some(None) => unanswered.push(request),
@@ -120,7 +165,7 @@ mod tests {
         let ways = TalkWays::new(reader, book.clone());
         let contact = ways.contact(&peer.local_enr()).unwrap();
         let begun = Instant::now();
-        let nodes = ways.fetch(&contact, way()).await;
+        let nodes = ways.fetch(&contact, way).await;
         let took = begun.elapsed();
         answering.abort();
         (nodes, book.barred_for(Instant::now().into_std(), &contact.node_id(), None).is_some(), took)
@@ -128,24 +173,45 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pages_come_in_one_round_trip_and_what_does_not_come_is_not_waited_for() {
-        let all: Vec<_> =
-            [&[&[1][..], &[2]][..], &[&[3]], &[&[4], &[5]]].into_iter().map(|nodes| Some(page(nodes))).collect();
-        let (nodes, is_barred, took) = given(all.clone()).await;
-        assert_eq!(nodes, [1, 2, 3, 4, 5].map(|node| Bytes::from(vec![node])));
+        let (way, proof) = proof();
+        let all = vec![page(&proof[..1]), page(&proof[1..2]), page(&proof[2..])];
+        let (nodes, is_barred, took) = given(way, all.clone()).await;
+        assert_eq!(nodes, proof);
         assert!(!is_barred && took < DELAY * 3, "{took:?}");
 
-        let (nodes, is_barred, _) = given(all[..1].to_vec()).await;
-        assert!(nodes.len() == 2 && !is_barred, "it ends where nothing comes");
-        let (nodes, is_barred, took) = given(vec![all[0].clone(), None, all[2].clone()]).await;
-        assert!(nodes.len() == 2 && !is_barred && took < DELAY * 5, "{took:?}");
-        assert_eq!(given(Vec::new()).await.0, Vec::<Bytes>::new());
-        assert_eq!(given(vec![None, all[1].clone()]).await.0, Vec::<Bytes>::new());
+        let (nodes, is_barred, _) = given(way, all[..1].to_vec()).await;
+        assert!(nodes == proof[..1] && !is_barred, "it ends where nothing comes");
+        let (nodes, is_barred, took) = given(way, vec![all[0].clone(), None, all[2].clone()]).await;
+        assert!(nodes == proof[..1] && !is_barred && took < DELAY * 5, "{took:?}");
+        // Behind the end of the way nothing is waited for.
+        let (nodes, is_barred, took) = given(way, vec![page(&proof), None, None]).await;
+        assert!(nodes == proof && !is_barred && took < DELAY * 3, "{took:?}");
+        assert_eq!(given(way, Vec::new()).await.0, Vec::<Bytes>::new());
+        assert_eq!(given(way, vec![None, all[1].clone()]).await.0, Vec::<Bytes>::new());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_sends_what_is_no_page_is_barred() {
-        let (nodes, is_barred, _) = given(vec![Some(page(&[&[1]])), Some(vec![0, 9].into())]).await;
-        assert!(nodes.len() == 1 && is_barred);
+    async fn who_sends_what_is_none_of_the_way_is_barred() {
+        let (way, proof) = proof();
+        let beyond = [&proof[..], &proof[..1]].concat();
+        for (pages, right) in [
+            (vec![page(&proof[1..])], 0),
+            (vec![page(&[&proof[..1], &proof[2..]].concat())], 1),
+            (vec![page(&beyond)], proof.len()),
+            (vec![page(&proof[..1]), Some(vec![0, 9].into())], 1),
+            (vec![page(&proof[..1]), page(&[&proof[1..2], &proof[1..2]].concat())], 2),
+        ] {
+            let (nodes, is_barred, _) = given(way, pages).await;
+            assert!(nodes == proof[..right] && is_barred, "{right}");
+        }
+    }
+
+    /// A node came to the peer after its first page was laid out, so that the second begins one later.
+    #[tokio::test(start_paused = true)]
+    async fn pages_that_do_not_join_are_no_lie() {
+        let (way, proof) = proof();
+        let (nodes, is_barred, _) = given(way, vec![page(&proof[..1]), page(&proof[2..])]).await;
+        assert!(nodes == proof[..1] && !is_barred);
     }
 
     #[test]
