@@ -182,9 +182,6 @@ pub enum ArchiveRule {
     /// The stream holds chunks that no checksum covers.
     #[error("the snappy stream holds padding or skippable chunks, which nothing vouches for")]
     SkippableChunk,
-    /// The content is right, but the compressed bytes are not those that the file's writer makes of it.
-    #[error("the content is right, but not compressed as the rest of the file: its bytes were changed")]
-    Compression,
     /// The index is of an impossible length, or points nowhere.
     #[error("the index cannot be used: {0}")]
     Index(&'static str),

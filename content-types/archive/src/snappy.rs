@@ -254,6 +254,20 @@ pub(crate) fn is_plain(stream: &[u8]) -> bool {
     Chunks::new(stream).is_ok_and(|mut chunks| chunks.all(|chunk| chunk.is_ok_and(|chunk| chunk.kind <= UNCOMPRESSED)))
 }
 
+/// Whether a stream that decodes is cut as [`Encoder`] cuts: data chunks only, each but the last with 64 KiB of content. So it is longer
+/// than its content by little at most.
+pub fn is_regular(stream: &[u8]) -> bool {
+    let Ok(chunks) = Chunks::new(stream) else { return false };
+    let mut is_last = false;
+    for chunk in chunks {
+        let Ok(Chunk { offset, kind, data }) = chunk else { return false };
+        let content = data.get(CHECKSUM_LEN..).map(|data| content_len(kind, data, offset));
+        let (Some(Ok(content)), false) = (content, is_last || kind > UNCOMPRESSED) else { return false };
+        is_last = content < MAX_CHUNK_CONTENT;
+    }
+    true
+}
+
 /// Encodes streams as the reference encoders of Go and Rust do: chunks of 64 KiB, left uncompressed unless that saves
 /// an eighth.
 pub struct Encoder {
@@ -267,22 +281,19 @@ impl Encoder {
         Self { encoder: snap::raw::Encoder::new(), compressed: vec![0; max_compress_len(MAX_CHUNK_CONTENT)] }
     }
 
-    /// Replaces what `stream` holds by the stream of `content`. The second value says whether any chunk is compressed,
-    /// so that another encoder might have written other bytes.
+    /// Replaces what `stream` holds by the stream of `content`.
     ///
     /// # Errors
     ///
     /// None for the chunk sizes used here; the compressor's own are passed on.
-    pub fn encode(&mut self, content: &[u8], stream: &mut Vec<u8>) -> Result<bool, snap::Error> {
+    pub fn encode(&mut self, content: &[u8], stream: &mut Vec<u8>) -> Result<(), snap::Error> {
         stream.clear();
         stream.extend_from_slice(&STREAM_IDENTIFIER);
-        let mut any_compressed = false;
         for chunk in content.chunks(MAX_CHUNK_CONTENT) {
             let length = self.encoder.compress(chunk, &mut self.compressed)?;
             let (kind, data) = if length >= chunk.len() - chunk.len() / 8 {
                 (UNCOMPRESSED, chunk)
             } else {
-                any_compressed = true;
                 (COMPRESSED, &self.compressed[..length])
             };
             let [l0, l1, l2, _] = ((CHECKSUM_LEN + data.len()) as u32).to_le_bytes();
@@ -290,7 +301,7 @@ impl Encoder {
             stream.extend_from_slice(&masked_crc32c(chunk).to_le_bytes());
             stream.extend_from_slice(data);
         }
-        Ok(any_compressed)
+        Ok(())
     }
 }
 
@@ -341,7 +352,7 @@ mod tests {
             } else {
                 prop_assert_eq!(&stream, &reference);
             }
-            prop_assert!(is_plain(&stream));
+            prop_assert!(is_plain(&stream) && is_regular(&stream));
             prop_assert_eq!(claimed(&stream).unwrap(), content.len() as u64);
             prop_assert_eq!(decode(&stream, content.len()).unwrap(), content);
         }
@@ -408,6 +419,17 @@ mod tests {
         stream.extend_from_slice(&[0xfe, 2, 0, 0, 9, 9]);
         assert_eq!(decode(&stream, 100).unwrap(), b"content");
         assert!(!is_plain(&stream));
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_otherwise_is_not_regular() {
+        let [whole, short] = [encode(&[7; MAX_CHUNK_CONTENT]), encode(b"content")].map(|stream| stream[10..].to_vec());
+        let joined = |chunks: &[&[u8]]| [&STREAM_IDENTIFIER[..], &chunks.concat()].concat();
+        assert!(is_regular(&joined(&[])) && is_regular(&joined(&[&whole, &whole, &short])));
+        for irregular in [&[&short[..], &short][..], &[&short, &whole], &[&whole, &[0xfe, 0, 0, 0]], &[&whole, &[0]]] {
+            assert!(!is_regular(&joined(irregular)));
+        }
+        assert!(!is_regular(&whole));
     }
 
     #[test]

@@ -26,7 +26,8 @@ use cairn_limits::Holder;
 use cairn_swarm::{
     geometry::{Component, Part, RUN_BLOCKS},
     quic::{
-        Config, Fetch, FetchOptions, Held, Identity, Items, Library, NotServed, PeerAddress, PutError, Sink, Swarm,
+        Config, Fetch, FetchOptions, Held, Identity, Items, Library, NotServed, PeerAddress, PutError, Received, Sink,
+        Swarm,
     },
     wire::Encodings,
 };
@@ -57,8 +58,8 @@ impl Library for Nothing {
 struct Counter(AtomicU64);
 
 impl Sink for Counter {
-    fn put(&self, _: Component, _: u64, item: &Bytes) -> Result<(), PutError> {
-        self.0.fetch_add(item.len() as u64, Ordering::Relaxed);
+    fn put(&self, _: Component, _: u64, received: &Received) -> Result<(), PutError> {
+        self.0.fetch_add(received.item.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 }

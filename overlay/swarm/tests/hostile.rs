@@ -13,7 +13,7 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn_swarm::geometry::{Component, MAX_BLOCK, Part};
 use cairn_swarm::quic::{
-    Config, Fetch, FetchOptions, Identity, ItemError, PeerAddress, PutError, Sink, Swarm, SwarmFetchError,
+    Config, Fetch, FetchOptions, Identity, ItemError, PeerAddress, PutError, Received, Sink, Swarm, SwarmFetchError,
 };
 use cairn_swarm::wire::{ALPN, AnswerStatus, Control, Encodings, Have, Hello, Predict, SwarmRequest, frame_head};
 use cairn_tls::Certificate;
@@ -231,10 +231,10 @@ struct Judges(Kept);
 const BEYOND: &[u8] = b"a lie, and no stream";
 
 impl Sink for Judges {
-    fn put(&self, component: Component, number: u64, item: &Bytes) -> Result<(), PutError> {
-        match &item[..] {
+    fn put(&self, component: Component, number: u64, received: &Received) -> Result<(), PutError> {
+        match &received.item[..] {
             BEYOND => Err(PutError::Doubtful("the lists end before it".into())),
-            _ => self.0.put(component, number, item),
+            _ => self.0.put(component, number, received),
         }
     }
 }

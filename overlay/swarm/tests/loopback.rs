@@ -7,10 +7,9 @@ mod common;
 use std::{collections::BTreeSet, sync::Arc};
 
 use alloy_primitives::B256;
-use bytes::Bytes;
 use cairn_swarm::{
     geometry::{Component, RUN_BLOCKS},
-    quic::{ConnectError, Fetch, ItemError, PeerAddress, PutError, Sink, SwarmFetchError},
+    quic::{ConnectError, Fetch, ItemError, PeerAddress, PutError, Received, Sink, SwarmFetchError},
     wire::AnswerStatus,
 };
 use common::{BLOCKS, Blocks, Kept, everything, item, key, options, start, start_on};
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 struct Full;
 
 impl Sink for Full {
-    fn put(&self, _: Component, _: u64, _: &Bytes) -> Result<(), PutError> {
+    fn put(&self, _: Component, _: u64, _: &Received) -> Result<(), PutError> {
         Err(PutError::Failed("the disk is full".into()))
     }
 }

@@ -140,8 +140,8 @@ fn print_text(report: &FolderReport, client: Option<&str>) -> Result<(), Failure
         }
         if file.foreign_compression > 0 {
             output::line(format_args!(
-                "{}: {} records were compressed by an unknown writer; their content is right, but a changed byte that \
-                 does not matter for it would not be seen",
+                "{}: {} records are not compressed as the usual writers do; their content is right: another program \
+                 wrote them, or a byte was changed that does not matter for it",
                 file.archive, file.foreign_compression
             ))?;
         }

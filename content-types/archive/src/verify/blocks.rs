@@ -16,7 +16,7 @@ use crate::index::Located;
 use crate::read_ahead::ReadAhead;
 use crate::{content, proof_record, snappy};
 
-use super::compression::{Compression, CompressionTally};
+use super::compression::Compression;
 use super::layout::Positions;
 use super::report::{MAX_FINDINGS, Progress};
 
@@ -57,7 +57,8 @@ pub(super) struct CheckedBlocks {
     pub(super) findings: Vec<ArchiveError>,
     /// Findings over the limit.
     pub(super) unlisted: u64,
-    pub(super) compression: CompressionTally,
+    /// Compressed records whose bytes the usual writers do not make of their content.
+    pub(super) foreign_compression: u64,
 }
 
 /// Checks each block by itself.
@@ -97,7 +98,7 @@ pub(super) fn check(
         }
         blocks.findings.extend(found.findings);
         blocks.unlisted += found.unlisted;
-        blocks.compression.join(found.compression.into_tally());
+        blocks.foreign_compression += found.compression.different();
     }
     blocks.findings.sort_by_key(|finding| (finding.place.block, finding.place.offset));
     Ok(blocks)
@@ -192,8 +193,8 @@ impl BlockCheck<'_> {
         let components = self.archive.components();
         let rule = |unverified: Unverified| ArchiveRule::Unverified(Box::new(unverified));
         let mut facts = BlockFacts::default();
-        let header = self.check(nth, Component::Header, found, |this, at, place, found| {
-            let header = content::decode_header(this.content(at, Component::Header, place, found)?)?;
+        let header = self.check(nth, Component::Header, found, |this, at, found| {
+            let header = content::decode_header(this.content(at, Component::Header, found)?)?;
             let number = this.number(nth);
             if header.number() == number {
                 Ok(header)
@@ -207,16 +208,16 @@ impl BlockCheck<'_> {
             difficulty: header.header().difficulty,
         });
         facts.body = self
-            .check(nth, Component::Body, found, |this, at, place, found| {
-                let body = this.content(at, Component::Body, place, found)?;
+            .check(nth, Component::Body, found, |this, at, found| {
+                let body = this.content(at, Component::Body, found)?;
                 let Some(header) = &header else { return Ok(()) };
                 verify::body(header.header(), BodyEncoding::Rlp, body.into()).map(drop).map_err(rule)
             })?
             .is_some();
         if components.has(Component::Receipts) {
             facts.receipts = self
-                .check(nth, Component::Receipts, found, |this, at, place, found| {
-                    let receipts = this.content(at, Component::Receipts, place, found)?;
+                .check(nth, Component::Receipts, found, |this, at, found| {
+                    let receipts = this.content(at, Component::Receipts, found)?;
                     let Some(header) = &header else { return Ok(()) };
                     verify::receipts(header.header(), receipts_encoding(this.archive.format()), receipts.into())
                         .map(drop)
@@ -225,15 +226,15 @@ impl BlockCheck<'_> {
                 .is_some();
         }
         if components.has(Component::TotalDifficulty) {
-            facts.total_difficulty = self.check(nth, Component::TotalDifficulty, found, |this, at, _, found| {
+            facts.total_difficulty = self.check(nth, Component::TotalDifficulty, found, |this, at, found| {
                 found.bytes += at.header.record_len();
                 let records = found.records(Component::TotalDifficulty, this.archive.file_len());
                 content::read_total_difficulty(records, at)
             })?;
         }
         if components.has(Component::Proof) {
-            let proved = self.check(nth, Component::Proof, found, |this, at, place, found| {
-                let proof = proof_record::decode(&this.content(at, Component::Proof, place, found)?)?;
+            let proved = self.check(nth, Component::Proof, found, |this, at, found| {
+                let proof = proof_record::decode(&this.content(at, Component::Proof, found)?)?;
                 header.map_or(Ok(None), |header| this.prove(header, proof))
             })?;
             if let Some(proof) = proved.flatten() {
@@ -263,14 +264,14 @@ impl BlockCheck<'_> {
         nth: usize,
         component: Component,
         found: &mut ThreadFindings<'_>,
-        check: impl FnOnce(&Self, Located, &ArchivePlace, &mut ThreadFindings<'_>) -> Result<T, ArchiveRule>,
+        check: impl FnOnce(&Self, Located, &mut ThreadFindings<'_>) -> Result<T, ArchiveRule>,
     ) -> Result<Option<T>, ArchiveError> {
         let mut place = self.place(nth, component);
         let known = self.positions[nth][component.slot()];
         let result = match known.map_or_else(|| self.archive.locate(self.number(nth), component), Ok) {
             Ok(at) => {
                 place.offset = Some(at.offset);
-                check(self, at, &place, found)
+                check(self, at, found)
             }
             // The layout has said already which blocks lack the component.
             Err(ArchiveRule::Missing(_)) => return Ok(None),
@@ -291,13 +292,12 @@ impl BlockCheck<'_> {
         &self,
         at: Located,
         component: Component,
-        place: &ArchivePlace,
         found: &mut ThreadFindings<'_>,
     ) -> Result<Vec<u8>, ArchiveRule> {
         let stream = content::stored(found.records(component, self.archive.file_len()), at, component)?;
         found.bytes += at.header.record_len();
         let content = snappy::decode(&stream, component.limit())?;
-        found.compression.compare(place, &stream, &content)?;
+        found.compression.compare(&stream, &content)?;
         Ok(content)
     }
 

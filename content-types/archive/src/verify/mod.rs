@@ -67,7 +67,7 @@ fn verify_before(
     let mut report = Report::new(&archive);
     layout.findings.into_iter().chain(blocks.findings).for_each(|finding| report.add(finding));
     report.add_unlisted(blocks.unlisted);
-    blocks.compression.judge(&mut report);
+    report.foreign_compression = blocks.foreign_compression;
     chain::check(&archive, &blocks.facts, last_hash, trusted, &mut report);
     Ok(report)
 }

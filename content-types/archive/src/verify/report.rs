@@ -58,8 +58,8 @@ pub struct Report {
     pub findings: Vec<ArchiveError>,
     /// How much more is wrong.
     pub more_findings: u64,
-    /// Compressed records whose bytes no known writer makes of their content. Their content is right; whether a byte
-    /// was changed that does not matter for the content cannot be told in such a file. Zero where the writer is known.
+    /// Compressed records whose bytes are not those that the usual writers make of their content: another program compressed them, or
+    /// a byte was changed that does not matter for the content, which is right.
     pub foreign_compression: u64,
     /// What the file would be called by its content, where its name has not the form of an archive's and so was compared
     /// with nothing.

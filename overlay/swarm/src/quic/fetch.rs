@@ -28,6 +28,7 @@ use super::{
 use crate::{
     download::{Download, DownloadConfig, End, Output, PeerKey, RequestId},
     geometry::Component,
+    wire::Encoding,
 };
 
 /// Events of requests that wait to be taken note of; what they carry is bounded by the buffer.
@@ -88,6 +89,22 @@ impl From<Unverified> for PutError {
 /// What lies behind an error.
 pub type ErrorSource = Box<dyn std::error::Error + Send + Sync>;
 
+/// An item as a sink gets it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// The item.
+    pub item: Bytes,
+    /// The stream in snappy's framing format that it came in, if it came so. It was read, and the item is what is in it.
+    pub stream: Option<Bytes>,
+}
+
+impl From<Bytes> for Received {
+    /// One that came as it is.
+    fn from(item: Bytes) -> Self {
+        Self { item, stream: None }
+    }
+}
+
 /// Checks items and keeps them.
 pub trait Sink: Send + Sync + 'static {
     /// Checks an item and keeps it. Bodies and receipts come after the header of their block was kept. Blocks, and is called
@@ -96,7 +113,7 @@ pub trait Sink: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`PutError`] says whether the item was wrong or could not be kept.
-    fn put(&self, component: Component, number: u64, item: &Bytes) -> Result<(), PutError>;
+    fn put(&self, component: Component, number: u64, received: &Received) -> Result<(), PutError>;
 }
 
 /// What is fetched, and how.
@@ -578,7 +595,10 @@ fn check(
         let next = items.lock().blocking_recv();
         let Some(ToCheck { peer, component, item }) = next else { return };
         let outcome = match item.encoding.decode(component, &item.bytes) {
-            Ok(plain) => sink.put(component, item.number, &plain),
+            Ok(plain) => {
+                let stream = (item.encoding == Encoding::Snappy).then(|| item.bytes.clone());
+                sink.put(component, item.number, &Received { item: plain, stream })
+            }
             Err(error) => Err(PutError::Invalid(error.into())),
         };
         let bytes = item.bytes.len() as u64;

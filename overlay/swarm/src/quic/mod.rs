@@ -29,7 +29,7 @@ mod talk;
 mod uploads;
 
 pub use config::Config;
-pub use fetch::{ErrorSource, Fetch, FetchOptions, Outside, PutError, Sink, SwarmFetchError};
+pub use fetch::{ErrorSource, Fetch, FetchOptions, Outside, PutError, Received, Sink, SwarmFetchError};
 pub use fetch_progress::{Blame, FetchProgress, FetchedFrom};
 pub use identity::{Identity, SwarmIdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};

@@ -10,12 +10,14 @@ use std::{
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_archive::snappy::Encoder;
+use cairn_archive::snappy::{self, Encoder};
 use cairn_limits::Holder;
 use cairn_swarm::{
     download::DownloadConfig,
     geometry::{Component, Part, RUN_BLOCKS},
-    quic::{Config, FetchOptions, Held, Identity, Items, Library, NotServed, PeerAddress, PutError, Sink, Swarm},
+    quic::{
+        Config, FetchOptions, Held, Identity, Items, Library, NotServed, PeerAddress, PutError, Received, Sink, Swarm,
+    },
     wire::{Encoding, Encodings},
 };
 use content_types::{ContentKey, history};
@@ -132,9 +134,14 @@ impl Blocks {
 pub(crate) struct Kept(pub(crate) Mutex<BTreeMap<(Component, u64), Bytes>>);
 
 impl Sink for Kept {
-    fn put(&self, component: Component, number: u64, bytes: &Bytes) -> Result<(), PutError> {
+    fn put(&self, component: Component, number: u64, received: &Received) -> Result<(), PutError> {
+        let bytes = &received.item;
         if *bytes != item(component, number) {
             return Err(PutError::Invalid("not the item".into()));
+        }
+        // What came compressed is told as it came, too.
+        if let Some(stream) = &received.stream {
+            assert_eq!(snappy::decode(stream, bytes.len()).unwrap(), bytes[..]);
         }
         assert!(self.0.lock().insert((component, number), bytes.clone()).is_none());
         Ok(())

@@ -26,6 +26,7 @@ mod shelf;
 mod sink;
 mod store_fetch;
 mod store_sink;
+mod streams;
 mod sync;
 mod tracker;
 mod web;

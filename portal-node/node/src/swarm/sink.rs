@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 use bytes::Bytes;
-use cairn_archive::snappy::Encoder;
 use cairn_archive::write::{ArchiveWriter, Plan};
 use cairn_archive::{ArchiveError, Component as Record, Format, Receipts};
 use cairn_swarm::geometry::Component;
-use cairn_swarm::quic::{PutError, Sink};
+use cairn_swarm::quic::{PutError, Received, Sink};
 use content_types::block::{BodyEncoding, ReceiptsEncoding};
 use content_types::header::DecodedHeader;
 use content_types::verify::{self, Fault, Unverified};
 use content_types::{BlockId, HeaderProof, HeaderVerifier, HeaderWithProof};
 use parking_lot::{Mutex, RwLock};
 
+use super::streams::Streams;
 use crate::parts::record_of;
 
 /// What a kill may lose of what was put, in bytes.
@@ -32,7 +32,7 @@ pub(crate) struct ArchiveSink {
     /// Headers that were proved and put.
     headers: RwLock<BTreeMap<u64, Arc<DecodedHeader>>>,
     /// Compressing is done outside of the lock of the writer.
-    encoders: Mutex<Vec<Encoder>>,
+    streams: Streams,
     assembly: Mutex<Assembly>,
 }
 
@@ -64,7 +64,7 @@ impl ArchiveSink {
             format,
             blocks,
             headers: RwLock::new(headers),
-            encoders: Mutex::default(),
+            streams: Streams::default(),
             assembly: Mutex::new(Assembly { writer: Some(writer), unflushed: 0 }),
         })
     }
@@ -180,13 +180,15 @@ impl ArchiveSink {
         put.map_err(|error| PutError::Failed(error.into()))
     }
 
-    /// Puts a record that is compressed here.
-    fn write_compressed(&self, number: u64, record: Record, content: &[u8]) -> Result<(), PutError> {
-        let mut encoder = self.encoders.lock().pop().unwrap_or_default();
-        let mut stream = Vec::with_capacity(content.len() / 2);
-        let encoded = encoder.encode(content, &mut stream);
-        self.encoders.lock().push(encoder);
-        encoded.map_err(|error| PutError::Failed(error.into()))?;
+    /// Puts a record that is stored compressed.
+    fn write_compressed(
+        &self,
+        number: u64,
+        record: Record,
+        content: &[u8],
+        came: Option<&Bytes>,
+    ) -> Result<(), PutError> {
+        let stream = self.streams.of(number, record, content, came)?;
         self.write(stream.len(), |writer| match writer.holds(number, record) {
             true => Ok(()),
             false => writer.put_stream(number, record, &stream),
@@ -235,19 +237,20 @@ fn told_difficulty(proof: &HeaderProof) -> Option<U256> {
 }
 
 impl Sink for ArchiveSink {
-    fn put(&self, component: Component, number: u64, item: &Bytes) -> Result<(), PutError> {
+    fn put(&self, component: Component, number: u64, received: &Received) -> Result<(), PutError> {
+        let Received { item, stream } = received;
         match component {
             Component::Headers => self.put_header(number, item),
             Component::Bodies => {
                 let header = self.header(number)?;
                 let body = verify::body(header.header(), BodyEncoding::Rlp, item.clone())?;
-                self.write_compressed(number, Record::Body, body.bytes())
+                self.write_compressed(number, Record::Body, body.bytes(), stream.as_ref())
             }
             Component::Receipts => {
                 let header = self.header(number)?;
                 let receipts = verify::receipts(header.header(), ReceiptsEncoding::Slim, item.clone())?;
                 if self.format == Format::Ere {
-                    return self.write_compressed(number, Record::Receipts, receipts.bytes());
+                    return self.write_compressed(number, Record::Receipts, receipts.bytes(), stream.as_ref());
                 }
                 let receipts = Receipts { encoding: ReceiptsEncoding::Slim, bytes: receipts.bytes().clone() };
                 self.write(item.len(), |writer| match writer.holds(number, Record::Receipts) {

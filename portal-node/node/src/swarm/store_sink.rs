@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use cairn_store::StoreError;
 use cairn_swarm::geometry::Component;
-use cairn_swarm::quic::{PutError, Sink};
+use cairn_swarm::quic::{PutError, Received, Sink};
 use content_types::{ContentKey, ProvedHeader};
 use parking_lot::RwLock;
 
@@ -124,7 +124,7 @@ impl StoreSink {
 }
 
 impl Sink for StoreSink {
-    fn put(&self, component: Component, number: u64, item: &Bytes) -> Result<(), PutError> {
+    fn put(&self, component: Component, number: u64, Received { item, .. }: &Received) -> Result<(), PutError> {
         match component {
             Component::Headers => self.put_header(number, item),
             Component::Bodies | Component::Receipts => self.put_part(key_of(component, number), number, item.clone()),
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(sink.wanted(), Component::ALL.map(|component| (component, 0..96)));
         for number in [5, 90] {
             for (component, item) in items(&fixture.chain.block(number).unwrap()) {
-                sink.put(component, number, &item).unwrap();
+                sink.put(component, number, &item.clone().into()).unwrap();
                 let held = fixture
                     .holdings
                     .store()
@@ -195,7 +195,7 @@ mod tests {
         let sink = survey(&fixture);
         assert_eq!((sink.known().len(), sink.known().first()), (1, Some(&(7..8))));
         let block = fixture.chain.block(7).unwrap();
-        sink.put(Component::Bodies, 7, &block.body).unwrap();
+        sink.put(Component::Bodies, 7, &block.body.clone().into()).unwrap();
         assert_eq!(sink.stored(), 1);
     }
 
@@ -205,7 +205,7 @@ mod tests {
         fixture.store_header(7);
         let sink = survey(&fixture);
         for (component, item) in items(&fixture.chain.block(90).unwrap()) {
-            let refused = sink.put(component, 7, &item);
+            let refused = sink.put(component, 7, &item.into());
             assert!(matches!(refused, Err(PutError::Invalid(_))), "{component:?}: {refused:?}");
         }
         assert_eq!(sink.stored(), 0);

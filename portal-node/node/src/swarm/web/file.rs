@@ -202,7 +202,7 @@ impl Filling {
         if !sink.wants(component, number) || !can_be_checked {
             return Ok(());
         }
-        let put = blocking(move || sink.put(component, number, &item)).await;
+        let put = blocking(move || sink.put(component, number, &item.into())).await;
         match put.map_err(|_| FileDropped::SinkClosed)? {
             Ok(()) => {
                 self.outside.kept(component, number, bytes);
