@@ -23,7 +23,7 @@ use crate::pipeline::Refusal;
 use crate::present::{self, BlobFees, PieceError, PieceForm, What};
 use crate::ranges::{EraFetches, RangeFetch, RangeSource, WantedEras, Ways};
 use crate::rpc::RpcServer;
-use crate::seeding::{Archives, POSITION_FILE, SeedHandle, SeedOptions, SeedSource};
+use crate::seeding::{Archives, POSITION_FILE, Quic, SeedHandle, SeedOptions, SeedSource};
 use crate::state::StateReader;
 use crate::status::{Status, StatusSource};
 use crate::swarm::{ArchiveFetch, EraSync, FetchArchiveError, KnownPeers, StoreFetches, SyncOptions, WantedArchive};
@@ -233,6 +233,7 @@ impl Node {
             networks: self.networks.clone(),
             workers: self.workers.clone(),
             position_file: self.data_dir.join(POSITION_FILE),
+            quic: self.peers.as_ref().map(|peers| Quic { swarm: peers.swarm.clone(), addresses: peers.addresses }),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! there it waits.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,6 +15,7 @@ use super::batch::{self, BatchState, Rest, SeedingBatch, Which, blocks};
 use super::offer::PeerNotes;
 use super::offering::{Offering, SeedSource};
 use super::position::{ArchiveKey, Position};
+use super::serving::Serving;
 use super::shelf::Served;
 use super::terms::{SeedOptions, SeedProgress};
 use crate::workers::Stopping;
@@ -37,7 +39,14 @@ impl SeedHandle {
         source.archives.watch_offers(progress.clone());
         let (stopping, tracker) = (stop.clone(), tasks.clone());
         let task = tasks.spawn(async move {
-            let offering = Offering { source, options, progress: sender, tasks: tracker, notes: PeerNotes::new() };
+            let offering = Offering {
+                serving: Arc::new(Serving::new(source.quic.clone())),
+                source,
+                options,
+                progress: sender,
+                tasks: tracker,
+                notes: PeerNotes::new(),
+            };
             let job = SeedingJob { offering };
             stopping.run_until_cancelled(job.run()).await;
         });

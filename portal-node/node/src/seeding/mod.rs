@@ -18,6 +18,7 @@ mod position;
 mod prepare;
 mod refused;
 mod seeds;
+mod serving;
 mod shelf;
 mod slow;
 mod terms;
@@ -31,6 +32,7 @@ pub(crate) use handover::HandOver;
 pub use job::SeedHandle;
 pub(crate) use offering::SeedSource;
 pub use seeds::{check_url, count_at, url_of};
+pub(crate) use serving::Quic;
 pub use shelf::ArchiveProblem;
 pub use terms::{SeedOptions, SeedProgress};
 

@@ -240,7 +240,7 @@ async fn answers(
 }
 
 /// The peers whose radius is known.
-fn known_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
+pub(super) fn known_peers(overlay: &Overlay) -> Vec<(Taker, Enr)> {
     let entries = overlay.routing_table().buckets.into_iter().flatten().filter(|entry| entry.live);
     let known = entries.filter_map(|entry| {
         let node_id = NodeId::from(entry.enr.node_id().raw());

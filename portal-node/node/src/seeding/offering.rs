@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use cairn_archive::Archive;
+use cairn_swarm::geometry::Component;
 use content_types::ContentKey;
 use content_types::room::{BlockPart, Subject};
 use futures::future::select_all;
@@ -22,9 +23,11 @@ use super::offer::{self, CheckedPiece, PeerNotes, Placed};
 use super::position::{ArchiveKey, Position};
 use super::prepare;
 use super::refused::RefusedBlocks;
+use super::serving::{Quic, Serving};
 use super::shelf::Served;
 use super::terms::{SeedOptions, SeedProgress};
 use crate::networks::{self, Network};
+use crate::parts::record_of;
 use crate::pipeline::Pipeline;
 use crate::trust::TrustStore;
 use crate::verified::VerifiedContent;
@@ -47,6 +50,7 @@ pub(crate) struct SeedSource {
     pub(crate) networks: Vec<Arc<Network>>,
     pub(crate) workers: Workers,
     pub(crate) position_file: PathBuf,
+    pub(crate) quic: Option<Quic>,
 }
 
 /// What offers one archive after another.
@@ -57,6 +61,8 @@ pub(super) struct Offering {
     pub(super) tasks: TaskTracker,
     /// What one batch tells of peers, for the next one to know.
     pub(super) notes: PeerNotes,
+    /// What others serve themselves.
+    pub(super) serving: Arc<Serving>,
 }
 
 impl Offering {
@@ -149,8 +155,13 @@ impl Offering {
     ) -> impl Future<Output = prepare::Prepared> + Send + use<> + 'static {
         let SeedSource { pipeline, workers, networks, .. } = self.source.clone();
         let is_remote = served.origin.is_some();
-        let batch = prepare::batch(pipeline, workers, served.clone(), blocks);
+        let parts = parts_of(&served.archive);
+        let batch = prepare::batch(pipeline, workers, served.clone(), blocks.clone());
+        let serving = Arc::clone(&self.serving);
         async move {
+            if serving.is_with_all(&networks, &blocks, &parts).await {
+                return prepare::Prepared { is_with_all: true, ..prepare::Prepared::default() };
+            }
             // What lies in a bucket is not read for nobody.
             if is_remote && !networks.is_empty() {
                 let storage = networks.iter().map(|network| offer::wait_for_storage(network.overlay()).boxed());
@@ -169,6 +180,16 @@ impl Offering {
         refused: &mut RefusedBlocks,
         waiting: &mut RefusedBlocks,
     ) -> Vec<SeedingBatch> {
+        if prepared.is_with_all {
+            self.progress.send_modify(|progress| {
+                progress.blocks_done += blocks.end - blocks.start;
+                progress.blocks_served += blocks.end - blocks.start;
+                if matches!(before, BatchState::Waiting) {
+                    progress.blocks_waiting = progress.blocks_waiting.saturating_sub(blocks.end - blocks.start);
+                }
+            });
+            return Vec::new();
+        }
         let prepare::Prepared { mut contents, refused: of_refused, waiting: of_waiting, left, .. } = prepared;
         if let BatchState::Open(keys) = before {
             contents.retain(|content| keys.contains(content.key()));
@@ -258,6 +279,12 @@ fn ahead<T: Send + 'static>(
     let start = |job| AbortOnDropHandle::new(tasks.spawn(job)).map(result_of);
     // The stream begins these together, and then one more for each that it gives.
     stream::iter(jobs).map(start).buffered(BATCHES_AHEAD + 1)
+}
+
+/// The parts of its blocks that an archive has and ranges are made of.
+fn parts_of(archive: &Archive) -> Vec<Component> {
+    let held = archive.components();
+    Component::ALL.into_iter().filter(|part| held.has(record_of(*part))).collect()
 }
 
 fn is_header(key: &ContentKey) -> bool {

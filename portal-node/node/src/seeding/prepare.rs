@@ -21,6 +21,8 @@ const RUN_BYTES: usize = 4 << 20;
 pub(super) struct Prepared {
     /// The blocks of the batch that were not read, because those before were so large.
     pub(super) rest: Range<u64>,
+    /// Whether nothing was read because all that could take it serve it themselves.
+    pub(super) is_with_all: bool,
     pub(super) contents: Vec<VerifiedContent>,
     /// What is damaged or does not prove true.
     pub(super) refused: RefusedBlocks,

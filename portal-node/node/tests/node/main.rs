@@ -13,6 +13,7 @@ mod offers;
 mod pipeline;
 mod ranges;
 mod rpc;
+mod served;
 mod state;
 mod support;
 mod trust;
