@@ -2,11 +2,12 @@
 //! `scripts/bench-swarm`.
 //!
 //! ```text
-//! copy serve quic|quic-bbr|tcp [IP]     prints its address, and serves
-//! copy fetch quic|quic-bbr|tcp BYTES ADDRESS…
+//! copy serve quic-aes|quic-chacha|quic-bbr|tcp [IP]     prints its address, and serves
+//! copy fetch quic|tcp BYTES ADDRESS…
 //! ```
 //!
-//! QUIC's congestion control is CUBIC unless BBR is named; TCP's is the system's.
+//! QUIC's cipher is AES-128-GCM unless ChaCha20-Poly1305 is named, its congestion control CUBIC unless BBR is; TCP has no cipher, and
+//! the system's congestion control.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement ends by panicking, and prints")]
 
@@ -24,6 +25,7 @@ use quinn::{
     congestion::BbrConfig,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
+use rustls::{CipherSuite, crypto::CryptoProvider, version::TLS13};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -45,6 +47,20 @@ fn certificate() -> Certificate {
     Certificate::generate(&libp2p_identity::secp256k1::Keypair::from(secret).into()).unwrap()
 }
 
+/// TLS with one cipher, whatever is best for this processor. The others stay in the list, because QUIC's first packets need AES.
+fn server_tls(cipher: CipherSuite) -> rustls::ServerConfig {
+    let mut provider = CryptoProvider::clone(&cairn_tls::provider());
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != cipher);
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(certificate().server_config(ALPN).unwrap().cert_resolver);
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.ignore_client_order = true;
+    config
+}
+
 fn transport(is_bbr: bool) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MAX_DATAGRAM);
@@ -64,8 +80,8 @@ fn endpoint(ip: IpAddr, server: Option<ServerConfig>) -> Endpoint {
     Endpoint::new(config, server, socket, Arc::new(TokioRuntime)).unwrap()
 }
 
-async fn serve_quic(ip: IpAddr, is_bbr: bool) {
-    let crypto = QuicServerConfig::try_from(certificate().server_config(ALPN).unwrap()).unwrap();
+async fn serve_quic(ip: IpAddr, cipher: CipherSuite, is_bbr: bool) {
+    let crypto = QuicServerConfig::try_from(server_tls(cipher)).unwrap();
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(transport(is_bbr));
     let endpoint = endpoint(ip, Some(config));
@@ -95,10 +111,10 @@ async fn receive_length(receive: &mut quinn::RecvStream) -> u64 {
     u64::from_le_bytes(length)
 }
 
-async fn fetch_quic(address: SocketAddr, bytes: u64, is_bbr: bool) {
+async fn fetch_quic(address: SocketAddr, bytes: u64) {
     let crypto = QuicClientConfig::try_from(certificate().client_config(None, ALPN).unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(is_bbr));
+    config.transport_config(transport(false));
     let any = if address.ip().is_loopback() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     let endpoint = endpoint(any.into(), None);
     let connection = endpoint.connect_with(config, address, "copy").unwrap().await.unwrap();
@@ -147,7 +163,8 @@ async fn main() {
             let ip = ip.first().map_or(Ipv4Addr::LOCALHOST.into(), |ip| ip.parse().unwrap());
             match kind {
                 "tcp" => serve_tcp(ip).await,
-                _ => serve_quic(ip, kind == "quic-bbr").await,
+                "quic-chacha" => serve_quic(ip, CipherSuite::TLS13_CHACHA20_POLY1305_SHA256, false).await,
+                _ => serve_quic(ip, CipherSuite::TLS13_AES_128_GCM_SHA256, kind == "quic-bbr").await,
             }
         }
         ["fetch", kind, bytes, ref addresses @ ..] => {
@@ -158,12 +175,12 @@ async fn main() {
                 let address = address.parse().unwrap();
                 match kind {
                     "tcp" => fetches.spawn(fetch_tcp(address, bytes)),
-                    _ => fetches.spawn(fetch_quic(address, bytes, kind == "quic-bbr")),
+                    _ => fetches.spawn(fetch_quic(address, bytes)),
                 };
             }
             fetches.join_all().await;
             println!("{:.3}", begun.elapsed().as_secs_f64());
         }
-        _ => panic!("copy serve quic|quic-bbr|tcp [IP], or copy fetch quic|quic-bbr|tcp BYTES ADDRESS…"),
+        _ => panic!("copy serve quic-aes|quic-chacha|quic-bbr|tcp [IP], or copy fetch quic|tcp BYTES ADDRESS…"),
     }
 }
