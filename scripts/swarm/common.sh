@@ -1,12 +1,24 @@
+# shellcheck shell=bash disable=SC2034 # other parts use what is set here
 # What all sections share: programs, a folder, processes that end with the script, runs that are timed.
 
 bin=${BENCH_SWARM_BIN:-$PWD/target/release}
 examples=${BENCH_SWARM_BIN:-$PWD/target/release/examples}
-cairn=$bin/cairn copy=$examples/copy crowd=$examples/crowd liar=$examples/liar
+cairn=$bin/cairn copy=$examples/copy crowd=$examples/crowd liar=$examples/liar keccak=$examples/keccak paths=$examples/paths
 dir=$(mktemp -d "${TMPDIR:-/tmp}/bench-swarm.XXXXXX")
-# The tracker drops its rights before it reads what it is given.
-chmod 755 "$dir"
 pids=()
+
+# The network namespaces of the peers, the fetcher's first; empty while all of them are on loopback.
+hosts=()
+
+# Chooses a host, 0 for the fetcher's: at HOST. Sets `on`, which goes before a command that runs there, and `ip`, its address.
+at() {
+    if [ ${#hosts[@]} = 0 ]; then
+        on=() ip=127.0.0.1
+    else
+        on=(ip netns exec "${hosts[$1]}") ip=10.77.0.$(($1 + 1))
+    fi
+}
+at 0
 
 # Ends what runs in the background.
 stop() {
@@ -53,17 +65,36 @@ peak_of() {
     awk '/^VmHWM/ { printf "%.0f", $2 * 1.024 / 1000 }' "/proc/$1/status"
 }
 
+# Waits until processes use next to no time, but not for ever: at_rest NAME "PIDS". Peers that have just met offer one another what
+# they have, at the cost of whatever is measured meanwhile.
+at_rest() {
+    local seconds before after
+    # shellcheck disable=SC2086
+    after=$(cpu_of $2)
+    for seconds in $(seq 120); do
+        before=$after
+        sleep 1
+        # shellcheck disable=SC2086
+        after=$(cpu_of $2)
+        if awk -v before="$before" -v after="$after" 'BEGIN { exit after - before > 0.05 }'; then
+            echo "$1: seeders that have met are at rest after $seconds s"
+            return
+        fi
+    done
+    echo "$1: seeders that have met are still busy after $seconds s"
+}
+
 # Runs a fetch and notes under a name what it took: timed NAME "SERVERS' PIDS" COMMAND… What is said of the first run of a name
 # does not count: it is for caches, and for what seeders check once.
 timed() {
     local name=$1 servers=$2 before
     shift 2
-    [ -e "$dir/$name.failed" ] && return
+    is_sound "$name" || return 0
     # What others wrote before is not to be written at this one's cost.
     sync
     # shellcheck disable=SC2086
     before=$(cpu_of $servers)
-    if timeout 300 /usr/bin/time -o "$dir/time" -f '%e %U %S %M' "$@" > "$dir/$name.out" 2>&1; then
+    if timeout 300 /usr/bin/time -o "$dir/time" -f '%e %U %S %M %w' "$@" > "$dir/$name.out" 2>&1; then
         # shellcheck disable=SC2086
         echo "$(tail -1 "$dir/time") $before $(cpu_of $servers)" >> "$dir/$name.runs"
     else
@@ -71,28 +102,49 @@ timed() {
     fi
 }
 
-# A line of the table for each name: median seconds, and so on: table BYTES NAME…; the ratio is that to the first name.
+# Whether all runs of a name have come to a good end until now.
+is_sound() {
+    [ ! -e "$dir/$1.failed" ]
+}
+
+# A line of the table for each name: table BYTES NAME… Times are compared with those of the first name.
 table() {
-    local bytes=$1 name first=
+    local bytes=$1 first=$2 name compared
     shift
-    printf '%-24s %8s %8s %8s %14s %8s %10s\n' "" "median" "worst" "MB/s" "CPU s a GB" "fetcher" "times"
-    for name in "$@"; do
-        if [ -e "$dir/$name.failed" ]; then
-            echo "$name failed: $(cat "$dir/$name.failed")"
-        elif [ -e "$dir/$name.runs" ]; then
-            tail -n +2 "$dir/$name.runs" | sort -n | awk -v name="$name" -v gb="$bytes" -v first="$first" '
-                BEGIN { gb /= 1e9 }
-                { s[NR] = $1; cpu += $2 + $3 + $6 - $5; if ($4 > m) m = $4 }
-                END { t = s[int((NR + 1) / 2)]
-                      printf "%-24s %6.2f s %6.2f s %8.0f %14.2f %5.0f MB %10.2f\n",
-                          name, t, s[NR], gb * 1000 / t, cpu / NR / gb, m * 1.024 / 1000, first ? t / first : 1 }'
-            [ -n "$first" ] || first=$(median_of "$name")
-        fi
-        rm -f "$dir/$name.runs" "$dir/$name.failed"
+    compared=$(median_of "$first")
+    printf '%-18s %8s %8s %9s %10s %10s %10s %12s\n' "" median worst MB/s "CPU s/GB" peak wakings "of $first"
+    for name; do
+        summary "$name" "$bytes" | while read -r median worst rate cpu peak wakings; do
+            printf '%-18s %6.2f s %6.2f s %9.0f %10.1f %7.0f MB %10.0f %12.2f\n' "$name" "$median" "$worst" "$rate" "$cpu" \
+                "$peak" "$wakings" "$(awk -v t="$median" -v of="$compared" 'BEGIN { print of ? t / of : 0 }')"
+        done
+        failure_of "$name"
     done
+    forget "$@"
+}
+
+# What runs of a name took: summary NAME BYTES. Prints the median and the worst of the seconds, MB a second, CPU seconds a GB of all
+# processes together, and the fetcher's peak memory in MB and wakings (voluntary context switches). Nothing if it has failed.
+summary() {
+    is_sound "$1" && [ -e "$dir/$1.runs" ] || return 0
+    tail -n +2 "$dir/$1.runs" | sort -n | awk -v gb="$2" '
+        BEGIN { gb /= 1e9 }
+        { s[NR] = $1; cpu += $2 + $3 + $7 - $6; wakings += $5; if ($4 > peak) peak = $4 }
+        END { t = s[int((NR + 1) / 2)]; print t, s[NR], gb * 1000 / t, cpu / NR / gb, peak * 1.024 / 1000, wakings / NR }'
+}
+
+# Why runs of a name came to no good end, if they did not.
+failure_of() {
+    is_sound "$1" || echo "$1 failed: $(cat "$dir/$1.failed")"
+}
+
+# Forgets the runs of names.
+forget() {
+    local name
+    for name; do rm -f "$dir/$name.runs" "$dir/$name.failed"; done
 }
 
 # Median of a name's seconds.
 median_of() {
-    tail -n +2 "$dir/$1.runs" | sort -n | awk '{ s[NR] = $1 } END { print s[int((NR + 1) / 2)] }'
+    summary "$1" 1 | cut -d' ' -f1
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # parts share their variables
 # A fetch that is killed twenty times, at moments spread over all of it: it comes out right, and little is fetched twice.
 
 section_kills() {

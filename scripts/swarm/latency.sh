@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # parts share their variables
 # One body of 100 kB on average from a peer that holds it: over QUIC alone, and through a node's JSON-RPC, with the lookup, the
 # check against the header, and the item as text.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # parts share their variables
 # An era from three honest peers and one that flips a byte in a hundredth of its blocks: it comes out right, the liar is barred,
 # and nobody else is.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # parts share their variables
 # Peak memory: of a fetch from four seeders, and of a seeder whom a hundred peers are connected with, each from an address and
 # with a key of its own, that all fetch at once.
 
