@@ -46,11 +46,21 @@ until_true() {
     done
 }
 
-# Writes a synthetic chain once: make_era NAME BLOCKS BLOCK_SIZE. Sets `era`, its folder, and `archive`, its file.
+# Writes a synthetic chain once: make_era NAME BLOCKS BLOCK_SIZE. Sets `era`, its folder, `archive`, its file, and `wanted`, what a
+# fetch of it asks for.
 make_era() {
     era=$dir/$1
+    wanted=(--era 0 --out "$dir/fetched")
+    # An era that has not all of its blocks is a range.
+    [ "$2" = 8192 ] || wanted=("0..$2" --out "$dir/fetched/range.ere")
     [ -d "$era" ] || "$cairn" demo --write "$era" --blocks "$2" --block-size "$3" > "$dir/demo.log"
     archive=$(echo "$era"/archives/*.ere)
+}
+
+# Makes room for what is fetched.
+empty_folders() {
+    rm -rf "$dir/fetched" "$dir/leech"
+    mkdir "$dir/fetched"
 }
 
 # CPU seconds of processes until now.

@@ -38,7 +38,7 @@ loopback_of() {
         done
         for run in $(seq 0 "$runs"); do
             for name in "${names[@]}"; do
-                rm -rf "$dir/fetched" "$dir/leech"
+                empty_folders
                 eval "timed $name '${servers[$name]}' ${commands[$name]}"
                 is_sound "$name" || continue
                 case $name in
@@ -50,7 +50,7 @@ loopback_of() {
         done
         table "$bytes" "${names[@]}"
         stop
-        rm -rf "$dir/peers" "$dir/fetched" "$dir/leech"
+        rm -rf "$dir/peers"
     done
 }
 

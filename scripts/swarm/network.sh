@@ -33,7 +33,7 @@ over_path() {
         stop
         stop_paths
         far_row "$name"
-        rm -rf "$dir/peers" "$dir/fetched" "$dir/leech"
+        rm -rf "$dir/peers"
     done
 }
 
@@ -48,6 +48,7 @@ fetch_far() {
         *) start_torrent "$1" 4 ;;
     esac
     for run in $(seq 0 "$runs"); do
+        empty_folders
         timed "$1" "${seeders[*]}" "${fetch[@]}"
         is_sound "$1" || return 0
         case $1 in

@@ -43,7 +43,7 @@ start_seeders() {
     done
     at 0
     bootnodes=$(IFS=,; echo "${records[*]}")
-    fetch=("${on[@]}" "$cairn" --log error fetch --era 0 --out "$dir/fetched" "${common[@]}" --data-dir "$dir/peers/fetcher"
+    fetch=("${on[@]}" "$cairn" --log error fetch "${wanted[@]}" "${common[@]}" --data-dir "$dir/peers/fetcher"
         --listen "$ip:0" --bootnodes "$bootnodes")
 }
 

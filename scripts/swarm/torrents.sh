@@ -70,5 +70,4 @@ has_seeds() {
 # Whether what a client fetched is the era's file.
 check_leech() {
     cmp "$archive" "$dir/leech/$(basename "$archive")" || fail "$1: another file"
-    rm -rf "$dir/leech"
 }

@@ -14,6 +14,7 @@ import hashlib
 import http.server
 import pathlib
 import socket
+import socketserver
 import sys
 import threading
 import urllib.parse
@@ -81,6 +82,12 @@ class Swarms:
             return sum(sum(peers.values()) for peers in self.peers.values())
 
 
+class Server(socketserver.ThreadingTCPServer):
+    """http.server's own asks the name service for the address, which takes half a minute where there is none."""
+
+    allow_reuse_address = daemon_threads = True
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     swarms = Swarms()
 
@@ -121,7 +128,7 @@ def main(arguments):
         case ["make", path, url]:
             sys.stdout.buffer.write(make(path, url))
         case ["serve", address, port]:
-            http.server.ThreadingHTTPServer((address, int(port)), Handler).serve_forever()
+            Server((address, int(port)), Handler).serve_forever()
         case _:
             sys.exit(__doc__)
 
