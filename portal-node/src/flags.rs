@@ -13,7 +13,7 @@ use overlay::discovery::Nat;
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::values::{self, Addresses, Bootnode, ListenAt, LogFilter, LogFormat, Share};
+use crate::values::{self, Addresses, Bootnode, ListenAt, LogFilter, LogFormat, Pull, Share};
 
 /// Flags that every command takes.
 #[derive(Debug, Default, Clone, Args)]
@@ -96,6 +96,10 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "CAIRN_SHARES", value_name = "NETWORK=SHARE", value_delimiter = ',', value_parser = values::read::<Share>)]
     #[serde(deserialize_with = "values::list")]
     pub(crate) shares: Option<Vec<Share>>,
+    /// Whether the history that it should hold by its radius is fetched from peers over QUIC, within --download-limit [default: on]
+    #[arg(long, env = "CAIRN_PULL", value_name = "ON|OFF")]
+    #[serde(deserialize_with = "values::optional")]
+    pub(crate) pull: Option<Pull>,
     /// Archives (.era1, .ere) or folders of them, served in place without a copy; also s3://BUCKET/PREFIX, https://HOST/DIR/
     #[arg(long = "seed", env = "CAIRN_SEED", value_name = "PATH", value_delimiter = ',', value_parser = values::path())]
     #[serde(deserialize_with = "values::list")]
@@ -216,7 +220,7 @@ macro_rules! laid_over {
 
 laid_over! {
     Common { data_dir, chain, trust, log, log_format, json, node, network }
-    NodeArgs { capacity, disk_reserve, shares, seed, key, rpc, rpc_origins, rpc_hosts, metrics, network }
+    NodeArgs { capacity, disk_reserve, shares, pull, seed, key, rpc, rpc_origins, rpc_hosts, metrics, network }
     NetworkArgs {
         listen,
         quic,

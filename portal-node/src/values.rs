@@ -102,6 +102,7 @@ read_by! {
     usize => |text| parsed(text, "no whole number"),
     Addresses => word,
     LogFormat => word,
+    Pull => word,
 }
 
 impl Setting for PathBuf {
@@ -217,6 +218,15 @@ pub(crate) enum Addresses {
     Local,
     /// Local with --nat none, if all addresses given to listen on and to start from are local; else Internet.
     Auto,
+}
+
+/// Whether a storage peer fetches what it should hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pull {
+    /// It fetches what lies within its radius from peers that hold it.
+    On,
+    /// It waits for what others offer.
+    Off,
 }
 
 /// A TCP address to listen on, or nowhere.

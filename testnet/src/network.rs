@@ -65,8 +65,12 @@ pub struct PeerOptions {
     pub capacity: u64,
     /// How the sub-networks share it; what is not named has its default share.
     pub shares: Vec<(SubNetwork, u32)>,
+    /// Whether it fetches what lies within its radius, rather than wait for what others offer.
+    pub pull: bool,
     /// Archives that it serves in place.
     pub seeds: Vec<PathBuf>,
+    /// File with its key; `None` for a new one.
+    pub key_file: Option<PathBuf>,
     /// Whether it serves JSON-RPC on a free port.
     pub rpc: bool,
     /// The address that it listens on, one of this machine or of a private network; `None` for loopback.
@@ -162,6 +166,8 @@ impl LocalNetwork {
             quic: options.quic,
             capacity: options.capacity,
             shares: options.shares,
+            pull: options.pull,
+            key_file: options.key_file,
             seeds: options.seeds,
             rpc: options.rpc.then(|| RpcConfig::at(SocketAddr::from((listen, 0)))),
             ..NodeConfig::new(Arc::clone(&self.chain), folder.path())

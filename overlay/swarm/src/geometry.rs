@@ -1,7 +1,7 @@
 //! How history is cut up: runs of 256 blocks of one component, which peers hold, announce and schedule, and parts of runs,
 //! which they ask each other for. The unit of verification and of blame is the block.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use content_types::{Distance, NodeId, history};
 
@@ -242,10 +242,49 @@ impl RunSet {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// The runs that are in both sets, as far as [`MAX_RUN_RANGES`] allows. One pass over both.
+    pub fn intersection(&self, other: &Self) -> Self {
+        let (mut own, mut others) = (self.ranges().peekable(), other.ranges().peekable());
+        let mut common: Vec<Range<u64>> = Vec::new();
+        while let (Some(a), Some(b)) = (own.peek(), others.peek())
+            && common.len() < MAX_RUN_RANGES
+        {
+            let both = a.start.max(b.start)..a.end.min(b.end);
+            if !both.is_empty() {
+                common.push(both);
+            }
+            if a.end <= b.end {
+                own.next()
+            } else {
+                others.next()
+            };
+        }
+        Self { ranges: common }
+    }
+
     /// The runs of a component up to `last_block`, and [`MAX_BLOCK`] at most, of which each block's content ID on the History network lies within
     /// `radius` of a node: those that a peer holds if it has all that it should. None of headers, whose content IDs have no
     /// order.
     pub fn predicted(component: Component, node: &NodeId, radius: &Distance, last_block: u64) -> Self {
+        Self::within(component, node, radius, last_block, |blocks| {
+            blocks.start().div_ceil(RUN_BLOCKS)..(blocks.end() + 1) / RUN_BLOCKS
+        })
+    }
+
+    /// The same of which some block's content ID does: those that a peer holds something of if it has all that it should.
+    pub fn touched(component: Component, node: &NodeId, radius: &Distance, last_block: u64) -> Self {
+        Self::within(component, node, radius, last_block, |blocks| {
+            blocks.start() / RUN_BLOCKS..blocks.end() / RUN_BLOCKS + 1
+        })
+    }
+
+    fn within(
+        component: Component,
+        node: &NodeId,
+        radius: &Distance,
+        last_block: u64,
+        runs_of: impl Fn(RangeInclusive<u64>) -> Range<u64>,
+    ) -> Self {
         let content_type = match component {
             Component::Headers => return Self::default(),
             Component::Bodies => history::ContentType::BlockBody,
@@ -256,8 +295,8 @@ impl RunSet {
             return runs;
         }
         for blocks in history::blocks_within(content_type, node, radius, last_block.min(MAX_BLOCK)) {
-            let (first, end) = (blocks.start().div_ceil(RUN_BLOCKS), (blocks.end() + 1) / RUN_BLOCKS);
-            if first < end && !runs.insert(first..end) {
+            let of_them = runs_of(blocks);
+            if !of_them.is_empty() && !runs.insert(of_them) {
                 break;
             }
         }
@@ -269,6 +308,7 @@ impl RunSet {
 mod tests {
     use std::collections::BTreeSet;
 
+    use content_types::Key as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -311,12 +351,34 @@ mod tests {
             union.union(&other);
             prop_assert_eq!(union, set(&(&a | &b)));
             prop_assert_eq!(runs.difference(&other), set(&(&a - &b)));
+            prop_assert_eq!(runs.intersection(&other), set(&(&a & &b)));
             let window = first..first + len;
             let within: BTreeSet<u64> = b.iter().copied().filter(|run| window.contains(run)).collect();
             let without: BTreeSet<u64> = a.iter().copied().filter(|run| !window.contains(run)).collect();
             let mut replaced = runs;
             prop_assert!(replaced.replace(window, &set(&within).ranges().collect::<Vec<_>>()));
             prop_assert_eq!(replaced, set(&(&within | &without)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_is_predicted_if_each_block_lies_within_and_touched_if_one_does(
+            node: [u8; 32], radius: [u8; 32], closer in 0..12_u32, run in 0..600_u64,
+        ) {
+            let mut radius = radius;
+            let near = u16::from_be_bytes([radius[0], radius[1]]) >> closer;
+            radius[..2].copy_from_slice(&near.to_be_bytes());
+            let (node, radius) = (node.into(), Distance::from_be_bytes(radius));
+            let run = Run { component: Component::Receipts, index: run };
+            let is_within = |number| {
+                let id = history::ContentKey::BlockReceipts { number }.content_id();
+                NodeId::distance(&node, &id) <= radius
+            };
+            let predicted = RunSet::predicted(run.component, &node, &radius, run.blocks().end - 1);
+            let touched = RunSet::touched(run.component, &node, &radius, run.blocks().end - 1);
+            prop_assert_eq!(predicted.contains(run.index), run.blocks().all(is_within));
+            prop_assert_eq!(touched.contains(run.index), run.blocks().any(is_within));
         }
     }
 

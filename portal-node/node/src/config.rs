@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub disk_reserve: u64,
     /// Weights by which sub-networks share `capacity`; one that is not named gets weight 1.
     pub shares: Vec<(SubNetwork, u32)>,
+    /// Whether what lies within the radius is fetched from peers that hold it, over QUIC. What they offer is taken in any case.
+    pub pull: bool,
     /// Archives (`.era1`, `.ere`), or folders of them, that are served in place.
     pub seeds: Vec<PathBuf>,
     /// Whether the content of `seeds` is offered to the peers whose radius covers it.
@@ -82,6 +84,7 @@ impl NodeConfig {
             capacity: DEFAULT_CAPACITY,
             disk_reserve: cairn_store::DISK_RESERVE,
             shares: Vec::new(),
+            pull: true,
             seeds: Vec::new(),
             offer_seeds: false,
             trust_dir: None,

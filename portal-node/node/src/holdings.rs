@@ -204,16 +204,32 @@ impl Holdings {
 
     /// The same, on a thread that may block.
     pub(crate) fn put_blocking(&self, content: &VerifiedContent) -> Result<Placement, StoreError> {
-        let key = content.key();
-        if self.contains_blocking(key) {
-            return Ok(Placement::AlreadyStored);
+        let [placement] = self.put_together(std::array::from_ref(content))?;
+        Ok(placement)
+    }
+
+    /// The same of several pieces, which share one sync.
+    pub(crate) fn put_together<const N: usize>(
+        &self,
+        contents: &[VerifiedContent; N],
+    ) -> Result<[Placement; N], StoreError> {
+        let mut placements = [Placement::OutsideRadius; N];
+        let (mut places, mut items) = (Vec::with_capacity(N), Vec::with_capacity(N));
+        for (place, content) in contents.iter().enumerate() {
+            let key = content.key();
+            if self.contains_blocking(key) {
+                placements[place] = Placement::AlreadyStored;
+            } else if self.is_within_radius(key.sub_network(), &key.content_id()) {
+                places.push(place);
+                items.push(Item::new(key, content.value().clone()));
+            }
         }
-        if !self.is_within_radius(key.sub_network(), &key.content_id()) {
-            return Ok(Placement::OutsideRadius);
+        if !items.is_empty() {
+            // An answer for each item, in their order.
+            let stored = self.store.put_batch(items)?;
+            places.into_iter().zip(stored).for_each(|(place, placement)| placements[place] = placement);
         }
-        let placements = self.store.put_batch(vec![Item::new(key, content.value().clone())])?;
-        // One item, one placement.
-        Ok(placements.first().copied().unwrap_or(Placement::OutsideRadius))
+        Ok(placements)
     }
 
     /// Whether a key's content is here, by the index alone. An index that fails has nothing.

@@ -22,3 +22,12 @@ pub(crate) fn key_of(component: Component, number: u64) -> ContentKey {
         Component::Receipts => history::ContentKey::BlockReceipts { number }.into(),
     }
 }
+
+/// What the History network has a component as; `None` of headers, which it has none of.
+pub(crate) const fn content_type_of(component: Component) -> Option<history::ContentType> {
+    match component {
+        Component::Headers => None,
+        Component::Bodies => Some(history::ContentType::BlockBody),
+        Component::Receipts => Some(history::ContentType::BlockReceipts),
+    }
+}

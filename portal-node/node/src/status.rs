@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use overlay::{Discovery, Transport};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::bootnodes::Bootnodes;
 use crate::headers::HeaderSource;
 use crate::metrics::{Health, NetworkState, Snapshot};
 use crate::networks::Network;
 use crate::seeding::Archives;
+use crate::swarm::PullStatus;
 use crate::trust::TrustStore;
 
 /// A node's state at one moment.
@@ -46,6 +48,9 @@ pub struct Status {
     /// How far it is that they are offered to peers, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offered: Option<OfferedStatus>,
+    /// How far it is that what lies within the radius is fetched from others, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullStatus>,
     /// Proved headers in memory.
     pub cached_headers: usize,
     /// Each trust list that the chain has a root for.
@@ -103,35 +108,30 @@ pub struct TrustStatus {
 
 /// Tells the state of a running node. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct StatusSource(Arc<Parts>);
+pub(crate) struct StatusSource(Arc<StatusParts>);
 
-struct Parts {
-    client_version: String,
-    discovery: Discovery,
-    networks: Vec<Arc<Network>>,
-    trust: Arc<TrustStore>,
-    headers: Arc<HeaderSource>,
-    archives: Arc<Archives>,
-    bootnodes: Bootnodes,
-    started: Instant,
+/// Whom it asks.
+pub(crate) struct StatusParts {
+    pub(crate) client_version: String,
+    pub(crate) discovery: Discovery,
+    pub(crate) networks: Vec<Arc<Network>>,
+    pub(crate) trust: Arc<TrustStore>,
+    pub(crate) headers: Arc<HeaderSource>,
+    pub(crate) archives: Arc<Archives>,
+    pub(crate) bootnodes: Bootnodes,
+    /// If the node pulls.
+    pub(crate) pull: Option<watch::Receiver<PullStatus>>,
+    pub(crate) started: Instant,
 }
 
 impl StatusSource {
-    pub(crate) fn new(
-        client_version: String,
-        discovery: Discovery,
-        networks: Vec<Arc<Network>>,
-        trust: Arc<TrustStore>,
-        headers: Arc<HeaderSource>,
-        archives: Arc<Archives>,
-        bootnodes: Bootnodes,
-    ) -> Self {
-        let started = Instant::now();
-        Self(Arc::new(Parts { client_version, discovery, networks, trust, headers, archives, bootnodes, started }))
+    pub(crate) fn new(parts: StatusParts) -> Self {
+        Self(Arc::new(parts))
     }
 
     pub(crate) fn status(&self) -> Status {
-        let Parts { client_version, discovery, networks, trust, headers, archives, bootnodes, started } = &*self.0;
+        let StatusParts { client_version, discovery, networks, trust, headers, archives, bootnodes, pull, started } =
+            &*self.0;
         Status {
             client_version: client_version.clone(),
             chain: trust.chain().name().to_owned(),
@@ -151,6 +151,7 @@ impl StatusSource {
                 refused: offered.blocks_refused,
                 open_pieces: offered.pieces_open,
             }),
+            pull: pull.as_ref().map(|pull| *pull.borrow()),
             cached_headers: headers.cached_count(),
             trust: trust_status(trust),
         }

@@ -31,7 +31,7 @@ use crate::{
     flags::{NetworkArgs, NodeArgs},
     origin, output,
     settings::Settings,
-    values::{Addresses, Bootnode, ListenAt, Setting},
+    values::{Addresses, Bootnode, ListenAt, Pull, Setting},
 };
 
 /// Room for content of a peer that only fetches, in bytes.
@@ -62,6 +62,7 @@ pub(crate) fn config(settings: &Settings, flags: NodeArgs) -> Result<NodeConfig,
         config.disk_reserve = reserve.as_u64();
     }
     config.shares = args.shares.unwrap_or_default().into_iter().map(|share| (share.network, share.weight)).collect();
+    config.pull = args.pull != Some(Pull::Off);
     config.seeds = args.seed.unwrap_or_default();
     config.rpc = match args.rpc {
         None => Some(RpcConfig::default()),

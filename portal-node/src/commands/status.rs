@@ -31,6 +31,15 @@ pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), 
             offered.done, offered.blocks, offered.waiting, offered.refused, offered.open_pieces
         ))?;
     }
+    if let Some(pull) = &status.pull {
+        output::line(format_args!(
+            "fetched from peers     {} of {} runs of 256 bodies or receipts within the radius, {}/s, {} peers hold others",
+            pull.held,
+            pull.wanted,
+            ByteSize(pull.rate).display().si(),
+            pull.peers
+        ))?;
+    }
     for network in &status.networks {
         output::line(format_args!(
             "{:<21}  {} peers, {} items, {} of {}, radius {:.2} % of the key space",

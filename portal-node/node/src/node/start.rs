@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_peer_book::PeerBook;
 use cairn_store::{Budgets, Chain, Store, StoreConfig, StoreError};
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 use overlay::discovery::DiscoveryConfig;
 use overlay::{Discovery, Enr, Transfers};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::Node;
 use super::running::Running;
@@ -35,9 +37,10 @@ use crate::rpc::local::Local;
 use crate::rpc::{self, RpcError, RpcServer};
 use crate::seeding::{Archives, GivenContent, HandOver, SeedOptions};
 use crate::state::StateReader;
-use crate::status::StatusSource;
+use crate::status::{StatusParts, StatusSource};
 use crate::swarm::{
-    self, KnownPeers, NodeLibrary, PORT_ABOVE, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held, keep_tracker,
+    self, KnownPeers, NodeLibrary, PORT_ABOVE, Puller, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held,
+    keep_tracker,
 };
 use crate::tasks;
 use crate::trust::{TrustStore, TrustStoreError};
@@ -309,15 +312,19 @@ async fn start_on(
         workers.clone(),
     ));
     let bootnodes = Bootnodes::default();
-    let status = StatusSource::new(
-        client_version(),
-        discovery.clone(),
-        networks.clone(),
-        Arc::clone(&trust),
-        Arc::clone(&headers),
-        Arc::clone(&archives),
-        bootnodes.clone(),
-    );
+    let pulls = config.pull && quic.is_some() && budgets.get(SubNetwork::History) > 0;
+    let pull_status = pulls.then(watch::Sender::default);
+    let status = StatusSource::new(StatusParts {
+        client_version: client_version(),
+        discovery: discovery.clone(),
+        networks: networks.clone(),
+        trust: Arc::clone(&trust),
+        headers: Arc::clone(&headers),
+        archives: Arc::clone(&archives),
+        bootnodes: bootnodes.clone(),
+        pull: pull_status.as_ref().map(watch::Sender::subscribe),
+        started: Instant::now(),
+    });
     metrics.watch(status.snapshot());
     let peers = quic.as_ref().map(|(swarm, _)| KnownPeers {
         swarm: swarm.clone(),
@@ -326,8 +333,19 @@ async fn start_on(
         tracker: running.tracker.clone(),
         addresses: config.addresses,
     });
-    let store_fetches = peers.clone().map(|peers| {
-        StoreFetches::new(peers, pipeline.clone(), holdings.clone(), running.tasks.clone(), running.stop.clone())
+    let with_library = peers.clone().zip(quic.as_ref().map(|(_, library)| Arc::clone(library)));
+    let store_fetches = with_library.clone().map(|(peers, library)| {
+        StoreFetches::new(peers, pipeline.clone(), library, running.tasks.clone(), running.stop.clone())
+    });
+    let puller = with_library.zip(pull_status).map(|((peers, library), status)| Puller {
+        peers,
+        pipeline: pipeline.clone(),
+        library,
+        headers: Arc::clone(&headers),
+        archives: Arc::clone(&archives),
+        workers: workers.clone(),
+        budget: budgets.get(SubNetwork::History),
+        status,
     });
     if let Some(swarm) = &running.swarm {
         metrics.watch_swarm(swarm.stats_source());
@@ -387,6 +405,9 @@ async fn start_on(
             let keep = keep_tracker(Arc::clone(tracker), Arc::clone(&archives), networks.clone(), config.addresses);
             run(keep.boxed());
         }
+    }
+    if let Some(puller) = puller {
+        running.tasks.spawn(puller.keep_pulling(running.stop.clone()));
     }
     run(bootnodes.look_after(config.bootnodes.clone(), discovery.clone(), networks.clone()).boxed());
     run(tasks::save_bars(book, config.data_dir.clone(), workers.clone()).boxed());

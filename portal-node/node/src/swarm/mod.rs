@@ -14,6 +14,8 @@
 //! | `shelf` | the folder that they go into |
 //! | `store_fetch` | ranges into the node's own store |
 //! | `store_sink` | what comes, checked item by item and put into the store |
+//! | `pull` | which runs a storage peer fetches next to hold what lies within its radius: a decision without I/O |
+//! | `puller` | the same done, for as long as the node runs |
 //! | `progress` | how a fetch's peers do, for whoever asks |
 
 mod coverage;
@@ -22,6 +24,8 @@ mod library;
 mod patience;
 mod peers;
 mod progress;
+mod pull;
+mod puller;
 mod shelf;
 mod sink;
 mod store_fetch;
@@ -56,7 +60,8 @@ pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use patience::Patience;
 pub use patience::Unserved;
 pub(crate) use peers::KnownPeers;
-pub use progress::{PeerState, peers_of};
+pub use progress::{PeerState, PullStatus, peers_of};
+pub(crate) use puller::Puller;
 pub(crate) use shelf::archive_there;
 pub use store_fetch::{NotBegun, StoreFetchPhase, StoreFetchState, StoreFetches, StoreRange};
 pub use sync::{EraEnd, EraSync, SyncOptions, SyncProgress};

@@ -24,6 +24,18 @@ const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 const ASK_TRACKER_INTERVAL: Duration = Duration::from_secs(3);
 /// Peers that are dialled at once.
 const DIALS: usize = 8;
+/// After so many rounds, whoever could not be reached is tried again.
+const FORGIVING_ROUNDS: u32 = 30;
+
+/// How many peers are dialled, and how often.
+pub(crate) struct DialPlan<F> {
+    pub(crate) interval: Duration,
+    /// How many may be dialled while so many are connected.
+    pub(crate) may_dial: F,
+}
+
+/// All of them, at once.
+const EVERYBODY: DialPlan<fn(usize) -> usize> = DialPlan { interval: SEEK_INTERVAL, may_dial: |_| usize::MAX };
 
 /// The peers that a node could dial.
 #[derive(Clone)]
@@ -39,13 +51,19 @@ impl KnownPeers {
     /// Dials peers, those that are named first, until it is stopped: those that are known, and those of whom the tracker
     /// knows that they hold one of some eras. What each holds decides later who is asked.
     pub(crate) async fn keep_dialling(self, eras: RangeInclusive<u64>, stop: CancellationToken) {
-        let dialling = join(self.dial_known(), self.dial_providers(eras));
+        let dialling = join(self.dial_known(EVERYBODY), self.dial_providers(eras));
         let _ = stop.run_until_cancelled(dialling).await;
     }
 
     /// Dials peers until it is stopped: those alone that are known.
     pub(crate) async fn keep_dialling_known(self, stop: CancellationToken) {
-        let _ = stop.run_until_cancelled(self.dial_known()).await;
+        self.keep_dialling_by(EVERYBODY, stop).await;
+    }
+
+    /// Dials peers until it is stopped: as many of those that are known as a plan says, those first that are named, and then those
+    /// whose IDs are nearest to this node's, who keep the same.
+    pub(crate) async fn keep_dialling_by(self, plan: DialPlan<impl Fn(usize) -> usize>, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.dial_known(plan)).await;
     }
 
     /// Dials peers until it is stopped: those of whom the tracker knows that they hold one of some eras.
@@ -82,15 +100,16 @@ impl KnownPeers {
         NotFoundCause::among_peers(has_answered)
     }
 
-    async fn dial_known(&self) {
+    async fn dial_known(&self, plan: DialPlan<impl Fn(usize) -> usize>) {
         let mut failed = HashSet::new();
         for round in 0_u32.. {
-            // Who could not be reached is tried again now and then.
-            if round.is_multiple_of(30) {
+            if round.is_multiple_of(FORGIVING_ROUNDS) {
                 failed.clear();
             }
-            let new = self.candidates().into_iter().filter(|peer| !failed.contains(peer) && !self.is_connected(peer));
-            let dialled: Vec<_> = stream::iter(new.collect::<Vec<_>>())
+            let most = (plan.may_dial)(self.swarm.sessions().len());
+            let candidates = if most == 0 { Vec::new() } else { self.candidates() };
+            let new = candidates.into_iter().filter(|peer| !failed.contains(peer) && !self.is_connected(peer));
+            let dialled: Vec<_> = stream::iter(new.take(most).collect::<Vec<_>>())
                 .map(|peer| {
                     let swarm = &self.swarm;
                     async move { (peer, swarm.connect(peer).await) }
@@ -104,7 +123,7 @@ impl KnownPeers {
                     failed.insert(peer);
                 }
             }
-            tokio::time::sleep(SEEK_INTERVAL).await;
+            tokio::time::sleep(plan.interval).await;
         }
     }
 
@@ -115,6 +134,9 @@ impl KnownPeers {
     fn candidates(&self) -> Vec<PeerAddress> {
         let tables = self.networks.iter().map(|network| network.overlay().routing_table());
         let known = tables.flat_map(|table| table.buckets).flatten().map(|entry| Enr::clone(&entry.enr));
+        let mut known: Vec<_> = known.collect();
+        let own = self.swarm.node_id();
+        known.sort_by_cached_key(|enr| own.distance_to_node(&enr.node_id().raw().into()));
         let mut seen = HashSet::new();
         let all = self.named.iter().cloned().chain(known);
         all.filter_map(|enr| address_of(&enr, self.addresses)).filter(|peer| seen.insert(peer.key)).collect()

@@ -42,6 +42,20 @@ impl From<&FetchedFrom> for PeerState {
     }
 }
 
+/// How far it is that a storage peer fetches what lies within its radius.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullStatus {
+    /// Runs of bodies and receipts within the radius that this peer or one that it is connected with holds.
+    pub wanted: u64,
+    /// Of those, here as far as they lie within the radius.
+    pub held: u64,
+    /// Bytes a second now.
+    pub rate: u64,
+    /// Connected peers that hold some of what is missing.
+    pub peers: usize,
+}
+
 /// The peers of a fetch, in the order of their node IDs.
 pub fn peers_of(progress: &FetchProgress) -> Vec<PeerState> {
     let mut peers: Vec<PeerState> = progress.peers.iter().map(PeerState::from).collect();

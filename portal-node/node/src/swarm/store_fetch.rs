@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_archive::MAX_BLOCKS;
-use cairn_swarm::download::{DownloadConfig, Order};
-use cairn_swarm::quic::{Fetch, FetchOptions, FetchProgress, Sink, Swarm, SwarmFetchError};
+use cairn_swarm::download::Order;
+use cairn_swarm::quic::{FetchProgress, Swarm, SwarmFetchError};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::library::NodeLibrary;
 use super::peers::KnownPeers;
 use super::progress::{PeerState, peers_of};
 use super::store_sink::StoreSink;
-use crate::holdings::Holdings;
 use crate::pipeline::Pipeline;
 use crate::workers::blocking;
 
@@ -28,10 +28,6 @@ const MAX_FETCHES: usize = 4;
 const LEASE: Duration = Duration::from_secs(30);
 /// How often that, and who serves what is missing, is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// Threads that check and store. Each waits for the disk, and those that wait together share one sync.
-const THREADS: usize = 8;
-/// Bytes that have come and wait for those threads.
-const BUFFER: usize = 4 << 20;
 
 /// How a fetch into the store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,7 +108,7 @@ impl StoreFetchJob {
 pub struct StoreFetches {
     peers: KnownPeers,
     pipeline: Pipeline,
-    holdings: Holdings,
+    library: Arc<NodeLibrary>,
     tasks: TaskTracker,
     stop: CancellationToken,
     jobs: Arc<Mutex<BTreeMap<StoreRange, StoreFetchJob>>>,
@@ -122,11 +118,11 @@ impl StoreFetches {
     pub(crate) fn new(
         peers: KnownPeers,
         pipeline: Pipeline,
-        holdings: Holdings,
+        library: Arc<NodeLibrary>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self { peers, pipeline, holdings, tasks, stop, jobs: Arc::default() }
+        Self { peers, pipeline, library, tasks, stop, jobs: Arc::default() }
     }
 
     pub(crate) const fn swarm(&self) -> &Swarm {
@@ -233,24 +229,16 @@ impl StoreFetchRun {
     }
 
     async fn era(&self, blocks: RangeInclusive<u64>, stop: &CancellationToken) -> Result<EraOutcome, String> {
-        let StoreFetches { peers, pipeline, holdings, .. } = &self.of;
+        let StoreFetches { peers, pipeline, library, .. } = &self.of;
         let items = (blocks.end() - blocks.start() + 1) * 3;
         let era = blocks.start() / MAX_BLOCKS;
         let surveyed = {
-            let (pipeline, holdings) = (pipeline.clone(), holdings.clone());
-            blocking(move || StoreSink::survey(pipeline, holdings, blocks)).await
+            let (pipeline, library) = (pipeline.clone(), Arc::clone(library));
+            blocking(move || StoreSink::survey(pipeline, library, blocks, |_, _| true)).await
         };
         let sink = Arc::new(surveyed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
         let before = self.state.borrow().clone();
-        let options = FetchOptions {
-            download: DownloadConfig { order: Order::Sequential, ..DownloadConfig::default() },
-            seed: rand::random(),
-            threads: THREADS,
-            buffer: BUFFER,
-            ..FetchOptions::default()
-        };
-        let kept: Arc<dyn Sink> = sink.clone();
-        let fetch = Fetch::new(peers.swarm.clone(), &options, sink.wanted(), sink.known(), &kept);
+        let fetch = sink.fetch(peers.swarm.clone(), Order::Sequential);
         let progress = fetch.progress();
         let (ending, dialling) = (stop.child_token(), stop.child_token());
         let dialler = tokio::spawn(peers.clone().keep_dialling(era..=era, dialling.clone()));
