@@ -129,7 +129,7 @@ fn part(archive: &Path, blocks: std::ops::RangeInclusive<u64>, chain: &Synthetic
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_joins_late_fills_itself_and_goes_on_with_new_archives() {
+async fn a_peer_that_joins_late_fills_itself_and_goes_on_with_new_archives_and_others_fill_themselves_from_it() {
     let world = World::new(8 * BLOCKS_PER_RUN, 600);
     let (whole, half) = (world.archive(), world.blocks() / 2);
     let seeded = world.folder.path().join("seeded");
@@ -137,8 +137,9 @@ async fn a_peer_that_joins_late_fills_itself_and_goes_on_with_new_archives() {
     part(&whole, 0..=half - 1, &world.chain, &seeded);
 
     let mut network = world.network();
-    network.join(PeerOptions::seeding(vec![seeded.clone()])).await.unwrap();
-    let late = network.join(PeerOptions { pull: true, ..PeerOptions::storing(64 << 20) }).await.unwrap();
+    let seeder = network.join(PeerOptions::seeding(vec![seeded.clone()])).await.unwrap();
+    let pulling = || PeerOptions { pull: true, ..PeerOptions::storing(64 << 20) };
+    let late = network.join(pulling()).await.unwrap();
     let node = network.peer(late).unwrap().node();
     let (first, all) = (world.keys(0..half), world.keys(0..world.blocks()));
     until("the first half is here", || first.iter().all(|key| holds(node, key))).await;
@@ -156,6 +157,12 @@ async fn a_peer_that_joins_late_fills_itself_and_goes_on_with_new_archives() {
         assert_eq!(store.get(&HistoryKey::BlockBody { number }.into()).unwrap(), Some(block.body));
         assert_eq!(store.get(&HistoryKey::BlockReceipts { number }.into()).unwrap(), Some(block.receipts));
     }
+
+    // Nobody serves runs of headers any more: they are looked up.
+    network.kill(seeder).unwrap();
+    let later = network.join(pulling()).await.unwrap();
+    let node = network.peer(later).unwrap().node();
+    until("another one is full without the seeder", || all.iter().all(|key| holds(node, key))).await;
     network.shutdown().await;
 }
 
