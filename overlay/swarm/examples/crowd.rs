@@ -24,7 +24,7 @@ use alloy_primitives::{B256, hex};
 use bytes::Bytes;
 use cairn_limits::Holder;
 use cairn_swarm::{
-    geometry::{Component, Part, RUN_BLOCKS},
+    geometry::{Component, MAX_BLOCK, Part, RUN_BLOCKS},
     quic::{
         Config, Fetch, FetchOptions, Held, Identity, Items, Library, NotServed, PeerAddress, PutError, Received, Sink,
         Swarm,
@@ -123,11 +123,26 @@ async fn items(seeder: Seeder, first: u64, count: u64) {
     let swarm = seeder.connect(0).await;
     let sessions = swarm.sessions();
     let session = sessions.first().unwrap();
+    // Whoever is not served has single items within an allowance. So it asks for a range too, which nobody has.
+    let sink: Arc<dyn Sink> = Arc::<Counter>::default();
+    let nobodys = [(Component::Headers, MAX_BLOCK - RUN_BLOCKS..MAX_BLOCK)];
+    let fetch = Fetch::new(swarm.clone(), &FetchOptions::default(), nobodys, [], &sink);
+    let stop = CancellationToken::new();
+    let fetching = tokio::spawn({
+        let stop = stop.clone();
+        async move { fetch.run(&stop).await }
+    });
+    let mut changes = swarm.changes();
+    while !session.view().serves_us {
+        changes.changed().await.unwrap();
+    }
     for number in first..first + count {
         let begun = Instant::now();
         let item = session.item(&history::ContentKey::BlockBody { number }.into()).await.unwrap();
         println!("{} {}", begun.elapsed().as_micros(), item.len());
     }
+    stop.cancel();
+    fetching.await.unwrap().unwrap_err();
 }
 
 #[tokio::main]
