@@ -2,8 +2,9 @@
 //! was read, hashed and offered: four seeders of one era that have just met took a minute of two processors to tell one another so.
 //! Over QUIC a peer says which runs it serves. Where all that could take blocks serve them, the blocks are not even read.
 //!
-//! Whoever says that it serves what it has not keeps that from being offered to itself, as it does by declining an offer; it takes
-//! all that are known to keep blocks from being offered at all.
+//! Whoever says that it serves what it has not keeps that from being offered to itself, as it does by answering an offer that it has it.
+//! To keep blocks from being offered at all it takes all that are known, as it does there: where there is one peer alone, that one
+//! is believed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,6 +31,8 @@ const MAX_ASKED: usize = 16;
 const DIALS: usize = 4;
 /// How long a peer that there is a connection with has to say what it serves.
 const FIRST_HAVE: Duration = Duration::from_secs(3);
+/// How long it is found out of a batch at most, however many peers turn up meanwhile.
+const ASKING: Duration = Duration::from_secs(15);
 /// When a peer is dialled again that there is no connection with.
 const DIAL_AGAIN: Duration = Duration::from_secs(120);
 /// Peers of which it is remembered when they were met.
@@ -75,7 +78,8 @@ impl Serving {
     ) -> bool {
         let Some(quic) = &self.quic else { return false };
         let mut changes = quic.swarm.changes();
-        loop {
+        let deadline = Instant::now() + ASKING;
+        while Instant::now() < deadline {
             let takers = takers(networks);
             if takers.is_empty() || takers.len() > MAX_ASKED {
                 return false;
@@ -97,8 +101,9 @@ impl Serving {
             });
             let Some(until) = waits.min() else { return true };
             // Whichever comes first, it is looked at anew.
-            let _ = tokio::time::timeout_at(until, changes.changed()).await;
+            let _ = tokio::time::timeout_at(until.min(deadline), changes.changed()).await;
         }
+        false
     }
 
     fn said(&self, quic: &Quic, peer: &NodeId, now: Instant, blocks: &Range<u64>, parts: &[Component]) -> Said {
