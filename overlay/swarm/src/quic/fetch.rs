@@ -9,13 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use cairn_limits::{Limiter, Quota};
 use cairn_peer_book::{Offence, Who};
-use content_types::{
-    limits::MAX_RECEIPTS_LENGTH,
-    verify::{Fault, Unverified},
-};
+use content_types::limits::MAX_RECEIPTS_LENGTH;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,6 +20,7 @@ use super::{
     Session, Swarm,
     fetch_progress::{Blames, FetchProgress, FetchedFrom},
     fetch_request::{Arrived, PartRequest, Told},
+    sink::{ErrorSource, PutError, Received, Sink},
 };
 use crate::{
     download::{Download, DownloadConfig, End, Output, PeerKey, RequestId},
@@ -60,61 +57,6 @@ const DOUBT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Why an item was not kept.
-#[derive(Debug, thiserror::Error)]
-pub enum PutError {
-    /// It is not what the chain says: the sender's fault.
-    #[error(transparent)]
-    Invalid(ErrorSource),
-    /// It cannot be judged with the trust lists that are here. The sender may lie about where the chain ends, or the lists
-    /// may end before: it is asked of others.
-    #[error(transparent)]
-    Doubtful(ErrorSource),
-    /// It cannot be kept: the disk's fault, or this node's. The download stops.
-    #[error(transparent)]
-    Failed(ErrorSource),
-}
-
-impl From<Unverified> for PutError {
-    fn from(unverified: Unverified) -> Self {
-        match unverified.fault() {
-            Fault::Sender => Self::Invalid(unverified.into()),
-            Fault::Lists => Self::Doubtful(unverified.into()),
-            Fault::Own => Self::Failed(unverified.into()),
-        }
-    }
-}
-
-/// What lies behind an error.
-pub type ErrorSource = Box<dyn std::error::Error + Send + Sync>;
-
-/// An item as a sink gets it.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// The item.
-    pub item: Bytes,
-    /// The stream in snappy's framing format that it came in, if it came so. It was read, and the item is what is in it.
-    pub stream: Option<Bytes>,
-}
-
-impl From<Bytes> for Received {
-    /// One that came as it is.
-    fn from(item: Bytes) -> Self {
-        Self { item, stream: None }
-    }
-}
-
-/// Checks items and keeps them.
-pub trait Sink: Send + Sync + 'static {
-    /// Checks an item and keeps it. Bodies and receipts come after the header of their block was kept. Blocks, and is called
-    /// from several threads at once.
-    ///
-    /// # Errors
-    ///
-    /// [`PutError`] says whether the item was wrong or could not be kept.
-    fn put(&self, component: Component, number: u64, received: &Received) -> Result<(), PutError>;
-}
 
 /// What is fetched, and how.
 #[derive(Debug, Clone)]

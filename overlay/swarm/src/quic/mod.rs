@@ -11,6 +11,7 @@
 //! | `serve` | answers to requests, out of a [`Library`] |
 //! | `uploads` | whom this node serves, and how much it moves |
 //! | `stats` | the same as figures, for whoever looks |
+//! | `sink` | where what comes is put, and why it was not |
 //! | `fetch` | a [`Download`](crate::download::Download) done over the sessions, into a [`Sink`] |
 
 mod config;
@@ -23,17 +24,19 @@ mod inner;
 mod library;
 mod serve;
 mod session;
+mod sink;
 mod stats;
 mod swarm;
 mod talk;
 mod uploads;
 
 pub use config::Config;
-pub use fetch::{ErrorSource, Fetch, FetchOptions, Outside, PutError, Received, Sink, SwarmFetchError};
+pub use fetch::{Fetch, FetchOptions, Outside, SwarmFetchError};
 pub use fetch_progress::{Blame, FetchProgress, FetchedFrom};
 pub use identity::{Identity, SwarmIdentityError, node_id_of};
 pub use library::{Held, Items, Library, NotServed};
 pub use session::{ItemError, Session, SessionView};
+pub use sink::{ErrorSource, PutError, Received, Sink};
 pub use stats::{StatsSource, SwarmStats};
 pub use swarm::{BoundSocket, ConnectError, PeerAddress, StartError, Swarm};
 pub use uploads::Limits;

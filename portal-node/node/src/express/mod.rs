@@ -123,8 +123,7 @@ impl Express {
     /// The same over discv5.
     async fn talk_way(&self, from: &Contact, way: Way) -> Option<Bytes> {
         let nodes = self.talk.fetch(from, way).await;
-        let (first, _) = self.ways.handle_nodes(way, from.node_id(), nodes);
-        Some(Bare(first?).encode())
+        Some(Bare(self.ways.keep(way, from.node_id(), nodes)?).encode())
     }
 
     /// The ways that reads of the state are on.

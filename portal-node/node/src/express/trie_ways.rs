@@ -52,7 +52,7 @@ impl TrieWays {
     /// Nodes came from a peer, the one that was asked for and those behind it. Returns the first one if it is that, and whether all of
     /// them were what they had to be; what was not is forgotten.
     pub(super) fn handle_nodes(&self, mut way: Way, from: NodeId, nodes: Vec<Bytes>) -> (Option<Bytes>, bool) {
-        let (asked, key, came) = (way, way.next(), nodes.len());
+        let (asked, came) = (way, nodes.len());
         let (mut linked, mut goes_on) = (Vec::new(), true);
         for node in nodes {
             match way.handle_node(&node) {
@@ -62,10 +62,15 @@ impl TrieWays {
             linked.push(node);
         }
         let is_right = linked.len() == came;
+        (self.keep(asked, from, linked), is_right)
+    }
+
+    /// The same of nodes that are linked: returns the first one, and keeps the others for who noted the way.
+    pub(super) fn keep(&self, asked: Way, from: NodeId, mut linked: Vec<Bytes>) -> Option<Bytes> {
         if linked.is_empty() {
-            return (None, is_right);
+            return None;
         }
-        let behind = linked.split_off(1);
+        let (key, behind) = (asked.next(), linked.split_off(1));
         // An answer may be late: by then another read may look up the same node, on its way to somewhere else.
         if let Some((noted, before)) = self.0.lock().get_mut(&key)
             && *noted == asked
@@ -73,7 +78,7 @@ impl TrieWays {
         {
             *before = Some(NodesBehind { from, nodes: behind });
         }
-        (linked.pop(), is_right)
+        linked.pop()
     }
 }
 
