@@ -85,7 +85,7 @@ impl Serving {
                 return false;
             }
             let now = Instant::now();
-            let said: Vec<Said> = takers.keys().map(|peer| self.said(quic, peer, now, blocks, parts)).collect();
+            let said: Vec<Said> = takers.iter().map(|taker| self.said(quic, taker, now, blocks, parts)).collect();
             if said.contains(&Said::Lacks) {
                 return false;
             }
@@ -106,8 +106,18 @@ impl Serving {
         false
     }
 
-    fn said(&self, quic: &Quic, peer: &NodeId, now: Instant, blocks: &Range<u64>, parts: &[Component]) -> Said {
+    fn said(
+        &self,
+        quic: &Quic,
+        (peer, enr): (&NodeId, &Enr),
+        now: Instant,
+        blocks: &Range<u64>,
+        parts: &[Component],
+    ) -> Said {
         let held = quic.swarm.session(peer).map(|session| session.view().held);
+        if held.is_none() && address_of(enr, quic.addresses).is_none() {
+            return Said::Lacks;
+        }
         let mut met = self.met.lock();
         if met.len() >= MAX_MET {
             met.clear();
@@ -142,6 +152,8 @@ fn judge(
 ) -> Said {
     let Some(held) = held else {
         return match met {
+            // Another batch may be dialling it.
+            Entry::Occupied(met) if now < *met.get() + FIRST_HAVE => Said::Nothing(*met.get() + FIRST_HAVE),
             Entry::Occupied(met) if now < *met.get() + DIAL_AGAIN => Said::Lacks,
             Entry::Occupied(met) => {
                 met.remove();
@@ -189,7 +201,8 @@ mod tests {
         assert!(held[Component::Receipts.index()].insert(0..2));
         assert_eq!(said(Some(&held), soon, 250..260, &all), Said::Serves);
         assert_eq!(said(Some(&held), FIRST_HAVE, 500..520, &all), Said::Lacks, "a run more");
-        // One that is gone is not dialled at once.
+        // One that is being dialled is waited for, and one that is gone is not dialled at once.
+        assert_eq!(said(None, soon, 0..32, &all), Said::Nothing(start + FIRST_HAVE));
         assert_eq!(said(None, FIRST_HAVE, 0..32, &all), Said::Lacks);
         assert_eq!(said(None, DIAL_AGAIN, 0..32, &all), Said::Stranger);
         assert_eq!(said(None, DIAL_AGAIN, 0..32, &all), Said::Stranger, "until it is noted that it was");
