@@ -5,9 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use alloy_primitives::B256;
 use cairn_limits::{Allowance, Quota};
 use cairn_peer_book::PeerBook;
-use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion::BbrConfig};
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::Limits;
+use crate::congestion::Congestion;
 
 /// The most that one call hands to UDP over IPv4, in bytes. With segmentation offload this holds for a whole batch of
 /// datagrams, not for each of them.
@@ -137,7 +138,8 @@ impl Config {
         Quota::new(MAX_HANDSHAKES).of_subnet(of_subnet).yields_after(HANDSHAKE_IDLE)
     }
 
-    pub(super) fn transport(&self) -> Arc<TransportConfig> {
+    /// What all connections of an endpoint share. `seed` tells its controllers of congestion apart from those of others.
+    pub(super) fn transport(&self, seed: u64) -> Arc<TransportConfig> {
         let mut transport = TransportConfig::default();
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(MAX_DATAGRAM);
@@ -151,8 +153,7 @@ impl Config {
             .keep_alive_interval(Some(KEEP_ALIVE))
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
             .mtu_discovery_config(Some(mtu))
-            // Loss is no sign of a full path for it: on long paths that lose packets the others starve.
-            .congestion_controller_factory(Arc::new(BbrConfig::default()));
+            .congestion_controller_factory(Arc::new(Congestion::new(seed)));
         Arc::new(transport)
     }
 
@@ -243,7 +244,7 @@ mod tests {
         let identity = |number| Identity::new([number; 32]).unwrap();
         let crypto = QuicServerConfig::try_from(identity(1).server_config().unwrap()).unwrap();
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(config.transport());
+        server.transport_config(config.transport(0));
         let socket = std::net::UdpSocket::bind(config.listen).unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
         let can_segment = socket.max_transmit_segments() > 1;
@@ -265,7 +266,7 @@ mod tests {
         let key = libp2p_identity::secp256k1::Keypair::from(secret).public().to_bytes();
         let crypto = QuicClientConfig::try_from(identity(2).client_config(&key).unwrap()).unwrap();
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
-        client.transport_config(config.transport());
+        client.transport_config(config.transport(0));
         // It takes datagrams as long as a peer's endpoint does.
         let socket = std::net::UdpSocket::bind(config.listen).unwrap();
         let endpoint = Endpoint::new(config.endpoint(), None, socket, Arc::new(TokioRuntime)).unwrap();

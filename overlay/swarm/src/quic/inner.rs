@@ -13,7 +13,7 @@ use cairn_limits::{Holder, Limiter, Meter};
 use cairn_peer_book::{Offence, Who};
 use content_types::NodeId;
 use parking_lot::Mutex;
-use quinn::Endpoint;
+use quinn::{Endpoint, TransportConfig};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -27,6 +27,8 @@ use super::{
 /// An endpoint, as its sessions see it.
 pub(super) struct SwarmEndpoint {
     pub(super) config: Config,
+    /// Of all connections.
+    pub(super) transport: Arc<TransportConfig>,
     pub(super) library: Arc<dyn Library>,
     /// Bytes of answers in memory.
     pub(super) room: Limiter,

@@ -164,7 +164,8 @@ impl Swarm {
         let BoundSocket { socket, address } = socket;
         let crypto = QuicServerConfig::try_from(identity.server_config()?)?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(config.transport()).max_incoming(MAX_INCOMING);
+        let transport = config.transport(u64::from(identity.node_id().as_bytes()[31]));
+        server.transport_config(Arc::clone(&transport)).max_incoming(MAX_INCOMING);
         let endpoint = Endpoint::new(config.endpoint(), Some(server), socket, Arc::new(TokioRuntime))
             .map_err(|source| StartError::Bind { address, source })?;
         let inner = Arc::new(SwarmEndpoint {
@@ -179,6 +180,7 @@ impl Swarm {
             bars: AtomicU64::new(0),
             fetches: watch::Sender::new(0),
             config,
+            transport,
             library,
             record,
             tasks: TaskTracker::new(),
@@ -248,7 +250,7 @@ impl Swarm {
         self.inner.check(&node_id, peer.address.ip())?;
         let crypto = QuicClientConfig::try_from(self.inner.identity.client_config(&peer.key)?)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(self.inner.config.transport());
+        config.transport_config(Arc::clone(&self.inner.transport));
         let connecting = self.inner.endpoint.connect_with(config, peer.address, SERVER_NAME)?;
         let connection = connecting.await?;
         // Another address of the peer may have been faster. Without a hello this connection becomes no session at the other end.
