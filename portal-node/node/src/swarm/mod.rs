@@ -14,20 +14,36 @@
 //! | `shelf` | the folder that they go into |
 //! | `store_fetch` | ranges into the node's own store |
 //! | `store_sink` | what comes, checked item by item and put into the store |
+//! | `run_bits` | runs of a component as bits |
+//! | `failures` | runs that were not had, and when they are tried again |
+//! | `standing` | whether peers keep what they say |
+//! | `choice` | which of the runs that could be fetched next are |
 //! | `pull` | which runs a storage peer fetches next to hold what lies within its radius: a decision without I/O |
+//! | `batch_patience` | when a batch of them is over though something is missing |
+//! | `header_search` | when headers are looked up that peers only claim |
+//! | `pull_batch` | a batch of them, fetched into the store |
 //! | `puller` | the same done, for as long as the node runs |
 //! | `progress` | how a fetch's peers do, for whoever asks |
 
+mod batch_patience;
+mod choice;
 mod coverage;
+mod failures;
 mod fetch;
+mod header_search;
 mod library;
 mod patience;
 mod peers;
 mod progress;
 mod pull;
+mod pull_batch;
+#[cfg(test)]
+mod pull_tests;
 mod puller;
+mod run_bits;
 mod shelf;
 mod sink;
+mod standing;
 mod store_fetch;
 mod store_sink;
 mod streams;

@@ -30,7 +30,7 @@ const FORGIVING_ROUNDS: u32 = 30;
 /// How many peers are dialled, and how often.
 pub(crate) struct DialPlan<F> {
     pub(crate) interval: Duration,
-    /// How many may be dialled while so many are connected.
+    /// How many may be dialled while so many are connected that were dialled. Who dials this node has no say in that.
     pub(crate) may_dial: F,
 }
 
@@ -101,12 +101,13 @@ impl KnownPeers {
     }
 
     async fn dial_known(&self, plan: DialPlan<impl Fn(usize) -> usize>) {
-        let mut failed = HashSet::new();
+        let (mut failed, mut connected) = (HashSet::new(), HashSet::new());
         for round in 0_u32.. {
             if round.is_multiple_of(FORGIVING_ROUNDS) {
                 failed.clear();
             }
-            let most = (plan.may_dial)(self.swarm.sessions().len());
+            connected.retain(|peer| self.is_connected(peer));
+            let most = (plan.may_dial)(connected.len());
             let candidates = if most == 0 { Vec::new() } else { self.candidates() };
             let new = candidates.into_iter().filter(|peer| !failed.contains(peer) && !self.is_connected(peer));
             let dialled: Vec<_> = stream::iter(new.take(most).collect::<Vec<_>>())
@@ -118,9 +119,14 @@ impl KnownPeers {
                 .collect()
                 .await;
             for (peer, outcome) in dialled {
-                if let Err(error) = outcome {
-                    tracing::debug!(address = %peer.address, %error, "no QUIC connection");
-                    failed.insert(peer);
+                match outcome {
+                    Ok(_) => {
+                        connected.insert(peer);
+                    }
+                    Err(error) => {
+                        tracing::debug!(address = %peer.address, %error, "no QUIC connection");
+                        failed.insert(peer);
+                    }
                 }
             }
             tokio::time::sleep(plan.interval).await;

@@ -1,17 +1,22 @@
 //! Which runs a storage peer fetches next, so that it holds what lies within its radius: a decision without I/O and clock.
 //!
-//! What is wanted is what lies within the radius, can be proved, and is held by somebody who is connected. Of that, what the
-//! fewest hold comes first, as long as there is room for it. A store that fills up lets go of what lies farthest, so what would
-//! go again comes last, the nearest of it first and little at a time: it shows how far the radius really reaches.
+//! What is wanted is what lies within the radius, can be proved, and is held by somebody who is connected. Claims cost nothing, so
+//! what peers hold that have delivered is fetched apart from what others only say that they hold: nobody keeps a batch of the one
+//! kind waiting by claims of the other kind. A store that fills up lets go of what lies farthest, so what would go again comes
+//! last, the nearest of it first and little at a time: it shows how far the radius really reaches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn_swarm::geometry::{Component, MAX_BLOCK, RUN_BLOCKS, Run, RunSet};
+use cairn_swarm::geometry::{Component, Run, RunSet};
 use cairn_swarm::quic::Held;
 use content_types::{Distance, Key as _, NodeId, history};
 
+use super::choice::{Candidate, choose, sibling};
+use super::failures::Failures;
+use super::run_bits::{ComponentBits, MAX_RUNS, RunBits};
+use super::standing::{RunEnd, Trust};
 use crate::parts::content_type_of;
 
 /// Runs that are fetched together: on mainnet some hundred megabytes.
@@ -20,30 +25,36 @@ pub(super) const BATCH_RUNS: usize = 16;
 const BEYOND_RUNS: usize = 4;
 /// The nearest runs that are looked at for the rarest among them; each is sought in what each peer holds.
 const WINDOW: usize = 1024;
-/// Runs that are remembered because they were not had; where there are more, those that are due first are forgotten.
-const MAX_FAILED: usize = 4096;
-/// How long a run is left alone that was not had, the first time; four times as long each time after that.
-const BACKOFF: Duration = Duration::from_secs(10);
-/// The longest of that. Whose archive ends within a run says that it has it, rightly, and is charged a little each time that it
-/// has not all of it.
-const MAX_BACKOFF: Duration = Duration::from_secs(6 * 60 * 60);
-/// How long it is believed of a run that nothing of it is missing. A damaged item is fetched again after that.
+/// How long it is believed of a run at most that nothing of it is missing. A damaged item is fetched again after that.
 const BELIEVED: Duration = Duration::from_secs(60 * 60);
+/// It is forgotten by so many slices, one after another: there is no moment at which all has to be looked at again.
+const SLICES: usize = 60;
 /// Intervals of the key space that runs fill, by the highest byte of their content IDs.
 const INTERVALS: usize = 256;
+/// What is pulled.
+const PULLED: [Component; 2] = [Component::Bodies, Component::Receipts];
+
+/// A connected peer.
+#[derive(Clone, Debug)]
+pub(super) struct Claimant {
+    /// What it says it holds.
+    pub(super) held: Arc<Held>,
+    /// What that counts for.
+    pub(super) trust: Trust,
+}
 
 /// What a node sees of itself and of others.
 pub(super) struct PullView<'a> {
-    /// What this node holds.
-    pub(super) own: &'a Held,
+    /// The runs that this node holds whole.
+    pub(super) own: &'a ComponentBits,
     /// How far from its ID it keeps content.
     pub(super) radius: Distance,
     /// How many runs its store has room for, those that it holds among them; `None` while nobody knows how large they are.
     pub(super) room: Option<u64>,
     /// The runs whose headers can be proved.
     pub(super) provable: &'a RunSet,
-    /// What each connected peer holds.
-    pub(super) peers: &'a [Arc<Held>],
+    /// The connected peers.
+    pub(super) peers: &'a [Claimant],
 }
 
 /// How far a pull is.
@@ -57,130 +68,181 @@ pub(super) struct PullCounts {
     pub(super) useful: usize,
 }
 
-/// A run that was not had.
-#[derive(Clone, Copy, Debug)]
-struct FailedRun {
-    due: Instant,
-    times: u32,
+/// Runs that are fetched together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct NextBatch {
+    pub(super) runs: Vec<Run>,
+    /// Whether any of them was not had before.
+    pub(super) is_retry: bool,
 }
 
 /// What was decided so far, and what came of it.
 #[derive(Debug)]
 pub(super) struct Pull {
     node_id: NodeId,
-    under_way: BTreeSet<Run>,
-    failed: BTreeMap<Run, FailedRun>,
-    /// Runs of which nothing is missing within `radius`, since so long.
-    complete: Held,
+    /// The runs that are being fetched, and whether whoever claims them has delivered before.
+    under_way: BTreeMap<Run, bool>,
+    failures: Failures,
+    /// Runs of which nothing is missing within `radius`.
+    complete: ComponentBits,
     radius: Distance,
-    complete_since: Instant,
-}
-
-/// What speaks for a run that is missing: the smaller, the sooner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Urgency {
-    is_beyond_room: bool,
-    holders: usize,
-    distance: u64,
+    begun: Instant,
+    /// Slices of `complete` that were forgotten since then.
+    forgotten: u64,
 }
 
 impl Pull {
     pub(super) fn new(now: Instant, node_id: NodeId) -> Self {
         Self {
             node_id,
-            under_way: BTreeSet::new(),
-            failed: BTreeMap::new(),
-            complete: Held::default(),
+            under_way: BTreeMap::new(),
+            failures: Failures::new(now),
+            complete: Default::default(),
             radius: Distance::MAX,
-            complete_since: now,
+            begun: now,
+            forgotten: 0,
         }
     }
 
-    /// How far it is, and which runs are to be fetched together next, `most` at most; they count as under way until
+    /// How far it is, and which runs are to be fetched together next, if any may; they count as under way until
     /// [`handle_ended`](Self::handle_ended).
-    pub(super) fn next(&mut self, now: Instant, view: &PullView<'_>, most: usize) -> (PullCounts, Vec<Run>) {
+    pub(super) fn next(&mut self, now: Instant, view: &PullView<'_>, may_fetch: bool) -> (PullCounts, NextBatch) {
+        self.forget_complete(now);
         // Within a larger radius there may be more of a run than before.
-        if view.radius > self.radius || now.saturating_duration_since(self.complete_since) >= BELIEVED {
-            (self.complete, self.complete_since) = (Held::default(), now);
+        if view.radius > self.radius {
+            self.complete = Default::default();
         }
         self.radius = view.radius;
-        let mut missing = Held::default();
         let mut counts = PullCounts::default();
+        let mut missing = ComponentBits::default();
+        let mut by_trust: [ComponentBits; Trust::COUNT] = Default::default();
         let mut of_interval = [0_u64; INTERVALS];
-        for component in Component::ALL.into_iter().filter(|component| *component != Component::Headers) {
-            let known = self.known(component, view);
+        let last = view.provable.last_before(MAX_RUNS).unwrap_or(0);
+        for component in PULLED {
             let place = component.index();
-            let left = known.difference(&view.own[place]).difference(&self.complete[place]);
+            // What lies outside is cut off before it is joined with anything.
+            let mut within = RunBits::touched(component, &self.node_id, &view.radius, last);
+            within.keep(&RunBits::from(view.provable));
+            let mut known = view.own[place].clone();
+            known.keep(&within);
+            for peer in view.peers {
+                by_trust[peer.trust.index()][place].add_claim(&peer.held[place], &within);
+            }
+            by_trust.iter().for_each(|claimed| known.add(&claimed[place]));
+            let mut left = known.clone();
+            left.take_out(&view.own[place]);
+            left.take_out(&self.complete[place]);
             (counts.wanted, counts.held) = (counts.wanted + known.len(), counts.held + known.len() - left.len());
-            for index in known.ranges().flatten() {
+            for index in known.iter() {
                 of_interval[interval(self.distance(Run { component, index }))] += 1;
             }
+            by_trust.iter_mut().for_each(|claimed| claimed[place].keep(&left));
             missing[place] = left;
         }
-        counts.useful = view.peers.iter().filter(|held| has_any(held, &missing)).count();
+        let is_useful =
+            |peer: &&Claimant| missing.iter().zip(peer.held.iter()).any(|(missing, held)| missing.has_any_of(held));
+        counts.useful = view.peers.iter().filter(is_useful).count();
+        if !may_fetch {
+            return (counts, NextBatch::default());
+        }
         let room = farthest_with_room(&of_interval, view.room.unwrap_or(0));
-        let mut batch = if most == 0 { Vec::new() } else { self.batch(now, &missing, room, view.peers) };
-        batch.truncate(most);
-        self.under_way.extend(&batch);
-        (counts, batch)
+        let (runs, is_proved) = self.batch(now, &by_trust, room, view.peers);
+        self.under_way.extend(runs.iter().map(|run| (*run, is_proved)));
+        let is_retry = runs.iter().any(|run| self.failures.times(*run) > 0);
+        (counts, NextBatch { runs, is_retry })
     }
 
-    /// Takes note of how it went with a run: whether nothing of it is missing any more.
-    pub(super) fn handle_ended(&mut self, now: Instant, run: Run, is_complete: bool) {
+    /// Takes note of how it went with a run.
+    pub(super) fn handle_ended(&mut self, now: Instant, run: Run, end: RunEnd) {
         self.under_way.remove(&run);
-        // One that cannot be remembered as complete is left alone for a while like one that was not had.
-        if is_complete && self.complete[run.component.index()].insert(run.index..run.index.saturating_add(1)) {
-            self.failed.remove(&run);
-            return;
+        if end == RunEnd::Complete {
+            self.complete[run.component.index()].insert(run.index..run.index.saturating_add(1));
+            self.failures.forget(run);
+        } else {
+            self.failures.note(now, run, end == RunEnd::Partly);
         }
-        let times = self.failed.get(&run).map_or(0, |failed| failed.times.saturating_add(1));
-        let pause = BACKOFF.saturating_mul(1 << (2 * times.min(8))).min(MAX_BACKOFF);
-        if self.failed.len() >= MAX_FAILED
-            && !self.failed.contains_key(&run)
-            && let Some(first) = self.failed.iter().min_by_key(|(_, failed)| failed.due).map(|(run, _)| *run)
-        {
-            self.failed.remove(&first);
-        }
-        self.failed.insert(run, FailedRun { due: now + pause, times });
     }
 
-    /// The runs of a component within the radius that can be proved and that somebody holds.
-    fn known(&self, component: Component, view: &PullView<'_>) -> RunSet {
-        let mut known = view.own[component.index()].clone();
-        view.peers.iter().for_each(|held| known.union(&held[component.index()]));
-        let known = known.intersection(view.provable);
-        let last = known.last_before(u64::MAX).unwrap_or(0).min(MAX_BLOCK / RUN_BLOCKS);
-        let last_block = Run { component, index: last }.blocks().end.saturating_sub(1);
-        known.intersection(&RunSet::touched(component, &self.node_id, &view.radius, last_block))
+    fn forget_complete(&mut self, now: Instant) {
+        let slice = BELIEVED / SLICES as u32;
+        let until = (now.saturating_duration_since(self.begun).as_millis() / slice.as_millis()).try_into();
+        let until = until.unwrap_or(u64::MAX);
+        for slice in self.forgotten.max(until.saturating_sub(SLICES as u64))..until {
+            let slice = (slice % SLICES as u64) as usize;
+            self.complete.iter_mut().for_each(|complete| complete.empty_slice(slice, SLICES));
+        }
+        self.forgotten = until;
     }
 
-    fn batch(&self, now: Instant, missing: &Held, room: Option<usize>, peers: &[Arc<Held>]) -> Vec<Run> {
-        let is_due =
-            |run: &Run| !self.under_way.contains(run) && self.failed.get(run).is_none_or(|failed| now >= failed.due);
-        let all = Component::ALL.into_iter().zip(missing);
-        let all = all.flat_map(|(component, runs)| runs.ranges().flatten().map(move |index| Run { component, index }));
-        let mut nearest: Vec<_> = all.filter(is_due).map(|run| (self.distance(run), run)).collect();
+    /// The runs of the next batch, and whether those who claim them have delivered before. All that nobody but strangers claims is
+    /// one kind, of which one batch is under way at a time as long as there is anybody who has delivered.
+    fn batch(
+        &self,
+        now: Instant,
+        by_trust: &[ComponentBits; Trust::COUNT],
+        room: Option<usize>,
+        peers: &[Claimant],
+    ) -> (Vec<Run>, bool) {
+        let is_under_way = |is_proved: bool| self.under_way.values().any(|of| *of == is_proved);
+        let has_proved = peers.iter().any(|peer| peer.trust == Trust::Proved);
+        let hoped: &[Trust] = &[Trust::Serving, Trust::Doubtful];
+        let hoped = if is_under_way(false) && has_proved { &[] } else { hoped };
+        let proved: &[Trust] = &[Trust::Proved];
+        // While there is a batch of what is proved, it is the others' turn.
+        let turns = if is_under_way(true) { [hoped, proved] } else { [proved, hoped] };
+        let mut beyond = None;
+        for trust in turns.concat() {
+            let is_proved = trust == Trust::Proved;
+            let candidates = self.candidates(now, by_trust, trust, room, peers);
+            let of_kind = self.under_way.values().filter(|of| **of == is_proved).count();
+            let (runs, is_beyond) = choose(&candidates, BATCH_RUNS, BEYOND_RUNS.saturating_sub(of_kind));
+            match (runs.is_empty(), is_beyond) {
+                (false, false) => return (runs, is_proved),
+                (false, true) if beyond.is_none() => beyond = Some((runs, is_proved)),
+                _ => {}
+            }
+        }
+        beyond.unwrap_or_default()
+    }
+
+    /// The nearest of the runs that peers claim who are trusted so much, and nobody who is trusted more.
+    fn candidates(
+        &self,
+        now: Instant,
+        by_trust: &[ComponentBits; Trust::COUNT],
+        trust: Trust,
+        room: Option<usize>,
+        peers: &[Claimant],
+    ) -> Vec<Candidate> {
+        let (more, from_here) = by_trust.split_at(trust.index());
+        let Some(claimed) = from_here.first() else { return Vec::new() };
+        let is_claimed_by_better = |run: &Run| more.iter().any(|of| of[run.component.index()].contains(run.index));
+        let is_due = |run: &Run| !self.under_way.contains_key(run) && self.failures.is_due(now, *run);
+        let all = Component::ALL.into_iter().zip(claimed);
+        let all = all.flat_map(|(component, runs)| runs.iter().map(move |index| Run { component, index }));
+        let all = all.filter(|run| is_due(run) && !is_claimed_by_better(run));
+        let mut nearest: Vec<_> = all.map(|run| (self.distance(run), run)).collect();
         if nearest.len() > WINDOW {
             nearest.select_nth_unstable(WINDOW);
             nearest.truncate(WINDOW);
         }
-        let urgency = |(distance, run): (u64, Run)| {
-            let is_beyond_room = room.is_none_or(|room| interval(distance) > room);
-            let is_held = |held: &&Arc<Held>| held[run.component.index()].contains(run.index);
-            let holders = if is_beyond_room { 0 } else { peers.iter().filter(is_held).count() };
-            (Urgency { is_beyond_room, holders, distance }, run)
+        let candidate = |(distance, run): (u64, Run)| {
+            let is_held =
+                |peer: &&Claimant| peer.trust == trust && peer.held[run.component.index()].contains(run.index);
+            Candidate {
+                run,
+                is_beyond_room: room.is_none_or(|room| interval(distance) > room),
+                holders: peers.iter().filter(is_held).count(),
+                distance,
+                is_begun: self.under_way.contains_key(&sibling(run)),
+            }
         };
-        let mut urgent: Vec<_> = nearest.into_iter().map(urgency).collect();
-        urgent.sort_unstable();
-        let Some((first, _)) = urgent.first().copied() else { return Vec::new() };
-        let most = if first.is_beyond_room { BEYOND_RUNS.saturating_sub(self.under_way.len()) } else { BATCH_RUNS };
-        let alike = urgent.into_iter().take_while(|(of, _)| of.is_beyond_room == first.is_beyond_room);
-        alike.take(most).map(|(_, run)| run).collect()
+        nearest.into_iter().map(candidate).collect()
     }
 
     /// How far a run's blocks are from the node, but for their places in the run, by which they all differ: the highest byte tells
     /// the run's interval, the others its cycle, in an order that is another one for each node.
-    fn distance(&self, run: Run) -> u64 {
+    pub(super) fn distance(&self, run: Run) -> u64 {
         let Some(content_type) = content_type_of(run.component) else { return u64::MAX };
         let id = history::ContentKey::new(content_type, run.blocks().start).content_id();
         let high = |bytes: &[u8; 32]| bytes.iter().take(8).fold(0, |high, byte| high << 8 | u64::from(*byte));
@@ -189,7 +251,7 @@ impl Pull {
 }
 
 /// The interval that a distance leads to.
-const fn interval(distance: u64) -> usize {
+pub(super) const fn interval(distance: u64) -> usize {
     (distance >> 56) as usize
 }
 
@@ -200,188 +262,4 @@ fn farthest_with_room(of_interval: &[u64; INTERVALS], room: u64) -> Option<usize
         Some(*sum)
     });
     sums.take_while(|sum| *sum <= room).count().checked_sub(1)
-}
-
-fn has_any(held: &Held, missing: &Held) -> bool {
-    held.iter().zip(missing).any(|(held, missing)| !held.intersection(missing).is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn set(runs: impl IntoIterator<Item = u64>) -> RunSet {
-        let mut set = RunSet::default();
-        runs.into_iter().for_each(|run| assert!(set.insert(run..run + 1)));
-        set
-    }
-
-    fn runs_of(held: &Held) -> BTreeSet<Run> {
-        let all = Component::ALL.into_iter().zip(held);
-        all.flat_map(|(component, runs)| runs.ranges().flatten().map(move |index| Run { component, index })).collect()
-    }
-
-    fn radius_of(intervals: u8) -> Distance {
-        let mut radius = [0xff; 32];
-        radius[0] = intervals;
-        Distance::from_be_bytes(radius)
-    }
-
-    /// Runs of the first two cycles: each interval has two of each component.
-    fn any_held() -> impl Strategy<Value = Held> {
-        let runs = || prop::collection::btree_set(0..512_u64, 0..80).prop_map(set);
-        (runs(), runs()).prop_map(|(bodies, receipts)| [RunSet::default(), bodies, receipts])
-    }
-
-    fn any_peers() -> impl Strategy<Value = Vec<Arc<Held>>> {
-        prop::collection::vec(any_held().prop_map(Arc::new), 0..6)
-    }
-
-    fn known(pull: &Pull, view: &PullView<'_>) -> Held {
-        let last_block = 600 * RUN_BLOCKS;
-        let touched = |component| RunSet::touched(component, &pull.node_id, &view.radius, last_block);
-        Component::ALL.map(|component| touched(component).intersection(view.provable))
-    }
-
-    fn holders(view: &PullView<'_>, run: Run) -> usize {
-        view.peers.iter().filter(|held| held[run.component.index()].contains(run.index)).count()
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_fetched_is_missing_near_provable_and_held_by_somebody_and_the_rarest_comes_first(
-            node: [u8; 32], own in any_held(), peers in any_peers(), radius: u8, room in prop::option::of(0..600_u64),
-            provable in 0..600_u64,
-        ) {
-            let (now, provable) = (Instant::now(), set(0..provable));
-            let mut pull = Pull::new(now, node.into());
-            let view = PullView { own: &own, radius: radius_of(radius), room, provable: &provable, peers: &peers };
-            let (counts, batch) = pull.next(now, &view, BATCH_RUNS);
-
-            let mut all = runs_of(&own);
-            peers.iter().for_each(|held| all.extend(runs_of(held)));
-            let all = &all & &runs_of(&known(&pull, &view));
-            let missing: BTreeSet<_> = &all - &runs_of(&own);
-            prop_assert_eq!((counts.wanted, counts.held), (all.len() as u64, (all.len() - missing.len()) as u64));
-            prop_assert_eq!(counts.useful > 0, !missing.is_empty());
-            prop_assert_eq!(batch.is_empty(), missing.is_empty());
-            let chosen: BTreeSet<_> = batch.iter().copied().collect();
-            prop_assert!(chosen.len() == batch.len() && batch.len() <= BATCH_RUNS && chosen.is_subset(&missing));
-
-            // With all that lies as near.
-            let has_room = |run: Run| {
-                let is_as_near = |of: &&Run| interval(pull.distance(**of)) <= interval(pull.distance(run));
-                all.iter().filter(is_as_near).count() as u64 <= room.unwrap_or(0)
-            };
-            let left: Vec<_> = (&missing - &chosen).into_iter().collect();
-            if missing.iter().any(|run| has_room(*run)) {
-                prop_assert!(batch.iter().all(|run| has_room(*run)));
-                let most = batch.iter().map(|run| holders(&view, *run)).max().unwrap();
-                prop_assert!(left.iter().filter(|run| has_room(**run)).all(|run| holders(&view, *run) >= most));
-                prop_assert!(batch.len() == BATCH_RUNS || left.iter().all(|run| !has_room(*run)));
-            } else {
-                prop_assert!(batch.len() <= BEYOND_RUNS);
-                let farthest = batch.iter().map(|run| pull.distance(*run)).max().unwrap_or(0);
-                prop_assert!(left.iter().all(|run| pull.distance(*run) >= farthest));
-            }
-        }
-
-        #[test]
-        fn it_ends_with_all_that_can_be_had_and_asks_for_nothing_twice(
-            node: [u8; 32], own in any_held(), peers in any_peers(), radius: u8, room in prop::option::of(0..600_u64),
-        ) {
-            let (now, provable) = (Instant::now(), set(0..512));
-            let mut pull = Pull::new(now, node.into());
-            let (mut own, mut fetched, mut batches) = (own, BTreeSet::new(), Vec::new());
-            loop {
-                let view = PullView { own: &own, radius: radius_of(radius), room, provable: &provable, peers: &peers };
-                let (counts, batch) = pull.next(now, &view, BATCH_RUNS);
-                if batch.is_empty() && batches.is_empty() {
-                    prop_assert_eq!((counts.wanted, counts.useful), (counts.held, 0));
-                    break;
-                }
-                for run in &batch {
-                    prop_assert!(fetched.insert(*run), "{:?} twice", run);
-                }
-                batches.push(batch);
-                // Two at a time, as they are fetched.
-                if batches.len() == 2 || batches.last().is_some_and(Vec::is_empty) {
-                    for run in batches.remove(0) {
-                        // One in three is not counted as held: of its run some lies outside the radius.
-                        if run.index % 3 != 0 {
-                            prop_assert!(own[run.component.index()].insert(run.index..run.index + 1));
-                        }
-                        pull.handle_ended(now, run, true);
-                    }
-                }
-                batches.retain(|batch| !batch.is_empty());
-            }
-        }
-
-        #[test]
-        fn what_was_not_had_is_left_alone_for_longer_each_time_and_keeps_nothing_else_waiting(
-            node: [u8; 32], others in 1..40_u64, times in 1..20_u32,
-        ) {
-            let mut now = Instant::now();
-            let mut pull = Pull::new(now, node.into());
-            let bad = Run { component: Component::Bodies, index: 0 };
-            let mut own = Held::default();
-            let peers = [Arc::new([RunSet::default(), set(0..=others), RunSet::default()])];
-            let provable = set(0..100);
-            let mut pause = Duration::ZERO;
-            for _ in 0..times {
-                let mut had = 0;
-                loop {
-                    let view = PullView { own: &own, radius: Distance::MAX, room: Some(99), provable: &provable, peers: &peers };
-                    let (_, batch) = pull.next(now, &view, BATCH_RUNS);
-                    if batch.is_empty() {
-                        break;
-                    }
-                    for run in batch {
-                        had += u64::from(run == bad);
-                        if run != bad {
-                            own[1].insert(run.index..run.index + 1);
-                        }
-                        pull.handle_ended(now, run, run != bad);
-                    }
-                }
-                prop_assert_eq!(had, 1);
-                prop_assert_eq!(own[1].len(), others);
-                let due = pull.failed[&bad].due;
-                prop_assert!(due - now >= pause && due - now <= MAX_BACKOFF);
-                pause = due - now;
-                now = due;
-            }
-        }
-    }
-
-    #[test]
-    fn a_larger_radius_and_time_make_it_look_again_at_what_was_complete() {
-        let mut now = Instant::now();
-        let mut pull = Pull::new(now, [7; 32].into());
-        let peers = [Arc::new([RunSet::default(), set(0..8), RunSet::default()])];
-        let (own, provable) = (Held::default(), set(0..8));
-        let mut next = |now, radius| {
-            let view = PullView { own: &own, radius, room: Some(8), provable: &provable, peers: &peers };
-            let (_, batch) = pull.next(now, &view, BATCH_RUNS);
-            batch.iter().for_each(|run| pull.handle_ended(now, *run, true));
-            batch.len()
-        };
-        assert_eq!((next(now, radius_of(7)), next(now, radius_of(7)), next(now, radius_of(3))), (8, 0, 0));
-        assert_eq!((next(now, radius_of(9)), next(now, radius_of(9))), (8, 0));
-        now += BELIEVED;
-        assert_eq!((next(now, radius_of(9)), next(now, radius_of(9))), (8, 0));
-    }
-
-    #[test]
-    fn what_is_remembered_of_failures_is_bounded() {
-        let now = Instant::now();
-        let mut pull = Pull::new(now, [7; 32].into());
-        for index in 0..2 * MAX_FAILED as u64 {
-            pull.handle_ended(now, Run { component: Component::Receipts, index }, false);
-        }
-        assert_eq!(pull.failed.len(), MAX_FAILED);
-    }
 }

@@ -2,19 +2,17 @@
 //! [`Pull`] says what comes next; here that is fetched, some runs at a time, and looked at again when the peers, the radius or
 //! the time have changed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cairn_archive::MAX_BLOCKS;
-use cairn_store::StoreError;
-use cairn_swarm::download;
-use cairn_swarm::geometry::{Component, MAX_BLOCK, RUN_BLOCKS, Run, RunSet};
-use cairn_swarm::quic::{Held, Swarm, SwarmFetchError};
+use cairn_swarm::geometry::{RUN_BLOCKS, RunSet};
+use cairn_swarm::quic::{Held, Session, SessionView};
 use content_types::{BlockId, SubNetwork};
-use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +20,14 @@ use tokio_util::sync::CancellationToken;
 use super::library::NodeLibrary;
 use super::peers::{DialPlan, KnownPeers};
 use super::progress::PullStatus;
-use super::pull::{BATCH_RUNS, Pull, PullCounts, PullView};
-use super::store_sink::StoreSink;
+use super::pull::{Claimant, NextBatch, Pull, PullCounts, PullView};
+use super::pull_batch::{Batch, BatchEnd};
+use super::run_bits::MAX_RUNS;
+use super::standing::Standings;
 use crate::headers::HeaderSource;
 use crate::pipeline::Pipeline;
 use crate::seeding::Archives;
-use crate::workers::{Stopping, Workers, blocking, result_of};
+use crate::workers::{Stopping, Workers, result_of};
 
 /// Batches of runs that are fetched at once: while the last of one trickles in, the next is under way.
 const BATCHES: usize = 2;
@@ -37,24 +37,15 @@ const LOOK: Duration = Duration::from_secs(1);
 const DECIDE_INTERVAL: Duration = Duration::from_secs(30);
 /// Pause after something could not be stored.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Headers that are looked up at once where nobody serves runs of them.
-const HEADER_LOOKUPS: usize = 16;
-/// How many of a batch may be missed before the others are not looked for.
-const MAX_HEADER_MISSES: usize = 32;
-/// How long headers are looked up for a batch.
-const HEADERS_TIME: Duration = Duration::from_secs(60);
-/// How often a batch is looked at.
-const BATCH_LOOK: Duration = Duration::from_millis(250);
-/// How long a batch goes on that brings nothing: a peer that serves others by turns comes round to this one within that.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The same while nobody is connected that holds what is missing.
-const UNSERVED_PATIENCE: Duration = Duration::from_secs(20);
-/// The longest that a batch goes on: who brings next to nothing shall not hold it up for ever.
-const BATCH_TIME: Duration = Duration::from_secs(30 * 60);
-/// As long as fewer connected peers hold what is missing, others are dialled.
-const USEFUL_PEERS: usize = 8;
-/// But not while so many are connected.
-const PEERS: usize = 32;
+/// One more of them may be under way beside one that has lasted for longer than this.
+const LONG: Duration = Duration::from_secs(120);
+/// As long as fewer connected peers have delivered lately, others are dialled as fast as that goes.
+const DELIVERING_PEERS: usize = 8;
+/// But not when so many are connected that were dialled.
+const DIALLED_PEERS: usize = 32;
+/// Even then so many at a time while something is missing: those that are connected may be the wrong ones, whatever they say. Who
+/// moves nothing makes room for them in time.
+const DIALS_ANYWAY: usize = 2;
 /// How often peers are sought. The node does so for as long as it runs.
 const SEEK_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -72,11 +63,12 @@ pub(crate) struct Puller {
     pub(crate) status: watch::Sender<PullStatus>,
 }
 
-/// What came of a batch: of each run, whether nothing of it is missing any more.
-struct BatchEnd {
-    runs: Vec<(Run, bool)>,
-    /// Something could not be stored, for no fault of a peer.
-    is_refused: bool,
+/// How a pull's peers do, for who dials others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct PullPeers {
+    /// Connected peers that have delivered lately.
+    delivering: usize,
+    is_complete: bool,
 }
 
 impl Puller {
@@ -85,18 +77,32 @@ impl Puller {
         if self.budget == 0 || stop.run_until_cancelled(self.archives.wait_until_scanned()).await.is_none() {
             return;
         }
-        let status = self.status.subscribe();
-        let dialling = DialPlan { interval: SEEK_INTERVAL, may_dial: move |connected| may_dial(&status, connected) };
+        let (status, swarm) = (self.status.subscribe(), self.peers.swarm.clone());
+        let standings = Arc::new(Mutex::new(Standings::default()));
+        let of_dialler = Arc::clone(&standings);
+        let peers = move || {
+            let (now, standings, sessions) = (Instant::now(), of_dialler.lock(), swarm.sessions());
+            let is_delivering = |session: &&Arc<Session>| standings.has_delivered_lately(now, &session.node_id());
+            let delivering = sessions.iter().filter(|session| !session.is_closed()).filter(is_delivering).count();
+            let status = status.borrow();
+            PullPeers { delivering, is_complete: status.held >= status.wanted }
+        };
+        let dialling = DialPlan { interval: SEEK_INTERVAL, may_dial: move |dialled| may_dial(peers(), dialled) };
         let dialler = tokio::spawn(self.peers.clone().keep_dialling_by(dialling, stop.clone()));
         let mut batches = JoinSet::new();
         // When the node stops.
-        let Err(Stopping) = self.pull(&mut batches, &stop).await;
+        let Err(Stopping) = self.pull(&mut batches, &standings, &stop).await;
         // What was on its way to the store arrives there.
         while batches.join_next().await.is_some() {}
         let _ = dialler.await;
     }
 
-    async fn pull(&self, batches: &mut JoinSet<BatchEnd>, stop: &CancellationToken) -> Result<Infallible, Stopping> {
+    async fn pull(
+        &self,
+        batches: &mut JoinSet<(u64, BatchEnd)>,
+        standings: &Arc<Mutex<Standings>>,
+        stop: &CancellationToken,
+    ) -> Result<Infallible, Stopping> {
         let holdings = self.library.holdings();
         let mut pull = Pull::new(Instant::now(), holdings.node_id());
         let mut changes = self.peers.swarm.changes();
@@ -104,12 +110,16 @@ impl Puller {
         let mut meter = RateMeter::default();
         let (mut is_due, mut decided, mut resume) = (true, Instant::now(), Instant::now());
         let mut radius = holdings.radius(SubNetwork::History);
+        // When each batch that is under way began.
+        let mut begun = BTreeMap::new();
+        let mut numbers = 0_u64..;
         loop {
             tokio::select! {
                 Some(ended) = batches.join_next() => {
-                    let BatchEnd { runs, is_refused } = result_of(ended)?;
+                    let (number, BatchEnd { runs, is_refused }) = result_of(ended)?;
                     let now = Instant::now();
-                    runs.into_iter().for_each(|(run, is_complete)| pull.handle_ended(now, run, is_complete));
+                    begun.remove(&number);
+                    runs.into_iter().for_each(|(run, end)| pull.handle_ended(now, run, end));
                     if is_refused {
                         resume = now + PAUSE;
                     }
@@ -130,24 +140,26 @@ impl Puller {
             changes.mark_unchanged();
             let may_fetch = now >= resume && holdings.store().refusal().is_none();
             loop {
-                let most = if may_fetch && batches.len() < BATCHES { BATCH_RUNS } else { 0 };
-                let (after, counts, runs) = self.decide(pull, most).await?;
+                let may_fetch = may_fetch && begun.len() < places(now, begun.values());
+                let (after, counts, next) = self.decide(pull, standings, may_fetch).await?;
                 pull = after;
                 self.tell(|status| {
                     (status.wanted, status.held, status.peers) = (counts.wanted, counts.held, counts.useful);
                 });
-                if runs.is_empty() {
-                    break;
-                }
-                tracing::debug!(runs = runs.len(), wanted = counts.wanted, held = counts.held, "runs are fetched");
+                let Some(number) = numbers.next().filter(|_| !next.runs.is_empty()) else { break };
+                tracing::debug!(runs = next.runs.len(), wanted = counts.wanted, held = counts.held, "runs are fetched");
                 let batch = Batch {
                     swarm: self.peers.swarm.clone(),
                     pipeline: self.pipeline.clone(),
                     library: Arc::clone(&self.library),
                     headers: Arc::clone(&self.headers),
+                    standings: Arc::clone(standings),
                     received: Arc::clone(&received),
+                    next,
                 };
-                batches.spawn(batch.fetch(runs, stop.child_token()));
+                begun.insert(number, now);
+                let stop = stop.child_token();
+                batches.spawn(async move { (number, batch.fetch(stop).await) });
             }
         }
     }
@@ -162,18 +174,29 @@ impl Puller {
     }
 
     /// Asks what comes next, on a thread for that: what there is to be gone through are all runs of a chain.
-    async fn decide(&self, mut pull: Pull, most: usize) -> Result<(Pull, PullCounts, Vec<Run>), Stopping> {
+    async fn decide(
+        &self,
+        mut pull: Pull,
+        standings: &Arc<Mutex<Standings>>,
+        may_fetch: bool,
+    ) -> Result<(Pull, PullCounts, NextBatch), Stopping> {
         let sessions = self.peers.swarm.sessions();
-        let peers: Vec<_> =
-            sessions.iter().filter(|session| !session.is_closed()).map(|session| session.view().held).collect();
-        let (own, headers) = (self.peers.swarm.held(), Arc::clone(&self.headers));
+        let (library, headers, standings) =
+            (Arc::clone(&self.library), Arc::clone(&self.headers), Arc::clone(standings));
         let radius = self.library.holdings().radius(SubNetwork::History);
-        let room = self.room();
+        let (room, told) = (self.room(), self.peers.swarm.held());
         let decision = move || {
-            let provable = provable(&headers, peers.iter().chain([&own]));
+            let now = Instant::now();
+            let claimant = |session: &Arc<Session>| {
+                let SessionView { held, serves_us, .. } = session.view();
+                Claimant { held, trust: standings.lock().trust(now, &session.node_id(), serves_us) }
+            };
+            let peers: Vec<_> = sessions.iter().filter(|session| !session.is_closed()).map(claimant).collect();
+            let provable = provable(&headers, peers.iter().map(|peer| &peer.held).chain([&told]));
+            let own = library.whole();
             let view = PullView { own: &own, radius, room, provable: &provable, peers: &peers };
-            let (counts, runs) = pull.next(Instant::now(), &view, most);
-            (pull, counts, runs)
+            let (counts, next) = pull.next(now, &view, may_fetch);
+            (pull, counts, next)
         };
         self.workers.cpu(decision).await
     }
@@ -187,14 +210,22 @@ impl Puller {
     }
 }
 
-fn may_dial(status: &watch::Receiver<PullStatus>, connected: usize) -> usize {
-    if status.borrow().peers >= USEFUL_PEERS { 0 } else { PEERS.saturating_sub(connected) }
+/// How many batches may be under way beside those that began then: whoever brings little holds up one of them, and not the rest.
+fn places<'a>(now: Instant, mut begun: impl Iterator<Item = &'a Instant>) -> usize {
+    BATCHES + usize::from(begun.any(|begun| now.saturating_duration_since(*begun) > LONG))
+}
+
+/// How many peers may be dialled at once while so many are connected that were dialled.
+const fn may_dial(peers: PullPeers, dialled: usize) -> usize {
+    let left = DIALLED_PEERS.saturating_sub(dialled);
+    let anyway = if peers.is_complete && left < DIALS_ANYWAY { left } else { DIALS_ANYWAY };
+    if peers.delivering >= DELIVERING_PEERS || left < anyway { anyway } else { left }
 }
 
 /// The runs up to the last that anybody holds whose headers could be proved, in whole eras.
 fn provable<'a>(headers: &HeaderSource, held: impl Iterator<Item = &'a Arc<Held>>) -> RunSet {
     const ERA_RUNS: u64 = MAX_BLOCKS / RUN_BLOCKS;
-    let last = held.flat_map(|held| held.iter()).filter_map(|runs| runs.last_before(MAX_BLOCK / RUN_BLOCKS + 1)).max();
+    let last = held.flat_map(|held| held.iter()).filter_map(|runs| runs.last_before(MAX_RUNS)).max();
     let mut provable = RunSet::default();
     for era in 0..last.map_or(0, |last| last / ERA_RUNS + 1) {
         if headers.is_within_trust(&BlockId::Number(era * MAX_BLOCKS)) {
@@ -226,125 +257,25 @@ impl RateMeter {
     }
 }
 
-/// What a batch of runs is fetched with.
-struct Batch {
-    swarm: Swarm,
-    pipeline: Pipeline,
-    library: Arc<NodeLibrary>,
-    headers: Arc<HeaderSource>,
-    /// Bytes that have come, of all batches.
-    received: Arc<AtomicU64>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Batch {
-    async fn fetch(self, runs: Vec<Run>, stop: CancellationToken) -> BatchEnd {
-        match self.try_to_fetch(&runs, stop).await {
-            Ok(end) => end,
-            Err(error) => {
-                tracing::warn!(%error, "runs cannot be fetched into the store");
-                BatchEnd { runs: runs.into_iter().map(|run| (run, false)).collect(), is_refused: true }
-            }
-        }
+    #[test]
+    fn nobody_but_who_delivers_keeps_others_from_being_dialled() {
+        let of = |delivering, is_complete| PullPeers { delivering, is_complete };
+        assert_eq!(may_dial(of(0, false), 0), DIALLED_PEERS);
+        assert_eq!(may_dial(of(DELIVERING_PEERS - 1, false), 10), DIALLED_PEERS - 10);
+        assert_eq!(may_dial(of(DELIVERING_PEERS, false), 10), DIALS_ANYWAY);
+        assert_eq!(may_dial(of(0, false), DIALLED_PEERS * 2), DIALS_ANYWAY, "they may be the wrong ones");
+        assert_eq!(may_dial(of(0, true), DIALLED_PEERS), 0, "there is nothing to be had");
+        assert_eq!(may_dial(of(DELIVERING_PEERS, true), 0), DIALS_ANYWAY);
     }
 
-    async fn try_to_fetch(&self, runs: &[Run], stop: CancellationToken) -> Result<BatchEnd, PullError> {
-        let asked: BTreeSet<Run> = runs.iter().copied().collect();
-        let indices: BTreeSet<u64> = asked.iter().map(|run| run.index).collect();
-        let (pipeline, library) = (self.pipeline.clone(), Arc::clone(&self.library));
-        let survey = move || {
-            let blocks = indices.into_iter().flat_map(|index| Run { component: Component::Headers, index }.blocks());
-            let is_asked_for = |of, number| of == Component::Headers || asked.contains(&Run::of(of, number));
-            StoreSink::survey(pipeline, library, blocks, is_asked_for)
-        };
-        let sink = Arc::new(blocking(survey).await??);
-        let looking = tokio::time::timeout(HEADERS_TIME, self.look_up_headers(&sink));
-        // Those that were not found by then are fetched if somebody comes who serves them.
-        let _ = stop.run_until_cancelled(looking).await;
-        let is_refused = match self.fetch_into(&sink, &stop).await {
-            Ok(()) | Err(SwarmFetchError::Stopped) => false,
-            Err(error @ SwarmFetchError::Unproved { .. }) => {
-                tracing::debug!(%error, "runs were not fetched");
-                false
-            }
-            Err(SwarmFetchError::Sink(error)) => {
-                tracing::warn!(error, "what was fetched cannot be stored");
-                true
-            }
-        };
-        // What others offered meanwhile, or before, may have made a run whole of which nothing came here.
-        let (runs, library) = (runs.to_vec(), Arc::clone(&self.library));
-        let runs = blocking(move || {
-            let end = |run: Run| {
-                let is_complete = sink.has_all_of(run);
-                if is_complete {
-                    library.note_if_whole(run)?;
-                }
-                Ok((run, is_complete))
-            };
-            runs.into_iter().map(end).collect::<Result<Vec<_>, StoreError>>()
-        });
-        Ok(BatchEnd { runs: runs.await??, is_refused })
+    #[test]
+    fn a_batch_that_lasts_makes_place_for_one_more() {
+        let start = Instant::now();
+        let places_at = |after| places(start + after, [start, start].iter());
+        assert_eq!((places_at(LONG), places_at(LONG + Duration::from_secs(1))), (BATCHES, BATCHES + 1));
     }
-
-    /// Storage peers hold headers by their keys, scattered over all of them: where nobody is connected who serves whole runs, they
-    /// are looked up one by one.
-    async fn look_up_headers(&self, sink: &StoreSink) {
-        let mut served = self.swarm.held()[Component::Headers.index()].clone();
-        let sessions = self.swarm.sessions();
-        sessions.iter().for_each(|session| served.union(&session.view().held[Component::Headers.index()]));
-        let needed = sink.headers_needed().into_iter().filter(|number| !served.contains(number / RUN_BLOCKS));
-        let lookups = stream::iter(needed).map(|number| self.headers.get(BlockId::Number(number)));
-        let mut lookups = std::pin::pin!(lookups.buffer_unordered(HEADER_LOOKUPS));
-        let mut misses = 0;
-        while let Some(found) = lookups.next().await
-            && misses < MAX_HEADER_MISSES
-        {
-            match found {
-                Ok(header) => sink.learn(header),
-                Err(_) => misses += 1,
-            }
-        }
-    }
-
-    /// Fetches until everything is here, or nothing comes for too long.
-    async fn fetch_into(&self, sink: &Arc<StoreSink>, stop: &CancellationToken) -> Result<(), SwarmFetchError> {
-        if sink.wanted().is_empty() {
-            return Ok(());
-        }
-        let fetch = sink.fetch(self.swarm.clone(), download::Order::RarestFirst);
-        let (mut progress, ending) = (fetch.progress(), stop.child_token());
-        let mut fetching = std::pin::pin!(fetch.run(&ending));
-        let begun = Instant::now();
-        let (mut last, mut kept, mut counted) = (begun, 0, 0);
-        loop {
-            let ended = tokio::select! {
-                ended = &mut fetching => Some(ended),
-                () = tokio::time::sleep(BATCH_LOOK) => None,
-            };
-            let now = progress.borrow_and_update().clone();
-            self.received.fetch_add(now.received.saturating_sub(counted), Ordering::Relaxed);
-            counted = now.received;
-            if let Some(ended) = ended {
-                return ended;
-            }
-            if now.kept > kept {
-                (last, kept) = (Instant::now(), now.kept);
-            }
-            let is_served = now.total.unreachable < now.total.missing;
-            let patience = if is_served { PATIENCE } else { UNSERVED_PATIENCE };
-            let is_refused = self.library.holdings().store().refusal().is_some();
-            if is_refused || last.elapsed() > patience || begun.elapsed() > BATCH_TIME {
-                ending.cancel();
-            }
-        }
-    }
-}
-
-/// Why a batch could not even be tried.
-#[derive(Debug, thiserror::Error)]
-enum PullError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Stopping(#[from] Stopping),
 }

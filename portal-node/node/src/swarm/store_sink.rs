@@ -156,6 +156,27 @@ impl StoreSink {
         !self.left.lock().contains_key(&run)
     }
 
+    /// How many blocks are missing of a run of bodies or receipts that was surveyed.
+    pub(crate) fn missing_of(&self, run: Run) -> usize {
+        self.left.lock().get(&run).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether the header of any block is here that is missing of a run: without, nobody is asked for the others.
+    pub(crate) fn has_header_of_missing(&self, run: Run) -> bool {
+        let headers = self.headers.read();
+        self.left.lock().get(&run).is_some_and(|left| left.iter().any(|number| headers.contains_key(number)))
+    }
+
+    /// Whether a block's header is here.
+    pub(crate) fn has_header(&self, number: u64) -> bool {
+        self.headers.read().contains_key(&number)
+    }
+
+    /// How many headers are here.
+    pub(crate) fn headers_here(&self) -> usize {
+        self.headers.read().len()
+    }
+
     fn put_header(&self, number: u64, item: &Bytes) -> Result<(), PutError> {
         let (contents, header) = self.pipeline.validate_header(number, item).map_err(refused)?;
         let placements = self.holdings.put_together(&contents).map_err(failed)?;
@@ -282,6 +303,9 @@ mod tests {
         assert_eq!(sink.wanted(), [&headers[..], &[(Component::Receipts, 5..10)]].concat());
         let [receipts, bodies] = [Component::Receipts, Component::Bodies].map(|component| Run { component, index: 0 });
         assert_eq!((sink.has_all_of(receipts), sink.has_all_of(bodies)), (false, true));
+        assert_eq!((sink.missing_of(receipts), sink.missing_of(bodies)), (5, 0));
+        assert!(sink.has_header(7) && !sink.has_header(8) && sink.headers_here() == 1);
+        assert!(sink.has_header_of_missing(receipts) && !sink.has_header_of_missing(bodies));
         for number in 5..10 {
             let [header, _, receipts] = items(&fixture.chain.block(number).unwrap());
             sink.put(header.0, number, &header.1.into()).unwrap();
