@@ -18,6 +18,8 @@ const BLOCKS_TOGETHER: u64 = 32;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// How often it is asked whether a few peers are still all that there are.
+const LOOK_AGAIN: Duration = Duration::from_secs(2 * 60);
 /// After so many times the job counts as finished although pieces are open: they are offered on, but whoever waits for the
 /// job should not wait for peers that will never answer.
 const PATIENT_TRIES: u32 = 6;
@@ -47,6 +49,16 @@ impl Retry {
         let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
         Self { at: now + pause, tries: tries.saturating_add(1) }
     }
+
+    /// At once.
+    pub(super) const fn at_once(now: Instant) -> Self {
+        Self { at: now, tries: 0 }
+    }
+
+    /// When others may have turned up.
+    pub(super) fn when_others_may_be_there(now: Instant) -> Self {
+        Self { at: now + LOOK_AGAIN, tries: 0 }
+    }
 }
 
 /// Consecutive blocks that are still to be offered.
@@ -60,6 +72,8 @@ pub(super) enum BatchState {
     New,
     /// They could not be offered when that was tried: a list or a proof was missing, or the file could not be read.
     Waiting,
+    /// All peers that are known serve them, and those are few. They count as done, but only until somebody turns up who lacks them.
+    Served,
     /// They were offered, and these pieces have no end yet.
     Open(Vec<ContentKey>),
 }
@@ -87,7 +101,12 @@ impl Rest {
     /// Whether nothing of it is left that could come to an end soon.
     pub(super) fn is_settled(&self) -> bool {
         let has_new = self.batches.iter().any(|batch| matches!(batch.state, BatchState::New));
-        !has_new && self.retry.is_none_or(|retry| retry.tries > PATIENT_TRIES)
+        !has_new && (open_blocks(&self.batches) == 0 || self.retry.is_none_or(|retry| retry.tries > PATIENT_TRIES))
+    }
+
+    /// Whether nothing is left of it but what a few peers serve.
+    pub(super) fn is_served(&self) -> bool {
+        self.batches.iter().all(|batch| matches!(batch.state, BatchState::Served))
     }
 }
 
@@ -118,7 +137,46 @@ pub(super) fn open_batches(open: BTreeMap<u64, Vec<ContentKey>>) -> Vec<SeedingB
     batches
 }
 
+/// The same batches in order, those as one that follow each other and a few peers serve: to ask who does costs one look.
+pub(super) fn with_served_joined(mut batches: Vec<SeedingBatch>) -> Vec<SeedingBatch> {
+    batches.sort_by_key(|batch| batch.blocks.start);
+    let mut joined: Vec<SeedingBatch> = Vec::new();
+    for batch in batches {
+        match joined.last_mut() {
+            Some(SeedingBatch { blocks, state: BatchState::Served })
+                if blocks.end == batch.blocks.start && matches!(batch.state, BatchState::Served) =>
+            {
+                blocks.end = batch.blocks.end;
+            }
+            _ => joined.push(batch),
+        }
+    }
+    joined
+}
+
 pub(super) fn blocks(archive: &Archive) -> Range<u64> {
     let blocks = archive.blocks();
     *blocks.start()..blocks.end().saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_a_few_serve_are_one_where_they_follow_each_other() {
+        let batch = |blocks, state| SeedingBatch { blocks, state };
+        let batches = vec![
+            batch(64..96, BatchState::Served),
+            batch(0..32, BatchState::Served),
+            batch(32..64, BatchState::Served),
+            batch(96..128, BatchState::Waiting),
+            batch(128..160, BatchState::Served),
+            batch(200..232, BatchState::Served),
+        ];
+        let joined = with_served_joined(batches);
+        let blocks: Vec<_> = joined.iter().map(|batch| batch.blocks.clone()).collect();
+        assert_eq!(blocks, [0..96, 96..128, 128..160, 200..232]);
+        assert!(matches!(joined[1].state, BatchState::Waiting));
+    }
 }

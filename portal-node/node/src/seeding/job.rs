@@ -45,7 +45,7 @@ impl SeedHandle {
                 options,
                 progress: sender,
                 tasks: tracker,
-                notes: PeerNotes::new(),
+                notes: Arc::new(PeerNotes::new()),
             };
             let job = SeedingJob { offering };
             stopping.run_until_cancelled(job.run()).await;
@@ -127,7 +127,8 @@ impl SeedingJob {
             // Lists are on their way as a rule; who could prove the rest may never turn up.
             let is_settled = trust.missing().is_empty() && !has_lists && !proofs.has_changed().unwrap_or(false);
             let has_ended = left.iter().all(Rest::is_settled);
-            if (left.is_empty() || is_settled && has_ended) && !has_news && archives.has_looked() {
+            let is_all_served = left.iter().all(Rest::is_served);
+            if (is_all_served || is_settled && has_ended) && !has_news && archives.has_looked() {
                 self.finish();
             }
             let retry = left.iter().filter_map(|rest| rest.retry).map(|retry| retry.at).min();
@@ -191,7 +192,7 @@ impl SeedingJob {
         let pending: u64 = rest.batches.iter().map(SeedingBatch::len).sum();
         let waiting: u64 =
             rest.batches.iter().filter(|batch| matches!(batch.state, BatchState::Waiting)).map(SeedingBatch::len).sum();
-        rest.batches.iter().for_each(|batch| self.offering.forget_open(batch));
+        rest.batches.iter().for_each(|batch| self.offering.forget(batch));
         self.offering.progress.send_modify(|progress| {
             let total = all.end - all.start;
             progress.blocks_total = progress.blocks_total.saturating_sub(total);

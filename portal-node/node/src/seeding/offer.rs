@@ -83,6 +83,11 @@ impl PeerNotes {
     pub(super) fn new() -> Self {
         Self { slow: SlowPeers::new(), explorer: Explorer::new() }
     }
+
+    /// Who was found beside those that are known.
+    pub(super) const fn explorer(&self) -> &Explorer {
+        &self.explorer
+    }
 }
 
 /// Offers each piece to the known peers nearest to it that cover it, and a few times again until one has it: to others where those

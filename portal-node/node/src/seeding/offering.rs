@@ -18,12 +18,12 @@ use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::archives::Archives;
-use super::batch::{BatchState, Rest, Retry, SeedingBatch, Which, blocks, open_batches, open_blocks};
+use super::batch::{self, BatchState, Rest, Retry, SeedingBatch, Which, blocks, open_batches, open_blocks};
 use super::offer::{self, CheckedPiece, PeerNotes, Placed};
 use super::position::{ArchiveKey, Position};
 use super::prepare;
 use super::refused::RefusedBlocks;
-use super::serving::{Quic, Serving};
+use super::serving::{BlocksOfArchive, Quic, ServedBy, Serving};
 use super::shelf::Served;
 use super::terms::{SeedOptions, SeedProgress};
 use crate::networks::{self, Network};
@@ -60,19 +60,24 @@ pub(super) struct Offering {
     pub(super) progress: watch::Sender<SeedProgress>,
     pub(super) tasks: TaskTracker,
     /// What one batch tells of peers, for the next one to know.
-    pub(super) notes: PeerNotes,
+    pub(super) notes: Arc<PeerNotes>,
     /// What others serve themselves.
     pub(super) serving: Arc<Serving>,
 }
 
 impl Offering {
-    /// Counts the open pieces of a batch no longer.
-    pub(super) fn forget_open(&self, batch: &SeedingBatch) {
-        if let BatchState::Open(keys) = &batch.state {
-            self.progress.send_modify(|progress| {
+    /// Counts a batch no longer as what it was until now.
+    pub(super) fn forget(&self, batch: &SeedingBatch) {
+        match &batch.state {
+            BatchState::Open(keys) => self.progress.send_modify(|progress| {
                 progress.blocks_open = progress.blocks_open.saturating_sub(batch.len());
                 progress.pieces_open = progress.pieces_open.saturating_sub(keys.len() as u64);
-            });
+            }),
+            BatchState::Served => self.progress.send_modify(|progress| {
+                progress.blocks_done = progress.blocks_done.saturating_sub(batch.len());
+                progress.blocks_served = progress.blocks_served.saturating_sub(batch.len());
+            }),
+            BatchState::New | BatchState::Waiting => {}
         }
     }
 
@@ -95,8 +100,11 @@ impl Offering {
         let first = |next: u64, left: &[SeedingBatch]| left.iter().map(|batch| batch.blocks.start).fold(next, u64::min);
         let mut settled = first(starts.first().copied().unwrap_or(end), &left);
         let (mut refused, mut waiting) = (RefusedBlocks::default(), RefusedBlocks::default());
-        let jobs: Vec<_> = batches.iter().map(|batch| self.prepare(&rest.served, batch.blocks.clone())).collect();
+        let is_served = |batch: &SeedingBatch| matches!(batch.state, BatchState::Served);
+        let prepare = |batch: &SeedingBatch| self.prepare(&rest.served, batch.blocks.clone(), is_served(batch));
+        let jobs: Vec<_> = batches.iter().map(prepare).collect();
         let mut prepared = pin!(ahead(&self.tasks, jobs.into_iter()));
+        let mut has_split = false;
         let (mut fresh, before) = (0, open_blocks(&batches).saturating_add(open_blocks(&left)));
         let mut batches = batches.into_iter().enumerate();
         while let Some((place, batch)) = batches.next() {
@@ -113,7 +121,13 @@ impl Offering {
             }
             let Some(prepared) = prepared.next().await else { break };
             let mut prepared = prepared?;
-            self.forget_open(&batch);
+            self.forget(&batch);
+            if is_served(&batch) && prepared.served_by == ServedBy::NotAll {
+                // Of so many it may be a few that somebody lacks.
+                left.extend(batch::batches(batch.blocks));
+                has_split = true;
+                continue;
+            }
             let mut from = batch.blocks.start;
             while from < batch.blocks.end {
                 let is_last = prepared.rest.is_empty();
@@ -123,7 +137,7 @@ impl Offering {
                 if is_last {
                     break;
                 }
-                prepared = self.prepare(&rest.served, from..batch.blocks.end).await;
+                prepared = self.prepare(&rest.served, from..batch.blocks.end, false).await;
             }
             let next = first(starts.get(place + 1).copied().unwrap_or(end), &left);
             if next > settled {
@@ -131,11 +145,18 @@ impl Offering {
                 position = self.save(position, rest.key.clone(), settled).await?;
             }
         }
-        left.sort_by_key(|batch| batch.blocks.start);
+        let left = batch::with_served_joined(left);
         let is_open = left.iter().any(|batch| matches!(batch.state, BatchState::Open(_)));
         // Where something came to an end, the others may soon.
         let tried = rest.retry.filter(|_| open_blocks(&left) >= before);
-        rest.retry = is_open.then(|| Retry::after(tried, Instant::now()));
+        let now = Instant::now();
+        rest.retry = if has_split {
+            Some(Retry::at_once(now))
+        } else if is_open {
+            Some(Retry::after(tried, now))
+        } else {
+            left.iter().any(is_served).then(|| Retry::when_others_may_be_there(now))
+        };
         rest.batches = left;
         let archive = file_name(&rest.served.archive);
         if let Some(first) = refused.first() {
@@ -147,20 +168,24 @@ impl Offering {
         Ok(position)
     }
 
-    /// Reads and checks a batch; as far as it is not too large at once.
+    /// Reads and checks a batch, as far as it is not too large at once; not if it was served by all that are known and is only looked
+    /// at again.
     fn prepare(
         &self,
         served: &Served,
         blocks: Range<u64>,
+        is_only_asked: bool,
     ) -> impl Future<Output = prepare::Prepared> + Send + use<> + 'static {
         let SeedSource { pipeline, workers, networks, .. } = self.source.clone();
         let is_remote = served.origin.is_some();
-        let parts = parts_of(&served.archive);
-        let batch = prepare::batch(pipeline, workers, served.clone(), blocks.clone());
-        let serving = Arc::clone(&self.serving);
+        let archive = batch::blocks(&served.archive);
+        let asked = BlocksOfArchive { blocks: blocks.clone(), parts: parts_of(&served.archive), archive };
+        let batch = prepare::batch(pipeline, workers, served.clone(), blocks);
+        let (serving, notes) = (Arc::clone(&self.serving), Arc::clone(&self.notes));
         async move {
-            if serving.is_with_all(&networks, &blocks, &parts).await {
-                return prepare::Prepared { is_with_all: true, ..prepare::Prepared::default() };
+            let served_by = serving.served_by(&networks, notes.explorer(), &asked).await;
+            if is_only_asked || served_by != ServedBy::NotAll {
+                return prepare::Prepared { served_by, ..prepare::Prepared::default() };
             }
             // What lies in a bucket is not read for nobody.
             if is_remote && !networks.is_empty() {
@@ -180,7 +205,7 @@ impl Offering {
         refused: &mut RefusedBlocks,
         waiting: &mut RefusedBlocks,
     ) -> Vec<SeedingBatch> {
-        if prepared.is_with_all {
+        if prepared.served_by != ServedBy::NotAll {
             self.progress.send_modify(|progress| {
                 progress.blocks_done += blocks.end - blocks.start;
                 progress.blocks_served += blocks.end - blocks.start;
@@ -188,7 +213,10 @@ impl Offering {
                     progress.blocks_waiting = progress.blocks_waiting.saturating_sub(blocks.end - blocks.start);
                 }
             });
-            return Vec::new();
+            // The position goes no farther than to what only a few serve.
+            let is_settled = prepared.served_by == ServedBy::All;
+            let again = SeedingBatch { blocks, state: BatchState::Served };
+            return if is_settled { Vec::new() } else { vec![again] };
         }
         let prepare::Prepared { mut contents, refused: of_refused, waiting: of_waiting, left, .. } = prepared;
         if let BatchState::Open(keys) = before {

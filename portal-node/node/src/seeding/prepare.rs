@@ -7,6 +7,7 @@ use cairn_archive::{Archive, ArchiveError, ArchiveRule, Component};
 use content_types::ProvedHeader;
 
 use super::refused::RefusedBlocks;
+use super::serving::ServedBy;
 use super::shelf::Served;
 use crate::pipeline::{Pipeline, RawBlock, RawHeader, Refusal};
 use crate::verified::VerifiedContent;
@@ -21,8 +22,8 @@ const RUN_BYTES: usize = 4 << 20;
 pub(super) struct Prepared {
     /// The blocks of the batch that were not read, because those before were so large.
     pub(super) rest: Range<u64>,
-    /// Whether nothing was read because all that could take it serve it themselves.
-    pub(super) is_with_all: bool,
+    /// Who serves it; if all do that could take it, nothing was read.
+    pub(super) served_by: ServedBy,
     pub(super) contents: Vec<VerifiedContent>,
     /// What is damaged or does not prove true.
     pub(super) refused: RefusedBlocks,

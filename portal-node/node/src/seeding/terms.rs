@@ -36,7 +36,8 @@ pub struct SeedProgress {
     pub blocks_open: u64,
     /// The pieces of those that are open.
     pub pieces_open: u64,
-    /// Blocks that all peers that could take something of them serve themselves. They count as done, and were not even read.
+    /// Blocks that all peers that could take something of them serve themselves. They count as done, and were not even read. Where
+    /// those peers are few, it is asked again later, and the blocks are behind the saved position only once they are more.
     pub blocks_served: u64,
     /// Pieces of content offered in this run.
     pub pieces: u64,
