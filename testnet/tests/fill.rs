@@ -9,17 +9,25 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use alloy_primitives::{hex, keccak256};
+use bytes::Bytes;
 use cairn_archive::{
     Archive, Format,
     convert::{Target, convert},
 };
+use cairn_limits::Holder;
 use cairn_node::{Node, trust};
+use cairn_swarm::{
+    geometry::{Component, Part},
+    quic::{Config, Held, Identity, Items, Library, NotServed, PeerAddress, Swarm},
+    wire::Encodings,
+};
 use cairn_synthetic::{SyntheticChain, SyntheticConfig};
 use content_types::{
     ContentKey, NodeId, SubNetwork,
@@ -27,8 +35,10 @@ use content_types::{
     trust::TrustListKind,
 };
 use enr::{CombinedKey, EnrKey};
+use futures::{FutureExt, future::BoxFuture};
 use tempfile::TempDir;
 use testnet::network::{LocalNetwork, PeerOptions};
+use tokio::sync::watch;
 
 /// Longest wait for what has to happen sooner or later; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -99,6 +109,42 @@ impl World {
     }
 }
 
+/// Says that it serves all headers, and has no time when it is asked for some.
+struct Busy(watch::Sender<Arc<Held>>);
+
+impl Busy {
+    fn start(chain: &SyntheticChain) -> Swarm {
+        let mut held = Held::default();
+        assert!(held[Component::Headers.index()].insert(0..chain.config().blocks().div_ceil(BLOCKS_PER_RUN)));
+        let (spec, identity) = (chain.spec(), Identity::new([7; 32]).unwrap());
+        let config = Config::new((Ipv4Addr::LOCALHOST, 0).into(), spec.chain_id(), spec.genesis_hash());
+        let record = watch::Sender::new(Vec::new()).subscribe();
+        Swarm::start(config, identity, Arc::new(Self(watch::Sender::new(Arc::new(held)))), record).unwrap()
+    }
+}
+
+impl Library for Busy {
+    fn held(&self) -> watch::Receiver<Arc<Held>> {
+        self.0.subscribe()
+    }
+
+    fn read(&self, _: Holder, _: Part, _: Encodings, _: usize) -> BoxFuture<'_, Result<Items, NotServed>> {
+        std::future::ready(Err(NotServed::Busy)).boxed()
+    }
+
+    fn item(&self, _: Holder, _: ContentKey) -> BoxFuture<'_, Result<Bytes, NotServed>> {
+        std::future::ready(Err(NotServed::Busy)).boxed()
+    }
+}
+
+/// Where a node speaks QUIC.
+fn quic_address(node: &Node) -> PeerAddress {
+    let enr = node.enr();
+    let enr::CombinedPublicKey::Secp256k1(key) = enr.public_key() else { panic!("a key of another kind") };
+    let port: u16 = enr.get_decodable("quic").unwrap().unwrap();
+    PeerAddress { key: key.to_sec1_bytes().as_ref().try_into().unwrap(), address: (enr.ip4().unwrap(), port).into() }
+}
+
 fn holds(node: &Node, key: &ContentKey) -> bool {
     node.store().contains(key).unwrap()
 }
@@ -158,10 +204,12 @@ async fn a_peer_that_joins_late_fills_itself_and_goes_on_with_new_archives_and_o
         assert_eq!(store.get(&HistoryKey::BlockReceipts { number }.into()).unwrap(), Some(block.receipts));
     }
 
-    // Nobody serves runs of headers any more: they are looked up.
+    // Nobody serves runs of headers any more, and one peer only says so: they are looked up.
     network.kill(seeder).unwrap();
     let later = network.join(pulling()).await.unwrap();
     let node = network.peer(later).unwrap().node();
+    let busy = Busy::start(&world.chain);
+    busy.connect(quic_address(node)).await.unwrap();
     until("another one is full without the seeder", || all.iter().all(|key| holds(node, key))).await;
     network.shutdown().await;
 }

@@ -184,7 +184,7 @@ impl Offering {
         let (serving, notes) = (Arc::clone(&self.serving), Arc::clone(&self.notes));
         async move {
             let served_by = serving.served_by(&networks, notes.explorer(), &asked).await;
-            if is_only_asked || served_by != ServedBy::NotAll {
+            if is_only_asked || matches!(served_by, ServedBy::AFew | ServedBy::All) {
                 return prepare::Prepared { served_by, ..prepare::Prepared::default() };
             }
             // What lies in a bucket is not read for nobody.
@@ -213,7 +213,7 @@ impl Offering {
                     progress.blocks_waiting = progress.blocks_waiting.saturating_sub(blocks.end - blocks.start);
                 }
             });
-            // The position goes no farther than to what only a few serve.
+            // The position goes no farther than to what only a few serve, or did when they were there.
             let is_settled = prepared.served_by == ServedBy::All;
             let again = SeedingBatch { blocks, state: BatchState::Served };
             return if is_settled { Vec::new() } else { vec![again] };

@@ -90,6 +90,8 @@ pub(super) enum ServedBy {
     /// Not all that could take something of them, as far as that is known.
     #[default]
     NotAll,
+    /// Nobody is known who could.
+    Nobody,
     /// All that are known, but those are few.
     AFew,
     /// All.
@@ -136,7 +138,10 @@ impl Serving {
         let mut is_explored = None;
         loop {
             let takers = takers(networks, explorer);
-            if takers.is_empty() || takers.len() > MAX_ASKED {
+            if takers.is_empty() {
+                return ServedBy::Nobody;
+            }
+            if takers.len() > MAX_ASKED {
                 return ServedBy::NotAll;
             }
             let now = Instant::now();

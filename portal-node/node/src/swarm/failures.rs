@@ -18,6 +18,8 @@ pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(6 * 60 * 60);
 struct Failure {
     /// How often it was not had; 0: it is none of them.
     times: u8,
+    /// Whether it was not had from peers that deliver.
+    is_proved: bool,
     /// When it is due, in seconds since the beginning.
     due: u32,
 }
@@ -35,8 +37,9 @@ impl Failures {
         Self { begun: now, of: Default::default() }
     }
 
-    /// A run was not had. If something of it came it is left alone for as long as the last time, and for longer otherwise.
-    pub(super) fn note(&mut self, now: Instant, run: Run, is_progress: bool) {
+    /// A run was not had, `is_proved`: from peers that deliver. If something of it came it is left alone for as long as the last time,
+    /// and for longer otherwise.
+    pub(super) fn note(&mut self, now: Instant, run: Run, is_progress: bool, is_proved: bool) {
         let Some(index) = usize::try_from(run.index).ok().filter(|_| run.index < MAX_RUNS) else { return };
         let since = now.saturating_duration_since(self.begun);
         let of = &mut self.of[run.component.index()];
@@ -44,6 +47,10 @@ impl Failures {
             of.resize(index + 1, Failure::default());
         }
         let Some(failure) = of.get_mut(index) else { return };
+        // What strangers did not bring says nothing of whoever delivers.
+        if is_proved && !failure.is_proved {
+            *failure = Failure { is_proved, ..Failure::default() };
+        }
         failure.times = if is_progress { failure.times.max(1) } else { failure.times.saturating_add(1) };
         let pause = BACKOFF.saturating_mul(1 << (2 * u32::from(failure.times - 1).min(8))).min(MAX_BACKOFF);
         // Rounded up: a pause is never shorter than it should be.
@@ -58,9 +65,10 @@ impl Failures {
         }
     }
 
-    /// Whether a run may be tried.
-    pub(super) fn is_due(&self, now: Instant, run: Run) -> bool {
-        self.get(run).is_none_or(|failure| now >= self.due(failure))
+    /// Whether a run may be tried, `is_proved`: with peers that deliver. Where it was not had from others alone, it may: they could
+    /// else keep it from being had by claiming it before.
+    pub(super) fn is_due(&self, now: Instant, run: Run, is_proved: bool) -> bool {
+        self.get(run).is_none_or(|failure| is_proved && !failure.is_proved || now >= self.due(failure))
     }
 
     /// How often a run was not had.
@@ -84,7 +92,7 @@ mod tests {
 
     /// How long it is from now until a run is due, to the second.
     fn pause(failures: &Failures, now: Instant, run: Run) -> Duration {
-        let due = (0..).map(Duration::from_secs).find(|pause| failures.is_due(now + *pause, run));
+        let due = (0..).map(Duration::from_secs).find(|pause| failures.is_due(now + *pause, run, true));
         due.unwrap()
     }
 
@@ -96,7 +104,7 @@ mod tests {
             (Run { component: Component::Bodies, index: 5 }, Run { component: Component::Bodies, index: 4 });
         let mut before = Duration::ZERO;
         for times in 1..20 {
-            failures.note(now, run, false);
+            failures.note(now, run, false, true);
             let longer = pause(&failures, now, run);
             assert!(longer >= before.max(BACKOFF) && longer <= MAX_BACKOFF + Duration::from_secs(1), "{longer:?}");
             assert!(times > 6 || longer > before * 3);
@@ -104,12 +112,26 @@ mod tests {
             (before, now) = (longer, now + longer);
         }
         failures.forget(run);
-        assert!(failures.is_due(now, run));
+        assert!(failures.is_due(now, run, false));
         for _ in 0..5 {
-            failures.note(now, run, true);
+            failures.note(now, run, true, true);
             assert!(pause(&failures, now, run) <= BACKOFF + Duration::from_secs(1));
         }
-        assert!(failures.is_due(now, other));
+        assert!(failures.is_due(now, other, false));
+    }
+
+    #[test]
+    fn what_strangers_did_not_bring_is_tried_at_once_with_who_delivers() {
+        let now = Instant::now();
+        let mut failures = Failures::new(now);
+        let run = Run { component: Component::Bodies, index: 5 };
+        (0..9).for_each(|_| failures.note(now, run, false, false));
+        assert!(!failures.is_due(now + MAX_BACKOFF / 2, run, false) && failures.is_due(now, run, true));
+        failures.note(now, run, false, true);
+        assert!(!failures.is_due(now, run, true));
+        assert!(pause(&failures, now, run) <= BACKOFF + Duration::from_secs(1), "it is the first time");
+        failures.note(now, run, false, false);
+        assert!(!failures.is_due(now, run, true));
     }
 
     #[test]
@@ -117,10 +139,10 @@ mod tests {
         let now = Instant::now();
         let mut failures = Failures::new(now);
         for index in (0..MAX_RUNS).chain([MAX_RUNS, u64::MAX]) {
-            failures.note(now, Run { component: Component::Receipts, index }, false);
+            failures.note(now, Run { component: Component::Receipts, index }, false, true);
         }
         let run = |index| Run { component: Component::Receipts, index };
-        assert!((0..MAX_RUNS).all(|index| !failures.is_due(now, run(index))));
+        assert!((0..MAX_RUNS).all(|index| !failures.is_due(now, run(index), true)));
         assert_eq!(failures.of[2].len() as u64, MAX_RUNS);
     }
 }

@@ -154,12 +154,12 @@ impl Pull {
 
     /// Takes note of how it went with a run.
     pub(super) fn handle_ended(&mut self, now: Instant, run: Run, end: RunEnd) {
-        self.under_way.remove(&run);
+        let is_proved = self.under_way.remove(&run).unwrap_or(false);
         if end == RunEnd::Complete {
             self.complete[run.component.index()].insert(run.index..run.index.saturating_add(1));
             self.failures.forget(run);
         } else {
-            self.failures.note(now, run, end == RunEnd::Partly);
+            self.failures.note(now, run, end == RunEnd::Partly, is_proved);
         }
     }
 
@@ -217,7 +217,8 @@ impl Pull {
         let (more, from_here) = by_trust.split_at(trust.index());
         let Some(claimed) = from_here.first() else { return Vec::new() };
         let is_claimed_by_better = |run: &Run| more.iter().any(|of| of[run.component.index()].contains(run.index));
-        let is_due = |run: &Run| !self.under_way.contains_key(run) && self.failures.is_due(now, *run);
+        let is_proved = trust == Trust::Proved;
+        let is_due = |run: &Run| !self.under_way.contains_key(run) && self.failures.is_due(now, *run, is_proved);
         let all = Component::ALL.into_iter().zip(claimed);
         let all = all.flat_map(|(component, runs)| runs.iter().map(move |index| Run { component, index }));
         let all = all.filter(|run| is_due(run) && !is_claimed_by_better(run));

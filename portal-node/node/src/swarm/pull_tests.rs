@@ -291,14 +291,31 @@ fn claims_of_others_never_take_the_place_of_what_is_held_by_those_who_deliver() 
 }
 
 #[test]
+fn what_strangers_claimed_in_vain_is_due_as_soon_as_somebody_holds_it_who_delivers() {
+    let now = Instant::now();
+    let mut pull = Pull::new(now, [7; 32].into());
+    let (own, provable) = (ComponentBits::default(), set(0..8));
+    let mut next = |trusts: &[Trust], end| {
+        let peers: Vec<_> = trusts.iter().map(|trust| claimant(*trust, bodies(set(0..8)))).collect();
+        let view = PullView { own: &own, radius: Distance::MAX, room: Some(8), provable: &provable, peers: &peers };
+        let (_, batch) = pull.next(now, &view, true);
+        batch.runs.iter().for_each(|run| pull.handle_ended(now, *run, end));
+        batch.runs.len()
+    };
+    assert_eq!((next(&[Trust::Serving], RunEnd::Missed), next(&[Trust::Serving], RunEnd::Missed)), (8, 0));
+    let both = [Trust::Serving, Trust::Proved];
+    assert_eq!((next(&both, RunEnd::Missed), next(&both, RunEnd::Missed)), (8, 0));
+}
+
+#[test]
 fn bodies_and_receipts_of_the_same_blocks_come_together() {
     let now = Instant::now();
     let mut pull = Pull::new(now, [7; 32].into());
     let (own, provable) = (ComponentBits::default(), set(0..100));
-    // Bodies are rarer, by which alone their receipts would come much later.
+    // By how many hold them alone, the receipts of the rarest bodies would come much later.
     let both = || [RunSet::default(), set(0..100), set(0..100)];
-    let receipts = [RunSet::default(), RunSet::default(), set(0..100)];
-    let peers = [claimant(Trust::Proved, both()), claimant(Trust::Proved, receipts)];
+    let receipts = |runs| [RunSet::default(), RunSet::default(), set(runs)];
+    let peers = [both(), receipts(0..100), receipts(50..100)].map(|held| claimant(Trust::Proved, held));
     let view = PullView { own: &own, radius: Distance::MAX, room: Some(500), provable: &provable, peers: &peers };
     let mut seen = BTreeSet::new();
     for _ in 0..4 {

@@ -321,7 +321,10 @@ mod tests {
         let block = fixture.chain.block(7).unwrap();
         let (_, header) = fixture.pipeline.validate_header(7, &block.header_with_proof()).unwrap();
         assert!(sink.headers_needed().into_iter().eq(0..96));
+        let run = Run { component: Component::Bodies, index: 0 };
+        assert!(!sink.has_header_of_missing(run));
         sink.learn(header);
+        assert!(sink.has_header_of_missing(run));
         assert!(sink.headers_needed().into_iter().eq((0..96).filter(|number| *number != 7)));
         let is_wanted =
             |of, number| sink.wanted().iter().any(|(wanted, blocks)| *wanted == of && blocks.contains(&number));
