@@ -27,3 +27,24 @@ async fn seeders_of_the_same_archives_offer_one_another_nothing() {
         stop(node).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_four_others_serve_is_settled() {
+    let world = World::new();
+    let blocks = world.chain.config().blocks();
+    let seeder = world.start_seeder("seeder").await;
+    let mut others = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        let other = world.start_seeder(name).await;
+        connect(&seeder, &other).await;
+        others.push(other);
+    }
+    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert_eq!((done.blocks_served, done.blocks_done, done.pieces), (blocks, blocks, 0));
+    // The position went to the end: nobody is asked again.
+    let done = seeder.offer_archives(SeedOptions::default()).wait().await;
+    assert_eq!((done.blocks_served, done.blocks_done, done.pieces), (0, blocks, 0));
+    for node in others.into_iter().chain([seeder]) {
+        stop(node).await;
+    }
+}
