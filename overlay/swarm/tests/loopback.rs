@@ -80,6 +80,19 @@ async fn what_somebody_comes_to_hold_is_fetched_when_it_says_so() {
     peer.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_are_told_of_others() {
+    let ((teller, address), (hearer, _)) = (start(1, Blocks::new(0..1, None)), start(2, Blocks::new(0..1, None)));
+    let records: Vec<_> = (0..20_u8).map(|number| vec![number; 40]).collect();
+    teller.tell_of_peers(records.clone());
+    let session = hearer.connect(address).await.unwrap();
+    let mut changes = hearer.changes();
+    changes.wait_for(|_| !session.view().peers.is_empty()).await.unwrap();
+    assert_eq!(*session.view().peers, records[..16], "no more than a message takes");
+    teller.shutdown().await;
+    hearer.shutdown().await;
+}
+
 #[tokio::test]
 async fn items_come_in_one_round_trip_or_not_at_all() {
     let (_peer, address) = start(1, Blocks::new(0..3, None));

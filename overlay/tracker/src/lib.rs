@@ -55,6 +55,8 @@ mod command;
 mod config;
 mod connections;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hints;
 mod identity;
 mod key;

@@ -41,11 +41,17 @@ impl Bucket {
         let name = name.ok_or_else(|| Reason::Address("it names no bucket".to_owned()))?;
         let prefix = ObjectPath::from_url_path(url.path()).map_err(|error| Reason::Address(error.to_string()))?;
         let mut builder = match &options.s3 {
-            S3Options::Environment => AmazonS3Builder::from_env(),
+            // An endpoint without encryption was asked for by whoever names one: no other variable has to say so again.
+            S3Options::Environment => match AmazonS3Builder::from_env() {
+                plain if is_plain(&plain) => plain.with_allow_http(true),
+                builder => builder,
+            },
             S3Options::Explicit { endpoint, region, keys } => {
                 let mut builder = AmazonS3Builder::new().with_region(region);
                 if let Some(endpoint) = endpoint {
-                    builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+                    builder = builder.with_endpoint(endpoint);
+                    let is_plain = is_plain(&builder);
+                    builder = builder.with_allow_http(is_plain);
                 }
                 match keys {
                     Some((id, secret)) => builder.with_access_key_id(id).with_secret_access_key(secret),
@@ -60,8 +66,7 @@ impl Bucket {
         }
         if options.s3 != S3Options::Environment {
             let client = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(options.stall);
-            let plain = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
-            let plain = plain.is_some_and(|endpoint| endpoint.starts_with("http://"));
+            let plain = is_plain(&builder);
             builder = builder.with_client_options(client.with_allow_http(plain));
         }
         let retries = usize::try_from(options.attempts.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -138,4 +143,8 @@ fn status_in(text: &str) -> Option<u16> {
 fn code_in(text: &str) -> Option<&str> {
     let code = text.split_once("<Code>")?.1.split_once("</Code>")?.0;
     code.chars().all(|c| c.is_ascii_alphanumeric()).then_some(code)
+}
+/// Whether the endpoint is one without encryption.
+fn is_plain(builder: &AmazonS3Builder) -> bool {
+    builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|endpoint| endpoint.starts_with("http://"))
 }

@@ -94,7 +94,7 @@ impl Options {
 #[derive(Clone, PartialEq, Eq)]
 pub enum S3Options {
     /// As the `AWS_*` environment variables say, among them `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-    /// `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, and `AWS_SKIP_SIGNATURE` for public buckets.
+    /// `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL`, and `AWS_SKIP_SIGNATURE` for public buckets.
     Environment,
     /// As said here, whatever the environment.
     Explicit {

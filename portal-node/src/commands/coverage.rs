@@ -15,10 +15,14 @@ pub(crate) async fn coverage(settings: &Settings, args: StatusArgs) -> Result<()
         "connected over QUIC: {} peers; runs of 256 blocks, this peer's own included",
         coverage.peers
     ))?;
-    output::line(format_args!("{:>6}  {:>9}  {:>9}  {:>9}", "era", "headers", "bodies", "receipts"))?;
+    output::line(format_args!("{:>6}  {:>6}  {:>9}  {:>9}  {:>9}", "era", "copies", "headers", "bodies", "receipts"))?;
     for era in &coverage.eras {
         let cells = [&era.headers, &era.bodies, &era.receipts].map(|runs| span(runs));
-        output::line(format_args!("{:>6}  {:>9}  {:>9}  {:>9}", era.era, cells[0], cells[1], cells[2]))?;
+        let copies = era.rarest().map_or(0, |run| run.copies);
+        output::line(format_args!("{:>6}  {copies:>6}  {:>9}  {:>9}  {:>9}", era.era, cells[0], cells[1], cells[2]))?;
+    }
+    if let Some(run) = coverage.rarest() {
+        output::line(format_args!("rarest: {run}"))?;
     }
     if coverage.eras.is_empty() {
         output::remark("nobody holds a whole run of 256 blocks, this peer included; what is less is not counted");

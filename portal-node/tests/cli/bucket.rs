@@ -100,7 +100,6 @@ impl Bucket {
 
 fn with_keys(call: Call, endpoint: &str) -> Call {
     call.env("AWS_ENDPOINT_URL", endpoint)
-        .env("AWS_ALLOW_HTTP", "true")
         .env("AWS_ACCESS_KEY_ID", KEY)
         .env("AWS_SECRET_ACCESS_KEY", "secret")
         .env("AWS_DEFAULT_REGION", "us-east-1")

@@ -47,6 +47,8 @@ pub(super) struct SwarmEndpoint {
     pub(super) fetches: watch::Sender<usize>,
     /// The own record as bytes, told in the hello.
     pub(super) record: watch::Receiver<Vec<u8>>,
+    /// Records of others that are told to peers, RLP.
+    pub(super) told_peers: watch::Sender<Arc<Vec<Vec<u8>>>>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) identity: Identity,

@@ -8,6 +8,7 @@
 //! | `inner` | what its sessions share |
 //! | `session` | one connection: what is known of the peer, single items out of it |
 //! | `talk` | what is said on it: hello, control messages both ways, requests |
+//! | `exchange` | others that peers are told of |
 //! | `serve` | answers to requests, out of a [`Library`] |
 //! | `uploads` | whom this node serves, and how much it moves |
 //! | `stats` | the same as figures, for whoever looks |
@@ -16,6 +17,7 @@
 
 mod config;
 mod dialling;
+mod exchange;
 mod fetch;
 mod fetch_progress;
 mod fetch_request;

@@ -165,6 +165,11 @@ impl Session {
         self.connection.remote_address()
     }
 
+    /// Whether it was this node that dialled, so that the peer is one that others reach.
+    pub const fn was_dialled(&self) -> bool {
+        matches!(self.direction, DialDirection::Out)
+    }
+
     /// What the peer said of itself.
     pub const fn hello(&self) -> &Hello {
         &self.hello

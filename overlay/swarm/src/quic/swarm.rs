@@ -183,6 +183,7 @@ impl Swarm {
             transport,
             library,
             record,
+            told_peers: watch::Sender::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             identity,

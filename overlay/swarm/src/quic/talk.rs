@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     geometry::Component,
-    wire::{Control, Encodings, FrameReader, Have, Hello, MAX_CONTROL_BYTES, frame_head},
+    wire::{Control, Encodings, FrameReader, Have, Hello, MAX_CONTROL_BYTES, Peers, frame_head},
 };
 
 /// What a control message costs beside its bytes, in bytes: it wakes whoever looks at sessions.
@@ -26,6 +26,12 @@ const MESSAGE_COST: u64 = 256;
 
 /// What a prediction costs, in bytes: the walk over a chain's blocks takes a millisecond.
 const PREDICT_COST: u64 = 64 << 10;
+
+/// What a record of another peer costs, in bytes: its signature may be checked.
+const RECORD_COST: u64 = 2 << 10;
+
+/// Peers are told of others this often at most.
+const PEERS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often it is looked at how much a session has moved.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -127,6 +133,8 @@ impl Session {
         let mut fetches = inner.fetches.subscribe();
         let (mut is_served, mut is_interested) = (false, false);
         let mut next_have = Instant::now();
+        let mut others = inner.told_peers.subscribe();
+        let (mut are_others_new, mut next_others) = (true, Instant::now());
         loop {
             let decided = inner.uploads.decided.notified();
             if is_served != inner.uploads.is_served(self.number) {
@@ -154,10 +162,21 @@ impl Session {
             }
             told.clone_from(&now_held);
             next_have = Instant::now() + HAVE_INTERVAL;
+            if are_others_new && Instant::now() >= next_others {
+                are_others_new = false;
+                let records = Arc::clone(&others.borrow_and_update());
+                let enrs: Vec<_> = records.iter().filter(|enr| **enr != self.hello.enr).cloned().collect();
+                if !enrs.is_empty() {
+                    write(&mut send, &Control::Peers(Peers { enrs })).await?;
+                    next_others = Instant::now() + PEERS_INTERVAL;
+                }
+            }
             tokio::select! {
                 () = decided => {}
                 Ok(()) = fetches.changed() => {}
                 Ok(()) = held.changed() => {}
+                Ok(()) = others.changed() => are_others_new = true,
+                () = tokio::time::sleep_until(next_others), if are_others_new => {}
             }
         }
     }
@@ -228,6 +247,7 @@ impl ControlReader {
                 let more = match &message {
                     Some(Control::Have(have)) => have.cost(),
                     Some(Control::Predict(_)) => PREDICT_COST,
+                    Some(Control::Peers(peers)) => RECORD_COST * peers.enrs.len() as u64,
                     _ => 0,
                 };
                 inner.charge_control(sender, node_id, MESSAGE_COST + frame.len() as u64 + more)?;

@@ -406,6 +406,9 @@ async fn start_on(
             run(keep.boxed());
         }
     }
+    if let Some(swarm) = &running.swarm {
+        run(swarm::keep_telling(swarm.clone(), config.addresses).boxed());
+    }
     if let Some(puller) = puller {
         running.tasks.spawn(puller.keep_pulling(running.stop.clone()));
     }

@@ -31,10 +31,50 @@ pub struct EraCoverage {
     pub receipts: Vec<u32>,
 }
 
+/// A run, and how many peers hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RareRun {
+    /// What of the blocks.
+    pub component: Component,
+    /// The first and the last of its blocks.
+    pub blocks: (u64, u64),
+    /// How many peers hold it.
+    pub copies: u32,
+}
+
+impl std::fmt::Display for RareRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.component {
+            Component::Headers => "headers",
+            Component::Bodies => "bodies",
+            Component::Receipts => "receipts",
+        };
+        let (first, last) = self.blocks;
+        write!(f, "{what} of blocks {first} to {last}, held by {}", self.copies)
+    }
+}
+
 impl EraCoverage {
-    /// How many peers hold the scarcest run of bodies or receipts.
-    pub fn scarcest(&self) -> u32 {
-        self.bodies.iter().chain(&self.receipts).copied().min().unwrap_or(0)
+    /// The run of bodies or receipts that the fewest peers hold, the first one of several: of as many copies there are of the era.
+    /// `None` for an era without runs, which nobody tells of.
+    pub fn rarest(&self) -> Option<RareRun> {
+        let runs = |component, runs: &[u32]| {
+            let of_run = |(run, copies): (u64, &u32)| (*copies, run, component);
+            (0_u64..).zip(runs).map(of_run).min_by_key(|(copies, run, _)| (*copies, *run))
+        };
+        let [bodies, receipts] = [runs(Component::Bodies, &self.bodies), runs(Component::Receipts, &self.receipts)];
+        let rarest = bodies.into_iter().chain(receipts).min_by_key(|(copies, run, _)| (*copies, *run));
+        rarest.map(|(copies, run, component)| {
+            let first = self.era.saturating_mul(MAX_BLOCKS).saturating_add(run * RUN_BLOCKS);
+            RareRun { component, blocks: (first, first.saturating_add(RUN_BLOCKS - 1)), copies }
+        })
+    }
+}
+
+impl Coverage {
+    /// The rarest run of all eras of which somebody holds something.
+    pub fn rarest(&self) -> Option<RareRun> {
+        self.eras.iter().filter_map(EraCoverage::rarest).min_by_key(|run| (run.copies, run.blocks))
     }
 }
 
@@ -92,6 +132,23 @@ pub(super) fn holders<'a>(plan: &Plan, held: impl Iterator<Item = &'a Arc<Held>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rarest_run_is_named() {
+        let era = |era, bodies: &[u32], receipts: &[u32]| EraCoverage {
+            era,
+            headers: vec![0; bodies.len()],
+            bodies: bodies.to_vec(),
+            receipts: receipts.to_vec(),
+        };
+        let coverage =
+            Coverage { peers: 3, eras: vec![era(0, &[3, 2, 2], &[3, 3, 3]), era(2, &[3, 3, 3], &[3, 3, 1])] };
+        let rarest = |era: usize| coverage.eras[era].rarest().map(|run| (run.component, run.blocks, run.copies));
+        assert_eq!(rarest(0), Some((Component::Bodies, (256, 511), 2)));
+        assert_eq!(rarest(1), Some((Component::Receipts, (16_384 + 512, 16_384 + 767), 1)));
+        assert_eq!(coverage.rarest(), coverage.eras[1].rarest());
+        assert_eq!((Coverage::default().rarest(), era(0, &[], &[]).rarest()), (None, None));
+    }
 
     #[test]
     fn an_era_is_as_rare_as_its_scarcest_run() {

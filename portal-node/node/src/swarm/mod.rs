@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `coverage` | how many peers hold what |
+//! | `exchange` | others that peers are told of, and whom they tell of |
 //! | `library` | what is served: store and archives |
 //! | `peers` | whom to dial, out of the node records that the node knows |
 //! | `tracker` | who holds an era: announced, and asked for |
@@ -28,6 +29,7 @@
 mod batch_patience;
 mod choice;
 mod coverage;
+mod exchange;
 mod failures;
 mod fetch;
 mod header_search;
@@ -70,7 +72,8 @@ pub use cairn_swarm::{
     quic::{self, FetchProgress, Limits},
 };
 pub(crate) use coverage::coverage;
-pub use coverage::{Coverage, EraCoverage};
+pub use coverage::{Coverage, EraCoverage, RareRun};
+pub(crate) use exchange::keep_telling;
 pub use fetch::{ArchiveFetch, FetchArchiveError, WantedArchive};
 pub(crate) use library::{NodeLibrary, keep_held};
 pub(crate) use patience::Patience;

@@ -13,6 +13,7 @@ use futures::{StreamExt, stream};
 use overlay::Enr;
 use tokio_util::sync::CancellationToken;
 
+use super::exchange::Heard;
 use super::tracker::providers;
 use crate::networks::Network;
 use crate::not_found::NotFoundCause;
@@ -24,6 +25,8 @@ const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 const ASK_TRACKER_INTERVAL: Duration = Duration::from_secs(3);
 /// Peers that are dialled at once.
 const DIALS: usize = 8;
+/// Of those of whom only other peers told, so many are dialled in a round.
+const DIALS_BY_HEARSAY: usize = 4;
 /// After so many rounds, whoever could not be reached is tried again.
 const FORGIVING_ROUNDS: u32 = 30;
 
@@ -101,7 +104,7 @@ impl KnownPeers {
     }
 
     async fn dial_known(&self, plan: DialPlan<impl Fn(usize) -> usize>) {
-        let (mut failed, mut connected) = (HashSet::new(), HashSet::new());
+        let (mut failed, mut connected, mut heard) = (HashSet::new(), HashSet::new(), Heard::default());
         for round in 0_u32.. {
             if round.is_multiple_of(FORGIVING_ROUNDS) {
                 failed.clear();
@@ -109,7 +112,14 @@ impl KnownPeers {
             connected.retain(|peer| self.is_connected(peer));
             let most = (plan.may_dial)(connected.len());
             let candidates = if most == 0 { Vec::new() } else { self.candidates() };
-            let new = candidates.into_iter().filter(|peer| !failed.contains(peer) && !self.is_connected(peer));
+            // Whom others tell of comes last, a few at a time.
+            let sessions = if most == 0 { Vec::new() } else { self.swarm.sessions() };
+            let telling = sessions.iter().map(|session| (session.node_id(), session.view().peers));
+            let told_of = heard.look(telling, self.addresses);
+            let is_new = |peer: &PeerAddress| !failed.contains(peer) && !self.is_connected(peer);
+            let known: HashSet<_> = candidates.iter().map(|peer| peer.key).collect();
+            let told_of = told_of.into_iter().filter(|peer| !known.contains(&peer.key) && is_new(peer));
+            let new = candidates.into_iter().filter(is_new).chain(told_of.take(DIALS_BY_HEARSAY));
             let dialled: Vec<_> = stream::iter(new.take(most).collect::<Vec<_>>())
                 .map(|peer| {
                     let swarm = &self.swarm;
