@@ -11,6 +11,7 @@
 //! - a request that waits for the end of a handshake is forgotten when that handshake renews a session: then it is sent once
 //!   more (`Discovery::ask`).
 
+mod announced;
 mod book;
 mod config;
 mod events;
@@ -21,7 +22,7 @@ mod table;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{DEFAULT_UDP_PORT, DiscoveryConfig, ListenAddresses, Nat, PacketLimits, ParseNatError};
+pub use nat::{MappingFailure, MappingProtocol, MappingState, PortMapping};
 pub use table::{BasePong, DiscoveryTable};
 
 use crate::transport::{
@@ -120,6 +122,7 @@ struct RunningDiscovery {
     greeted: Mutex<HashSet<Endpoint>>,
     peer_events: broadcast::Sender<PeerEvent>,
     local_enr: watch::Sender<Enr>,
+    port_mappings: watch::Sender<Vec<PortMapping>>,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -135,7 +138,7 @@ impl Discovery {
 
     /// Starts with discv5's configuration adjusted.
     async fn start_with(config: DiscoveryConfig, adjust: impl FnOnce(&mut discv5::Config)) -> Result<Self, StartError> {
-        let key = CombinedKey::secp256k1_from_bytes(&mut config.key.clone()).map_err(|_| StartError::Key)?;
+        let key = key_of(&config)?;
         if config.min_ip_votes < 2 {
             return Err(StartError::TooFewVotes(config.min_ip_votes));
         }
@@ -159,6 +162,7 @@ impl Discovery {
             }
         }
 
+        let ports = nat::ports_to_map(config.nat, &listen, &config.service_ports);
         let inner = Arc::new(RunningDiscovery {
             discv5: RwLock::new(Some(discv5)),
             node_id,
@@ -169,24 +173,29 @@ impl Discovery {
             greeted: Mutex::default(),
             peer_events: broadcast::channel(PEER_EVENTS).0,
             local_enr: watch::channel(enr).0,
+            port_mappings: watch::channel(ports).0,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         inner.tasks.spawn(events::pump(inner.clone(), events));
         inner.tasks.spawn(table::keep_fresh(Self { inner: inner.clone() }, config.refresh_interval));
-        if let Some(local) = nat::address_to_map(config.nat, &inner.listen) {
-            let discovery = Self { inner: inner.clone() };
-            let key = CombinedKey::secp256k1_from_bytes(&mut config.key.clone()).map_err(|_| StartError::Key)?;
-            inner.tasks.spawn(nat::keep_mapped(inner.stopping.clone(), nat::Igd::default(), local, move |mapping| {
-                match mapping {
-                    nat::Mapping::Made(external) => {
-                        discovery.announce_udp(external.into());
-                    }
-                    nat::Mapping::Lost(external) => discovery.inner.withdraw(external, &key),
-                }
-            }));
+        let discovery = Self { inner };
+        discovery.keep_mapped(config.nat, key_of(&config)?);
+        Ok(discovery)
+    }
+
+    /// Has the router map ports, if the mode asks for that, and the record name what others reach.
+    fn keep_mapped(&self, nat: Nat, key: CombinedKey) {
+        let ports = self.inner.port_mappings.borrow().clone();
+        if ports.is_empty() {
+            return;
         }
-        Ok(Self { inner })
+        let inner = self.inner.clone();
+        let tell = {
+            let ports = ports.clone();
+            move |told| inner.ports_told(&ports, told, &key)
+        };
+        self.inner.tasks.spawn(nat::keep_mapped(self.inner.stopping.clone(), nat, ports, tell));
     }
 
     /// This node's ID.
@@ -205,20 +214,20 @@ impl Discovery {
         self.inner.local_enr.subscribe()
     }
 
+    /// What has become of each port that a router is asked to map, now and whenever it changes: that of discv5, and those of
+    /// [`DiscoveryConfig::service_ports`]. Empty if none is asked for.
+    pub fn port_mappings(&self) -> watch::Receiver<Vec<PortMapping>> {
+        self.inner.port_mappings.subscribe()
+    }
+
     /// Announces a UDP address in the local record. Returns whether the record changed.
     pub fn announce_udp(&self, address: SocketAddr) -> bool {
-        self.announce(address, false)
+        self.inner.announce(address, false)
     }
 
     /// Announces a TCP address in the local record. Returns whether the record changed.
     pub fn announce_tcp(&self, address: SocketAddr) -> bool {
-        self.announce(address, true)
-    }
-
-    fn announce(&self, address: SocketAddr, tcp: bool) -> bool {
-        let changed = self.inner.with_discv5(|discv5| discv5.update_local_enr_socket(address, tcp)).unwrap_or(false);
-        self.inner.publish_local_enr();
-        changed
+        self.inner.announce(address, true)
     }
 
     /// Stops answering, gives a mapped port back to the router and closes the sockets.
@@ -334,6 +343,10 @@ impl Discovery {
     }
 }
 
+fn key_of(config: &DiscoveryConfig) -> Result<CombinedKey, StartError> {
+    CombinedKey::secp256k1_from_bytes(&mut config.key.clone()).map_err(|_| StartError::Key)
+}
+
 /// Returns when a request to `peer` that has no outcome yet will have none. Its own handshake would have brought the answer
 /// along, and what is under way when another one makes a session is sent again at once.
 async fn forgotten(peer: NodeId, mut events: broadcast::Receiver<PeerEvent>) {
@@ -356,32 +369,6 @@ async fn forgotten(peer: NodeId, mut events: broadcast::Receiver<PeerEvent>) {
 impl RunningDiscovery {
     fn with_discv5<T>(&self, f: impl FnOnce(&Discv5) -> T) -> Option<T> {
         self.discv5.read().as_ref().map(f)
-    }
-
-    /// Takes a UDP address out of the local record, if it still is the one that stands there: peers may have told another.
-    fn withdraw(&self, address: SocketAddrV4, key: &CombinedKey) {
-        self.with_discv5(|discv5| {
-            let enr = discv5.external_enr();
-            let mut enr = enr.write();
-            if enr.udp4_socket() == Some(address)
-                && let Err(error) = enr.remove_udp_socket(key)
-            {
-                tracing::warn!(%error, "an address that was lost is still announced");
-            }
-        });
-        self.publish_local_enr();
-    }
-
-    fn publish_local_enr(&self) {
-        if let Some(enr) = self.with_discv5(Discv5::local_enr) {
-            self.local_enr.send_if_modified(|published| {
-                let newer = enr.seq() > published.seq();
-                if newer {
-                    *published = enr;
-                }
-                newer
-            });
-        }
     }
 
     fn known(&self, node_id: &NodeId) -> Option<Contact> {

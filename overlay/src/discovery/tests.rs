@@ -32,6 +32,38 @@ async fn packets_are_filtered_on_the_internet_by_nothing_that_others_can_forge_c
     assert_eq!((base.filter_max_nodes_per_ip, base.filter_max_bans_per_ip), (None, None));
 }
 
+#[tokio::test]
+async fn the_record_names_the_outer_ports_as_long_as_they_are_mapped() {
+    let mut with_services = config(3);
+    with_services.service_ports = vec![("quic", 10_009), ("kad", 11_009)];
+    let key = key_of(&with_services).unwrap();
+    let lan = SocketAddr::from(([192, 168, 1, 2], 9009));
+    let ports = nat::ports_to_map(Nat::Auto, &[lan], &with_services.service_ports);
+    let node = Discovery::start(with_services).await.unwrap();
+    assert!(node.port_mappings().borrow().is_empty(), "on loopback nothing is mapped");
+    let tell = |told| node.inner.ports_told(&ports, told, &key);
+    let told = || {
+        let enr = node.local_enr_updates().borrow().clone();
+        let port = |key: &str| enr.get_decodable::<u16>(key).unwrap().unwrap();
+        (enr.udp4_socket().map(|address| address.to_string()), port("quic"), port("kad"))
+    };
+    let outer = |port| SocketAddrV4::new([8, 8, 8, 8].into(), port);
+    tell(nat::Told::Reached(0, outer(9010)));
+    tell(nat::Told::Reached(1, outer(20_001)));
+    tell(nat::Told::Reached(2, outer(11_009)));
+    assert_eq!(told(), (Some("8.8.8.8:9010".to_owned()), 20_001, 11_009));
+    tell(nat::Told::Lost(1, outer(20_001)));
+    tell(nat::Told::Lost(2, outer(11_009)));
+    assert_eq!(told(), (Some("8.8.8.8:9010".to_owned()), 10_009, 11_009));
+    // Peers have told another address since.
+    node.announce_udp(SocketAddr::from(([9, 9, 9, 9], 9009)));
+    tell(nat::Told::Lost(0, outer(9010)));
+    assert_eq!(told().0.as_deref(), Some("9.9.9.9:9009"));
+    tell(nat::Told::Lost(0, SocketAddrV4::new([9, 9, 9, 9].into(), 9009)));
+    assert_eq!(told().0, None);
+    node.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_filter_lets_an_honest_transfer_pass() {
     let start = async |seed| {
