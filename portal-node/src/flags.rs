@@ -158,7 +158,8 @@ pub(crate) struct NetworkArgs {
     #[arg(long, env = "CAIRN_MAX_PEERS", value_name = "N", value_parser = values::read::<NonZeroUsize>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) max_peers: Option<NonZeroUsize>,
-    /// How others reach this peer: none, extip:ADDR, extip:ADDR:PORT, upnp or auto [default: auto]
+    /// How others reach this peer: none, extip:ADDR, extip:ADDR:PORT (of discv5; QUIC and the tracker at ADDR on their own
+    /// ports), upnp, pmp (PCP and NAT-PMP) or auto (what the router speaks, and what peers see) [default: auto]
     #[arg(long, env = "CAIRN_NAT", value_name = "MODE", value_parser = values::read::<Nat>)]
     #[serde(deserialize_with = "values::optional")]
     pub(crate) nat: Option<Nat>,

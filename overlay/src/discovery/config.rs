@@ -28,7 +28,8 @@ pub struct DiscoveryConfig {
     /// Name and version for the ENR key `c`, cut to
     /// [`MAX_CLIENT_NAME_BYTES`](cairn_proto::record::MAX_CLIENT_NAME_BYTES).
     pub client: String,
-    /// UDP ports of other services at the address of discv5, announced under these ENR keys.
+    /// UDP ports of other services at the address of discv5 (the IPv4 one if it has one), announced under these ENR keys; or
+    /// the outer ports instead as long as a router maps them.
     pub service_ports: Vec<(&'static str, u16)>,
     /// Records to start from.
     pub bootnodes: Vec<Enr>,
@@ -108,23 +109,27 @@ impl From<SocketAddr> for ListenAddresses {
     }
 }
 
-/// How others are told to reach this node (`--nat none|extip:ADDR|upnp|auto`).
+/// How others are told to reach this node (`--nat none|extip:ADDR|upnp|pmp|auto`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Nat {
     /// The record holds the listen address if that is a concrete one, and nothing changes it.
     None,
-    /// The record holds this address; without a port, the one that the node listens on.
+    /// The record holds this address; without a port, the one that the node listens on. Those of other services are the
+    /// ones that they listen on in any case.
     ExternalIp(IpAddr, Option<u16>),
-    /// A port mapping is asked of the router, renewed while the node runs and removed on shutdown.
+    /// Port mappings are asked of the router by UPnP, renewed while the node runs and removed on shutdown.
     Upnp,
-    /// Peers vote on the address they see; beside that a port mapping is tried, and its lack is no failure.
+    /// The same by PCP and NAT-PMP.
+    Pmp,
+    /// Peers vote on the address they see; beside that port mappings are tried by each of these protocols, and their lack is
+    /// no failure.
     #[default]
     Auto,
 }
 
 /// Text that names no NAT mode.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no NAT mode: use none, extip:ADDRESS, extip:ADDRESS:PORT, upnp or auto")]
+#[error("{0:?} is no NAT mode: use none, extip:ADDRESS, extip:ADDRESS:PORT, upnp, pmp or auto")]
 pub struct ParseNatError(String);
 
 impl FromStr for Nat {
@@ -134,19 +139,23 @@ impl FromStr for Nat {
         match text {
             "none" => Ok(Self::None),
             "upnp" => Ok(Self::Upnp),
+            "pmp" => Ok(Self::Pmp),
             "auto" => Ok(Self::Auto),
-            _ => {
-                let address = text.strip_prefix("extip:").ok_or_else(|| ParseNatError(text.to_owned()))?;
-                address
-                    .parse::<IpAddr>()
-                    .map(|ip| Self::ExternalIp(ip, None))
-                    .or_else(|_| {
-                        address.parse::<SocketAddr>().map(|socket| Self::ExternalIp(socket.ip(), Some(socket.port())))
-                    })
-                    .map_err(|_| ParseNatError(text.to_owned()))
-            }
+            _ => text
+                .strip_prefix("extip:")
+                .and_then(external)
+                .map(|(ip, port)| Self::ExternalIp(ip, port))
+                .ok_or_else(|| ParseNatError(text.to_owned())),
         }
     }
+}
+
+/// An address, with a port or without, that others can send to.
+fn external(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    let alone = text.parse().ok().map(|ip| (ip, None));
+    let with_port = || text.parse().ok().map(|address: SocketAddr| (address.ip(), Some(address.port())));
+    let leads_somewhere = |(ip, port): &(IpAddr, _)| !ip.is_unspecified() && !ip.is_multicast() && *port != Some(0);
+    alone.or_else(with_port).filter(leads_somewhere)
 }
 
 impl std::fmt::Display for Nat {
@@ -156,6 +165,7 @@ impl std::fmt::Display for Nat {
             Self::ExternalIp(ip, None) => write!(f, "extip:{ip}"),
             Self::ExternalIp(ip, Some(port)) => write!(f, "extip:{}", SocketAddr::new(*ip, *port)),
             Self::Upnp => f.write_str("upnp"),
+            Self::Pmp => f.write_str("pmp"),
             Self::Auto => f.write_str("auto"),
         }
     }
@@ -167,12 +177,16 @@ mod tests {
 
     #[test]
     fn nat_modes_read_as_they_are_written() {
-        for text in ["none", "upnp", "auto", "extip:203.0.113.7", "extip:203.0.113.7:9009", "extip:2001:db8::1"] {
+        for text in ["none", "upnp", "pmp", "auto", "extip:203.0.113.7", "extip:203.0.113.7:9009", "extip:2001:db8::1"]
+        {
             assert_eq!(text.parse::<Nat>().unwrap().to_string(), text);
         }
         assert_eq!("extip:[2001:db8::1]:9009".parse(), Ok(Nat::ExternalIp("2001:db8::1".parse().unwrap(), Some(9009))),);
-        for text in ["", "extip", "extip:", "extip:nowhere", "stun"] {
-            assert!(text.parse::<Nat>().is_err(), "{text}");
+        for text in
+            ["", "extip", "extip:", "extip:nowhere", "extip:0.0.0.0", "extip:224.0.0.1:9009", "extip:8.8.8.8:0", "stun"]
+        {
+            let error = text.parse::<Nat>().unwrap_err().to_string();
+            assert!(error.contains("extip:ADDRESS:PORT, upnp, pmp or auto"), "{error}");
         }
     }
 }

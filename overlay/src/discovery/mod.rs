@@ -180,12 +180,12 @@ impl Discovery {
         inner.tasks.spawn(events::pump(inner.clone(), events));
         inner.tasks.spawn(table::keep_fresh(Self { inner: inner.clone() }, config.refresh_interval));
         let discovery = Self { inner };
-        discovery.keep_mapped(config.nat, key_of(&config)?);
+        discovery.keep_mapped(config.nat, config.key, key_of(&config)?);
         Ok(discovery)
     }
 
     /// Has the router map ports, if the mode asks for that, and the record name what others reach.
-    fn keep_mapped(&self, nat: Nat, key: CombinedKey) {
+    fn keep_mapped(&self, nat: Nat, secret: [u8; 32], key: CombinedKey) {
         let ports = self.inner.port_mappings.borrow().clone();
         if ports.is_empty() {
             return;
@@ -195,7 +195,7 @@ impl Discovery {
             let ports = ports.clone();
             move |told| inner.ports_told(&ports, told, &key)
         };
-        self.inner.tasks.spawn(nat::keep_mapped(self.inner.stopping.clone(), nat, ports, tell));
+        self.inner.tasks.spawn(nat::keep_mapped(self.inner.stopping.clone(), nat, secret, ports, tell));
     }
 
     /// This node's ID.

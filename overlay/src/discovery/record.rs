@@ -56,7 +56,7 @@ fn announced_address(nat: Nat, bound: SocketAddr, previous: Option<&Enr>) -> Opt
         }
         _ if !bound.ip().is_unspecified() => Some(bound),
         // What peers voted for, or the router mapped, in the last run: likely still right, and soon corrected if not.
-        Nat::Auto | Nat::Upnp => previous.and_then(|previous| match bound.ip() {
+        Nat::Auto | Nat::Upnp | Nat::Pmp => previous.and_then(|previous| match bound.ip() {
             IpAddr::V4(_) => previous.udp4_socket().map(SocketAddr::V4),
             IpAddr::V6(_) => previous.udp6_socket().map(SocketAddr::V6),
         }),

@@ -6,16 +6,22 @@
 //! | `mapping` | what is asked of a router, what it answers, and what has come of it |
 //! | `keeper` | which mapping is asked for next, how and when: decisions without I/O |
 //! | `mapper` | what a router does for a node |
-//! | `igd` | by UPnP |
+//! | `gateway` | which router is this machine's |
+//! | `pmp` | a router by PCP and NAT-PMP |
+//! | `igd` | a router by UPnP |
+//! | `router` | a router by whichever of them |
 //! | `driver` | what is decided, done |
 
 mod driver;
+mod gateway;
 mod igd;
 mod keeper;
 #[cfg(test)]
 mod keeper_tests;
 mod mapper;
 mod mapping;
+mod pmp;
+mod router;
 
 use std::net::{SocketAddr, SocketAddrV4};
 
@@ -27,6 +33,7 @@ pub use mapping::{MappingFailure, MappingProtocol, MappingState, PortMapping};
 
 use super::config::Nat;
 use keeper::MappingKeeper;
+use router::Router;
 
 /// The name under which the port of discv5 goes beside those of services.
 const DISCV5: &str = "discv5";
@@ -47,23 +54,27 @@ pub(super) fn ports_to_map(nat: Nat, listen: &[SocketAddr], services: &[(&'stati
     std::iter::once(service(DISCV5, discv5.port())).chain(beside).collect()
 }
 
-/// Keeps `ports` mapped until `stopping`.
+/// Keeps `ports` mapped until `stopping`. A router knows its mappings again after a restart by what comes of `key`.
 pub(super) async fn keep_mapped(
     stopping: CancellationToken,
     nat: Nat,
+    key: [u8; 32],
     ports: Vec<PortMapping>,
     tell: impl Fn(Told) + Send,
 ) {
     let local = ports.iter().map(|port| port.local).collect();
     let keeper = MappingKeeper::new(local, protocols(nat), rand::random(), Instant::now().into_std());
-    driver::keep_mapped(stopping, igd::Igd::default(), keeper, tell).await;
+    driver::keep_mapped(stopping, Router::new(&key), keeper, tell).await;
 }
 
 /// The protocols by which a router is asked, in this order.
 fn protocols(nat: Nat) -> &'static [MappingProtocol] {
     match nat {
         Nat::None | Nat::ExternalIp(..) => &[],
-        Nat::Upnp | Nat::Auto => &[MappingProtocol::Upnp],
+        Nat::Pmp => &[MappingProtocol::Pcp, MappingProtocol::NatPmp],
+        Nat::Upnp => &[MappingProtocol::Upnp],
+        // A gateway that speaks the first two says so at once; UPnP searches the network.
+        Nat::Auto => &[MappingProtocol::Pcp, MappingProtocol::NatPmp, MappingProtocol::Upnp],
     }
 }
 
@@ -82,6 +93,7 @@ mod tests {
         let all = [("discv5", "192.168.1.2:9009"), ("quic", "192.168.1.2:10009"), ("kad", "192.168.1.2:11009")];
         let all = all.map(|(service, local)| (service, local.to_owned()));
         assert_eq!(ports(Nat::Upnp, &[lan]), all);
+        assert_eq!(ports(Nat::Pmp, &[lan]), all);
         assert_eq!(ports(Nat::Auto, &[loopback, lan]), all);
         assert_eq!(ports(Nat::Auto, &[loopback]), []);
         assert_eq!(ports(Nat::None, &[lan]), []);
