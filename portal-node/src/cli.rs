@@ -8,7 +8,12 @@ use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf};
 use alloy_primitives::B256;
 use bytesize::ByteSize;
 use cairn_archive::{Format, MAX_BLOCKS};
-use cairn_node::{headers::BlockId, ranges};
+use cairn_node::{
+    Ticket,
+    headers::BlockId,
+    ranges,
+    ticket::{self, TicketError},
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use overlay::Enr;
 use reqwest::Url;
@@ -85,6 +90,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show how many peers hold each era, as far as a running peer can see
     Coverage(StatusArgs),
+    /// Print a ticket for eras, which `cairn fetch` takes: it names the peers that have them
+    Share(ShareArgs),
     /// Print this peer's node record
     Enr(EnrArgs),
     /// Show the main job on a small network inside this process
@@ -168,11 +175,11 @@ pub(crate) struct FromPeersArgs {
 
 /// Flags of `cairn fetch`.
 #[derive(Debug, Args)]
-#[command(mut_arg("archive_format", |flag| flag.requires("era")))]
 pub(crate) struct FetchArgs {
-    /// A block number, or a range: 100..200 without 200, 100..=200 with it
-    #[arg(value_name = "BLOCKS", required_unless_present = "era")]
-    pub(crate) blocks: Option<BlockRange>,
+    /// A block number, or a range: 100..200 without 200, 100..=200 with it; or a ticket, as `cairn share` prints it, for eras as
+    /// archives in the folder --out
+    #[arg(value_name = "BLOCKS|TICKET", required_unless_present = "era")]
+    pub(crate) blocks: Option<Asked>,
     /// An era of 8,192 blocks, or a range of eras, each as an archive in the folder --out
     #[arg(long, value_name = "ERAS", conflicts_with = "blocks", requires = "out")]
     pub(crate) era: Option<BlockRange>,
@@ -217,7 +224,8 @@ impl FetchArgs {
             last: eras.last.saturating_mul(MAX_BLOCKS).saturating_add(MAX_BLOCKS - 1),
         };
         // One of the two is given, clap sees to that.
-        self.blocks.or(self.era.map(of_eras)).unwrap_or(BlockRange { first: 0, last: 0 })
+        let blocks = self.blocks.as_ref().and_then(Asked::blocks);
+        blocks.or(self.era.map(of_eras)).unwrap_or(BlockRange { first: 0, last: 0 })
     }
 }
 
@@ -251,6 +259,17 @@ pub(crate) struct SyncArgs {
     pub(crate) parallel: usize,
     #[command(flatten)]
     pub(crate) from_peers: FromPeersArgs,
+}
+
+/// Flags of `cairn share`.
+#[derive(Debug, Args)]
+pub(crate) struct ShareArgs {
+    /// An era of 8,192 blocks, or a range of them: 0..20 without 20, 0..=20 with it
+    #[arg(value_name = "ERAS")]
+    pub(crate) eras: BlockRange,
+    /// JSON-RPC of the peer that shares [default: the peer on the data folder, or http://127.0.0.1:8645]
+    #[arg(long, env = "CAIRN_STATUS_RPC", value_name = "URL", value_parser = values::read::<Url>)]
+    pub(crate) rpc: Option<Url>,
 }
 
 /// Commands of `cairn trust`.
@@ -495,6 +514,38 @@ pub(crate) struct DemoArgs {
     /// Only write the synthetic chain into this folder (chain.json, trust/, archives/), for peers of your own
     #[arg(long, value_name = "DIR", conflicts_with_all = ["archive", "peers", "sample"], value_parser = values::path())]
     pub(crate) write: Option<PathBuf>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Asked {
+    /// These blocks.
+    Blocks(BlockRange),
+    /// What somebody shares.
+    Ticket(Box<Ticket>),
+}
+
+impl Asked {
+    fn blocks(&self) -> Option<BlockRange> {
+        match self {
+            Self::Blocks(blocks) => Some(*blocks),
+            Self::Ticket(_) => None,
+        }
+    }
+}
+
+impl std::str::FromStr for Asked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with(ticket::PREFIX) {
+            return text
+                .parse()
+                .map(|ticket| Self::Ticket(Box::new(ticket)))
+                .map_err(|error: TicketError| error.to_string());
+        }
+        text.parse().map(Self::Blocks)
+    }
 }
 
 /// Consecutive blocks, both ends included.

@@ -16,6 +16,7 @@
 //! | [`seeding`] | archives: served in place, offered to the network |
 //! | [`outbox`] | what a program makes block by block, handed to the network through a peer that runs |
 //! | [`swarm`] | ranges over QUIC: served, and fetched into archives |
+//! | [`ticket`] | eras and who has them, in a word that is passed on |
 //! | [`ranges`] | ranges and eras as archives, whichever way they come |
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
 //! | [`http`] | requests to mirrors and JSON-RPC servers, bounded in time and size |
@@ -62,6 +63,7 @@ pub mod swarm;
 mod tasks;
 #[cfg(test)]
 mod testing;
+pub mod ticket;
 pub mod trust;
 mod trust_fetcher;
 pub mod verified;
@@ -78,6 +80,7 @@ pub use node::{Node, StartError};
 pub use not_found::NotFoundCause;
 pub use rpc::RpcConfig;
 pub use status::Status;
+pub use ticket::Ticket;
 pub use trust_fetcher::PeerFetch;
 pub use verified::VerifiedContent;
 pub use workers::Stopping;

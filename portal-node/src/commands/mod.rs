@@ -10,6 +10,7 @@ mod fetch;
 mod peer;
 mod run;
 mod running;
+mod share;
 mod state;
 mod status;
 mod sync;
@@ -63,6 +64,7 @@ async fn short(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Convert(flags) => convert::convert(settings, flags).await,
         Command::Status(flags) => status::status(settings, flags).await,
         Command::Coverage(flags) => coverage::coverage(settings, flags).await,
+        Command::Share(flags) => share::share(settings, flags).await,
         Command::Enr(flags) => enr::enr(settings, flags).await,
         Command::Demo(flags) => demo::demo(settings, flags).await,
     }

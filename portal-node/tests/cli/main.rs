@@ -17,6 +17,7 @@ mod network;
 mod output;
 mod peer;
 mod settings;
+mod share;
 #[cfg(feature = "replay")]
 mod state;
 mod support;

@@ -4,6 +4,7 @@ mod archive;
 mod common;
 mod into_store;
 pub(super) mod ranges;
+mod shared;
 
 use std::{
     io::{self, Write},
@@ -26,7 +27,7 @@ use super::{
     running::{ANSWER_TIMEOUT, RunningPeer},
 };
 use crate::{
-    cli::{BlockRange, FetchArgs, FetchFormat, WhatArg},
+    cli::{Asked, BlockRange, FetchArgs, FetchFormat, WhatArg},
     failure::Failure,
     files::{self, Destination},
     origin, output,
@@ -35,7 +36,15 @@ use crate::{
 use common::{bar, pace};
 pub(super) use common::{missing, no_state, tell};
 
-pub(crate) async fn fetch(settings: &Settings, args: FetchArgs) -> Result<(), Failure> {
+pub(crate) async fn fetch(settings: &Settings, mut args: FetchArgs) -> Result<(), Failure> {
+    if let Some(Asked::Ticket(ticket)) = args.blocks.take_if(|asked| matches!(asked, Asked::Ticket(_))) {
+        shared::ask_for(settings, &mut args, &ticket)?;
+    }
+    if args.era.is_none() && origin::is_flag("as") {
+        return Err(Failure::Configuration(
+            "--as: it says what the archives of eras are: give --era or a ticket; a range is what --out ends in".into(),
+        ));
+    }
     if args.into_store {
         refuse_mirrors()?;
         return into_store::fetch(settings, &args).await;
