@@ -19,6 +19,7 @@
 //! | [`ticket`] | eras and who has them, in a word that is passed on |
 //! | [`ranges`] | ranges and eras as archives, whichever way they come |
 //! | [`rpc`], [`metrics`], [`status`] | what a node shows |
+//! | [`ports`] | UDP ports of a node's services, and what the router does for them |
 //! | [`http`] | requests to mirrors and JSON-RPC servers, bounded in time and size |
 //! | `networks` | the registry of sub-networks and what they ask of this node |
 //! | [`verified`] | content that was checked, as a type |
@@ -52,6 +53,7 @@ pub mod outbox;
 mod parts;
 pub mod pipeline;
 mod placed;
+pub mod ports;
 pub mod present;
 mod quic_address;
 pub mod ranges;

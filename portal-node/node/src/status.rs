@@ -13,6 +13,7 @@ use crate::bootnodes::Bootnodes;
 use crate::headers::HeaderSource;
 use crate::metrics::{Health, NetworkState, Snapshot};
 use crate::networks::Network;
+use crate::ports::PortStatus;
 use crate::seeding::Archives;
 use crate::swarm::PullStatus;
 use crate::trust::TrustStore;
@@ -31,6 +32,9 @@ pub struct Status {
     pub enr: String,
     /// UDP addresses listened on.
     pub listen: Vec<SocketAddr>,
+    /// What the router does for each service, if it is asked to map ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortStatus>,
     /// Seconds since the start.
     pub uptime_seconds: u64,
     /// Peers in the base protocol's table that are connected.
@@ -138,6 +142,7 @@ impl StatusSource {
             node_id: discovery.node_id().to_string(),
             enr: discovery.local_enr().to_base64(),
             listen: discovery.listen_addresses().to_vec(),
+            ports: discovery.port_mappings().borrow().iter().map(PortStatus::from).collect(),
             uptime_seconds: started.elapsed().as_secs(),
             discovery_peers: discovery.connected_peers(),
             no_bootnode: bootnodes.trouble(),

@@ -1,7 +1,7 @@
 //! `cairn status`: what a running peer says of itself.
 
 use bytesize::ByteSize;
-use cairn_node::rpc::calls::GetStatus;
+use cairn_node::{ports::PortStatus, rpc::calls::GetStatus};
 
 use super::running::RunningPeer;
 use crate::{cli::StatusArgs, failure::Failure, output, settings::Settings};
@@ -17,6 +17,9 @@ pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), 
     output::line(format_args!("node ID                {}", status.node_id))?;
     output::line(format_args!("record                 {}", status.enr))?;
     output::line(format_args!("listens on             {}", listen.join(", ")))?;
+    for port in &status.ports {
+        output::line(format_args!("port of {:<13}  {}", port.service, mapping(port)))?;
+    }
     output::line(format_args!("discv5                 {} peers", status.discovery_peers))?;
     if let Some(why) = &status.no_bootnode {
         output::line(format_args!("NO BOOTNODE            {why}"))?;
@@ -58,6 +61,39 @@ pub(crate) async fn status(settings: &Settings, args: StatusArgs) -> Result<(), 
     Ok(())
 }
 
+/// What the router does for a port.
+fn mapping(port: &PortStatus) -> String {
+    match (port.external, &port.mapped_by, &port.not_mapped) {
+        (Some(external), by, _) => {
+            format!("{external} by the router ({})", by.as_deref().unwrap_or("unknown"))
+        }
+        (None, _, Some(why)) => format!("{} here, not mapped by the router: {why}", port.local.port()),
+        (None, _, None) => format!("{} here, the router is being asked", port.local.port()),
+    }
+}
+
 fn hours(seconds: u64) -> String {
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_told_with_its_outer_address_or_why_there_is_none() {
+        let asking = PortStatus {
+            service: "quic".to_owned(),
+            local: ([0, 0, 0, 0], 10_009).into(),
+            external: None,
+            mapped_by: None,
+            not_mapped: None,
+        };
+        let external = Some(([8, 8, 8, 8], 20_001).into());
+        let mapped = PortStatus { external, mapped_by: Some("upnp".to_owned()), ..asking.clone() };
+        let refused = PortStatus { not_mapped: Some("no gateway answered".to_owned()), ..asking.clone() };
+        assert_eq!(mapping(&asking), "10009 here, the router is being asked");
+        assert_eq!(mapping(&mapped), "8.8.8.8:20001 by the router (upnp)");
+        assert_eq!(mapping(&refused), "10009 here, not mapped by the router: no gateway answered");
+    }
 }

@@ -4,6 +4,7 @@
 //! the pipeline's); what is a state, such as peers or bytes held, is asked for when somebody looks (`snapshot`).
 
 mod observer;
+mod ports;
 mod server;
 mod snapshot;
 mod swarm;
@@ -12,12 +13,14 @@ use std::fmt;
 
 use cairn_store::Event;
 use cairn_swarm::quic::StatsSource;
+use overlay::discovery::PortMapping;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::watch;
 
 pub(crate) use observer::NetworkObserver;
 pub(crate) use server::{Health, MetricsServer};
@@ -187,6 +190,11 @@ impl Metrics {
     /// Has the endpoint of the swarm asked at every scrape.
     pub(crate) fn watch_swarm(&self, swarm: StatsSource) {
         self.registry.lock().register_collector(Box::new(swarm::SwarmSnapshot(swarm)));
+    }
+
+    /// Has what the router does for the node's ports asked at every scrape.
+    pub(crate) fn watch_ports(&self, mappings: watch::Receiver<Vec<PortMapping>>) {
+        self.registry.lock().register_collector(Box::new(ports::PortsSnapshot(mappings)));
     }
 
     /// The metrics as OpenMetrics text.

@@ -32,6 +32,7 @@ use crate::identity::{self, IdentityError};
 use crate::metrics::{Metrics, MetricsServer};
 use crate::networks::{self, Network, Shared, TrustNetwork};
 use crate::pipeline::Pipeline;
+use crate::ports::TRACKER_KEY;
 use crate::present::BlobFees;
 use crate::rpc::local::Local;
 use crate::rpc::{self, RpcError, RpcServer};
@@ -39,7 +40,7 @@ use crate::seeding::{Archives, GivenContent, HandOver, SeedOptions};
 use crate::state::StateReader;
 use crate::status::{StatusParts, StatusSource};
 use crate::swarm::{
-    self, KnownPeers, NodeLibrary, PORT_ABOVE, Puller, StoreFetches, TRACKER_KEY, TrackerConfig, keep_held,
+    self, KnownPeers, NodeLibrary, PORT_ABOVE, Puller, StoreFetches, TrackerConfig, keep_announced, keep_held,
     keep_tracker,
 };
 use crate::tasks;
@@ -326,6 +327,7 @@ async fn start_on(
         started: Instant::now(),
     });
     metrics.watch(status.snapshot());
+    metrics.watch_ports(discovery.port_mappings());
     let peers = quic.as_ref().map(|(swarm, _)| KnownPeers {
         swarm: swarm.clone(),
         networks: networks.clone(),
@@ -404,6 +406,7 @@ async fn start_on(
         if let Some(tracker) = &running.tracker {
             let keep = keep_tracker(Arc::clone(tracker), Arc::clone(&archives), networks.clone(), config.addresses);
             run(keep.boxed());
+            run(keep_announced(Arc::clone(tracker), config.nat, discovery.port_mappings()).boxed());
         }
     }
     if let Some(swarm) = &running.swarm {

@@ -84,7 +84,7 @@ pub(crate) use puller::Puller;
 pub(crate) use shelf::archive_there;
 pub use store_fetch::{NotBegun, StoreFetchPhase, StoreFetchState, StoreFetches, StoreRange};
 pub use sync::{EraEnd, EraSync, SyncOptions, SyncProgress};
-pub(crate) use tracker::{TRACKER_KEY, TrackerConfig, keep_tracker, start as start_tracker};
+pub(crate) use tracker::{TrackerConfig, keep_announced, keep_tracker, start as start_tracker};
 pub use web::{MirrorTrouble, TroubleKind};
 
 /// How far the UDP port of QUIC lies above that of discv5 unless told otherwise, and the tracker's above that. Peers on one

@@ -12,12 +12,12 @@ use cairn_tracker::{Config, Error, PublicKey, TrackedChain, Tracker};
 use content_types::{ChainSpec, NodeId};
 use futures::StreamExt;
 use overlay::Enr;
+use overlay::discovery::{MappingState, Nat, PortMapping};
+use tokio::sync::watch;
 
 use crate::networks::Network;
+use crate::ports::TRACKER_KEY;
 use crate::seeding::Archives;
-
-/// The UDP port of the tracker in a node record, at the address of discv5.
-pub(crate) const TRACKER_KEY: &str = "kad";
 
 /// How often the node's archives and the peers that it knows are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -90,8 +90,53 @@ pub(crate) async fn keep_tracker(
     }
 }
 
+/// Tells the tracker at which address others reach it: where the router maps its port to, or where its operator says.
+pub(crate) async fn keep_announced(tracker: Arc<Tracker>, nat: Nat, mut mappings: watch::Receiver<Vec<PortMapping>>) {
+    loop {
+        let addresses = announced(nat, tracker.local_addr(), &mappings.borrow_and_update());
+        tracker.set_announced(addresses);
+        if mappings.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// None where nobody says: then others take the address that they see.
+fn announced(nat: Nat, local: SocketAddr, mappings: &[PortMapping]) -> Vec<SocketAddr> {
+    let of_tracker = mappings.iter().find(|mapping| mapping.service == TRACKER_KEY);
+    match (nat, of_tracker.map(|mapping| &mapping.state)) {
+        (Nat::ExternalIp(ip, _), _) if ip.is_ipv4() == local.is_ipv4() => vec![SocketAddr::new(ip, local.port())],
+        (_, Some(MappingState::Mapped { external, .. })) => vec![SocketAddr::V4(*external)],
+        _ => Vec::new(),
+    }
+}
+
 /// The node IDs of those who say to hold an era.
 pub(crate) async fn providers(tracker: &Tracker, era: u64) -> Vec<NodeId> {
     let found: Vec<_> = tracker.providers(era).collect().await;
     found.iter().filter_map(|provider| cairn_swarm::quic::node_id_of(&provider.public_key).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use overlay::discovery::{MappingFailure, MappingProtocol};
+
+    use super::*;
+
+    #[test]
+    fn the_tracker_is_announced_where_its_own_port_is_mapped_or_said_to_be() {
+        let local = "0.0.0.0:11009".parse().unwrap();
+        let mapping = |service, state| PortMapping { service, local: "0.0.0.0:11009".parse().unwrap(), state };
+        let mapped = |text: &str| MappingState::Mapped { external: text.parse().unwrap(), by: MappingProtocol::Upnp };
+        let quic = mapping("quic", mapped("8.8.8.8:10009"));
+        let tracker = mapping(TRACKER_KEY, mapped("8.8.8.8:20001"));
+        let failed = mapping(TRACKER_KEY, MappingState::NotMapped(MappingFailure::Taken));
+        let at = |text: &str| vec![text.parse::<SocketAddr>().unwrap()];
+        assert_eq!(announced(Nat::Auto, local, &[quic.clone(), tracker]), at("8.8.8.8:20001"));
+        assert_eq!(announced(Nat::Auto, local, &[quic, failed]), []);
+        assert_eq!(announced(Nat::None, local, &[]), []);
+        let said = |text: &str| announced(Nat::ExternalIp(text.parse().unwrap(), Some(9010)), local, &[]);
+        assert_eq!(said("9.9.9.9"), at("9.9.9.9:11009"));
+        assert_eq!(said("2001:db8::1"), [], "it listens on IPv4");
+    }
 }
