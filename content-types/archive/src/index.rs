@@ -7,7 +7,7 @@
 //! Which component a slot of an ere index stands for is told by the type of the record that it points to: writers
 //! differ in the order of proof and difficulty, and four slots may be either.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use crate::component::{ACCUMULATOR_LEN, Component, Components, Format, MAX_BLOCKS};
 use crate::e2store::{RECORD_HEADER_LEN, RecordHeader, RecordType, Records};
@@ -17,6 +17,8 @@ use crate::error::ArchiveRule;
 pub(crate) const SLOT_LEN: u64 = 8;
 /// Slots of one block in an ere index.
 const SLOTS_PER_BLOCK: RangeInclusive<u64> = 2..=Component::COUNT as u64;
+/// Bytes of slots that are read at once, at most: those of a file's blocks, and as many again.
+const SLOTS_AT_ONCE: u64 = 2 * MAX_BLOCKS * SLOT_LEN * Component::COUNT as u64;
 /// Components of an era1 block, in the order of their records.
 pub(crate) const ERA1_ORDER: [Component; 4] =
     [Component::Header, Component::Body, Component::Receipts, Component::TotalDifficulty];
@@ -61,6 +63,26 @@ impl IndexRecord {
     pub(crate) fn read_slot(&self, records: Records<'_>, nth: u64, position: u64) -> Result<u64, ArchiveRule> {
         let slot = self.offset + RECORD_HEADER_LEN + SLOT_LEN * (1 + nth * self.width + position);
         self.resolve(i64::from_le_bytes(records.array(slot)?))
+    }
+
+    /// The offsets of a component's records of consecutive blocks and of the one behind them, which the file has to hold, in one read.
+    pub(crate) fn read_slots_of(
+        &self,
+        records: Records<'_>,
+        nths: Range<u64>,
+        component: Component,
+    ) -> Result<Vec<u64>, ArchiveRule> {
+        let position = self.order.iter().position(|slot| *slot == Some(component));
+        let position = position.ok_or(ArchiveRule::Missing(component))?;
+        let block = SLOT_LEN * self.width;
+        let first = self.offset + RECORD_HEADER_LEN + SLOT_LEN + nths.start * block;
+        let length = (nths.end.saturating_sub(nths.start) + 1) * block;
+        let slots = records.bytes(first, length, SLOTS_AT_ONCE)?;
+        let numbers = slots.as_chunks::<{ SLOT_LEN as usize }>().0.chunks_exact(self.width as usize);
+        numbers
+            .filter_map(|of_block| of_block.get(position))
+            .map(|slot| self.resolve(i64::from_le_bytes(*slot)))
+            .collect()
     }
 
     /// The offset that a slot's value stands for.

@@ -6,6 +6,7 @@
 //! | [`e2store`], [`snappy`], [`proof_record`], [`name`] | the formats' parts |
 //! | [`source`] | where the bytes come from, and how a file that vanished is noticed |
 //! | [`extent`] | which bytes hold the records of consecutive blocks |
+//! | `stored_run` | those records in one read |
 //! | [`epochs`] | the cache of epoch trees, from which missing proofs are built |
 //! | [`mod@write`] | files assembled from blocks in any order, renamed into place when complete |
 //! | [`mod@verify`] | everything in a file against the chain, down to the last byte |
@@ -34,6 +35,7 @@ mod ranges;
 mod read_ahead;
 mod record_type;
 mod scan;
+mod stored_run;
 mod whereabouts;
 
 pub use archive::{Archive, Receipts};

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cairn_archive::e2store::split_record;
 use cairn_archive::write::{ArchiveWriter, Plan, spooled_bytes};
 use cairn_archive::{Archive, ArchiveRule, Component, Format};
@@ -293,4 +294,52 @@ fn the_records_of_consecutive_blocks_lie_in_their_extent() {
     #[allow(clippy::reversed_empty_ranges)]
     let backwards = archive.extent(Component::Body, 5..=2);
     assert!(matches!(backwards.unwrap_err().rule, ArchiveRule::OutOfRange(_)));
+}
+
+#[test]
+fn a_run_is_read_as_its_records_are_one_by_one() {
+    let chain = Chain::of_all_times();
+    let dir = tempfile::tempdir().unwrap();
+    let archive = Archive::open(chain.write(dir.path(), chain.ere([Component::Receipts]))).unwrap();
+    let stored = |component, number| archive.stored(number, component).unwrap().unwrap();
+    for component in [Component::Header, Component::Body, Component::Receipts] {
+        for first in 0..=chain.last() {
+            let length = stored(component, first).len();
+            for (end, max_bytes) in
+                [(chain.last() + 9, usize::MAX), (first + 3, usize::MAX), (first + 9, length + 1), (first + 9, 0)]
+            {
+                let run = archive.stored_run(component, first..end, max_bytes).unwrap();
+                assert!(!run.is_empty() && first + run.len() as u64 <= end.min(chain.last() + 1));
+                for (number, record) in (first..).zip(&run) {
+                    assert_eq!(*record, stored(component, number), "{component:?} of {number}");
+                }
+                // It stops where it has enough, and not before, but for the file's last record.
+                let bytes: usize = run.iter().map(|record| record.len()).sum();
+                let before: usize = run[..run.len() - 1].iter().map(|record| record.len()).sum();
+                let is_last = first + run.len() as u64 >= end.min(chain.last());
+                assert!((bytes >= max_bytes || is_last) && (run.len() == 1 || before < max_bytes));
+            }
+        }
+    }
+    assert!(archive.stored_run(Component::Proof, 0..3, usize::MAX).unwrap().is_empty());
+    let beyond = archive.stored_run(Component::Body, chain.last() + 1..chain.last() + 3, usize::MAX);
+    assert!(matches!(beyond.unwrap_err().rule, ArchiveRule::OutOfRange(_)));
+}
+
+#[test]
+fn a_run_ends_before_a_record_that_is_not_where_its_slot_says() {
+    let chain = Chain::of_all_times();
+    let dir = tempfile::tempdir().unwrap();
+    let path = chain.write(dir.path(), chain.ere([Component::Receipts]));
+    let third = Archive::open(&path).unwrap().extent(Component::Body, 2..=2).unwrap().starts[0] as usize;
+    for at in [third, third + 2] {
+        // Its type, and then its length.
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= 1;
+        let damaged = Archive::from_source(Box::new(Bytes::from(bytes)), "damaged").unwrap();
+        assert_eq!(damaged.stored_run(Component::Body, 0..9, usize::MAX).unwrap().len(), 2);
+        let alone = damaged.stored_run(Component::Body, 2..9, usize::MAX);
+        let first = damaged.stored(2, Component::Body);
+        assert_eq!(alone.is_ok(), first.is_ok());
+    }
 }

@@ -156,7 +156,7 @@ impl Seed {
     }
 
     /// Pieces of consecutive blocks as the file has them, compressed, from the first block on: as many as come to
-    /// `max_bytes`, and one at least.
+    /// `max_bytes`, and one at least. There may be fewer where pieces that are known to be good are followed by others.
     pub(super) fn compressed(
         &self,
         piece: BlockPart,
@@ -172,7 +172,23 @@ impl Seed {
             return Err(SeedRefusal::NotNow("the archive stores it in another encoding".into()));
         }
         let archive = self.archive.pinned()?;
+        // What was found good before is read in one go, as far as it reaches.
+        let known = self.known_good(piece.into(), &blocks);
+        if !known.is_empty() {
+            let run = archive.stored_run(piece.into(), known, max_bytes)?;
+            if !run.is_empty() {
+                return Ok(run);
+            }
+        }
         collect(blocks, max_bytes, |number| self.compressed_piece(&archive, number, piece))
+    }
+
+    /// The first blocks of some whose pieces were found good before.
+    fn known_good(&self, component: Component, blocks: &Range<u64>) -> Range<u64> {
+        let (good, _) = self.bits(component);
+        let is_good = |number: &u64| self.place(*number).is_some_and(|place| good.get(place));
+        let count = blocks.clone().take_while(is_good).count();
+        blocks.start..blocks.start + count as u64
     }
 
     fn compressed_piece(&self, pinned: &Archive, number: u64, piece: BlockPart) -> Result<Bytes, SeedRefusal> {
