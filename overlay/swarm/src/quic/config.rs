@@ -38,7 +38,7 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const MAX_WINDOW: u32 = 12 << 20;
 
 /// Bytes that a connection brings before they are read, on a path without delay. What a kill loses is in there.
-const MIN_WINDOW: u32 = 256 << 10;
+const MIN_WINDOW: u32 = 128 << 10;
 
 /// The rate that windows allow on long paths, in bytes a second.
 const WINDOW_RATE: u64 = 125_000_000;
@@ -156,6 +156,9 @@ impl Config {
             .stream_receive_window(STREAM_WINDOW.into())
             .receive_window(MIN_WINDOW.into())
             .send_window(MAX_WINDOW.into())
+            // One answer after the other: of many that come side by side, each would have an item that is not whole when a fetch is
+            // killed, and nothing would come in order.
+            .send_fairness(false)
             .datagram_receive_buffer_size(None)
             .keep_alive_interval(Some(KEEP_ALIVE))
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
@@ -165,7 +168,7 @@ impl Config {
         Arc::new(transport)
     }
 
-    /// The window for a path with this round trip: twice what is on its way.
+    /// The window for a path whose shortest round trip this is: twice what is on its way.
     pub(super) fn receive_window(rtt: Duration) -> VarInt {
         let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
         let bytes = micros.saturating_mul(2 * WINDOW_RATE) / 1_000_000;

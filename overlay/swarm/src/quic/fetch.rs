@@ -78,7 +78,7 @@ impl Default for FetchOptions {
     fn default() -> Self {
         Self {
             download: DownloadConfig::default(),
-            buffer: 1 << 20,
+            buffer: 512 << 10,
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             seed: 0,
             doubt_patience: DOUBT_PATIENCE,
@@ -298,6 +298,7 @@ impl Fetch {
             if now >= next_report {
                 next_report = now + PROGRESS_INTERVAL;
                 self.report();
+                self.look_at_rtts();
                 self.end_in_doubt(now)?;
             }
             if has_changed && now >= next_look {
@@ -357,6 +358,7 @@ impl Fetch {
 
     fn look_at_rtts(&mut self) {
         for (key, (session, _)) in &self.sessions {
+            session.follow_path();
             self.download.handle_rtt(*key, session.rtt());
         }
     }

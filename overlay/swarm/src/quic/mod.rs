@@ -7,6 +7,7 @@
 //! | `swarm` | the endpoint: dials, accepts, knows the sessions |
 //! | `inner` | what its sessions share |
 //! | `session` | one connection: what is known of the peer, single items out of it |
+//! | `round_trips` | how long its path is |
 //! | `talk` | what is said on it: hello, control messages both ways, requests |
 //! | `exchange` | others that peers are told of |
 //! | `serve` | answers to requests, out of a [`Library`] |
@@ -24,6 +25,7 @@ mod fetch_request;
 mod identity;
 mod inner;
 mod library;
+mod round_trips;
 mod serve;
 mod session;
 mod sink;

@@ -34,6 +34,9 @@ const ITEM_COST: u64 = 4 << 10;
 /// The most that nodes on the way down a trie take, in bytes.
 const MAX_WAY_BYTES: usize = MAX_TRIE_PROOF_NODES * MAX_TRIE_NODE_LENGTH;
 
+/// The priority of what goes before parts of ranges, which have that of 0.
+const BEFORE_PARTS: i32 = 1;
+
 /// The code of an answer that is broken off.
 const BROKEN_OFF: VarInt = VarInt::from_u32(1);
 
@@ -50,6 +53,11 @@ pub(super) async fn serve(
         let _ = send.reset(BROKEN_OFF);
         return;
     };
+    let request = SwarmRequest::decode(&request);
+    // Answers are sent one after the other. What is short, and what somebody waits for, goes before parts of ranges.
+    if !matches!(request, Ok(SwarmRequest::Part(..))) {
+        let _ = send.set_priority(BEFORE_PARTS);
+    }
     let is_served = inner.uploads.is_served(session.number());
     let holder = session.holder();
     // What a peer that is not served has got is owed: the next ones wait for it.
@@ -58,7 +66,7 @@ pub(super) async fn serve(
             may_have_items(inner, &holder, bytes);
         }
     };
-    let outcome = match SwarmRequest::decode(&request) {
+    let outcome = match request {
         Ok(SwarmRequest::Part(..)) if !is_served => refuse(&mut send, AnswerStatus::Choked).await,
         Ok(SwarmRequest::Part(part, encodings)) => serve_part(inner, holder, &mut send, part, encodings).await,
         Ok(SwarmRequest::Item(_) | SwarmRequest::Way(_))

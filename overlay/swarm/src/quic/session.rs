@@ -17,7 +17,7 @@ use content_types::{
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, ReadError, ReadExactError, VarInt, WriteError};
 
-use super::Held;
+use super::{Config, Held, round_trips::RoundTrips};
 use crate::{
     geometry::{Component, RunSet},
     wire::{
@@ -147,6 +147,7 @@ pub struct Session {
     pub(super) connection: Connection,
     pub(super) hello: Hello,
     pub(super) view: Mutex<SessionView>,
+    pub(super) round_trips: Mutex<RoundTrips>,
 }
 
 impl Session {
@@ -178,6 +179,13 @@ impl Session {
     /// The round trip's time.
     pub fn rtt(&self) -> Duration {
         self.connection.rtt()
+    }
+
+    /// Lets as much be on its way to this node as the path takes.
+    pub(super) fn follow_path(&self) {
+        if let Some(shortest) = self.round_trips.lock().look(self.connection.rtt()) {
+            self.connection.set_receive_window(Config::receive_window(shortest));
+        }
     }
 
     /// What is known of what the peer holds.

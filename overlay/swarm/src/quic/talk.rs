@@ -11,7 +11,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    Config, Held,
+    Held,
     inner::SwarmEndpoint,
     serve::serve,
     session::{Close, DialDirection, Session, SessionError},
@@ -20,6 +20,9 @@ use crate::{
     geometry::Component,
     wire::{Control, Encodings, FrameReader, Have, Hello, MAX_CONTROL_BYTES, Peers, frame_head},
 };
+
+/// The priority of control messages among the streams of a connection.
+const CONTROL_PRIORITY: i32 = 2;
 
 /// What a control message costs beside its bytes, in bytes: it wakes whoever looks at sessions.
 const MESSAGE_COST: u64 = 256;
@@ -61,6 +64,8 @@ impl Session {
         direction: DialDirection,
     ) -> Result<(Arc<Self>, ControlStreams), SessionError> {
         let mut send = connection.open_uni().await?;
+        // It goes before all answers, or a choke would come after what it ends.
+        let _ = send.set_priority(CONTROL_PRIORITY);
         let own = Hello {
             chain_id: inner.config.chain_id,
             genesis: inner.config.genesis,
@@ -78,8 +83,6 @@ impl Session {
         if (hello.chain_id, hello.genesis) != (inner.config.chain_id, inner.config.genesis) {
             return Err(SessionError::OtherChain(hello.chain_id));
         }
-        // The round trip is known now, and may be long.
-        connection.set_receive_window(Config::receive_window(connection.rtt()));
         let session = Self {
             number,
             node_id,
@@ -88,7 +91,10 @@ impl Session {
             connection,
             hello,
             view: Mutex::default(),
+            round_trips: Mutex::default(),
         };
+        // The round trip is known now, and may be long.
+        session.follow_path();
         Ok((Arc::new(session), ControlStreams { send, reader }))
     }
 
