@@ -47,7 +47,12 @@ pub(super) async fn keep_mapped(
                     tracing::debug!(?request, ?answer, "a port mapping was asked for");
                     keeper.handle_answer(now(), answer);
                 }
-                Output::Unmap(removal) => drop(timeout(REMOVAL_TIMEOUT, mapper.unmap(removal)).await),
+                Output::Unmap(removal) => {
+                    let removed = timeout(REMOVAL_TIMEOUT, mapper.unmap(removal));
+                    if stopping.run_until_cancelled(removed).await.is_none() {
+                        break;
+                    }
+                }
                 Output::Announce(index, external) => tell(Told::Reached(index, external)),
                 Output::Withdraw(index, external) => tell(Told::Lost(index, external)),
             }

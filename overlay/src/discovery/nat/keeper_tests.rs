@@ -64,8 +64,12 @@ impl Bench {
 
     /// The same, or the first one.
     fn next_or_first(&mut self, router: &mut dyn FnMut(MapRequest) -> Answer) -> Vec<MapRequest> {
-        self.now = self.now.max(self.keeper.next_timeout().unwrap());
-        self.round(router)
+        let due = self.keeper.next_timeout().unwrap();
+        let had_something = due > self.now;
+        self.now = self.now.max(due);
+        let asked = self.round(router);
+        assert!(had_something || !asked.is_empty(), "woken for nothing");
+        asked
     }
 
     fn done(&mut self) -> Vec<Output> {
