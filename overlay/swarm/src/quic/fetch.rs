@@ -18,14 +18,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Session, Swarm,
+    checkers::{CheckerReport, ToCheck, check},
     fetch_progress::{Blames, FetchProgress, FetchedFrom},
-    fetch_request::{Arrived, PartRequest, Told},
-    sink::{ErrorSource, PutError, Received, Sink},
+    fetch_request::{PartRequest, Told},
+    sink::{ErrorSource, PutError, Sink},
 };
 use crate::{
     download::{Download, DownloadConfig, End, Output, PeerKey, RequestId},
     geometry::Component,
-    wire::Encoding,
 };
 
 /// Events of requests that wait to be taken note of; what they carry is bounded by the buffer.
@@ -107,24 +107,6 @@ pub enum SwarmFetchError {
     Stopped,
 }
 
-/// What a checking thread tells.
-#[derive(Debug)]
-struct CheckerReport {
-    /// `None` if it came from elsewhere.
-    peer: Option<(PeerKey, Who)>,
-    component: Component,
-    number: u64,
-    bytes: u64,
-    outcome: Result<(), PutError>,
-}
-
-/// An item on its way to be checked.
-struct ToCheck {
-    peer: (PeerKey, Who),
-    component: Component,
-    item: Arrived,
-}
-
 /// A request that a session works on.
 struct RequestUnderWay {
     peer: PeerKey,
@@ -136,7 +118,7 @@ struct RequestUnderWay {
 /// Tells a fetch of items that came from elsewhere: a mirror, say. It asks nobody for them any more.
 #[derive(Debug, Clone)]
 pub struct Outside {
-    report: mpsc::WeakUnboundedSender<CheckerReport>,
+    report: mpsc::WeakUnboundedSender<Vec<CheckerReport>>,
 }
 
 impl Outside {
@@ -153,7 +135,7 @@ impl Outside {
     fn tell(&self, component: Component, number: u64, bytes: u64, outcome: Result<(), PutError>) {
         if let Some(report) = self.report.upgrade() {
             // A fetch that is over needs to know nothing.
-            let _ = report.send(CheckerReport { peer: None, component, number, bytes, outcome });
+            let _ = report.send(vec![CheckerReport { peer: None, component, number, bytes, outcome }]);
         }
     }
 }
@@ -171,8 +153,8 @@ pub struct Fetch {
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     to_check: Option<mpsc::UnboundedSender<ToCheck>>,
-    checked: mpsc::UnboundedReceiver<CheckerReport>,
-    report: mpsc::UnboundedSender<CheckerReport>,
+    checked: mpsc::UnboundedReceiver<Vec<CheckerReport>>,
+    report: mpsc::UnboundedSender<Vec<CheckerReport>>,
     tasks: TaskTracker,
     progress: watch::Sender<FetchProgress>,
     kept: u64,
@@ -208,9 +190,10 @@ impl Fetch {
         let (to_check, items) = mpsc::unbounded_channel();
         let (report, checked) = mpsc::unbounded_channel();
         let items = Arc::new(Mutex::new(items));
-        for _ in 0..options.threads.max(1) {
+        let threads = options.threads.max(1);
+        for _ in 0..threads {
             let (sink, items, report) = (Arc::clone(sink), Arc::clone(&items), report.clone());
-            tokio::task::spawn_blocking(move || check(&*sink, &items, &report));
+            tokio::task::spawn_blocking(move || check(&*sink, threads, &items, &report));
         }
 
         let buffer = options.buffer.clamp(1, u32::MAX as usize);
@@ -275,7 +258,7 @@ impl Fetch {
         // What was on its way to be kept is kept before this returns.
         self.told.close();
         while let Some(checked) = self.checked.recv().await {
-            self.handle_checked(checked)?;
+            checked.into_iter().try_for_each(|checked| self.handle_checked(checked))?;
         }
         self.report();
         outcome
@@ -314,11 +297,11 @@ impl Fetch {
                         self.handle_told(told);
                     }
                 }
-                Some(checked) = self.checked.recv() => {
-                    self.handle_checked(checked)?;
-                    while let Ok(checked) = self.checked.try_recv() {
-                        self.handle_checked(checked)?;
+                Some(mut checked) = self.checked.recv() => {
+                    while let Ok(more) = self.checked.try_recv() {
+                        checked.extend(more);
                     }
+                    checked.into_iter().try_for_each(|checked| self.handle_checked(checked))?;
                 }
                 Ok(()) = changes.changed(), if !has_changed => has_changed = true,
                 () = tokio::time::sleep_until(wait.into()) => self.look_at_rtts(),
@@ -526,30 +509,6 @@ impl DeclaredInterest {
 impl Drop for DeclaredInterest {
     fn drop(&mut self) {
         self.0.inner.fetches.send_modify(|fetches| *fetches = fetches.saturating_sub(1));
-    }
-}
-
-/// Checks items until there are no more.
-fn check(
-    sink: &dyn Sink,
-    items: &Mutex<mpsc::UnboundedReceiver<ToCheck>>,
-    report: &mpsc::UnboundedSender<CheckerReport>,
-) {
-    loop {
-        let next = items.lock().blocking_recv();
-        let Some(ToCheck { peer, component, item }) = next else { return };
-        let outcome = match item.encoding.decode(component, &item.bytes) {
-            Ok(plain) => {
-                let stream = (item.encoding == Encoding::Snappy).then(|| item.bytes.clone());
-                sink.put(component, item.number, &Received { item: plain, stream })
-            }
-            Err(error) => Err(PutError::Invalid(error.into())),
-        };
-        let bytes = item.bytes.len() as u64;
-        let checked = CheckerReport { peer: Some(peer), component, number: item.number, bytes, outcome };
-        if report.send(checked).is_err() {
-            return;
-        }
     }
 }
 

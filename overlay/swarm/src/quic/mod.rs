@@ -14,8 +14,10 @@
 //! | `uploads` | whom this node serves, and how much it moves |
 //! | `stats` | the same as figures, for whoever looks |
 //! | `sink` | where what comes is put, and why it was not |
+//! | `checkers` | the threads that check it |
 //! | `fetch` | a [`Download`](crate::download::Download) done over the sessions, into a [`Sink`] |
 
+mod checkers;
 mod config;
 mod dialling;
 mod exchange;
