@@ -58,8 +58,8 @@ mod tests {
     fn what_is_wrong_is_one_line_and_the_rest_another_matter() {
         let error = |line: &[&str]| origin::command_without_variables().try_get_matches_from(line).unwrap_err();
         let (what, rest) = told(&error(&["cairn", "fetch"]));
-        assert_eq!(what, "the following required arguments were not provided: <BLOCKS>");
-        assert_eq!(rest, "Usage: cairn fetch <BLOCKS>");
+        assert_eq!(what, "the following required arguments were not provided: <BLOCKS|TICKET>");
+        assert_eq!(rest, "Usage: cairn fetch <BLOCKS|TICKET>");
         let (what, rest) = told(&error(&["cairn", "ftch"]));
         assert_eq!(what, "unrecognized subcommand 'ftch'");
         assert!(rest.contains("'fetch'"), "{rest}");

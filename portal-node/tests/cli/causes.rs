@@ -59,7 +59,7 @@ fn too_few_descriptors_are_blamed_on_their_limit() {
 fn a_line_that_cannot_be_parsed_ends_with_what_to_do_and_variables_are_no_part_of_it() {
     let home = tempfile::tempdir().unwrap();
     let call = |args: &[&str]| Call::new(home.path()).args(args).env("CAIRN_BOOTNODES", "none").end().exits(2);
-    let ended = call(&["fetch"]).ends_with("<BLOCKS>: `cairn fetch --help`");
+    let ended = call(&["fetch"]).ends_with("<BLOCKS|TICKET>: `cairn fetch --help`");
     assert!(!ended.complaint().contains("--bootnodes"), "{}", ended.complaint());
     call(&["trust", "fetch", "--nonsense"]).ends_with("'--nonsense' found: `cairn trust fetch --help`");
     call(&[]).ends_with("a command is missing: `cairn --help`");

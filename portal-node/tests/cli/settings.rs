@@ -185,6 +185,7 @@ fn each_complaint_about_a_value_begins_with_what_it_was_named_by() {
     complains(cairn(&["trust", "show", "--chain"]).arg(&file), "--chain");
     complains(cairn(&["trust", "show"]).env("CAIRN_CHAIN", file.to_str().unwrap()), "CAIRN_CHAIN");
     complains(cairn(&["fetch", "1..2", "--what", "header", "--out", "x.era1"]), "--what");
+    complains(cairn(&["fetch", "5", "--as", "era1"]), "--as");
 }
 
 #[test]
