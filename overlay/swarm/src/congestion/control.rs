@@ -23,7 +23,7 @@ use super::rate::DeliveryRate;
 
 /// Packets that are sent before anything is known of the path.
 const FIRST_PACKETS: u64 = 48;
-/// There are always so many packets on the way at most, or nothing would be learnt.
+/// So many packets may be on the way in any case, or nothing would be learnt.
 const LEAST_PACKETS: u64 = 4;
 
 /// What is on its way while the rate is looked for, of what the path holds.
